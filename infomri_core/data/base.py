@@ -1,0 +1,73 @@
+"""What a data set is to the rest of the system: a table of slices, and images by index."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class SliceTable:
+    """Everything known about n slices but their pixels. All arrays have length n.
+
+    ``labels`` is (n, L) uint8, multi-hot; with ``exclusive`` exactly one is set per row.
+    ``split`` holds 'train' or 'val'; ``position`` is the slice's relative position, NaN if unknown.
+    """
+
+    patients: np.ndarray
+    labels: np.ndarray
+    label_names: tuple[str, ...]
+    exclusive: bool
+    split: np.ndarray
+    hospital: np.ndarray
+    position: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def take(self, indices: np.ndarray) -> "SliceTable":
+        """The rows ``indices``, in that order."""
+        return SliceTable(
+            self.patients[indices],
+            self.labels[indices],
+            self.label_names,
+            self.exclusive,
+            self.split[indices],
+            self.hospital[indices],
+            self.position[indices],
+        )
+
+
+class SliceDataset(ABC):
+    """Slices of MR magnitude images in [0, 1], normalised per volume, all of one ``shape``."""
+
+    table: SliceTable
+    shape: tuple[int, int]
+
+    @abstractmethod
+    def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        """Images (k, H, W), float32 in [0, 1], of the given rows of ``table``."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def where(self, keep: np.ndarray) -> "SliceDataset":
+        """The slices for which the boolean array ``keep`` (n,) holds."""
+        return Subset(self, np.flatnonzero(keep))
+
+
+@final
+class Subset(SliceDataset):
+    """Some rows of another data set; reads through to it."""
+
+    def __init__(self, parent: SliceDataset, indices: np.ndarray) -> None:
+        self._parent = parent
+        self._indices = indices
+        self.table = parent.table.take(indices)
+        self.shape = parent.shape
+
+    def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        return self._parent.images(self._indices[np.asarray(indices, dtype=np.int64)])

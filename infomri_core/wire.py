@@ -1,0 +1,74 @@
+"""Messages as bytes: one safetensors blob with a JSON header. Nothing is pickled.
+
+Safetensors is a length, a JSON table of arrays, then raw little-endian data: decoding it runs no
+code. The header of the message travels in the blob's metadata.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from infomri_core.errors import Refused
+
+MAX_HEADER_BYTES = 4 * 2**20
+_DTYPES = frozenset({"float32", "float64", "int64", "int32", "uint8", "bool", "complex64"})
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is said (``kind``), its small values (``header``, JSON) and its arrays."""
+
+    kind: str
+    header: dict[str, Any] = field(default_factory=dict)
+    arrays: Arrays = field(default_factory=dict)
+
+
+def encode(message: Message) -> bytes:
+    """Bytes of a message. Equal messages give equal bytes."""
+    head = json.dumps({"kind": message.kind, "header": message.header}, sort_keys=True)
+    arrays = {name: np.ascontiguousarray(message.arrays[name]) for name in sorted(message.arrays)}
+    return save(arrays, metadata={"message": head})
+
+
+def peek(data: bytes) -> dict[str, Any]:
+    """The header of a message, without touching its arrays. Raises ``Refused``."""
+    try:
+        header = json.loads(_metadata(data)["message"])["header"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Refused("bad-message", "the message is not a well-formed InfoMRI message") from None
+    if not isinstance(header, dict):
+        raise Refused("bad-message", "the message has no header")
+    return header
+
+
+def decode(data: bytes) -> Message:
+    """The message in ``data``. Raises ``Refused("bad-message")`` on anything malformed."""
+    try:
+        head = json.loads(_metadata(data)["message"])
+        arrays = load(data)
+        kind, header = head["kind"], head["header"]
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+        raise Refused("bad-message", "the message is not a well-formed InfoMRI message") from None
+    if not isinstance(kind, str) or not isinstance(header, dict):
+        raise Refused("bad-message", "the message has no kind or no header")
+    if any(str(array.dtype) not in _DTYPES for array in arrays.values()):
+        raise Refused("bad-message", "the message holds an array of an unknown type")
+    return Message(kind, header, arrays)
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    size = int.from_bytes(data[:8], "little")
+    if size > min(MAX_HEADER_BYTES, len(data) - 8):
+        raise ValueError("header too long")
+    table = json.loads(data[8 : 8 + size])
+    metadata = table["__metadata__"]
+    if not isinstance(metadata, dict):
+        raise ValueError("no metadata")
+    return metadata
