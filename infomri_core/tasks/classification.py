@@ -1,0 +1,137 @@
+"""Diagnosis from sampled k-space: a sampling policy and a classifier trained together."""
+
+from dataclasses import dataclass
+from typing import cast, final
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from infomri_core.entropy import marginal_entropy
+from infomri_core.errors import InputError
+from infomri_core.kspace import fft2c, measure, zero_fill
+from infomri_core.models.resnet import ResNet18
+from infomri_core.plan import Arm, Constraint, Plan
+from infomri_core.sampling import SamplingPolicy, build_policy, draw_masks
+from infomri_core.seeds import derive_seed, torch_generator
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Both terms of the objective: mean cross-entropy and mean marginal entropy (nats)."""
+
+    ce: torch.Tensor
+    entropy: torch.Tensor
+
+    def total(self, beta: float) -> torch.Tensor:
+        """CE + beta H (InfoMRI, Eq. 12 and Algorithm 4)."""
+        return self.ce if beta == 0 else self.ce + beta * self.entropy
+
+
+@final
+class Classification(nn.Module):
+    """One arm: ``policy`` decides what is measured, ``network`` diagnoses from it."""
+
+    def __init__(self, plan: Plan, policy: SamplingPolicy, network: nn.Module) -> None:
+        super().__init__()
+        self.policy = policy
+        self.network = network
+        self.constraint: Constraint = plan.constraint
+        self.method = plan.measurement.method
+        self.noise_std = plan.measurement.noise_std
+        self.exclusive = plan.task.exclusive
+
+    def draw(self, ratio: float, n_masks: int, generator: torch.Generator) -> torch.Tensor:
+        """Sampling masks (n_masks, H, W), differentiable in the policy (straight-through)."""
+        return draw_masks(self.policy(ratio), n_masks, self.constraint, self.method, generator)
+
+    def measure(
+        self, images: torch.Tensor, masks: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Sampled noisy k-space (B, H, W) of images (B, H, W) (InfoMRI, Eq. 2)."""
+        return measure(fft2c(images), masks, self.noise_std, generator)
+
+    def logits(self, measurement: torch.Tensor) -> torch.Tensor:
+        """Logits (B, K) from sampled k-space (B, H, W), through the zero-filled image."""
+        image = zero_fill(measurement)
+        return cast(torch.Tensor, self.network(torch.stack((image.real, image.imag), dim=-3)))
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Class probabilities: softmax for exclusive labels, else one sigmoid a label."""
+        return logits.softmax(-1) if self.exclusive else logits.sigmoid()
+
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        """One-against-rest log-odds (B, K): the scale on which AUROC histograms are binned."""
+        if not self.exclusive:
+            return logits
+        log_p = logits.log_softmax(-1)
+        return log_p - torch.log1p(-log_p.exp().clamp(max=1 - 1e-7))
+
+    def loss(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        ratio: float,
+        variance: torch.Tensor,
+        generator: torch.Generator,
+    ) -> LossTerms:
+        """Both loss terms of a batch: images (B, H, W), labels (B, K) multi-hot float."""
+        masks = self.draw(ratio, len(images), generator)
+        logits = self.logits(self.measure(images, masks, generator))
+        if self.exclusive:
+            ce = functional.cross_entropy(logits, labels.argmax(-1))
+        else:
+            ce = functional.binary_cross_entropy_with_logits(logits, labels)
+        return LossTerms(ce, marginal_entropy(masks, variance, self.noise_std).mean())
+
+
+def build_model(plan: Plan, arm: Arm, variance: torch.Tensor | None = None) -> Classification:
+    """A fresh model of an arm, seeded by (study seed, arm seed).
+
+    ``variance`` (2, H, W) is what a spectral start begins from; without it the policy starts at
+    random, which is right wherever weights are loaded afterwards.
+    """
+    start = plan.model.start if variance is not None else "random"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(plan.study.seed, "network", arm.seed))
+        network = ResNet18(
+            2, len(plan.task.labels), plan.task.shape, plan.model.width, plan.model.norm
+        )
+    generator = torch_generator(plan.study.seed, "policy", arm.seed)
+    policy = build_policy(arm, plan.task.shape, plan.constraint, start, variance, generator)
+    return Classification(plan, policy, network)
+
+
+def flatten(module: nn.Module) -> np.ndarray:
+    """All parameters and floating-point buffers as one float32 array, in state-dict order."""
+    parts = [t.detach().reshape(-1).float().cpu() for t in _state(module)]
+    return torch.cat(parts).numpy() if parts else np.zeros(0, np.float32)
+
+
+def unflatten(module: nn.Module, flat: np.ndarray) -> None:
+    """Write a flat array back into ``module``. ``InputError`` when its length does not fit."""
+    state = _state(module)
+    expected = sum(t.numel() for t in state)
+    if flat.shape != (expected,):
+        raise InputError(
+            "weights",
+            f"{expected} values",
+            f"an array of shape {flat.shape}",
+            "use weights made with the same plan",
+        )
+    values = torch.from_numpy(np.array(flat, dtype=np.float32))
+    with torch.no_grad():
+        for tensor, part in zip(state, values.split([t.numel() for t in state])):
+            tensor.copy_(part.view_as(tensor))
+
+
+def arm_sizes(plan: Plan) -> dict[str, int]:
+    """The length of each arm's flat array."""
+    return {
+        arm.name: sum(t.numel() for t in _state(build_model(plan, arm))) for arm in plan.arms
+    }
+
+
+def _state(module: nn.Module) -> list[torch.Tensor]:
+    return [t for t in module.state_dict(keep_vars=True).values() if t.is_floating_point()]
