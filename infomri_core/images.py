@@ -1,0 +1,50 @@
+"""How near a reconstruction comes to the true image. Images are (B, H, W) in [0, 1], range 1."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+MSE_FLOOR = 1e-12
+ENERGY_FLOOR = 1e-4
+_WINDOW = 7
+
+
+def psnr(output: Tensor, target: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each image in dB, (B,); ``output`` is clipped to [0, 1]."""
+    return -10 * torch.log10(mse(output, target).clamp_min(MSE_FLOOR))
+
+
+def mse(output: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each image, (B,); ``output`` is clipped to [0, 1]."""
+    return (output.clamp(0, 1) - target).square().mean(dim=(-2, -1))
+
+
+def nmse(output: Tensor, target: Tensor) -> Tensor:
+    """Squared error of each image over its energy, (B,).
+
+    The energy is taken as at least 1e-4 a pixel, so that an empty slice does not decide a mean.
+    """
+    energy = target.square().mean(dim=(-2, -1)).clamp_min(ENERGY_FLOOR)
+    return mse(output, target) / energy
+
+
+def ssim(output: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity of each image, (B,): uniform 7x7 window, mean over full windows.
+
+    Wang et al. 2004 with sample covariances, as scikit-image's default with ``data_range=1``.
+    """
+    x, y = output.clamp(0, 1).double().unsqueeze(1), target.double().unsqueeze(1)
+    moments = torch.cat([x, y, x * x, y * y, x * y], dim=1)
+    mx, my, mxx, myy, mxy = avg_pool2d(moments, _WINDOW, stride=1).unbind(1)
+    sample = _WINDOW**2 / (_WINDOW**2 - 1)
+    vx, vy, vxy = sample * (mxx - mx * mx), sample * (myy - my * my), sample * (mxy - mx * my)
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mx * my + c1) / (mx * mx + my * my + c1)
+    structure = (2 * vxy + c2) / (vx + vy + c2)
+    return (luminance * structure).mean(dim=(-2, -1)).to(target.dtype)
+
+
+def image_metrics(output: Tensor, target: Tensor) -> Tensor:
+    """PSNR, MSE, SSIM and NMSE of each image, (B, 4), in the order of ``metrics.METRICS``."""
+    measures = (psnr, mse, ssim, nmse)
+    return torch.stack([measure(output, target) for measure in measures], dim=1)
