@@ -1,0 +1,189 @@
+"""What is computed where the data are: the jobs of one site, on typed values.
+
+The vault of a hospital runs these behind its gate; ``infomri train`` runs the same code on pooled
+data. Rounding, minimum cohorts and approvals are the gate's, not computed here.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+
+from infomri_core import __version__
+from infomri_core.data.base import SliceDataset
+from infomri_core.errors import InputError, Refused
+from infomri_core.evaluate import evaluate_arm
+from infomri_core.exchange import DatasetCard, EvaluateReply, EvaluateTask, TrainReply, TrainTask
+from infomri_core.optimizer_store import OptimizerStore
+from infomri_core.plan import Arm, Plan
+from infomri_core.privacy.adversaries import load_adversaries
+from infomri_core.tasks.classification import build_model, flatten, unflatten
+from infomri_core.train import Diverged, Stretch, train_steps
+
+RESIDENT_BYTES = 4 * 2**30
+Cancelled = Callable[[], bool]
+
+
+@final
+class Site:
+    """The data of one site and the jobs that run on them.
+
+    ``directory`` keeps optimizer state between rounds. Images up to 4 GiB are held on ``device``.
+    """
+
+    def __init__(
+        self, dataset: SliceDataset, name: str, directory: Path, device: str = "cpu"
+    ) -> None:
+        self.name = name
+        self._dataset = dataset
+        self._device = torch.device(device)
+        self._store = OptimizerStore(directory)
+        self._train = np.flatnonzero(dataset.table.split == "train")
+        self._labels = torch.from_numpy(dataset.table.labels.astype(np.float32))
+        self._resident: torch.Tensor | None = None
+
+    def enrol(self, plan: Plan) -> DatasetCard:
+        """The site's exact counts. ``Refused("data")`` when shape or labels are not the plan's."""
+        self._check(plan)
+        table = self._dataset.table
+        return DatasetCard(
+            site=self.name,
+            n_patients=len(np.unique(table.patients)),
+            n_slices=len(table),
+            n_positive=tuple(int(n) for n in table.labels.sum(0)),
+            shape=self._dataset.shape,
+            labels=table.label_names,
+            versions={"infomri": __version__, "torch": torch.__version__},
+        )
+
+    def train(self, plan: Plan, task: TrainTask, cancelled: Cancelled) -> TrainReply:
+        """One round of local steps for every arm in the task, one arm after the other."""
+        self._check(plan)
+        if len(self._train) == 0:
+            raise Refused("data", "this site has no training slices")
+        variance = torch.from_numpy(task.variance.astype(np.float32)).to(self._device)
+        arms: dict[str, np.ndarray] = {}
+        losses: dict[str, dict[str, float]] = {}
+        dropped: list[str] = []
+        for name, flat in task.arms.items():
+            arm = plan.arm(name)
+            try:
+                arms[name], losses[name] = self._train_arm(
+                    plan, arm, flat, task.round, variance, cancelled
+                )
+            except Diverged:
+                dropped.append(name)
+        return TrainReply(len(self._train), arms, losses, tuple(dropped))
+
+    def evaluate(self, plan: Plan, task: EvaluateTask, cancelled: Cancelled) -> EvaluateReply:
+        """Scores of every arm and attack on the validation patients."""
+        self._check(plan)
+        indices = self.scored(plan)
+        adversaries = load_adversaries(task.attacks, plan.task.shape, self._device)
+        scores = {}
+        for name, flat in task.arms.items():
+            model = build_model(plan, plan.arm(name)).to(self._device)
+            unflatten(model, flat)
+            for acceleration in plan.measurement.accelerations:
+                scores[name, acceleration] = evaluate_arm(
+                    model,
+                    plan,
+                    plan.arm(name),
+                    acceleration,
+                    self._dataset.table.take(indices),
+                    lambda rows: self._images(indices[rows]),
+                    adversaries,
+                    (plan.study.seed, self.name),
+                    cancelled,
+                )
+        return EvaluateReply(self.n_scored_patients(plan), scores)
+
+    def scored(self, plan: Plan) -> np.ndarray:
+        """Rows of the validation slices that the plan has scored."""
+        table = self._dataset.table
+        keep = table.split == "val"
+        if plan.evaluation.position_band is not None:
+            low, high = plan.evaluation.position_band
+            keep = keep & (table.position >= low) & (table.position <= high)
+        return np.flatnonzero(keep)
+
+    def n_scored_patients(self, plan: Plan) -> int:
+        """Patients behind every figure of :meth:`evaluate`."""
+        return len(np.unique(self._dataset.table.patients[self.scored(plan)]))
+
+    def n_training_patients(self) -> int:
+        """Patients behind a weight update."""
+        return len(np.unique(self._dataset.table.patients[self._train]))
+
+    def _train_arm(
+        self,
+        plan: Plan,
+        arm: Arm,
+        flat: np.ndarray,
+        round_number: int,
+        variance: torch.Tensor,
+        cancelled: Cancelled,
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        model = build_model(plan, arm).to(self._device)
+        unflatten(model, flat)
+        steps = plan.training.local_steps
+        stretch = Stretch(
+            first=(round_number - 1) * steps,
+            n_steps=steps,
+            total=plan.total_steps,
+            stream=(plan.study.seed, self.name, arm.seed, round_number),
+        )
+        key = (plan.digest, arm.name)
+        losses, state = train_steps(
+            model,
+            plan,
+            arm.beta,
+            variance,
+            len(self._train),
+            self._fetch,
+            stretch,
+            self._store.load(*key, round_number - 1),
+            cancelled,
+        )
+        weights = flatten(model)
+        if not np.isfinite(weights).all():
+            raise Diverged
+        self._store.save(*key, round_number, state)
+        return weights, losses
+
+    def _fetch(self, batch: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = self._train[batch]
+        return self._images(rows), self._labels[rows].to(self._device)
+
+    def _images(self, rows: np.ndarray) -> torch.Tensor:
+        n_bytes = 4 * len(self._dataset) * self._dataset.shape[0] * self._dataset.shape[1]
+        if n_bytes > RESIDENT_BYTES:
+            return self._dataset.images(rows).to(self._device)
+        if self._resident is None:
+            self._resident = self._dataset.images(np.arange(len(self._dataset))).to(self._device)
+        return self._resident[torch.from_numpy(rows).to(self._device)]
+
+    def _check(self, plan: Plan) -> None:
+        table = self._dataset.table
+        for what, expected, got in (
+            ("shape", plan.task.shape, self._dataset.shape),
+            ("labels", plan.task.labels, table.label_names),
+            ("exclusive", plan.task.exclusive, table.exclusive),
+        ):
+            if expected != got:
+                raise Refused("data", f"the plan expects {what} {expected}, this site has {got}")
+
+
+def open_site(dataset: SliceDataset, name: str, directory: Path, device: str = "auto") -> Site:
+    """A site on ``device`` ("auto" takes CUDA where there is one)."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            "device", "a device torch can use", f"{device} ({error})", "use 'cpu' or 'auto'"
+        ) from None
+    return Site(dataset, name, directory, device)
