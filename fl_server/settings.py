@@ -1,0 +1,125 @@
+"""``centre.toml``: the study centre's own side of a study. It never travels to a site."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from infomri_core.config import build, read_toml
+from infomri_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Centre:
+    """``directory`` holds one folder a run. ``threads`` 0 leaves the number to PyTorch.
+
+    ``keep_checkpoints`` newest rounds stay on disk; 0 keeps all.
+    """
+
+    directory: Path = Path("runs")
+    device: str = "auto"
+    threads: int = 0
+    keep_checkpoints: int = 3
+
+
+@dataclass(frozen=True)
+class Audit:
+    """``data`` is the URI of the audit set: patients of the centre's own, never a site's.
+
+    The learned attacks take ``cnn_steps`` and ``unet_steps`` optimizer steps on it.
+    """
+
+    data: str
+    cnn_steps: int = 400
+    unet_steps: int = 1500
+
+
+@dataclass(frozen=True)
+class Mlflow:
+    """``tracking_uri`` '' means a SQLite store in the centre's directory; ``artifacts`` is used
+    where the store keeps artifacts as files, and is by default beside it."""
+
+    tracking_uri: str = ""
+    artifacts: Path | None = None
+
+
+@dataclass(frozen=True)
+class CentreSettings:
+    """All of ``centre.toml``. Make it with :func:`read_settings`."""
+
+    audit: Audit
+    centre: Centre = field(default_factory=Centre)
+    mlflow: Mlflow = field(default_factory=Mlflow)
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking URI, with the default filled in."""
+        return self.mlflow.tracking_uri or f"sqlite:///{self.centre.directory / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where artifacts go when the tracking store does not take them itself."""
+        return self.mlflow.artifacts or self.centre.directory / "artifacts"
+
+
+def read_settings(path: Path) -> CentreSettings:
+    """Read ``centre.toml``; relative paths in it are relative to the file.
+
+    Raises ``InputError`` for a missing file, an unknown key or a value out of range.
+    """
+    settings = build(CentreSettings, read_toml(path), path.name)
+    for ok, key, expected, got in _rules(settings):
+        if not ok:
+            raise InputError(f"{path.name}: {key}", expected, repr(got), "correct it")
+    return _anchored(settings, path.resolve().parent)
+
+
+def _rules(s: CentreSettings) -> list[tuple[bool, str, str, object]]:
+    scheme, colon, _ = s.audit.data.partition(":")
+    devices = ("auto", "cpu", "cuda", "mps")
+    return [
+        (
+            bool(scheme and colon),
+            "[audit] data",
+            "a data URI such as phantom:?seed=7 or slices:FILE",
+            s.audit.data,
+        ),
+        (s.audit.cnn_steps >= 1, "[audit] cnn_steps", "at least 1", s.audit.cnn_steps),
+        (s.audit.unet_steps >= 1, "[audit] unet_steps", "at least 1", s.audit.unet_steps),
+        (
+            s.centre.device.split(":")[0] in devices,
+            "[centre] device",
+            " | ".join(devices),
+            s.centre.device,
+        ),
+        (s.centre.threads >= 0, "[centre] threads", "0 or more", s.centre.threads),
+        (
+            s.centre.keep_checkpoints >= 0,
+            "[centre] keep_checkpoints",
+            "0 or more",
+            s.centre.keep_checkpoints,
+        ),
+    ]
+
+
+def _anchored(settings: CentreSettings, base: Path) -> CentreSettings:
+    artifacts = settings.mlflow.artifacts
+    return replace(
+        settings,
+        centre=replace(settings.centre, directory=base / settings.centre.directory),
+        audit=replace(settings.audit, data=_anchored_uri(settings.audit.data, base)),
+        mlflow=replace(
+            settings.mlflow,
+            tracking_uri=_anchored_store(settings.mlflow.tracking_uri, base),
+            artifacts=None if artifacts is None else base / artifacts,
+        ),
+    )
+
+
+def _anchored_uri(uri: str, base: Path) -> str:
+    scheme, _, rest = uri.partition(":")
+    path, mark, query = rest.partition("?")
+    return f"{scheme}:{base / Path(path).expanduser()}{mark}{query}" if path else uri
+
+
+def _anchored_store(uri: str, base: Path) -> str:
+    prefix = "sqlite:///"
+    return f"{prefix}{base / uri.removeprefix(prefix)}" if uri.startswith(prefix) else uri
