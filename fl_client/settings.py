@@ -1,0 +1,179 @@
+"""``site.toml``: everything a hospital decides. Read with :func:`read_settings`."""
+
+import dataclasses
+import grp
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from infomri_core.config import build, read_toml
+from infomri_core.errors import InputError
+
+JOBS = ("enrol", "train", "evaluate")
+_NO_PATH = ("phantom",)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Who this site is; the name stands in reports and in its dataset card."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class SuperLink:
+    """Where the study centre is: ``address`` is host:port. Without a ``root_certificate`` the
+    connection is in clear text, allowed only with ``insecure = true``."""
+
+    address: str
+    root_certificate: Path | None = None
+    node_key: Path | None = None
+    runtime_port: int = 9094
+    insecure: bool = False
+
+
+@dataclass(frozen=True)
+class Data:
+    """What to open, as ``infomri_core.data.open_dataset`` understands it."""
+
+    uri: str
+
+
+@dataclass(frozen=True)
+class Vault:
+    """Where the vault computes and keeps its state. ``threads`` 0 lets torch choose; ``group``
+    names the system group the courier shares when it is another user."""
+
+    device: str = "auto"
+    threads: int = 0
+    state: Path = Path("state")
+    socket: Path | None = None
+    group: str | None = None
+
+    @property
+    def socket_path(self) -> Path:
+        """``socket``, or a file in the state directory."""
+        return self.socket or self.state / "run" / "vault.sock"
+
+    @property
+    def group_id(self) -> int | None:
+        """The gid of ``group``; ``InputError`` when the system has no such group."""
+        if self.group is None:
+            return None
+        try:
+            return grp.getgrnam(self.group).gr_gid
+        except KeyError:
+            remedy = "create it, or leave [vault] group out"
+            raise InputError("[vault] group", "a group", repr(self.group), remedy) from None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The site's own limits, which hold whatever a plan says.
+
+    ``min_cohort``: patients below which nothing computed from them leaves; ``min_class_cohort``:
+    patients with and without a finding below which its histogram leaves empty; ``round_to``:
+    counts leave rounded down to multiples of it. ``approvals`` 'listed' runs only plans whose
+    sha256 stands in the file ``approved``. ``max_inputs``: how many different inputs one plan may
+    send for the same job and round (a repetition of the same input is answered from the cache).
+    """
+
+    min_cohort: int = 5
+    min_class_cohort: int = 2
+    round_to: int = 5
+    approvals: str = "any"
+    approved: Path = Path("approved.txt")
+    jobs: tuple[str, ...] = JOBS
+    max_rounds: int = 1000
+    max_local_steps: int = 10_000
+    max_arms: int = 32
+    max_width: int = 128
+    max_inputs: int = 5
+    max_job_seconds: float = 24 * 3600.0
+    max_message_mib: int = 2048
+    cached_replies: int = 16
+
+
+@dataclass(frozen=True)
+class SiteSettings:
+    """A whole ``site.toml``; every path is absolute after :func:`read_settings`."""
+
+    site: Site
+    superlink: SuperLink
+    data: Data
+    vault: Vault = field(default_factory=Vault)
+    policy: Policy = field(default_factory=Policy)
+
+
+T = TypeVar("T", SuperLink, Vault, Policy)
+
+
+def read_settings(path: Path) -> SiteSettings:
+    """Read and check a ``site.toml``; relative paths are relative to the file.
+
+    Raises ``InputError`` (where, expected, got, remedy).
+    """
+    settings = build(SiteSettings, read_toml(path), path.name)
+    folder = path.resolve().parent
+    _check(path.name, settings)
+    return dataclasses.replace(
+        settings,
+        superlink=_resolved(settings.superlink, folder, ("root_certificate", "node_key")),
+        data=Data(resolve_uri(settings.data.uri, folder)),
+        vault=_resolved(settings.vault, folder, ("state", "socket")),
+        policy=_resolved(settings.policy, folder, ("approved",)),
+    )
+
+
+def resolve_uri(uri: str, folder: Path) -> str:
+    """A data URI whose path, if it is relative, is taken from ``folder``."""
+    scheme, colon, rest = uri.partition(":")
+    location, mark, options = rest.partition("?")
+    if not colon or not location or scheme in _NO_PATH:
+        return uri
+    return f"{scheme}:{folder / Path(location).expanduser()}{mark}{options}"
+
+
+def _resolved(section: T, folder: Path, names: Iterable[str]) -> T:
+    paths = {name: getattr(section, name) for name in names}
+    return dataclasses.replace(
+        section, **{name: folder / value for name, value in paths.items() if value is not None}
+    )
+
+
+def _check(where: str, settings: SiteSettings) -> None:
+    link, vault, policy = settings.superlink, settings.vault, settings.policy
+    name, uri = settings.site.name, settings.data.uri
+    host, _, port = link.address.rpartition(":")
+    named = 0 < len(name) <= 64 and name[0].isalnum()
+    plain = all(c.isascii() and (c.isalnum() or c in "-_.") for c in name)
+    secured = link.root_certificate is not None or link.insecure
+    device = vault.device in ("auto", "cpu") or vault.device.startswith("cuda")
+    jobs = set(policy.jobs) <= set(JOBS)
+    listed = policy.approvals in ("any", "listed")
+    rules = [
+        (named and plain, "[site] name", "up to 64 letters, digits, - _ .", name),
+        (bool(host) and _is_port(port), "[superlink] address", "host:port", link.address),
+        (secured, "[superlink] root_certificate", "a file (or insecure = true)", "none"),
+        (0 < link.runtime_port < 65536, "[superlink] runtime_port", "a port", link.runtime_port),
+        (":" in uri, "[data] uri", "scheme:path, see docs/data.md", uri),
+        (device, "[vault] device", "auto, cpu or cuda:N", vault.device),
+        (0 <= vault.threads <= 1024, "[vault] threads", "0 .. 1024", vault.threads),
+        (listed, "[policy] approvals", "any or listed", policy.approvals),
+        (jobs, "[policy] jobs", f"names out of {', '.join(JOBS)}", policy.jobs),
+    ]
+    for key in [f.name for f in dataclasses.fields(Policy)]:
+        value = getattr(policy, key)
+        if isinstance(value, int | float):
+            rules.append(
+                (math.isfinite(value) and value >= 1, f"[policy] {key}", "at least 1", value)
+            )
+    for ok, key, expected, got in rules:
+        if not ok:
+            raise InputError(f"{where}: {key}", expected, repr(got), "correct it")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < 65536
