@@ -89,14 +89,18 @@ def pareto(rows: Iterable[Row], attack: str = "worst") -> list[Row]:
     ]
 
 
-def label(row: Row, rows: Sequence[Row] = ()) -> str:
-    """Short name of a row's arm for people; the seed appears where ``rows`` has several."""
-    text = row.sampler.replace("-", " ")
-    if row.sampler == "infomri":
-        text = f"InfoMRI β={row.beta:g}"
-    if len({other.arm for other in rows if _family(other) == _family(row)}) > 1:
-        text += f" ({row.arm.removeprefix(f'{row.sampler}-')})"
-    return text
+def label(row: Row, rows: Iterable[Row] = ()) -> str:
+    """Short name of a row's arm for people; says more where ``rows`` has arms like it."""
+    like = [other for other in rows if _family(other) == _family(row)]
+    if len({other.arm for other in like if other.seed == row.seed}) > 1:
+        return row.arm
+    text = f"InfoMRI β={row.beta:g}" if row.sampler == "infomri" else row.sampler.replace("-", " ")
+    return f"{text}, seed {row.seed}" if len({other.seed for other in like}) > 1 else text
+
+
+def attacks(rows: Iterable[Row]) -> list[str]:
+    """Names of all attacks in the rows, in order of first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row.psnr))
 
 
 def write_results(path: Path, rows: Sequence[Row], meta: Mapping[str, Any]) -> None:
@@ -132,8 +136,8 @@ def from_json(values: Mapping[str, Any]) -> Row:
     return Row(**known)
 
 
-def _family(row: Row) -> tuple[str, float, float]:
-    return row.sampler, row.beta, row.acceleration
+def _family(row: Row) -> tuple[str, str, float, float]:
+    return row.sampler, row.suppression, row.beta, row.acceleration
 
 
 def _defined(value: Any) -> Any:
