@@ -1,0 +1,116 @@
+"""The Flower ClientApp: carries bytes between the study centre and the vault, and reads none.
+
+It runs on the side of the site that has the network. It holds no data, imports neither torch nor
+h5py, and answers with an InfoMRI error whatever happens: exception text never travels.
+"""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from fl_client import channel
+from infomri_core import wire
+from infomri_core.errors import Refused
+from infomri_core.exchange import ErrorReply
+
+VAULT_SOCKET = "INFOMRI_VAULT_SOCKET"
+RESTART_PATIENCE_SECONDS = 60.0
+_RETRY_SECONDS = 0.2
+
+app = ClientApp()
+_log = logging.getLogger(__name__)
+
+
+def pack(data: bytes) -> RecordDict:
+    """The Flower content that holds one InfoMRI message."""
+    array = Array(dtype="uint8", shape=(len(data),), stype="infomri.message", data=data)
+    return RecordDict({"infomri": ArrayRecord({"message": array})})
+
+
+def unpack(content: RecordDict) -> bytes:
+    """The InfoMRI message in a Flower content. Raises ``Refused("bad-message")``."""
+    try:
+        array = content.array_records["infomri"]["message"]
+    except KeyError:
+        raise Refused("bad-message", "the Flower message holds no InfoMRI message") from None
+    if array.stype != "infomri.message":
+        raise Refused("bad-message", "the Flower message holds no InfoMRI message")
+    return array.data
+
+
+def error_content(code: str, sentence: str) -> RecordDict:
+    """The Flower content of an :class:`ErrorReply`."""
+    return pack(wire.encode(ErrorReply(code, sentence).to_message()))
+
+
+def carry(content: RecordDict, socket: Path) -> RecordDict:
+    """Take a task to the vault behind ``socket`` and bring its reply back, or an error reply."""
+    try:
+        data = unpack(content)
+        return pack(_ask(socket, data, _deadline(data)))
+    except Refused as refusal:
+        return error_content(refusal.code, refusal.sentence)
+    except TimeoutError:
+        return error_content("deadline", "the deadline passed before the site was done")
+    except Exception:
+        _log.exception("the vault at %s could not be asked", socket)
+        return error_content("vault-unreachable", "the site's vault could not be reached")
+
+
+@app.query("enrol")
+def enrol(message: Message, context: Context) -> Message:
+    """Carry an enrolment."""
+    return _answer(message)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Carry a training round."""
+    return _answer(message)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Carry an evaluation."""
+    return _answer(message)
+
+
+def _answer(message: Message) -> Message:
+    socket = Path(os.environ.get(VAULT_SOCKET, ""))
+    return Message(carry(message.content, socket), reply_to=message)
+
+
+def _deadline(data: bytes) -> float:
+    deadline = wire.peek(data).get("deadline")
+    if not isinstance(deadline, int | float) or isinstance(deadline, bool):
+        raise Refused("bad-message", "the task names no deadline")
+    if not np.isfinite(deadline):
+        raise Refused("bad-message", "the task's deadline is not a time")
+    return float(deadline)
+
+
+def _ask(socket: Path, data: bytes, deadline: float) -> bytes:
+    """Call the vault. Nobody listens while it is being restarted: try again for a while, and
+    repeat a task once that a dying vault took along."""
+    patience = min(deadline, time.time() + RESTART_PATIENCE_SECONDS)
+    repeated = False
+    while True:
+        left = deadline - time.time()
+        if left <= 0:
+            raise TimeoutError
+        try:
+            return channel.call(socket, data, left)
+        except (ConnectionResetError, BrokenPipeError):
+            if repeated:
+                raise
+            repeated = True
+            patience = min(deadline, time.time() + RESTART_PATIENCE_SECONDS)
+        except (ConnectionRefusedError, FileNotFoundError):
+            if time.time() + _RETRY_SECONDS > patience:
+                raise
+        time.sleep(_RETRY_SECONDS)

@@ -1,0 +1,178 @@
+"""Runs the courier for each message a SuperNode hands out: a fork, not a new process.
+
+``flower-supernode --isolation process`` offers tasks at its Runtime API. This executor has Flower
+and the courier imported, forks for each task, and lets the child fetch the message, call the
+courier and return the reply. The bundle (FAB) that came with the run is compared with the one this
+package would build and is never unpacked or imported: the courier is always the installed one.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import httpx
+from flwr.app import Context, Message
+from flwr.common.constant import SubStatus
+from flwr.proto.runtime_pb2 import AcquireTaskRequest, AcquireTaskResponse
+from flwr.supercore.constant import TaskType
+from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.protobuf.client import ProtobufClientInterceptor
+from flwr.supercore.retry import RetryInvoker, make_simple_http_retry_invoker
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supernode.runtime.run_clientapp import (
+    pull_task_input,
+    push_message,
+    push_task_output,
+)
+
+from fl_client import bundle, courier
+from infomri_core.processes import tether
+
+POLL_SECONDS = 0.1
+_ABSENT_SECONDS = 0.5
+_GIVE_UP_SECONDS = 60.0
+_ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
+_TASKS = (TaskType.CLIENT_APP, TaskType.AGENT_APP)
+
+_log = logging.getLogger("infomri.executor")
+
+
+def reply_to(message: Message, context: Context, fab: bytes) -> Message:
+    """The courier's answer to a message, or a refusal when the run brought a foreign bundle."""
+    if not bundle.is_own(fab):
+        _log.error("refused a run whose bundle is not the one this package builds")
+        sentence = "this site runs the InfoMRI bundle of its own installed version only"
+        return Message(courier.error_content("foreign-bundle", sentence), reply_to=message)
+    try:
+        return courier.app(message, context)
+    except Exception:
+        _log.exception("the courier could not serve a %s message", message.metadata.message_type)
+        content = courier.error_content("unknown-job", "this site does not know this job")
+        return Message(content, reply_to=message)
+
+
+def serve_task(address: str, token: str) -> None:
+    """Fetch the message of one acquired task, answer it, and report the task as done."""
+    retry = make_simple_http_retry_invoker()
+    retry.max_time = _GIVE_UP_SECONDS
+    client = _client(address, "flwr-clientapp", [RuntimeTokenHttpInterceptor(token)], retry)
+    heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
+    heartbeat.start()
+    message, context, _, fab = pull_task_input(client)
+    push_message(client, reply_to(message, context, fab.content), context)
+    push_task_output(client, context, SubStatus.COMPLETED, "")
+
+
+def run(address: str, secret: bytes | None) -> NoReturn:
+    """Poll the SuperNode at ``address`` for tasks for ever; SIGTERM and SIGINT end it."""
+    signers: list[ProtobufClientInterceptor] = []
+    if secret:
+        signers.append(
+            SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=_ACQUIRE)
+        )
+    client = _client(address, "SuperExec", signers)
+    request = AcquireTaskRequest(supported_task_types=[str(kind.value) for kind in _TASKS])
+    children: set[int] = set()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    _log.info("ready")
+    while True:
+        children -= _reap(children)
+        task = _acquire(client, request)
+        if task is None:
+            time.sleep(_ABSENT_SECONDS)
+        elif task.HasField("task") and task.token:
+            children.add(_fork(address, task.token))
+        else:
+            time.sleep(POLL_SECONDS)
+
+
+def _acquire(client: RuntimeHttpClient, request: AcquireTaskRequest) -> AcquireTaskResponse | None:
+    """The next task, an empty answer, or None when there is no SuperNode to ask."""
+    try:
+        return client.AcquireTask(request)
+    except httpx.TransportError:
+        return None
+    except (httpx.HTTPStatusError, ValueError) as error:
+        _log.warning("the SuperNode refused to hand out tasks: %s", error)
+        return None
+
+
+def _fork(address: str, token: str) -> int:
+    parent = os.getpid()
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        tether(parent)
+        serve_task(address, token)
+        code = 0
+    except KeyboardInterrupt:
+        _log.warning("the SuperNode withdrew a task")
+    except BaseException:
+        _log.exception("a task could not be served")
+    finally:
+        logging.shutdown()
+        os._exit(code)
+
+
+def _reap(children: set[int]) -> set[int]:
+    done = set()
+    for child in children:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            done.add(pid)
+            if status:
+                _log.warning("a courier ended with status %d", os.waitstatus_to_exitcode(status))
+    return done
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End; the kernel takes the tethered couriers along."""
+    sys.exit(0)
+
+
+def _client(
+    address: str,
+    component: str,
+    interceptors: list[ProtobufClientInterceptor],
+    retry: RetryInvoker | None = None,
+) -> RuntimeHttpClient:
+    version = RuntimeVersionHttpInterceptor(component_name=component)
+    return RuntimeHttpClient.from_server_address(
+        server_address=address,
+        insecure=True,
+        root_certificates=None,
+        interceptors=[version, *interceptors],
+        retry_invoker=retry,
+    )
+
+
+def main() -> NoReturn:
+    """``python -m fl_client.executor --runtime-api HOST:PORT [--secret-file FILE]``."""
+    parser = argparse.ArgumentParser(prog="python -m fl_client.executor", description=__doc__)
+    parser.add_argument("--runtime-api", required=True, help="the SuperNode's HOST:PORT")
+    parser.add_argument("--secret-file", type=Path, help="the secret shared with the SuperNode")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    secret = arguments.secret_file.read_bytes() if arguments.secret_file else None
+    run(arguments.runtime_api, secret)
+
+
+if __name__ == "__main__":
+    main()

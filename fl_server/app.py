@@ -1,0 +1,60 @@
+"""The ServerApp: the study centre's half of a Flower run, from the installed package.
+
+Its run config holds ``plan``, the plan's text in base64, and ``resume``, the name of a run to
+continue. The study centre's own settings come from the file that the SuperLink's environment
+variable ``INFOMRI_CENTRE`` names; they never travel.
+"""
+
+import base64
+import binascii
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fl_server.federation import GridSites
+from fl_server.settings import CentreSettings, read_settings
+from infomri_core.errors import InputError
+from infomri_core.plan import Plan, parse_plan
+
+CENTRE_FILE = "INFOMRI_CENTRE"
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the study of the run config over the sites of ``grid``."""
+    from fl_server.rounds import run_study
+
+    logging.getLogger("infomri").setLevel(logging.INFO)
+    plan = plan_of(context.run_config)
+    resume = str(context.run_config.get("resume", ""))
+    run_study(plan, centre_settings(), GridSites(grid), resume=resume, run_id=str(context.run_id))
+
+
+def run_config(plan_text: str, resume: str = "") -> dict[str, str]:
+    """The run config that :func:`main` reads, for a plan's text."""
+    return {"plan": base64.b64encode(plan_text.encode()).decode("ascii"), "resume": resume}
+
+
+def plan_of(config: Mapping[str, object]) -> Plan:
+    """The plan in a run config. Raises ``InputError``."""
+    try:
+        text = base64.b64decode(str(config.get("plan", "")), validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        remedy = "submit studies with 'infomri run plan.toml'"
+        raise InputError("run config: plan", "a plan in base64", "other text", remedy) from None
+    return parse_plan(text, "run config: plan")
+
+
+def centre_settings() -> CentreSettings:
+    """The settings in the file that ``INFOMRI_CENTRE`` names. Raises ``InputError``."""
+    path = os.environ.get(CENTRE_FILE, "")
+    if not path:
+        remedy = f"start flower-superlink with {CENTRE_FILE}=/path/to/centre.toml"
+        raise InputError(CENTRE_FILE, "the path of centre.toml", "nothing", remedy)
+    return read_settings(Path(path))

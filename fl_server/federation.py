@@ -1,0 +1,180 @@
+"""The one place that talks to Flower at the study centre: tasks out, replies in as they arrive."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from flwr.app import Array, ArrayRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from infomri_core import wire
+from infomri_core.errors import Refused
+from infomri_core.exchange import (
+    EnrolTask,
+    ErrorReply,
+    EvaluateTask,
+    SiteReply,
+    SiteTask,
+    TrainTask,
+    reply_from,
+)
+
+MESSAGE_TYPES = {EnrolTask: "query.enrol", TrainTask: "train", EvaluateTask: "evaluate"}
+GRACE_SECONDS = 20.0
+SILENCE_SECONDS = 300.0
+_SETTLE_SECONDS = 15.0
+_LOOK_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+def pack(data: bytes) -> RecordDict:
+    """The Flower content that holds one InfoMRI message."""
+    array = Array(dtype="uint8", shape=(len(data),), stype="infomri.message", data=data)
+    return RecordDict({"infomri": ArrayRecord({"message": array})})
+
+
+def unpack(content: RecordDict) -> SiteReply:
+    """The reply in a Flower content. Raises ``Refused("bad-message")`` on anything else."""
+    try:
+        array = content.array_records["infomri"]["message"]
+    except KeyError:
+        raise Refused("bad-message", "the Flower message holds no InfoMRI message") from None
+    return reply_from(wire.decode(array.data))
+
+
+@dataclass
+class _Pending:
+    """A site whose reply is awaited. Any of ``messages`` may bring it."""
+
+    sent: float
+    activation: str
+    messages: list[str] = field(default_factory=list)
+    failed: bool = False
+    restarted: float | None = None
+    repeated: bool = False
+
+
+class GridSites:
+    """The sites of a federation as a :class:`fl_server.sites.Sites`, over a Flower ``Grid``.
+
+    A task is repeated to a site that Flower reported as failed, that came back from a restart
+    without having answered, or that was silent for long while others answered; the vault answers
+    a repetition from its cache. ``clock`` and ``sleep`` are arguments for the tests' sake.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        silence: float = SILENCE_SECONDS,
+    ) -> None:
+        self._grid = grid
+        self._clock = clock
+        self._sleep = sleep
+        self._silence = silence
+
+    def online(self) -> list[str]:
+        """Node ids that Flower counts as online, in ascending order."""
+        return sorted(self._activations(), key=int)
+
+    def ask(self, task: SiteTask, to: Sequence[str]) -> Iterator[tuple[str, SiteReply]]:
+        """Send ``task`` to the nodes ``to``; yield (node id, reply) as replies arrive.
+
+        Ends when all have answered or the task's deadline and a grace for the way back have
+        passed. One reply is held at a time. A malformed reply arrives as an ``ErrorReply``.
+        """
+        kind = MESSAGE_TYPES[type(task)]
+        content = pack(wire.encode(task.to_message()))
+        until = task.deadline + GRACE_SECONDS
+        activations = self._activations()
+        started = self._clock()
+        pending = {node: _Pending(started, activations.get(node, "")) for node in to}
+        self._send(pending, list(pending), content, kind, until)
+        looked, slowest = started, math.inf
+        while pending and self._clock() < until:
+            arrived = False
+            for node, reply in self._replies(pending):
+                arrived, slowest = True, self._clock() - started
+                yield node, reply
+            now = self._clock()
+            if pending and now - looked >= _LOOK_SECONDS:
+                looked = now
+                silence = max(self._silence, 3 * slowest)
+                self._send(pending, self._overdue(pending, silence), content, kind, until)
+            if pending and not arrived:
+                self._sleep(min(1.0, 0.1 + 0.02 * (now - started)))
+        for node in pending:
+            _log.warning("node %s did not answer %s in time", node, kind)
+
+    def _activations(self) -> dict[str, str]:
+        return {str(node.node_id): node.last_activated_at for node in self._grid.get_nodes()}
+
+    def _send(
+        self,
+        pending: dict[str, _Pending],
+        nodes: Sequence[str],
+        content: RecordDict,
+        kind: str,
+        until: float,
+    ) -> None:
+        ttl = until - self._clock()
+        if not nodes or ttl <= 0:
+            return
+        messages = [Message(content, int(node), kind, ttl=ttl) for node in nodes]
+        for node, message_id in zip(nodes, self._grid.push_messages(messages), strict=True):
+            pending[node].failed = not message_id
+            if message_id:
+                pending[node].messages.append(message_id)
+
+    def _replies(self, pending: dict[str, _Pending]) -> Iterator[tuple[str, SiteReply]]:
+        """Replies that are there now, pulled one at a time; their sites leave ``pending``."""
+        for node, entry in list(pending.items()):
+            for message_id in list(entry.messages):
+                message = self._pull(message_id)
+                if message is None:
+                    continue
+                if not message.has_error():
+                    del pending[node]
+                    yield node, _decoded(message)
+                    break
+                _log.warning("Flower reports error %s for node %s", message.error.code, node)
+                entry.messages.remove(message_id)
+                entry.failed = not entry.messages
+
+    def _pull(self, message_id: str) -> Message | None:
+        """The reply to a message if it is there. Error replies carry a foreign source node, so
+        only ``reply_to_message_id`` says whose they are."""
+        for message in self._grid.pull_messages([message_id]):
+            if message.metadata.reply_to_message_id == message_id:
+                return message
+        return None
+
+    def _overdue(self, pending: dict[str, _Pending], silence: float) -> list[str]:
+        """Sites online now whose task is lost, or may be."""
+        online, now = self._activations(), self._clock()
+        repeat = []
+        for node, entry in pending.items():
+            if node not in online:
+                continue
+            if online[node] != entry.activation:
+                entry.activation, entry.restarted = online[node], now
+            back = entry.restarted is not None and now - entry.restarted >= _SETTLE_SECONDS
+            silent = not entry.repeated and now - entry.sent >= silence
+            if entry.failed or back or silent:
+                _log.warning("sending the task to node %s again", node)
+                entry.restarted = None
+                entry.repeated = True
+                repeat.append(node)
+        return repeat
+
+
+def _decoded(message: Message) -> SiteReply:
+    try:
+        return unpack(message.content)
+    except Refused as refusal:
+        return ErrorReply(refusal.code, refusal.sentence)
