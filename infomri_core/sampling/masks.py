@@ -1,0 +1,138 @@
+"""From sampling probabilities to binary masks that keep the budget exactly."""
+
+from typing import Literal
+
+import torch
+
+from infomri_core.errors import InputError
+from infomri_core.plan import Constraint
+from infomri_core.sampling.rescaling import rescale
+
+Method = Literal["systematic", "rejection"]
+
+_ONE = 1 << 40
+"""Probability one in fixed point: sums of up to 2^22 points stay exact in int64."""
+_SNAP = 1e-6
+_BATCH = 1 << 22
+_MAX_DRAWS = 20_000
+
+
+def draw_masks(
+    probabilities: torch.Tensor,
+    n_masks: int,
+    constraint: Constraint = "2d",
+    method: Method = "systematic",
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """Draw ``n_masks`` independent masks from ``probabilities`` (H, W).
+
+    Every mask samples floor or ceil of the sum of the probabilities, exactly that sum where it
+    is a whole number up to rounding (1e-6 relative); the units counted are points ("2d") or whole
+    columns ("1d", where all rows of ``probabilities`` must be equal). ``systematic`` is randomised
+    systematic sampling in a fresh random order for every mask (Goodman and Kish, 1950): each unit
+    is sampled with exactly its probability. ``rejection`` repeats independent draws until the
+    count fits (InfoMRI, Algorithm 1), which shifts the probabilities slightly.
+
+    Returns float (n_masks, H, W) of zeros and ones on the probabilities' device; when they
+    require grad, with a straight-through gradient to them. Raises ``InputError`` for
+    probabilities outside [0, 1] or a budget that rejection cannot meet.
+    """
+    units = _units(probabilities, n_masks, constraint)
+    if method == "systematic":
+        drawn = _systematic(units, n_masks, generator)
+    elif method == "rejection":
+        drawn = _rejection(units, n_masks, generator)
+    else:
+        raise InputError("draw_masks: method", "systematic or rejection", method, "choose one")
+    rows, columns = probabilities.shape
+    grid = (n_masks, -1, columns)
+    masks = drawn.reshape(grid).to(probabilities).expand(n_masks, rows, columns)
+    if probabilities.requires_grad:
+        return masks + (probabilities - probabilities.detach())
+    return masks.contiguous()
+
+
+def _units(probabilities: torch.Tensor, n_masks: int, constraint: Constraint) -> torch.Tensor:
+    """Checks the input; the probabilities (n,) of the units that are drawn whole, float64."""
+    p = probabilities.detach()
+    if p.ndim != 2 or n_masks < 1:
+        got = f"{tuple(p.shape)} and n_masks={n_masks}"
+        raise InputError("draw_masks", "probabilities (H, W) and n_masks >= 1", got, "reshape")
+    if not bool(((p >= -_SNAP) & (p <= 1 + _SNAP)).all()):
+        got = f"values from {float(p.min()):.4g} to {float(p.max()):.4g}"
+        raise InputError("draw_masks: probabilities", "values in [0, 1]", got, "rescale() them")
+    if constraint not in ("2d", "1d"):
+        raise InputError("draw_masks: constraint", "2d or 1d", str(constraint), "choose one")
+    if constraint == "1d":
+        if not bool(((p - p[:1]).abs() <= _SNAP).all()):
+            raise InputError(
+                "draw_masks: probabilities",
+                "equal rows for constraint '1d'",
+                "rows that differ",
+                "use a policy with the same constraint",
+            )
+        p = p[0]
+    return p.double().clamp(0, 1).flatten()
+
+
+def _whole_budget(units: torch.Tensor) -> int | None:
+    """The sum of the probabilities where it is a whole number up to rounding, else None."""
+    total = float(units.sum())
+    return round(total) if abs(total - round(total)) <= _SNAP * max(1.0, total) else None
+
+
+def _fixed_point(units: torch.Tensor) -> torch.Tensor:
+    """Probabilities in units of 2^-40, int64; a budget that is whole up to rounding is made so.
+
+    Integers make each mask's count exact: no floating-point sum can round across a whole number.
+    """
+    budget = _whole_budget(units)
+    if budget is not None:
+        units = rescale(units, budget / len(units))
+    fixed = (units * _ONE).round().long()
+    if budget is not None:
+        residual = budget * _ONE - fixed.sum()
+        fixed[(units - 0.5).abs().argmin()] += residual
+    return fixed.clamp(0, _ONE)
+
+
+def _systematic(
+    units: torch.Tensor, n_masks: int, generator: torch.Generator | None
+) -> torch.Tensor:
+    """Steps of length one from a random start along the cumulative sum, in random order."""
+    device = units.device if generator is None else generator.device
+    fixed, n = _fixed_point(units).to(device), len(units)
+    order = torch.stack(
+        [torch.randperm(n, generator=generator, device=device) for _ in range(n_masks)]
+    )
+    start = torch.randint(_ONE, (n_masks, 1), generator=generator, device=device)
+    ends = fixed.index_select(0, order.flatten()).view(n_masks, n).cumsum(1).add_(start)
+    passed = torch.cat([start, ends], 1).bitwise_right_shift_(40)
+    chosen = passed[:, 1:] != passed[:, :-1]
+    return torch.zeros_like(chosen).scatter_(1, order, chosen)
+
+
+def _rejection(
+    units: torch.Tensor, n_masks: int, generator: torch.Generator | None
+) -> torch.Tensor:
+    """Independent draws in batches; keeps those whose count is within one of the budget."""
+    device = units.device if generator is None else generator.device
+    p, n = units.to(device, torch.float32), len(units)
+    whole = _whole_budget(units)
+    budget = float(units.sum()) if whole is None else float(whole)
+    kept: list[torch.Tensor] = []
+    n_batch = max(1, min(8 * n_masks + 64, _BATCH // n))
+    n_kept, n_drawn = 0, 0
+    while n_kept < n_masks and n_drawn < _MAX_DRAWS * n_masks:
+        draws = torch.rand((n_batch, n), generator=generator, device=device) < p
+        accepted = draws[(draws.sum(1) - budget).abs() < 1]
+        kept.append(accepted)
+        n_kept, n_drawn = n_kept + len(accepted), n_drawn + n_batch
+    if n_kept < n_masks:
+        raise InputError(
+            "draw_masks: method 'rejection'",
+            f"{n_masks} masks with {budget:.6g} samples each",
+            f"{n_kept} in {n_drawn} draws",
+            "use method 'systematic'",
+        )
+    return torch.cat(kept)[:n_masks]

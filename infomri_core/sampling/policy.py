@@ -1,0 +1,42 @@
+"""What a sampling policy is: from a sampling ratio to the probability of each k-space point."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import nn
+
+from infomri_core.errors import InputError
+from infomri_core.plan import Constraint
+from infomri_core.sampling.rescaling import rescale
+
+
+class SamplingPolicy(nn.Module, ABC):
+    """r -> mu(r) in [0, 1]^(H, W) with mean exactly r (InfoMRI, Eq. 16).
+
+    Subclasses say only where samples are wanted, in ``density``. With constraint "1d" all rows
+    are equal and masks sample whole columns.
+    """
+
+    def __init__(self, shape: tuple[int, int], constraint: Constraint = "2d") -> None:
+        super().__init__()
+        if constraint not in ("2d", "1d"):
+            raise InputError("policy: constraint", "2d or 1d", str(constraint), "choose one")
+        if len(shape) != 2 or min(shape) < 1:
+            raise InputError("policy: shape", "(H, W)", str(shape), "give the image's shape")
+        self.shape = (int(shape[0]), int(shape[1]))
+        self.constraint = constraint
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """The units drawn independently: (H, W) points, or (1, W) columns."""
+        return self.shape if self.constraint == "2d" else (1, self.shape[1])
+
+    @abstractmethod
+    def density(self, ratio: float) -> torch.Tensor:
+        """Probabilities in [0, 1] on ``grid``, whose mean need not be ``ratio`` yet."""
+
+    def forward(self, ratio: float) -> torch.Tensor:
+        """Sampling probabilities (H, W), mean ``ratio``, 0 < ratio <= 1."""
+        if not 0 < ratio <= 1:
+            raise InputError("policy: ratio", "0 < ratio <= 1", str(ratio), "correct it")
+        return rescale(self.density(ratio), ratio).expand(self.shape)
