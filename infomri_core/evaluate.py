@@ -41,7 +41,7 @@ def evaluate_arm(
     weights = bootstrap_weights(table.patients, replicates, numpy_generator(*stream, "bootstrap"))
     attacked = attacked_rows(table.patients, plan.evaluation.attack_slices)
     generator: torch.Generator | None = None
-    scores: list[torch.Tensor] = []
+    all_logits: list[torch.Tensor] = []
     quality: dict[str, list[torch.Tensor]] = {}
     for start in range(0, len(table), BATCH):
         if cancelled():
@@ -55,7 +55,7 @@ def evaluate_arm(
         masks = model.draw(1 / acceleration, len(rows), generator)
         measurement = model.measure(images, masks, generator)
         logits = model.logits(measurement)
-        scores.append(model.scores(logits).cpu())
+        all_logits.append(logits.cpu())
         chosen = torch.from_numpy(np.isin(rows, attacked)).to(images.device)
         if not chosen.any():
             continue
@@ -65,7 +65,9 @@ def evaluate_arm(
         for name, output in rebuilt.items():
             quality.setdefault(name, []).append(image_metrics(output, images[chosen]).cpu())
     labels = table.labels.astype(np.int64)
-    histogram = ScoreHistogram.from_scores(_stack(scores, labels.shape[1]), labels, weights)
+    histogram = ScoreHistogram.from_scores(
+        _stack(all_logits, labels.shape[1]), labels, weights, plan.task.exclusive
+    )
     return Scores(
         histogram,
         {

@@ -13,9 +13,18 @@ import torch
 
 from infomri_core import __version__
 from infomri_core.data.base import SliceDataset
-from infomri_core.errors import InputError, Refused
+from infomri_core.device import pick_device
+from infomri_core.errors import Refused
 from infomri_core.evaluate import evaluate_arm
-from infomri_core.exchange import DatasetCard, EvaluateReply, EvaluateTask, TrainReply, TrainTask
+from infomri_core.exchange import (
+    DatasetCard,
+    EvaluateReply,
+    EvaluateTask,
+    SiteReply,
+    SiteTask,
+    TrainReply,
+    TrainTask,
+)
 from infomri_core.optimizer_store import OptimizerStore
 from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.adversaries import load_adversaries
@@ -43,6 +52,14 @@ class Site:
         self._train = np.flatnonzero(dataset.table.split == "train")
         self._labels = torch.from_numpy(dataset.table.labels.astype(np.float32))
         self._resident: torch.Tensor | None = None
+
+    def run(self, plan: Plan, task: SiteTask, cancelled: Cancelled) -> SiteReply:
+        """Do one task of the closed list. Raises ``Refused``, or ``Cancelled`` between steps."""
+        if isinstance(task, TrainTask):
+            return self.train(plan, task, cancelled)
+        if isinstance(task, EvaluateTask):
+            return self.evaluate(plan, task, cancelled)
+        return self.enrol(plan)
 
     def enrol(self, plan: Plan) -> DatasetCard:
         """The site's exact counts. ``Refused("data")`` when shape or labels are not the plan's."""
@@ -178,12 +195,4 @@ class Site:
 
 def open_site(dataset: SliceDataset, name: str, directory: Path, device: str = "auto") -> Site:
     """A site on ``device`` ("auto" takes CUDA where there is one)."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            "device", "a device torch can use", f"{device} ({error})", "use 'cpu' or 'auto'"
-        ) from None
-    return Site(dataset, name, directory, device)
+    return Site(dataset, name, directory, pick_device(device))

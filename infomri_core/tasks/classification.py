@@ -61,13 +61,6 @@ class Classification(nn.Module):
         """Class probabilities: softmax for exclusive labels, else one sigmoid a label."""
         return logits.softmax(-1) if self.exclusive else logits.sigmoid()
 
-    def scores(self, logits: torch.Tensor) -> torch.Tensor:
-        """One-against-rest log-odds (B, K): the scale on which AUROC histograms are binned."""
-        if not self.exclusive:
-            return logits
-        log_p = logits.log_softmax(-1)
-        return log_p - torch.log1p(-log_p.exp().clamp(max=1 - 1e-7))
-
     def loss(
         self,
         images: torch.Tensor,

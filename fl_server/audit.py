@@ -1,0 +1,123 @@
+"""Fitting the attackers on the study centre's own patients, and certifying them first."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from fl_server.settings import Audit
+from infomri_core.data import SliceDataset
+from infomri_core.entropy import redundancy
+from infomri_core.errors import InputError
+from infomri_core.plan import Plan
+from infomri_core.privacy import attacks
+from infomri_core.privacy.adversaries import Adversaries
+from infomri_core.privacy.attacks import FLOORS
+from infomri_core.privacy.attacks.diagnosis import DiagnosisFloor
+from infomri_core.privacy.certify import Certificate, certify
+from infomri_core.seeds import torch_generator
+from infomri_core.tasks.classification import Classification, build_model, unflatten
+from infomri_core.wire import Arrays
+
+BATCH = 64
+REDUNDANCY_MASKS = 64
+Say = Callable[[str], None]
+
+
+@dataclass
+class FittedAudit:
+    """The fitted adversaries, what certifies them, and how the learned ones converged."""
+
+    adversaries: Adversaries
+    n_images: int
+    certificates: dict[str, Certificate] = field(default_factory=dict)
+    histories: dict[str, list[Any]] = field(default_factory=dict)
+    redundancy: dict[tuple[str, float], float] = field(default_factory=dict)
+
+
+def fit_audit(
+    plan: Plan, settings: Audit, images: torch.Tensor, arms: Arrays, device: torch.device, say: Say
+) -> FittedAudit:
+    """Fit every attack of the plan once for all arms and ratios, on ``images`` (n, H, W).
+
+    The learned ones are certified against LMMSE on a control mask that can be rebuilt; one that
+    fails is reported as weak, never as privacy.
+    """
+    images = images.to(device)
+    models = load_arms(plan, arms, device)
+    fitted = FittedAudit(Adversaries(), len(images))
+    ratios = [1 / a for a in plan.measurement.accelerations]
+    options = {"cnn": {"n_steps": settings.cnn_steps}, "unet": {"n_steps": settings.unet_steps}}
+    policies = [model.policy for model in models.values()]
+    for name in (*FLOORS, *plan.evaluation.attacks):
+        attack = attacks.build(name, plan.task.shape, **options.get(name, {})).to(device)
+        generator = torch_generator(plan.study.seed, "attack", name, device=device)
+        attack.fit(images, policies, ratios, plan.measurement.noise_std, generator)
+        fitted.adversaries.attacks[name] = attack
+        fitted.histories[name] = list(getattr(attack, "history", []))
+        if name not in FLOORS:
+            say(f"attack {name} fitted on {len(images)} audit images")
+    _certify(plan, fitted, images)
+    for arm, model in models.items():
+        for acceleration in plan.measurement.accelerations:
+            cell = (arm, acceleration)
+            fitted.adversaries.diagnosis[cell] = _diagnosis(plan, model, cell, images)
+            fitted.redundancy[cell] = _redundancy(plan, model, cell)
+    return fitted
+
+
+def check_audit_set(plan: Plan, dataset: SliceDataset) -> None:
+    """``InputError`` unless the audit set has the shape of the plan's images."""
+    if dataset.shape != plan.task.shape:
+        raise InputError(
+            "centre.toml: [audit] data",
+            f"images of shape {plan.task.shape} as in the plan",
+            f"{dataset.shape}",
+            "use an audit set prepared like the sites' data",
+        )
+
+
+def load_arms(plan: Plan, arms: Arrays, device: torch.device) -> Mapping[str, Classification]:
+    """The trained models of the arms, in evaluation mode."""
+    models = {}
+    for name, flat in arms.items():
+        model = build_model(plan, plan.arm(name)).to(device)
+        unflatten(model, np.asarray(flat))
+        models[name] = model.eval()
+    return models
+
+
+def _certify(plan: Plan, fitted: FittedAudit, images: torch.Tensor) -> None:
+    reference = fitted.adversaries.attacks.get("lmmse")
+    if reference is None:
+        return
+    for name in plan.evaluation.attacks:
+        generator = torch_generator(plan.study.seed, "certify", device=images.device)
+        attack = fitted.adversaries.attacks[name]
+        fitted.certificates[name] = certify(
+            attack, reference, images, plan.measurement.noise_std, generator
+        )
+
+
+@torch.no_grad()
+def _diagnosis(
+    plan: Plan, model: Classification, cell: tuple[str, float], images: torch.Tensor
+) -> DiagnosisFloor:
+    generator = torch_generator(plan.study.seed, "diagnosis", *cell, device=images.device)
+    logits = []
+    for batch in images.split(BATCH):
+        masks = model.draw(1 / cell[1], len(batch), generator)
+        logits.append(model.logits(model.measure(batch, masks, generator)))
+    floor = DiagnosisFloor(plan.task.shape)
+    floor.fit_logits(images, torch.cat(logits))
+    return floor
+
+
+@torch.no_grad()
+def _redundancy(plan: Plan, model: Classification, cell: tuple[str, float]) -> float:
+    device = next(model.network.parameters()).device
+    generator = torch_generator(plan.study.seed, "redundancy", *cell, device=device)
+    masks = model.draw(1 / cell[1], REDUNDANCY_MASKS, generator)
+    return float(redundancy(masks).mean())

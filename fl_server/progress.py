@@ -1,0 +1,39 @@
+"""What a study is doing, for people and programs: log lines, and ``events.jsonl`` in its folder."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any, final
+
+logger = logging.getLogger("infomri")
+
+
+@final
+class Progress:
+    """Appends events of one run. An event is a JSON object with ``time``, ``event`` and details."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def tell(self, event: str, sentence: str, **details: Any) -> None:
+        """Log ``sentence`` and append the event; a full disk loses the event, not the study."""
+        logger.info(sentence)
+        line = {"time": time.time(), "event": event, "sentence": sentence, **details}
+        try:
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+        except OSError as error:
+            logger.warning("%s could not be written: %s", self._path, error)
+
+
+def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Whole events from byte ``offset`` on, and the offset to go on from."""
+    if not path.exists():
+        return [], offset
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        data = stream.read()
+    whole = data[: data.rfind(b"\n") + 1]
+    return [json.loads(line) for line in whole.splitlines()], offset + len(whole)

@@ -1,0 +1,146 @@
+"""From the sites' summaries to rows, tables, figures and MLflow."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fl_server import figures
+from fl_server.audit import FittedAudit
+from fl_server.tracking import Tracker
+from infomri_core import __version__
+from infomri_core.exchange import EvaluateReply, Scores
+from infomri_core.frontier import Row, write_results
+from infomri_core.metrics import ImageQuality
+from infomri_core.plan import Plan
+from infomri_core.privacy.adversaries import DIAGNOSIS
+from infomri_core.privacy.attacks import FLOORS
+
+Cell = tuple[str, float]
+
+
+@dataclass
+class MergedScores:
+    """Scores of all sites, merged as they arrive."""
+
+    scores: dict[Cell, Scores] = field(default_factory=dict)
+    sites: dict[str, int] = field(default_factory=dict)
+
+    def add(self, site: str, reply: EvaluateReply) -> None:
+        """Merge one site's reply. ``ValueError`` when its shapes are not those of the others."""
+        merged = dict(self.scores)
+        for cell, scores in reply.scores.items():
+            merged[cell] = merge_scores(merged[cell], scores) if cell in merged else scores
+        self.scores = merged
+        self.sites[site] = reply.n_patients
+
+
+def merge_scores(a: Scores, b: Scores) -> Scores:
+    """Both sites' scores; an attack that only one of them scored stays as it is."""
+    quality: dict[str, ImageQuality] = dict(a.quality)
+    for name, other in b.quality.items():
+        quality[name] = quality[name].merge(other) if name in quality else other
+    return Scores(a.histogram.merge(b.histogram), quality)
+
+
+def build_rows(
+    plan: Plan, merged: MergedScores, fitted: FittedAudit, n_train: int, rounds: int
+) -> list[Row]:
+    """One row for each arm and acceleration that was scored, in the plan's order."""
+    n_patients = sum(merged.sites.values())
+    cells = [(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations]
+    return [
+        _row(plan, cell, merged.scores[cell], fitted, n_train, n_patients, rounds)
+        for cell in cells
+        if cell in merged.scores
+    ]
+
+
+def _row(
+    plan: Plan,
+    cell: Cell,
+    scores: Scores,
+    fitted: FittedAudit,
+    n_train: int,
+    n_patients: int,
+    rounds: int,
+) -> Row:
+    arm = plan.arm(cell[0])
+    auroc, low, high = scores.histogram.auroc_interval()
+    quality = {n: q for n, q in scores.quality.items() if n in plan.evaluation.attacks}
+    intervals = {name: q.interval("psnr") for name, q in quality.items()}
+    floors = [scores.quality[name].mean("psnr") for name in FLOORS if name in scores.quality]
+    diagnosis = scores.quality.get(DIAGNOSIS)
+    return Row(
+        arm=arm.name,
+        sampler=arm.sampler,
+        suppression=arm.suppression,
+        beta=arm.beta,
+        seed=arm.seed,
+        acceleration=cell[1],
+        auroc=auroc,
+        auroc_low=low,
+        auroc_high=high,
+        accuracy=scores.histogram.accuracy(),
+        psnr={name: value for name, (value, _, _) in intervals.items()},
+        psnr_low={name: low for name, (_, low, _) in intervals.items() if low is not None},
+        psnr_high={name: high for name, (_, _, high) in intervals.items() if high is not None},
+        psnr_of_mean_mse={name: q.psnr_of_mean_mse for name, q in quality.items()},
+        ssim={name: q.mean("ssim") for name, q in quality.items()},
+        nmse={name: q.mean("nmse") for name, q in quality.items()},
+        certified=tuple(n for n, c in fitted.certificates.items() if c.passed),
+        psnr_prior=max(floors, default=None),
+        psnr_diagnosis=diagnosis.mean("psnr") if diagnosis else None,
+        redundancy=fitted.redundancy.get(cell),
+        n_train=n_train,
+        n_audit=fitted.n_images,
+        n_patients=n_patients,
+        rounds=rounds,
+    )
+
+
+def record(
+    directory: Path, plan: Plan, rows: list[Row], meta: dict[str, Any], tracker: Tracker
+) -> None:
+    """Write ``results.json``, ``plan.toml`` and the frontier's figure; log all of it."""
+    results, plan_file = directory / "results.json", directory / "plan.toml"
+    write_results(results, rows, meta)
+    plan_file.write_text(plan.text, encoding="utf-8")
+    written = figures.frontier(rows, directory / "frontier")
+    tracker.result(rows)
+    for path in (results, plan_file, *written):
+        tracker.artifact(path)
+
+
+def study_meta(
+    plan: Plan,
+    fitted: FittedAudit,
+    merged: MergedScores,
+    dropped: Mapping[str, str],
+    history: Mapping[str, Any],
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """What a reader needs to judge the rows: seeds, versions, sites, the audit's own quality."""
+    return {
+        "study": plan.study.name,
+        "seed": plan.study.seed,
+        "plan_sha256": plan.digest,
+        "noise_std": plan.measurement.noise_std,
+        "labels": list(plan.task.labels),
+        "position_band": plan.evaluation.position_band,
+        "sites": merged.sites,
+        "dropped_arms": dict(dropped),
+        "n_audit": fitted.n_images,
+        "certificates": {name: asdict(c) for name, c in fitted.certificates.items()},
+        "attack_histories": fitted.histories,
+        "rounds": history["rounds"],
+        "phase_seconds": dict(seconds),
+        "versions": {
+            "infomri": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }

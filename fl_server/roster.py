@@ -1,0 +1,89 @@
+"""Who takes part: sites enrol when they first appear, and may come, go and come back."""
+
+import time
+from typing import final
+
+from fl_server.progress import Progress
+from fl_server.sites import Sites
+from infomri_core.exchange import DatasetCard, EnrolTask, ErrorReply, SiteReply
+from infomri_core.plan import Plan
+
+POLL_SECONDS = 0.5
+
+
+class StudyFailed(Exception):
+    """The study cannot go on; the sentence says why and what to do."""
+
+
+def deadline(plan: Plan) -> float:
+    """Unix time by which a phase that starts now must end."""
+    return time.time() + plan.training.deadline_seconds
+
+
+@final
+class Roster:
+    """The enrolled sites of a study and their dataset cards."""
+
+    def __init__(self, sites: Sites, plan: Plan, progress: Progress) -> None:
+        self._sites = sites
+        self._plan = plan
+        self._progress = progress
+        self._cards: dict[str, DatasetCard] = {}
+        self._refused: set[str] = set()
+
+    @property
+    def cards(self) -> list[DatasetCard]:
+        """Cards of all sites that ever enrolled."""
+        return list(self._cards.values())
+
+    def name(self, node: str) -> str:
+        """The site's name, or the node's id before it has enrolled."""
+        return self._cards[node].site if node in self._cards else f"node {node}"
+
+    def participants(self, round_number: int) -> list[str]:
+        """Enrolled nodes that are online, once there are as many as the plan's quorum.
+
+        Raises ``StudyFailed`` when the quorum is not reached within the plan's deadline, or
+        cannot be because sites have refused.
+        """
+        quorum, give_up, told = self._plan.training.quorum, deadline(self._plan), False
+        while True:
+            online = self._sites.online()
+            new = [n for n in online if n not in self._cards and n not in self._refused]
+            if new and len(online) - len(self._refused) >= quorum:
+                self._enrol(new)
+            ready = [node for node in online if node in self._cards]
+            if len(ready) >= quorum:
+                return ready
+            if time.time() > give_up:
+                raise StudyFailed(
+                    f"round {round_number}: {len(ready)} sites ready of {len(online)} online, "
+                    f"the plan's quorum is {quorum}; start or mend the others and resume"
+                )
+            if not told:
+                missing = quorum - len(ready)
+                self._progress.tell("waiting", f"waiting for {missing} more site(s)")
+                told = True
+            time.sleep(POLL_SECONDS)
+
+    def tell_refusal(self, node: str, reply: SiteReply, round_number: int) -> None:
+        """Report a reply that is not an answer to what was asked."""
+        why = f"{reply.code}: {reply.sentence}" if isinstance(reply, ErrorReply) else "odd reply"
+        where = f"round {round_number}: " if round_number else ""
+        self._progress.tell("refused", f"{where}{self.name(node)} refused: {why}")
+
+    def _enrol(self, nodes: list[str]) -> None:
+        task = EnrolTask(self._plan.text, deadline(self._plan))
+        for node, reply in self._sites.ask(task, nodes):
+            if not isinstance(reply, DatasetCard):
+                self._refused.add(node)
+                self.tell_refusal(node, reply, 0)
+                continue
+            self._cards[node] = reply
+            positives = ", ".join(f"{n} {k}" for k, n in zip(reply.labels, reply.n_positive))
+            self._progress.tell(
+                "enrolled",
+                f"site {reply.site}: {reply.n_patients} patients, {reply.n_slices} slices "
+                f"({positives})",
+                site=reply.site,
+            )
