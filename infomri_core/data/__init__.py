@@ -1,0 +1,29 @@
+"""Data sets of MR slices, opened by URI."""
+
+from infomri_core.data.base import SliceDataset, SliceTable, Subset
+from infomri_core.data.mnist import open_mnist
+from infomri_core.data.phantom import open_phantom
+from infomri_core.data.slices import open_slices
+from infomri_core.data.split import select
+from infomri_core.data.uri import parse_uri
+from infomri_core.errors import InputError, nearest
+
+__all__ = ["SliceDataset", "SliceTable", "open_dataset"]
+
+FORMATS = {"phantom": open_phantom, "slices": open_slices, "mnist": open_mnist}
+
+
+def open_dataset(uri: str) -> SliceDataset:
+    """The slices that a URI asks for, e.g. ``slices:knees.h5?hospital=north&role=site``.
+
+    Formats and options are listed in docs/data.md. Patients are never divided between splits,
+    roles or hospitals. ``InputError`` (expected, got, remedy) when the data cannot be used.
+    """
+    parsed = parse_uri(uri)
+    if parsed.scheme not in FORMATS:
+        hint = nearest(parsed.scheme, FORMATS) or "write e.g. slices:knees.h5"
+        raise InputError(uri, f"one of {', '.join(FORMATS)}", f"'{parsed.scheme}:'", hint)
+    dataset, selection = FORMATS[parsed.scheme](parsed)
+    dataset.table, rows = select(dataset.table, selection, uri)
+    dataset.check(rows)
+    return Subset(dataset, rows)

@@ -14,7 +14,8 @@ class SliceTable:
     """Everything known about n slices but their pixels. All arrays have length n.
 
     ``labels`` is (n, L) uint8, multi-hot; with ``exclusive`` exactly one is set per row.
-    ``split`` holds 'train' or 'val'; ``position`` is the slice's relative position, NaN if unknown.
+    ``split`` holds 'train', 'val' or 'test'; ``position`` is the slice's relative position in
+    its volume, in [0, 1], NaN if unknown.
     """
 
     patients: np.ndarray
@@ -50,6 +51,9 @@ class SliceDataset(ABC):
     @abstractmethod
     def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         """Images (k, H, W), float32 in [0, 1], of the given rows of ``table``."""
+
+    def check(self, indices: np.ndarray) -> None:
+        """Refuse bad pixels among the given rows now, as far as that is cheap (``InputError``)."""
 
     def __len__(self) -> int:
         return len(self.table)

@@ -1,0 +1,75 @@
+"""Labels of slices: from arrays of a slice archive, and from fastMRI+ annotation tables."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from infomri_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Labels:
+    """``values`` (n, L) uint8 multi-hot; ``exclusive``: exactly one holds in each row."""
+
+    values: np.ndarray
+    names: tuple[str, ...]
+    exclusive: bool
+
+
+def array_labels(
+    column: np.ndarray, where: str, names: tuple[str, ...] = (), exclusive: bool = False
+) -> Labels:
+    """Labels from an array: (n, L) multi-hot; (n,) of 0/1, one label (two classes when
+    ``exclusive``); (n,) class ids; (n,) class names.
+
+    ``names`` fixes the labels and their order; without it classes are counted in the column.
+    """
+    if column.dtype.kind in "OSU":
+        return _class_names(column.astype(str), where, names)
+    if column.dtype.kind not in "uibf" or not (np.asarray(column) == np.round(column)).all():
+        raise InputError(where, "whole numbers or names", f"{column.dtype} values", "mend them")
+    values = column.astype(np.int64)
+    if values.ndim == 2:
+        return _multi_hot(values, where, names)
+    if values.ndim != 1:
+        raise InputError(where, "shape (n,) or (n, L)", f"{values.shape}", "reshape the labels")
+    if values.max(initial=0) <= 1 and len(names) <= 1 and not exclusive:
+        return _multi_hot(values[:, None], where, names or ("positive",))
+    return _class_ids(values, where, names)
+
+
+def _multi_hot(values: np.ndarray, where: str, names: tuple[str, ...]) -> Labels:
+    names = names or tuple(f"label{i}" for i in range(values.shape[1]))
+    if len(names) != values.shape[1]:
+        raise InputError(
+            f"{where} names", f"{values.shape[1]} names", f"{len(names)}", "name every label once"
+        )
+    wrong = values[(values != 0) & (values != 1)]
+    if wrong.size:
+        raise InputError(where, "0 or 1", f"{wrong[0]}", "store multi-hot labels as 0 and 1")
+    return Labels(values.astype(np.uint8), names, exclusive=False)
+
+
+def _class_ids(values: np.ndarray, where: str, names: tuple[str, ...]) -> Labels:
+    n_classes = len(names) or max(2, int(values.max(initial=0)) + 1)
+    names = names or tuple(f"class{i}" for i in range(n_classes))
+    wrong = values[(values < 0) | (values >= n_classes)]
+    if wrong.size:
+        raise InputError(
+            where,
+            f"class ids 0 to {n_classes - 1}",
+            f"{wrong[0]}",
+            "mend the labels, or name every class with names=A,B,..",
+        )
+    return Labels(np.eye(n_classes, dtype=np.uint8)[values], names, exclusive=True)
+
+
+def _class_names(column: np.ndarray, where: str, names: tuple[str, ...]) -> Labels:
+    if column.ndim != 1:
+        raise InputError(where, "one name a slice", f"shape {column.shape}", "store one column")
+    names = names or tuple(np.unique(column).tolist())
+    wrong = sorted(set(np.unique(column).tolist()) - set(names))
+    if wrong:
+        raise InputError(where, f"one of {', '.join(names)}", f"'{wrong[0]}'", "name every class")
+    hot = column[:, None] == np.asarray(names)[None]
+    return Labels(hot.astype(np.uint8), names, exclusive=True)

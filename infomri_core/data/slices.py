@@ -1,0 +1,179 @@
+"""Slice archives: one HDF5 file with columns ``image``, ``label``, ``patient`` and more."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import h5py
+import numpy as np
+import torch
+
+from infomri_core.data.base import SliceDataset, SliceTable
+from infomri_core.data.labels import array_labels
+from infomri_core.data.normalise import normalise, volume_scale
+from infomri_core.data.split import check_split, split_patients
+from infomri_core.data.uri import DataUri, Selection, read_options
+from infomri_core.errors import InputError, nearest
+
+REQUIRED = ("image", "patient")
+
+
+@dataclass(frozen=True)
+class SliceOptions(Selection):
+    """``label`` is the column that holds the labels, ``names`` their names in order;
+    ``exclusive`` reads 0/1 labels as two classes."""
+
+    label: str = "label"
+    names: tuple[str, ...] = ()
+    exclusive: bool = False
+
+
+@final
+class SliceArchive(SliceDataset):
+    """Slices read by index from an HDF5 file that stays open.
+
+    A volume is all slices of a patient. Its scale is computed once, streaming, when one of its
+    slices is first asked for; ``InputError`` then if it holds NaN or no signal.
+    """
+
+    def __init__(self, path: Path, file: h5py.File, table: SliceTable) -> None:
+        self._path = path
+        self._images = file["image"]
+        self._patient_names, self._patient = np.unique(table.patients, return_inverse=True)
+        self._scales = np.full(len(self._patient_names), np.nan)
+        self.table = table
+        self.shape = (int(self._images.shape[1]), int(self._images.shape[2]))
+
+    def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        rows = np.asarray(indices, dtype=np.int64).reshape(-1)
+        unique, inverse = np.unique(rows, return_inverse=True)
+        raw = np.empty((len(unique), *self.shape), dtype=np.float32)
+        for start, stop in _runs(unique):
+            raw[start:stop] = self._read(unique[start], unique[stop - 1] + 1)
+        scale = self.scales(self._patient[unique])[:, None, None]
+        return torch.from_numpy(normalise(raw, scale)[inverse])
+
+    def scales(self, patients: np.ndarray) -> np.ndarray:
+        """The grey value that becomes 1, for patients by number."""
+        for number in np.unique(patients):
+            if np.isnan(self._scales[number]):
+                self._scales[number] = self._scale(int(number))
+        return self._scales[patients]
+
+    def check(self, indices: np.ndarray) -> None:
+        """Read every volume that the rows belong to, once; ``InputError`` on NaN or no signal."""
+        self.scales(self._patient[indices])
+
+    def _scale(self, number: int) -> float:
+        rows = np.flatnonzero(self._patient == number)
+        where = f"{self._path} image, patient '{self._patient_names[number]}'"
+        return volume_scale(self._stream(rows), len(rows), where)
+
+    def _stream(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        for start, stop in _runs(rows):
+            for row in range(int(rows[start]), int(rows[stop - 1]) + 1, 64):
+                yield from self._read(row, min(row + 64, int(rows[stop - 1]) + 1))
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        try:
+            return np.asarray(self._images[start:stop])
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"{self._path} image", "readable pixels", str(error), "copy the file again"
+            ) from None
+
+
+def open_slices(uri: DataUri) -> tuple[SliceDataset, Selection]:
+    """The slice archive at a ``slices:PATH`` URI, with its columns checked."""
+    options = read_options(SliceOptions, uri)
+    path = Path(uri.path).expanduser()
+    file = open_hdf5(path)
+    _check_columns(path, file, options)
+    n_slices = file["image"].shape[0]
+    patients = _text(path, file, "patient", n_slices)
+    hospital = (
+        _text(path, file, "hospital", n_slices) if "hospital" in file else np.full(n_slices, "H1")
+    )
+    labels = array_labels(
+        _column(path, file, options.label, n_slices),
+        f"{path} {options.label}",
+        options.names or _stored_names(file[options.label]),
+        options.exclusive or bool(file[options.label].attrs.get("exclusive", False)),
+    )
+    if "split" in file:
+        split = _text(path, file, "split", n_slices)
+        check_split(patients, split, str(path))
+    else:
+        split = split_patients(patients, groups=hospital)
+    position = (
+        _column(path, file, "relative_position", n_slices).astype(np.float64)
+        if "relative_position" in file
+        else np.full(n_slices, np.nan)
+    )
+    table = SliceTable(
+        patients, labels.values, labels.names, labels.exclusive, split, hospital, position
+    )
+    return SliceArchive(path, file, table), options
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """An HDF5 file opened for reading; ``InputError`` when it is missing, truncated or foreign."""
+    if not path.is_file():
+        raise InputError(str(path), "an HDF5 file", "no such file", "check the path")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(
+            str(path), "an HDF5 file", f"an unreadable one ({error})", "copy the file again"
+        ) from None
+
+
+def _check_columns(path: Path, file: h5py.File, options: SliceOptions) -> None:
+    for name in (*REQUIRED, options.label):
+        if name not in file:
+            hint = nearest(name, file) or f"the file has {', '.join(file) or 'none'}"
+            raise InputError(str(path), f"a data set '{name}'", "none", hint)
+    image = file["image"]
+    if image.ndim != 3 or image.dtype.kind not in "uif" or 0 in image.shape:
+        raise InputError(
+            f"{path} image",
+            "real numbers of shape (n, H, W)",
+            f"{image.dtype} {image.shape}",
+            "store magnitude images of one shape",
+        )
+
+
+def _column(path: Path, file: h5py.File, name: str, n_slices: int) -> np.ndarray:
+    column = file[name]
+    if column.shape[:1] != (n_slices,):
+        raise InputError(
+            f"{path} {name}",
+            f"{n_slices} rows, as many as image",
+            f"shape {column.shape}",
+            "give each slice one row",
+        )
+    text = h5py.check_string_dtype(column.dtype) is not None
+    return np.asarray(column.asstr()[:] if text else column[:])
+
+
+def _text(path: Path, file: h5py.File, name: str, n_slices: int) -> np.ndarray:
+    column = _column(path, file, name, n_slices)
+    if column.ndim != 1:
+        raise InputError(
+            f"{path} {name}", "one name a slice", f"shape {column.shape}", "store one column"
+        )
+    return column.astype(str)
+
+
+def _stored_names(column: Any) -> tuple[str, ...]:
+    names = column.attrs.get("names", ())
+    return tuple(n.decode() if isinstance(n, bytes) else str(n) for n in names)
+
+
+def _runs(rows: np.ndarray) -> list[tuple[int, int]]:
+    """Bounds, within increasing ``rows``, of the stretches without a gap."""
+    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+    edges = [0, *breaks.tolist(), len(rows)]
+    return list(itertools.pairwise(edges))
