@@ -31,9 +31,18 @@ class WeightedMean:
         self._bound = 0
 
     def add(self, flat: np.ndarray, n_samples: int) -> None:
-        """Add a vector. Raises ``InputError``, and leaves the sum as it was, when the length is
+        """Add a vector that :meth:`check` accepts; the sum stays as it was when it does not."""
+        self._bound = self.check(flat, n_samples)
+        for start in range(0, len(flat), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            self._sum[part] += _fixed(flat[part]) * n_samples
+        self.n_samples += n_samples
+        self.n_replies += 1
+
+    def check(self, flat: np.ndarray, n_samples: int) -> int:
+        """A bound on the sum with this vector added. Raises ``InputError`` when the length is
         wrong, a value is not finite, the count is not positive, or the sum could overflow."""
-        bound = self._bound + n_samples * self._check(flat, n_samples)
+        bound = self._bound + n_samples * _largest(flat, n_samples, self._sum.shape)
         if bound > _LIMIT:
             expected = f"samples x largest weight, over all sites, below {_LIMIT / SCALE:.3g}"
             raise InputError(
@@ -42,12 +51,7 @@ class WeightedMean:
                 f"{bound / SCALE:.3g}",
                 "a site's weights have diverged, or it states too many samples",
             )
-        for start in range(0, len(flat), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            self._sum[part] += _fixed(flat[part]) * n_samples
-        self._bound = bound
-        self.n_samples += n_samples
-        self.n_replies += 1
+        return bound
 
     def value(self) -> np.ndarray:
         """The mean, float32 (n,). Raises ``ValueError`` when nothing was added."""
@@ -59,20 +63,21 @@ class WeightedMean:
             mean[part] = self._sum[part] / (float(SCALE) * self.n_samples)
         return mean
 
-    def _check(self, flat: np.ndarray, n_samples: int) -> int:
-        where, remedy = "aggregation", "the site runs another version or another plan"
-        if n_samples < 1:
-            raise InputError(where, "at least one sample", str(n_samples), "drop the reply")
-        if flat.shape != self._sum.shape or flat.dtype != np.float32:
-            expected = f"float32 weights of shape {self._sum.shape}"
-            raise InputError(where, expected, f"{flat.dtype} {flat.shape}", remedy)
-        largest = float(max(flat.max(), -flat.min())) if flat.size else 0.0
-        if not np.isfinite(largest):
-            n_bad = int(np.count_nonzero(~np.isfinite(flat)))
-            raise InputError(
-                where, "finite weights", f"{n_bad} that are not", "the arm diverged: drop it"
-            )
-        return int(np.rint(largest * SCALE))
+
+def _largest(flat: np.ndarray, n_samples: int, shape: tuple[int, ...]) -> int:
+    where, remedy = "aggregation", "the site runs another version or another plan"
+    if n_samples < 1:
+        raise InputError(where, "at least one sample", str(n_samples), "drop the reply")
+    if flat.shape != shape or flat.dtype != np.float32:
+        expected = f"float32 weights of shape {shape}"
+        raise InputError(where, expected, f"{flat.dtype} {flat.shape}", remedy)
+    largest = float(max(flat.max(), -flat.min())) if flat.size else 0.0
+    if not np.isfinite(largest):
+        n_bad = int(np.count_nonzero(~np.isfinite(flat)))
+        raise InputError(
+            where, "finite weights", f"{n_bad} that are not", "the arm diverged: drop it"
+        )
+    return int(np.rint(largest * SCALE))
 
 
 def _fixed(values: np.ndarray) -> np.ndarray:

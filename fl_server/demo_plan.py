@@ -74,7 +74,10 @@ def design(data: str, options: DemoOptions) -> DemoStudy:
     kind = data.partition(":")[0]
     if kind not in _SCHEDULES:
         raise InputError(
-            "--data", f"one of {', '.join(f'{k}:' for k in _SCHEDULES)}", repr(data), "see docs/data.md"
+            "--data",
+            f"one of {', '.join(f'{k}:' for k in _SCHEDULES)}",
+            repr(data),
+            "see docs/data.md",
         )
     schedule = _SCHEDULES[kind]
     sites, audit = _phantoms() if kind == "phantom" else _shares(data)

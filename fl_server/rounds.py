@@ -66,6 +66,7 @@ class Study:
         self._tracker = tracker
         self._device = device
         self._progress = Progress(directory / "events.jsonl")
+        self._n_phases = plan.training.rounds + 2
         self._roster = Roster(sites, plan, self._progress)
         check_audit_set(plan, audit_set)
 
@@ -118,9 +119,7 @@ class Study:
         sums = {name: WeightedMean(len(flat)) for name, flat in state.arms.items()}
         replies: dict[str, TrainReply] = {}
         dropped: dict[str, str] = {}
-        task = TrainTask(
-            self.plan.text, number, self._deadline(), state.variance, state.arms
-        )
+        task = TrainTask(self.plan.text, number, self._deadline(), state.variance, state.arms)
         for node, reply in self._sites.ask(task, nodes):
             if not isinstance(reply, TrainReply):
                 self._roster.tell_refusal(node, reply, number)
@@ -141,12 +140,14 @@ class Study:
             if set(reply.arms) != expected:
                 raise InputError("reply", f"arms {sorted(expected)}", str(sorted(reply.arms)), "")
             for name, flat in reply.arms.items():
-                sums[name].add(flat, reply.n_samples)
+                sums[name].check(flat, reply.n_samples)
         except InputError as error:
             self._progress.tell(
                 "refused", f"round {number}: reply of {self._roster.name(node)} not used: {error}"
             )
             return False
+        for name, flat in reply.arms.items():
+            sums[name].add(flat, reply.n_samples)
         return True
 
     def _close_round(
@@ -182,8 +183,8 @@ class Study:
             "round",
             f"round {number}/{self.plan.training.rounds}: {len(replies)} sites, "
             f"{seconds:.1f} s, CE {ce}",
-            round=number,
-            rounds=self.plan.training.rounds,
+            phase=number,
+            phases=self._n_phases,
             losses=losses,
             seconds=seconds,
         )
@@ -200,7 +201,13 @@ class Study:
             lambda sentence: self._progress.tell("attack", sentence),
         )
         audit_seconds = time.monotonic() - started
-        self._progress.tell("evaluate", "sites score the arms and the attacks")
+        done = self.plan.training.rounds + 1
+        self._progress.tell(
+            "evaluate",
+            "sites score the arms and the attacks",
+            phase=done,
+            phases=self._n_phases,
+        )
         started = time.monotonic()
         task = EvaluateTask(
             self.plan.text,
@@ -222,7 +229,12 @@ class Study:
         rows = build_rows(self.plan, merged, fitted, n_train, state.round)
         meta = study_meta(self.plan, fitted, merged, state.dropped, state.history, seconds)
         record(self._directory, self.plan, rows, meta, self._tracker)
-        self._progress.tell("finished", f"results in {self._directory / 'results.json'}")
+        self._progress.tell(
+            "finished",
+            f"results in {self._directory / 'results.json'}",
+            phase=self._n_phases,
+            phases=self._n_phases,
+        )
         return rows
 
     def _deadline(self) -> float:
@@ -239,9 +251,7 @@ def initial_state(plan: Plan, audit_images: torch.Tensor) -> State:
     return State(0, arms, variance.numpy())
 
 
-def mean_losses(
-    replies: Iterable[TrainReply], arms: Iterable[str]
-) -> dict[str, dict[str, float]]:
+def mean_losses(replies: Iterable[TrainReply], arms: Iterable[str]) -> dict[str, dict[str, float]]:
     """Loss terms of each arm, averaged over the sites by their sample counts."""
     replies = list(replies)
     n = sum(reply.n_samples for reply in replies)
@@ -263,31 +273,3 @@ def round_metrics(
         name: {f"train/{term}": value for term, value in terms.items()} | shared
         for name, terms in losses.items()
     }
-
-
-def run_study(plan: Plan, centre: CentreSettings, sites: Sites, run_name: str) -> list[Row]:
-    """Open the centre's audit set and tracker and run ``plan`` under ``run_name``.
-
-    A folder of that name in the centre's directory is continued. Raises ``StudyFailed`` and
-    ``InputError``.
-    """
-    device = torch.device(pick_device(centre.centre.device))
-    if centre.centre.threads:
-        torch.set_num_threads(centre.centre.threads)
-    directory = run_directory(centre, run_name)
-    tracker = Tracker(centre, plan, run_name)
-    try:
-        audit_set = open_dataset(centre.audit.data)
-        rows = Study(plan, centre, sites, audit_set, directory, tracker, device).run()
-    except BaseException:
-        tracker.finish("FAILED")
-        raise
-    tracker.finish("FINISHED")
-    return rows
-
-
-def run_directory(centre: CentreSettings, run_name: str) -> Path:
-    """The folder of a run; ``InputError`` for a name that is not one plain folder name."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", run_name):
-        raise InputError("run", "letters, digits, - _ .", repr(run_name), "see `infomri status`")
-    return centre.centre.directory / run_name

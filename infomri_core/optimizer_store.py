@@ -1,13 +1,14 @@
 """Optimizer state on a site's disk, so that a study resumes as if nothing had happened."""
 
-import os
 import re
 from pathlib import Path
 from typing import final
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
+
+from infomri_core.files import write_atomically
 
 KEPT_ROUNDS = 2
 
@@ -33,10 +34,7 @@ class OptimizerStore:
     def save(self, plan: str, arm: str, round_number: int, state: dict[str, np.ndarray]) -> None:
         """Write the state after a round, atomically, and forget the rounds before the last."""
         path = self._path(plan, arm, round_number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        save_file(state, temporary)
-        os.replace(temporary, path)
+        write_atomically(path, save(state))
         for old in path.parent.glob("round-*.safetensors"):
             if int(old.stem.removeprefix("round-")) <= round_number - KEPT_ROUNDS:
                 old.unlink()

@@ -224,7 +224,12 @@ def _training_rules(plan: Plan) -> list[_Rule]:
         ),
         (0 <= t.beta_warmup <= 0.5, "[training] beta_warmup", "0 .. 0.5", t.beta_warmup),
         (t.quorum >= 1, "[training] quorum", "at least 1", t.quorum),
-        (t.deadline_seconds > 0, "[training] deadline_seconds", "> 0", t.deadline_seconds),
+        (
+            0 < t.deadline_seconds <= 10**7,
+            "[training] deadline_seconds",
+            "0 .. 10^7",
+            t.deadline_seconds,
+        ),
         (
             set(e.attacks) <= set(ATTACKS) and len(set(e.attacks)) == len(e.attacks),
             "[evaluation] attacks",

@@ -1,4 +1,4 @@
-"""Everything that tries to rebuild an image in one study, as one value that travels to the sites."""
+"""All that tries to rebuild images in one study, as one value that travels to the sites."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

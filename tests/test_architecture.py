@@ -1,0 +1,55 @@
+"""The layout's own laws: imports point one way, files stay short, the courier stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("infomri_core", "fl_client", "fl_server", "dashboard")
+FORBIDDEN = {
+    "infomri_core": {"flwr", "mlflow", "streamlit", "fl_client", "fl_server", "dashboard"},
+    "fl_client": {"fl_server", "dashboard", "mlflow", "streamlit"},
+    "fl_server": {"fl_client", "dashboard", "streamlit"},
+    "dashboard": {"fl_client", "fl_server", "flwr"},
+}
+SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    assert not imported(path) & FORBIDDEN[package]
+
+
+def test_files_have_at_most_300_lines() -> None:
+    everything = [*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    lengths = {p.relative_to(ROOT): len(p.read_text("utf-8").splitlines()) for p in everything}
+    assert {path: n for path, n in lengths.items() if n > 300} == {}
+
+
+def loaded_by(module: str) -> set[str]:
+    code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["fl_client.courier", "fl_client.executor"])
+def test_who_has_the_network_loads_no_library_that_reads_images(module: str) -> None:
+    assert not loaded_by(module) & {"torch", "h5py", "monai"}
+
+
+def test_the_vault_loads_no_flower() -> None:
+    assert not loaded_by("fl_client.vault") & {"flwr", "grpc", "mlflow"}
