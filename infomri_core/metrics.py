@@ -71,23 +71,23 @@ class ScoreHistogram:
         shapes that do not agree and on scores that are not finite.
         """
         scores, truth = np.asarray(logits, dtype=np.float64), np.asarray(labels).astype(bool)
-        weights = np.asarray(weights, dtype=np.int64)
+        counted = np.asarray(weights, dtype=np.int64)
         if (
             scores.ndim != 2
             or scores.shape != truth.shape
-            or weights.shape[1:] != scores.shape[:1]
+            or counted.shape[1:] != scores.shape[:1]
         ):
-            shapes = f"{scores.shape}, {truth.shape}, {weights.shape}"
+            shapes = f"{scores.shape}, {truth.shape}, {counted.shape}"
             raise ValueError(f"logits (n, L), labels (n, L), weights (R + 1, n): got {shapes}")
         if not np.isfinite(scores).all():
             raise ValueError("logits that are not finite have no histogram")
         if exclusive:
             right = (scores.argmax(1) == truth.argmax(1)).astype(np.int64)
-            total, scores = weights.sum(1), _log_odds(scores)
+            total, scores = counted.sum(1), _log_odds(scores)
         else:
             right = ((scores > 0) == truth).sum(1)
-            total = weights.sum(1) * scores.shape[1]
-        return cls(_count(scores, truth, weights), weights @ right, total)
+            total = counted.sum(1) * scores.shape[1]
+        return cls(_count(scores, truth, counted), counted @ right, total)
 
     def merge(self, other: "ScoreHistogram") -> "ScoreHistogram":
         """Both data sets' histogram; exact, so the order of merging does not matter."""
@@ -154,11 +154,11 @@ class ImageQuality:
         cls, per_image: npt.NDArray[np.floating[Any]], weights: npt.NDArray[np.integer[Any]]
     ) -> "ImageQuality":
         """Means of ``per_image`` (n, 4) under ``weights`` (R + 1, n). Needs an image."""
-        values, weights = np.asarray(per_image, dtype=np.float64), np.asarray(weights, np.float64)
+        values, counts = np.asarray(per_image, np.float64), np.asarray(weights, np.float64)
         n = len(values)
-        if n == 0 or values.shape != (n, len(METRICS)) or weights.shape[1:] != (n,):
-            raise ValueError(f"expected (n, 4) and (R + 1, n): {values.shape}, {weights.shape}")
-        return cls(weights @ values / weights.sum(1, keepdims=True), float(n))
+        if n == 0 or values.shape != (n, len(METRICS)) or counts.shape[1:] != (n,):
+            raise ValueError(f"expected (n, 4) and (R + 1, n): {values.shape}, {counts.shape}")
+        return cls(counts @ values / counts.sum(1, keepdims=True), float(n))
 
     def merge(self, other: "ImageQuality") -> "ImageQuality":
         """Both sets' means, weighted by their numbers of images."""

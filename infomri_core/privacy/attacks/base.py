@@ -1,0 +1,125 @@
+"""What an attack is: fitted on the audit set, it rebuilds images from sampled k-space."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from infomri_core.errors import InputError
+from infomri_core.sampling import SamplingPolicy
+
+Policies = SamplingPolicy | Sequence[SamplingPolicy]
+
+
+class Portable(nn.Module):
+    """A fixed architecture whose state is named float32 arrays: nothing else ever travels.
+
+    A site builds it by name and shape and loads the arrays; ``to(device)`` moves it in place.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.shape = (int(shape[0]), int(shape[1]))
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The fitted state as float32 arrays by name."""
+        return {name: t.detach().cpu().numpy().copy() for name, t in self.state_dict().items()}
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Take over what :meth:`to_arrays` gave.
+
+        Raises ``InputError`` (a ``ValueError``) on other names, shapes or types, and on values
+        that are not finite.
+        """
+        self._resize(arrays)
+        state = self.state_dict()
+        where = f"attack '{self.name}'"
+        if set(arrays) != set(state):
+            expected = ", ".join(sorted(state))
+            raise InputError(where, f"the arrays {expected}", str(sorted(arrays)), "fit it again")
+        for name, tensor in state.items():
+            _check(arrays[name], tuple(tensor.shape), f"{where}: {name}")
+        self.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in arrays.items()})
+        self._derive()
+        return self
+
+    def _resize(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Make room for arrays whose size is part of what was fitted."""
+
+    def _derive(self) -> None:
+        """Compute what follows from the loaded arrays."""
+
+
+class Attack(Portable, ABC):
+    """Rebuilds images from sampled k-space, given the true mask and noise level."""
+
+    @abstractmethod
+    def fit(
+        self,
+        images: Tensor,
+        policy: Policies,
+        ratios: Sequence[float],
+        noise_std: float,
+        generator: torch.Generator,
+        patients: np.ndarray | None = None,
+    ) -> Self:
+        """Learn from the audit set's ``images`` (n, H, W) in [0, 1]; returns itself.
+
+        One fit serves every policy at every ratio. ``patients`` (n,) keeps a patient's slices on
+        one side where a part is held out; without it, neighbours in ``images`` stay together.
+        Raises ``InputError`` without images or with images of another shape.
+        """
+
+    @abstractmethod
+    def reconstruct(self, measurement: Tensor, mask: Tensor) -> Tensor:
+        """Images (B, H, W) in [0, 1] from y (B, H, W) complex64 and masks (B, H, W)."""
+
+
+def check_images(images: Tensor, shape: tuple[int, int]) -> None:
+    """Refuse an audit set that is empty, of another shape, or not of finite numbers."""
+    if images.ndim != 3 or len(images) == 0 or tuple(images.shape[1:]) != shape:
+        raise InputError(
+            "audit set",
+            f"images (n >= 1, {shape[0]}, {shape[1]})",
+            str(tuple(images.shape)),
+            "use audit data of the study's shape",
+        )
+    if not bool(torch.isfinite(images).all()):
+        raise InputError("audit set", "finite pixels", "NaN or infinity", "mend the audit data")
+
+
+def hold_out(
+    n_images: int, share: float, patients: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (kept, held out) with about ``share`` held out at the end, whole patients.
+
+    Without ``patients``, a block of neighbours. A set that cannot be split is on both sides.
+    """
+    everything = np.arange(n_images)
+    groups = everything if patients is None else _first_seen(patients)
+    n_groups = int(groups.max()) + 1
+    if n_groups < 2:
+        return everything, everything
+    border = n_groups - max(1, round(share * n_groups))
+    return everything[groups < border], everything[groups >= border]
+
+
+def _first_seen(patients: np.ndarray) -> np.ndarray:
+    """Patients numbered in the order in which they first appear."""
+    _, first, inverse = np.unique(patients, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return np.asarray(rank[inverse])
+
+
+def _check(array: Any, shape: tuple[int, ...], where: str) -> None:
+    if array.dtype != np.float32 or array.shape != shape:
+        got = f"{array.dtype} {array.shape}"
+        raise InputError(where, f"float32 {shape}", got, "fit the attack for this study's shape")
+    if not np.isfinite(array).all():
+        raise InputError(where, "finite values", "NaN or infinity", "fit the attack again")
