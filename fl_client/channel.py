@@ -45,6 +45,14 @@ def call(path: Path, data: bytes, timeout: float, limit: int = MAX_FRAME_BYTES) 
     return answer
 
 
+def listening(path: Path) -> bool:
+    """Whether somebody serves the socket at ``path`` now."""
+    if not path.is_socket():
+        return False
+    with _address(path) as address, socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(address) == 0
+
+
 def serve(
     path: Path,
     handle: Callable[[bytes], bytes],

@@ -1,0 +1,206 @@
+"""The three processes of a site: vault, SuperNode, executor; and what their logs mean."""
+
+import os
+import re
+import secrets
+import stat
+import sys
+import sysconfig
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+
+from fl_client.channel import listening
+from fl_client.courier import VAULT_SOCKET
+from fl_client.settings import SiteSettings
+from fl_client.supervisor import Part
+from infomri_core import processes
+from infomri_core.errors import InputError
+from infomri_core.ports import check_port, without_local_proxy
+
+HOST = "127.0.0.1"
+INPUT_ERROR_CODE = 2
+
+_EVENTS = (
+    (r"SuperNode ID: (\d+)", r"connected to {address} as node \1"),
+    (r"Connection attempt failed, retrying", r"{address} does not answer; trying again"),
+    (r"Connection successful after", r"{address} answers again"),
+    (r"Receiving: (\S+) message", r"task received: \1"),
+    (r"Sent successfully", r"reply sent"),
+    (r"Failed to send message (.*)", r"the reply could not be sent: \1"),
+    (r"Failed to receive message (.*)", r"the task could not be received: \1"),
+)
+_FAULTS = (
+    (
+        r"(?i)certificate.verify.failed|self.signed certificate",
+        "{address} showed a certificate that {certificate} did not sign; ask the study centre "
+        "for its current ca.crt and the exact host name",
+    ),
+    (
+        r"(?i)activate|not registered|public key|\[code: \d+\]|Unauthorized|\b401\b",
+        "{address} does not know this site's key; have the study centre register {key}.pub",
+    ),
+    (
+        r"(?i)address already in use|Runtime HTTP API failed to start",
+        "port {port} is taken; set [superlink] runtime_port in site.toml to a free one",
+    ),
+)
+
+
+def site_parts(config: Path, settings: SiteSettings, *, with_vault: bool = True) -> list[Part]:
+    """The parts of the site of ``settings``, read from ``config``, in the order to start them.
+
+    Raises ``InputError`` where something is missing that every start would need. Without the
+    vault (another user or container runs it) the SuperNode waits for nobody.
+    """
+    _check_credentials(settings)
+    check_port(HOST, settings.superlink.runtime_port, "set [superlink] runtime_port in site.toml")
+    log = settings.vault.state / "log"
+    secret = _secret(settings.vault.state / "run" / "executor.secret")
+    vault = _vault(config, settings, log)
+    network = [_executor(settings, log, secret), _supernode(settings, log, secret, with_vault)]
+    return [vault, *network] if with_vault else network
+
+
+def _vault(config: Path, settings: SiteSettings, log: Path) -> Part:
+    return Part(
+        name="vault",
+        command=(sys.executable, "-m", "fl_client.vault", "--config", str(config.resolve())),
+        log=log / "vault.log",
+        ready=partial(listening, settings.vault.socket_path),
+        fault=_vault_fault,
+    )
+
+
+def _executor(settings: SiteSettings, log: Path, secret: Path) -> Part:
+    address = f"{HOST}:{settings.superlink.runtime_port}"
+    command = (sys.executable, "-m", "fl_client.executor", "--runtime-api", address)
+    return Part(
+        name="executor",
+        command=(*command, "--secret-file", str(secret)),
+        log=log / "executor.log",
+        environment={
+            **_flower_environment(settings),
+            VAULT_SOCKET: str(settings.vault.socket_path),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        },
+    )
+
+
+def _supernode(settings: SiteSettings, log: Path, secret: Path, with_vault: bool) -> Part:
+    link = settings.superlink
+    command = [
+        processes.script("flower-supernode"),
+        *("--isolation", "process", "--superlink", link.address),
+        *("--host", HOST, "--port", str(link.runtime_port)),
+        *("--superexec-auth-secret-file", str(secret)),
+    ]
+    if link.root_certificate is None:
+        command += ["--insecure"]
+    else:
+        command += ["--root-certificates", str(link.root_certificate)]
+    if link.node_key is not None:
+        command += ["--auth-supernode-private-key", str(link.node_key)]
+    return Part(
+        name="supernode",
+        command=tuple(command),
+        log=log / "supernode.log",
+        environment=_flower_environment(settings),
+        needs="vault" if with_vault else None,
+        fault=partial(_supernode_fault, settings),
+        event=partial(_supernode_event, link.address),
+    )
+
+
+def _flower_environment(settings: SiteSettings) -> dict[str, str]:
+    scripts = sysconfig.get_path("scripts")
+    return {
+        **without_local_proxy(),
+        "FLWR_HOME": str(settings.vault.state / "flwr"),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+    }
+
+
+def _vault_fault(code: int, lines: Sequence[str]) -> str | None:
+    if code != INPUT_ERROR_CODE:
+        return None
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1] if said else "refused its settings"
+
+
+def _supernode_event(address: str, line: str) -> str | None:
+    for pattern, sentence in _EVENTS:
+        match = re.search(pattern, line)
+        if match:
+            return match.expand(sentence.replace("{address}", address))
+    return None
+
+
+def _supernode_fault(settings: SiteSettings, code: int, lines: Sequence[str]) -> str | None:
+    """The fault that Flower's last words name; None when a restart may help."""
+    link, text = settings.superlink, "\n".join(lines)
+    begin = text.find("Exit Code:")
+    for pattern, sentence in _FAULTS:
+        if re.search(pattern, text[begin:] if begin >= 0 else text):
+            return sentence.format(
+                address=link.address,
+                certificate=link.root_certificate,
+                key=link.node_key,
+                port=link.runtime_port,
+            )
+    return None
+
+
+def _check_credentials(settings: SiteSettings) -> None:
+    link = settings.superlink
+    if link.root_certificate is not None:
+        try:
+            x509.load_pem_x509_certificates(_bytes(link.root_certificate))
+        except ValueError:
+            remedy = "copy the study centre's ca.crt there"
+            where = str(link.root_certificate)
+            raise InputError(where, "a PEM certificate", "something else", remedy) from None
+    if link.node_key is not None:
+        _check_key(link.node_key)
+
+
+def _check_key(path: Path) -> None:
+    data, mode = _bytes(path), stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise InputError(str(path), "mode 0600", f"{mode:04o}", f"chmod 600 {path}")
+    try:
+        key = load_ssh_private_key(data, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        remedy = "use the kit's node.key, or ssh-keygen -t ecdsa -b 384 -N ''"
+        raise InputError(str(path), "an OpenSSH ECDSA private key", "something else", remedy)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        got = error.strerror or type(error).__name__
+        remedy = "check the path in site.toml [superlink]"
+        raise InputError(str(path), "a readable file", got, remedy) from None
+
+
+def _secret(path: Path) -> Path:
+    """A fresh secret that SuperNode and executor share, so that no other local user can take
+    the SuperNode's tasks."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(secrets.token_bytes(32))
+    return path

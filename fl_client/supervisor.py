@@ -1,0 +1,169 @@
+"""Keeps a site's processes running: starts them in order, restarts what dies, stops them all.
+
+A fault that no restart can mend (a wrong certificate, an unknown key, missing data) ends the
+supervision with a sentence that says what to do.
+"""
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from infomri_core import processes
+
+POLL_SECONDS = 0.2
+QUICK_SECONDS = 20.0
+MAX_STRIKES = 4
+MAX_BACKOFF_SECONDS = 30.0
+
+Say = Callable[[str], None]
+
+
+def _never(code: int, lines: Sequence[str]) -> str | None:
+    return None
+
+
+def _always() -> bool:
+    return True
+
+
+def _nothing(line: str) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process of a site.
+
+    ``ready`` tells whether a part that needs this one may start; ``fault(exit code, log lines)``
+    gives the sentence of a fault that no restart can mend; ``event(log line)`` gives what is
+    worth telling of a line of its log.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    needs: str | None = None
+    ready: Callable[[], bool] = _always
+    fault: Callable[[int, Sequence[str]], str | None] = _never
+    event: Callable[[str], str | None] = _nothing
+
+
+class _Watched:
+    """A part, its process, and how often it died young."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.process: subprocess.Popen | None = None
+        self.was_ready = False
+        self.lines: list[str] = []
+        self._strikes = 0
+        self._started = 0.0
+        self._start_at = 0.0
+        self._offset = part.log.stat().st_size if part.log.exists() else 0
+        self._last_event: str | None = None
+
+    def start(self) -> None:
+        self.lines = []
+        self.was_ready = False
+        self._started = time.monotonic()
+        self.process = processes.start(self.part.command, self.part.log, self.part.environment)
+
+    def due(self) -> bool:
+        return self.process is None and time.monotonic() >= self._start_at
+
+    def died(self) -> int | None:
+        """The exit code of a process that has just ended, else None."""
+        return None if self.process is None else self.process.poll()
+
+    def bury(self) -> float | None:
+        """Note a death; seconds until the next start, or None when it died young too often."""
+        if self.process is not None:
+            processes.stop(self.process)
+        self.process = None
+        young = time.monotonic() - self._started < QUICK_SECONDS
+        self._strikes = self._strikes + 1 if young else 1
+        if self._strikes >= MAX_STRIKES:
+            return None
+        backoff = min(MAX_BACKOFF_SECONDS, 0.5 * 3 ** (self._strikes - 1))
+        self._start_at = time.monotonic() + backoff
+        return backoff
+
+    def events(self) -> list[str]:
+        """What the log says that is new and worth telling; a repetition is told once."""
+        if not self.part.log.exists():
+            return []
+        with self.part.log.open("rb") as stream:
+            stream.seek(self._offset)
+            data = stream.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        fresh = whole.decode("utf-8", "replace").splitlines()
+        self.lines = (self.lines + fresh)[-50:]
+        told = []
+        for line in fresh:
+            event = self.part.event(line)
+            if event is not None and event != self._last_event:
+                told.append(event)
+                self._last_event = event
+        return told
+
+
+class Supervisor:
+    """Runs ``parts`` until ``stop`` is set or one of them cannot go on. Use the main thread."""
+
+    def __init__(self, parts: Sequence[Part], say: Say, stop: threading.Event) -> None:
+        self._watched = {part.name: _Watched(part) for part in parts}
+        self._say = say
+        self._stop = stop
+
+    def run(self) -> int:
+        """Exit code: 0 after ``stop``, 1 after a fault."""
+        code = 0
+        try:
+            while not self._stop.is_set() and code == 0:
+                for watched in self._watched.values():
+                    code = code or self._look(watched)
+                self._stop.wait(POLL_SECONDS)
+        finally:
+            self._say("stopping")
+            running = [w.process for w in self._watched.values() if w.process is not None]
+            processes.stop_all(running[::-1])
+            self._say("stopped")
+        return code
+
+    def _look(self, watched: _Watched) -> int:
+        part = watched.part
+        code = watched.died()
+        for event in watched.events():
+            self._say(f"{part.name}: {event}")
+        if code is not None:
+            return self._after_death(watched, code)
+        if watched.process is None:
+            if watched.due() and self._may_start(part):
+                watched.start()
+                self._say(f"{part.name}: started")
+        elif not watched.was_ready and part.ready():
+            watched.was_ready = True
+            self._say(f"{part.name}: ready")
+        return 0
+
+    def _may_start(self, part: Part) -> bool:
+        return part.needs is None or self._watched[part.needs].was_ready
+
+    def _after_death(self, watched: _Watched, code: int) -> int:
+        part = watched.part
+        fault = part.fault(code, watched.lines)
+        backoff = watched.bury()
+        if fault is not None:
+            self._say(f"{part.name}: {fault}")
+            return 1
+        if backoff is None:
+            last = watched.lines[-1].strip() if watched.lines else "nothing in its log"
+            self._say(f"{part.name}: ends again and again ({last}); see {part.log}")
+            return 1
+        self._say(f"{part.name}: ended with code {code}, starting it again in {backoff:g} s")
+        return 0

@@ -1,0 +1,198 @@
+"""Study centre to SuperLink: submit, follow and stop runs, register nodes (Flower's Control API).
+
+Whoever reaches this API with the CA certificate is the operator: keep it on loopback.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Self, TypeVar
+
+import click
+import httpx
+from flwr.cli.build import build_fab_from_disk
+from flwr.cli.flower_config import read_superlink_connection
+from flwr.cli.supernode.register import try_load_public_key
+from flwr.common.serde import fab_to_proto, run_from_proto, user_config_to_proto
+from flwr.proto.control_pb2 import (
+    ListNodesRequest,
+    ListRunsRequest,
+    RegisterNodeRequest,
+    StartRunRequest,
+    StopRunRequest,
+    StreamLogsRequest,
+    UnregisterNodeRequest,
+)
+from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.error import FlowerError
+from flwr.supercore.fab import Fab
+from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+
+from infomri_core.errors import InputError
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How a run stands. ``status`` is pending, starting, running or finished; ``outcome`` is
+    completed, failed or stopped once it has finished; times are ISO 8601 or ''."""
+
+    run_id: str
+    status: str
+    outcome: str
+    details: str
+    submitted_at: str
+    finished_at: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen to the run."""
+        return self.status == "finished"
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """A registered site. ``status`` is registered, online or offline."""
+
+    node_id: str
+    name: str
+    status: str
+
+
+class Control(AbstractContextManager["Control"]):
+    """A connection to a SuperLink's Control API.
+
+    Every method raises ``InputError`` when the SuperLink cannot be reached, is not trusted, or
+    refuses.
+    """
+
+    def __init__(self, address: str, root_certificate: Path | None) -> None:
+        """``address`` is host:port; without a certificate the connection is in clear text."""
+        self._address = address
+        self._client = ControlHttpClient.from_server_address(
+            server_address=address,
+            insecure=root_certificate is None,
+            root_certificates=_certificate(root_certificate),
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+        )
+
+    @classmethod
+    def named(cls, name: str | None) -> Self:
+        """The connection ``name`` (None: the default) of ``$FLWR_HOME/config.toml``."""
+        try:
+            connection = read_superlink_connection(name)
+        except click.ClickException as error:
+            remedy = "add it as [superlink.NAME] with address and root-certificates"
+            raise InputError("--superlink", "a known connection", error.message, remedy) from None
+        certificate = connection.root_certificates
+        if not connection.address or (certificate is None and not connection.insecure):
+            got = "an address or root-certificates missing"
+            remedy = "complete [superlink.NAME] in the Flower configuration"
+            raise InputError("--superlink", "address and root-certificates", got, remedy)
+        return cls(connection.address, Path(certificate) if certificate else None)
+
+    def submit(self, config: Mapping[str, str]) -> str:
+        """Start a run of the InfoMRI app with ``config`` as its run config; the run id."""
+        with as_file(files("infomri_core") / "app") as folder:
+            content = build_fab_from_disk(folder)
+        fab = Fab(hashlib.sha256(content).hexdigest(), content, {})
+        request = StartRunRequest(
+            fab=fab_to_proto(fab), override_config=user_config_to_proto(dict(config))
+        )
+        reply = self._call(self._client.StartRun, request)
+        if not reply.HasField("run_id"):
+            remedy = "see the SuperLink's log"
+            raise InputError(self._address, "a run to start", "a refusal", remedy)
+        return str(reply.run_id)
+
+    def runs(self, run_id: str | None = None) -> list[RunState]:
+        """All runs, newest first, or the one of that id."""
+        request = ListRunsRequest(run_id=None if run_id is None else int(run_id))
+        reply = self._call(self._client.ListRuns, request)
+        runs = [run_from_proto(proto) for proto in reply.run_dict.values()]
+        return [
+            RunState(
+                run_id=str(run.run_id),
+                status=run.status.status,
+                outcome=run.status.sub_status,
+                details=run.status.details,
+                submitted_at=run.pending_at,
+                finished_at=run.finished_at,
+            )
+            for run in sorted(runs, key=lambda run: run.pending_at, reverse=True)
+        ]
+
+    def state(self, run_id: str) -> RunState:
+        """How one run stands."""
+        return self.runs(run_id)[0]
+
+    def stop(self, run_id: str) -> bool:
+        """Stop a run; whether it was running."""
+        return self._call(self._client.StopRun, StopRunRequest(run_id=int(run_id))).success
+
+    def log(self, run_id: str, after: float = 0.0) -> Iterator[tuple[str, float]]:
+        """Pieces of a run's log after a timestamp, each with the timestamp to go on from.
+
+        Blocks while the run goes on.
+        """
+        request = StreamLogsRequest(run_id=int(run_id), after_timestamp=after)
+        with self._errors():
+            for piece in self._client.StreamLogs(request):
+                yield piece.log_output, piece.latest_timestamp
+
+    def register(self, public_key: Path, name: str) -> str:
+        """Admit the site whose OpenSSH public key is in the file; its node id."""
+        key = try_load_public_key(public_key)
+        request = RegisterNodeRequest(public_key=key, name=name)
+        return str(self._call(self._client.RegisterNode, request).node_id)
+
+    def unregister(self, node_id: str) -> None:
+        """Shut a site out."""
+        self._call(self._client.UnregisterNode, UnregisterNodeRequest(node_id=int(node_id)))
+
+    def nodes(self) -> list[NodeState]:
+        """All registered sites."""
+        reply = self._call(self._client.ListNodes, ListNodesRequest())
+        return [NodeState(str(n.node_id), n.name, n.status) for n in reply.nodes_info]
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._client.close()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _call(self, method: Callable[[Q], R], request: Q) -> R:
+        with self._errors():
+            return method(request)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.HTTPStatusError as error:
+            known = FlowerError.from_json(error.response.text)
+            got = known.message if known else f"HTTP status {error.response.status_code}"
+            raise InputError(self._address, "consent", got, "see the SuperLink's log") from None
+        except httpx.TransportError as error:
+            if "CERTIFICATE" in str(error).upper():
+                remedy = "use the ca.crt of the study centre that runs this SuperLink"
+                got = "a certificate it did not sign"
+                raise InputError(self._address, "a trusted SuperLink", got, remedy) from None
+            remedy = "start flower-superlink or correct the address"
+            raise InputError(self._address, "a running SuperLink", str(error), remedy) from None
+
+
+def _certificate(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        got = error.strerror or type(error).__name__
+        raise InputError(str(path), "a CA certificate", got, "check the path") from None
