@@ -6,7 +6,6 @@ import torch
 
 from infomri_core.errors import InputError
 from infomri_core.plan import Constraint
-from infomri_core.sampling.rescaling import rescale
 
 Method = Literal["systematic", "rejection"]
 
@@ -85,11 +84,13 @@ def _fixed_point(units: torch.Tensor) -> torch.Tensor:
     """Probabilities in units of 2^-40, int64; a budget that is whole up to rounding is made so.
 
     Integers make each mask's count exact: no floating-point sum can round across a whole number.
+    The correction falls on probabilities strictly between zero and one only.
     """
     budget = _whole_budget(units)
     if budget is not None:
-        units = rescale(units, budget / len(units))
-    fixed = (units * _ONE).round().long()
+        room = units * (1 - units)
+        units = units + room * ((budget - units.sum()) / room.sum().clamp(min=1e-300))
+    fixed = (units * _ONE).round().long().clamp(0, _ONE)
     if budget is not None:
         residual = budget * _ONE - fixed.sum()
         fixed[(units - 0.5).abs().argmin()] += residual

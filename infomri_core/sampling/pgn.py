@@ -59,7 +59,8 @@ class PatternGenerator(SamplingPolicy):
 
         e_0 becomes the standardised log energy, shifted so that the sigmoid's mean at ratio 1/16
         needs no rescaling (with the gain on log r it needs little at others); the MLP becomes a
-        residual that starts at zero. Raises ``InputError`` for a variance of another shape, or not finite and positive.
+        residual that starts at zero. Raises ``InputError`` for a variance of another shape, not
+        finite, or all zero.
         """
         energy = self._energy(variance)
         floor = _ENERGY_FLOOR * energy.max()

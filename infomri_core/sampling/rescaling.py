@@ -9,13 +9,14 @@ def rescale(probabilities: torch.Tensor, ratio: float) -> torch.Tensor:
     """Rescale b in [0, 1] of any shape to mean exactly ``ratio``, staying in [0, 1].
 
     b * r / mean(b) where mean(b) >= r, else 1 - (1 - r) / (1 - mean(b)) * (1 - b) (InfoMRI,
-    Eq. 17, whose condition reads ||b||_1 >= r N). Differentiable in b. Raises ``InputError`` for
+    Eq. 17, whose condition reads ||b||_1 >= r N). Differentiable in b; computed in float64, returned
+    in b's precision. Raises ``InputError`` for
     a ratio outside [0, 1].
     """
     if not 0 <= ratio <= 1:
         raise InputError("rescale: ratio", "0 <= ratio <= 1", str(ratio), "correct it")
-    mean = probabilities.mean(dtype=torch.float64)
-    tiny = torch.finfo(torch.float64).tiny
-    shrink = (ratio / mean.clamp(min=tiny)).to(probabilities.dtype)
-    grow = ((1 - ratio) / (1 - mean).clamp(min=tiny)).to(probabilities.dtype)
-    return torch.where(mean >= ratio, probabilities * shrink, 1 - grow * (1 - probabilities))
+    b = probabilities.double()
+    mean, tiny = b.mean(), torch.finfo(torch.float64).tiny
+    shrunk = b * (ratio / mean.clamp(min=tiny))
+    grown = 1 - (1 - ratio) / (1 - mean).clamp(min=tiny) * (1 - b)
+    return torch.where(mean >= ratio, shrunk, grown).to(probabilities.dtype)
