@@ -76,7 +76,9 @@ def _every_mask(shape: tuple[int, int]) -> torch.Tensor:
     return ((codes >> torch.arange(n)) & 1).double().view(-1, *shape)
 
 
-def _exact_expectation(mu: torch.Tensor, masks: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def _exact_expectation(
+    mu: torch.Tensor, masks: torch.Tensor, values: torch.Tensor
+) -> torch.Tensor:
     weights = torch.where(masks > 0, mu, 1 - mu).flatten(1).prod(1)
     return (weights.view(-1, *[1] * (values.ndim - 1)) * values).sum(0)
 
@@ -129,7 +131,9 @@ def test_a_mask_may_be_boolean_and_carry_any_leading_dimensions():
     V = _variance((4, 4), 1)
     masks = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.5
     got = marginal_entropy(masks, V, 0.1)
-    torch.testing.assert_close(got.flatten(), marginal_entropy(masks.flatten(0, 1).double(), V, 0.1))
+    torch.testing.assert_close(
+        got.flatten(), marginal_entropy(masks.flatten(0, 1).double(), V, 0.1)
+    )
 
 
 @laws
@@ -148,7 +152,9 @@ def test_self_conjugate_points_are_zero_frequency_and_nyquist(shape):
 def test_redundancy_counts_points_with_a_sampled_partner(shape, seed):
     mask = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5
     partner, own = reflect(mask), self_conjugate(shape)
-    n = sum(bool(m and p and not o) for m, p, o in zip(mask.view(-1), partner.view(-1), own.view(-1)))
+    n = sum(
+        bool(m and p and not o) for m, p, o in zip(mask.view(-1), partner.view(-1), own.view(-1))
+    )
     assert redundancy(mask) == pytest.approx(n / max(int(mask.sum()), 1))
 
 

@@ -69,9 +69,7 @@ def test_variance_is_symmetric_even_when_the_kspace_is_not(shape, seed):
 
 def test_leading_dimensions_are_all_samples():
     k = _kspace(12, (4, 5), 0)
-    _assert_equal(
-        KSpaceMoments.from_kspace(k.view(3, 4, 4, 5)), KSpaceMoments.from_kspace(k)
-    )
+    _assert_equal(KSpaceMoments.from_kspace(k.view(3, 4, 4, 5)), KSpaceMoments.from_kspace(k))
     assert KSpaceMoments.from_kspace(k[0]).count == 1
 
 

@@ -27,7 +27,7 @@ class VariableDensityPolicy(SamplingPolicy):
     """Polynomial variable density: probability ~ (1 - d)^exponent, capped at one.
 
     d is the distance to the zero frequency relative to the k-space corner, each axis in units of
-    its own Nyquist frequency.
+    its own Nyquist frequency; 1 - d is at least 1e-3, so that no point is ruled out.
     """
 
     def __init__(
