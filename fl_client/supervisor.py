@@ -25,10 +25,6 @@ def _never(code: int, lines: Sequence[str]) -> str | None:
     return None
 
 
-def _always() -> bool:
-    return True
-
-
 def _nothing(line: str) -> str | None:
     return None
 
@@ -47,7 +43,7 @@ class Part:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     needs: str | None = None
-    ready: Callable[[], bool] = _always
+    ready: Callable[[], bool] | None = None
     fault: Callable[[int, Sequence[str]], str | None] = _never
     event: Callable[[str], str | None] = _nothing
 
@@ -146,7 +142,7 @@ class Supervisor:
             if watched.due() and self._may_start(part):
                 watched.start()
                 self._say(f"{part.name}: started")
-        elif not watched.was_ready and part.ready():
+        elif part.ready is not None and not watched.was_ready and part.ready():
             watched.was_ready = True
             self._say(f"{part.name}: ready")
         return 0

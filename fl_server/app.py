@@ -28,12 +28,13 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the study of the run config over the sites of ``grid``."""
-    from fl_server.rounds import run_study
+    from fl_server.study import run_study
 
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("infomri").setLevel(logging.INFO)
-    plan = plan_of(context.run_config)
     resume = str(context.run_config.get("resume", ""))
-    run_study(plan, centre_settings(), GridSites(grid), resume=resume, run_id=str(context.run_id))
+    plan = plan_of(context.run_config) if context.run_config.get("plan") else None
+    run_study(plan, centre_settings(), GridSites(grid), run_id=str(context.run_id), resume=resume)
 
 
 def run_config(plan_text: str, resume: str = "") -> dict[str, str]:
