@@ -93,6 +93,7 @@ class MlflowRuns:
             "infomri.run": self._run_name,
             "infomri.plan": self._plan.digest,
             "infomri.version": __version__,
+            "infomri.kind": "sweep" if arm is None else "arm",
         }
         if arm is not None:
             tags |= {"infomri.arm": arm.name, "mlflow.parentRunId": parent}

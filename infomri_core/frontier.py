@@ -89,6 +89,20 @@ def pareto(rows: Iterable[Row], attack: str = "worst") -> list[Row]:
     ]
 
 
+def traces(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows that belong to one curve of a plot: same sampler, suppression and seed; by beta.
+
+    Suppression ``none`` is beta = 0 of any suppression and joins the first one there is.
+    """
+    curves: dict[tuple[str, str, int], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (row.suppression == "none", row.beta)):
+        key = (row.sampler, row.suppression, row.seed)
+        if row.suppression == "none":
+            key = next((k for k in curves if (k[0], k[2]) == (row.sampler, row.seed)), key)
+        curves.setdefault(key, []).append(row)
+    return [sorted(curve, key=lambda row: row.beta) for curve in curves.values()]
+
+
 def label(row: Row, rows: Iterable[Row] = ()) -> str:
     """Short name of a row's arm for people; says more where ``rows`` has arms like it."""
     like = [other for other in rows if _family(other) == _family(row)]
