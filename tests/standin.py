@@ -56,9 +56,7 @@ def serve_vault(config: Path) -> None:
 
     settings = read_settings(config)
     name = settings.site.name
-    channel.serve(
-        settings.vault.socket_path, lambda data: handle(name, data), threading.Event()
-    )
+    channel.serve(settings.vault.socket_path, lambda data: handle(name, data), threading.Event())
 
 
 def run_client(config: Path) -> int:
