@@ -1,0 +1,75 @@
+"""``infomri diagnose``: class probabilities from k-space under the learned mask."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def diagnose(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Images (.npy, .png), centred complex k-space (.npy), or data URIs.",
+        ),
+    ],
+    model: Annotated[
+        Path, typer.Option("--model", help="A run's folder, or one checkpoint file.")
+    ],
+    acceleration: Annotated[
+        float, typer.Option("--acceleration", help="1 / sampling ratio, such as 16.")
+    ],
+    beta: Annotated[
+        float | None, typer.Option("--beta", help="Suppression strength of the learned arm.")
+    ] = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", help="infomri, uniform, ..")] = None,
+    arm: Annotated[str | None, typer.Option("--arm", help="The arm's full name.")] = None,
+    arm_seed: Annotated[int | None, typer.Option("--arm-seed", help="The arm's seed.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="CSV file to write; default: stdout.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of masks and noise.")] = 0,
+    draws: Annotated[
+        int, typer.Option("--draws", min=1, help="Masks a slice; each measures more of k-space.")
+    ] = 1,
+    magnitude: Annotated[
+        bool, typer.Option("--magnitude", help="Turn k-space into its magnitude image first.")
+    ] = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Diagnose scans from k-space that is measured under an arm's mask (InfoMRI, Algorithm 5).
+
+    Writes one CSV row a slice: each label's probability (mean and standard deviation over the
+    draws), the arm, and how many different points of k-space were measured. A file of images is
+    divided by its own 99.9th percentile and clipped to [0, 1], so give a volume as one file
+    (n, H, W); it is measured with the noise of the training. A file of single-coil k-space has
+    noise of its own: it is scaled alike and only the mask is applied.
+
+    Example: infomri diagnose --model runs/knee --beta 3e-5 --acceleration 32 knee.npy --out p.csv
+    """
+    from fl_server.diagnosis import diagnose_scan, to_csv
+    from fl_server.scans import open_scan
+    from fl_server.trained import open_arm
+    from infomri_core.errors import InputError
+    from infomri_core.files import write_atomically
+    from infomri_core.inference import ArmQuery, sampling_ratio
+
+    trained = open_arm(model, ArmQuery(arm, beta, sampler, arm_seed), device)
+    sampling_ratio(trained.plan, acceleration)
+    scans = [open_scan(text, trained.plan.task.shape, magnitude) for text in inputs]
+    notes = [trained.caution, *(f"{scan.name}: {scan.note}" for scan in scans)]
+    typer.echo("\n".join(note for note in notes if note), err=True)
+    rows = [
+        row for scan in scans for row in diagnose_scan(trained, scan, acceleration, seed, draws)
+    ]
+    table = to_csv(trained.plan.task.labels, rows)
+    if out is None:
+        typer.echo(table, nl=False)
+    else:
+        try:
+            write_atomically(out, table.encode())
+        except OSError as error:
+            got = error.strerror or type(error).__name__
+            raise InputError(str(out), "a file to write", got, "choose another --out") from None
+        typer.echo(f"{len(rows)} rows in {out}", err=True)

@@ -1,0 +1,50 @@
+"""``infomri masks``: the sampling pattern itself."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+masks_app = typer.Typer(no_args_is_help=True, help="Look at and export sampling masks.")
+
+
+@masks_app.callback()
+def masks() -> None:
+    """Look at and export the sampling masks of a trained model."""
+
+
+@masks_app.command()
+def export(
+    model: Annotated[
+        Path, typer.Option("--model", help="A run's folder, or one checkpoint file.")
+    ],
+    acceleration: Annotated[
+        float, typer.Option("--acceleration", help="1 / sampling ratio, such as 16.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to; made if need be.")],
+    beta: Annotated[
+        float | None, typer.Option("--beta", help="Suppression strength of the learned arm.")
+    ] = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", help="infomri, uniform, ..")] = None,
+    arm: Annotated[str | None, typer.Option("--arm", help="The arm's full name.")] = None,
+    arm_seed: Annotated[int | None, typer.Option("--arm-seed", help="The arm's seed.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the masks drawn.")] = 0,
+    count: Annotated[int, typer.Option("--count", min=1, max=1000, help="Masks to draw.")] = 1,
+) -> None:
+    """Write an arm's probability map and masks drawn from it as .npy, .csv and .png.
+
+    Arrays are (H, W) with the zero frequency at (H // 2, W // 2); masks hold 0 and 1. A .json
+    beside them says what they are and how many points each mask samples.
+
+    Example: infomri masks export --model runs/knee --beta 3e-5 --acceleration 32 --out masks
+    """
+    from fl_server import mask_export
+    from fl_server.trained import open_arm
+    from infomri_core.inference import ArmQuery
+
+    trained = open_arm(model, ArmQuery(arm, beta, sampler, arm_seed))
+    paths = mask_export.export(trained, acceleration, count, seed, out)
+    if trained.caution:
+        typer.echo(trained.caution, err=True)
+    for path in paths:
+        typer.echo(str(path))
