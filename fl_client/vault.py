@@ -1,0 +1,83 @@
+"""The vault: the process that holds a site's data and answers at its socket, and nowhere else.
+
+``python -m fl_client.vault --config site.toml``; ``infomri-client`` starts and watches it. It
+opens the data once, keeps running until SIGTERM, and uses no network.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from fl_client import channel
+from fl_client.jobs import Jobs
+from fl_client.ledger import Ledger
+from fl_client.settings import SiteSettings, read_settings
+from infomri_core.data import open_dataset
+from infomri_core.errors import InputError
+from infomri_core.site import open_site
+
+log = logging.getLogger(__name__)
+
+
+def run_vault(settings: SiteSettings, stop: threading.Event) -> None:
+    """Serve the site until ``stop`` is set. Raises ``InputError`` when it cannot begin."""
+    state = settings.vault.state
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if settings.vault.threads:
+        torch.set_num_threads(settings.vault.threads)
+    ledger = Ledger.open(state / "ledger.jsonl")
+    try:
+        dataset = open_dataset(settings.data.uri)
+        site = open_site(dataset, settings.site.name, state / "optimizer", settings.vault.device)
+        jobs = Jobs(settings, site, dataset.table, ledger, stop.is_set)
+        n_patients = len(set(dataset.table.patients))
+        log.info("site %s: %d slices of %d patients", site.name, len(dataset), n_patients)
+        log.info("vault ready at %s", settings.vault.socket_path)
+        channel.serve(
+            settings.vault.socket_path,
+            jobs.handle,
+            stop,
+            group=settings.vault.group_id,
+            limit=settings.policy.max_message_mib * 2**20,
+        )
+    finally:
+        ledger.close()
+    log.info("vault stopped")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 0 after SIGTERM, 2 when the input is refused."""
+    parser = argparse.ArgumentParser(prog="python -m fl_client.vault", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="the site's site.toml")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s vault: %(message)s",
+    )
+    os.umask(0o077)
+    stop = threading.Event()
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    try:
+        run_vault(read_settings(options.config), stop)
+    except InputError as error:
+        log.error("%s", error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
