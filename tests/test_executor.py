@@ -1,0 +1,125 @@
+"""The executor: only our bundle, always an answer, no stuck task."""
+
+import io
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from importlib.resources import as_file, files
+
+import pytest
+from flwr.app import Context, Message, RecordDict
+from flwr.cli.build import build_fab_from_disk, build_fab_from_files
+from flwr.supercore.task_identity import TaskIdentity
+
+from fl_client import bundle, courier, executor
+from infomri_core import wire
+from infomri_core.exchange import ErrorReply, reply_from
+
+pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+
+HOSTILE = "import os; os.abort()\n"
+
+
+def own_fab() -> bytes:
+    with as_file(files("infomri_core") / "app") as folder:
+        return build_fab_from_disk(folder)
+
+
+def rebuilt(**changed: bytes | None) -> bytes:
+    """Our bundle with files added, changed or (None) left out; ``__`` in a name means a dot."""
+    contents = dict(bundle.own_files())
+    for name, data in changed.items():
+        path = name.replace("__", ".").replace("_slash_", "/")
+        contents.pop(path, None)
+        if data is not None:
+            contents[path] = data
+    return build_fab_from_files(contents)[0]
+
+
+def zipped(contents: list[tuple[str, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in contents:
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def message_to(kind: str, content: RecordDict | None = None) -> tuple[Message, Context]:
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 7, 1, 1
+    message = Message(content or courier.pack(b"bytes"), 5, kind)
+    return message, Context(7, 5, {}, RecordDict(), {})
+
+
+def error(message: Message) -> ErrorReply:
+    reply = reply_from(wire.decode(courier.unpack(message.content)))
+    assert isinstance(reply, ErrorReply)
+    return reply
+
+
+def test_the_bundle_is_constant_and_holds_no_code() -> None:
+    assert own_fab() == own_fab()
+    with zipfile.ZipFile(io.BytesIO(own_fab())) as archive:
+        assert set(archive.namelist()) == {"pyproject.toml", "README.md", ".info/CONTENT"}
+
+
+def test_our_bundle_is_accepted_however_it_was_zipped() -> None:
+    assert bundle.is_own(own_fab())
+    assert bundle.is_own(zipped(sorted(bundle.own_files().items(), reverse=True)))
+
+
+PROJECT = bundle.own_files()["pyproject.toml"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: rebuilt(fl_client_slash_courier__py=HOSTILE.encode()),
+        lambda: rebuilt(sitecustomize__py=HOSTILE.encode()),
+        lambda: rebuilt(README__md=b"another"),
+        lambda: rebuilt(README__md=None),
+        lambda: rebuilt(pyproject__toml=PROJECT.replace(b"fl_client.courier", b"evil.courier")),
+        lambda: rebuilt(pyproject__toml=PROJECT + b"\n[tool.other]\nkey = 1\n"),
+        lambda: zipped([*bundle.own_files().items(), ("../escape.py", b"")]),
+        lambda: zipped([*bundle.own_files().items(), ("big.md", bytes(10**8))]),
+        lambda: own_fab()[:-30],
+        lambda: b"",
+        lambda: b"no zip",
+    ],
+)
+def test_any_other_bundle_is_refused_with_an_answer(make: Callable[[], bytes]) -> None:
+    fab = make()
+    assert not bundle.is_own(fab)
+    message, context = message_to("train")
+    assert error(executor.reply_to(message, context, fab)).code == "foreign-bundle"
+
+
+def test_a_file_named_twice_is_refused() -> None:
+    twice = [*bundle.own_files().items(), ("README.md", b"x")]
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        fab = zipped(twice)
+    assert not bundle.is_own(fab)
+
+
+def test_an_unknown_job_is_answered() -> None:
+    message, context = message_to("train.other")
+    assert error(executor.reply_to(message, context, own_fab())).code == "unknown-job"
+
+
+def test_a_known_job_goes_to_the_courier() -> None:
+    message, context = message_to("query.enrol")
+    assert error(executor.reply_to(message, context, own_fab())).code == "bad-message"
+
+
+def test_it_ends_with_its_parent() -> None:
+    code = (
+        "import subprocess, sys, os, pathlib;"
+        "from infomri_core import processes;"
+        "command = [sys.executable, '-m', 'fl_client.executor', '--runtime-api', '127.0.0.1:1'];"
+        "child = processes.start(command, pathlib.Path(os.devnull));"
+        "print(child.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    pid = int(done.stdout)
+    waiting = ["tail", f"--pid={pid}", "-f", "/dev/null"]
+    subprocess.run(waiting, timeout=30, check=True)
