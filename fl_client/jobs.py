@@ -1,0 +1,231 @@
+"""From a message to the bytes of its answer: the closed list of what a vault does for others.
+
+Whatever comes in, an answer goes out: a result that passed the gate, or an error of a code and a
+safe sentence. The text of an exception stays in the site's own log.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol, final
+
+import numpy as np
+
+from fl_client import policy
+from fl_client.cache import ReplyCache
+from fl_client.gate import Context, Gate
+from fl_client.ledger import Entry, Ledger
+from fl_client.settings import SiteSettings
+from fl_client.status import PING, VaultStatus
+from infomri_core import wire
+from infomri_core.data.base import SliceTable
+from infomri_core.errors import Cancelled, InputError, Refused
+from infomri_core.exchange import (
+    EnrolTask,
+    ErrorReply,
+    EvaluateTask,
+    SiteReply,
+    SiteTask,
+    TrainTask,
+    task_from,
+)
+from infomri_core.plan import Plan, parse_plan
+from infomri_core.tasks.classification import arm_sizes
+
+_UNREAD = Entry(run="", job="unknown", round=0, kind="", n_bytes=0, sha256="")
+
+log = logging.getLogger(__name__)
+
+
+class SiteJobs(Protocol):
+    """What is asked of :class:`infomri_core.site.Site`."""
+
+    def run(self, plan: Plan, task: SiteTask, cancelled: Callable[[], bool]) -> SiteReply: ...
+
+    def scored(self, plan: Plan) -> np.ndarray: ...
+
+
+@final
+class Jobs:
+    """Runs one job at a time on ``site``, whose slices are described by ``table``.
+
+    ``stopping`` tells that the vault is to end; running work is then cancelled between two steps,
+    as it is when the deadline of the task has passed on ``clock`` (Unix time).
+    """
+
+    def __init__(
+        self,
+        settings: SiteSettings,
+        site: SiteJobs,
+        table: SliceTable,
+        ledger: Ledger,
+        stopping: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._name = settings.site.name
+        self._policy = settings.policy
+        self._site = site
+        self._table = table
+        self._ledger = ledger
+        self._gate = Gate(settings.policy, ledger)
+        self._cache = ReplyCache(settings.vault.state / "replies", settings.policy.cached_replies)
+        self._stopping = stopping
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sizes: tuple[str, dict[str, int]] = ("", {})
+
+    def handle(self, data: bytes) -> bytes:
+        """The answer to a message. Never raises."""
+        departure, started = _UNREAD, time.monotonic()
+        try:
+            message = wire.decode(data)
+            if message.kind == PING.kind:
+                return wire.encode(VaultStatus(self._name, self._lock.locked()).to_message())
+            task = task_from(message)
+            departure = departure_of(task)
+            with self._turn(task.deadline) as cancelled:
+                outcome, reply = self._answer(task, departure, cancelled)
+            _tell(departure, outcome, started, len(reply))
+            return reply
+        except Exception as exception:
+            error = self._error(exception)
+        _tell(departure, f"refused ({error.code}: {error.sentence})", started)
+        return self._gate.refuse(error, departure)
+
+    def _error(self, exception: Exception) -> ErrorReply:
+        """What may be said of an exception: nothing, but for those made to be said."""
+        if isinstance(exception, Cancelled) and self._stopping():
+            return ErrorReply("stopping", "this site is stopping; ask again later")
+        if isinstance(exception, Refused):
+            return ErrorReply(exception.code, exception.sentence)
+        log.error("a job failed", exc_info=exception)
+        return ErrorReply("failed", "the job failed at this site; the site's log says why")
+
+    @contextlib.contextmanager
+    def _turn(self, deadline: float) -> Iterator[Callable[[], bool]]:
+        """Wait for the running job to end; gives the function that tells when to stop."""
+        if not math.isfinite(deadline):
+            raise Refused("bad-task", "the deadline is not a time")
+        end = min(deadline, self._clock() + self._policy.max_job_seconds)
+        if not self._lock.acquire(timeout=max(0.0, end - self._clock())):
+            raise Cancelled
+        try:
+            if self._stopping() or self._clock() >= end:
+                raise Cancelled
+            yield lambda: self._stopping() or self._clock() >= end
+        finally:
+            self._lock.release()
+
+    def _answer(
+        self, task: SiteTask, departure: Entry, cancelled: Callable[[], bool]
+    ) -> tuple[str, bytes]:
+        context = self._admit(task, departure)
+        key = hashlib.sha256(repr((departure.run, departure.job, departure.input)).encode())
+        kept = self._cache.get(key.hexdigest())
+        again = None if kept is None else self._gate.repeat(kept, context)
+        if again is not None:
+            return "repeated", again
+        policy.check_inputs(self._ledger.entries(), departure, self._policy.max_inputs)
+        reply = self._gate.leave(self._site.run(context.plan, task, cancelled), context)
+        self._cache.put(key.hexdigest(), reply)
+        return "answered", reply
+
+    def _admit(self, task: SiteTask, departure: Entry) -> Context:
+        """Everything that must hold before any work is done."""
+        try:
+            plan = parse_plan(task.plan_text, "plan")
+        except (InputError, RecursionError) as error:
+            log.warning("a plan was refused: %s", error)
+            sentence = "the plan is not valid, or needs another version of this software"
+            raise Refused("bad-plan", sentence) from None
+        policy.check_approved(plan, self._policy, self._approved())
+        policy.check_limits(plan, departure.job, self._policy)
+        policy.check_task(task, plan, self._arm_sizes(plan, task))
+        context = Context(self._name, plan, task, departure, *self._patients(plan, task))
+        policy.check_cohort(context.n_patients, self._policy)
+        return context
+
+    def _approved(self) -> frozenset[str]:
+        """The approvals as they stand now: to approve or revoke needs no restart."""
+        if self._policy.approvals == "any":
+            return frozenset()
+        path = self._policy.approved
+        try:
+            return policy.parse_approvals(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, ValueError) as error:
+            log.error("the approvals cannot be read: %s", error)
+            raise Refused("not-approved", "this site's approvals cannot be read") from None
+
+    def _arm_sizes(self, plan: Plan, task: SiteTask) -> dict[str, int]:
+        if isinstance(task, EnrolTask):
+            return {}
+        if self._sizes[0] != plan.digest:
+            self._sizes = (plan.digest, arm_sizes(plan))
+        return self._sizes[1]
+
+    def _patients(
+        self, plan: Plan, task: SiteTask
+    ) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        rows = np.arange(len(self._table))
+        if isinstance(task, TrainTask):
+            rows = np.flatnonzero(self._table.split == "train")
+        elif isinstance(task, EvaluateTask):
+            rows = self._site.scored(plan)
+        return count_patients(self._table.take(rows))
+
+
+def count_patients(table: SliceTable) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """Patients in ``table``; of these, for each label, those with a positive slice; and the
+    smaller of the numbers of patients with a positive and with a negative slice."""
+    patients, owner = np.unique(table.patients, return_inverse=True)
+    having = np.zeros((2, len(patients), table.labels.shape[1]), dtype=bool)
+    np.logical_or.at(having[0], owner, table.labels == 0)
+    np.logical_or.at(having[1], owner, table.labels != 0)
+    negative, positive = having.sum(1)
+    return (
+        len(patients),
+        tuple(int(n) for n in positive),
+        tuple(int(n) for n in np.minimum(negative, positive)),
+    )
+
+
+def departure_of(task: SiteTask) -> Entry:
+    """The ledger entry of an answer to ``task``, but for what left.
+
+    Its ``input`` is the sha256 of all that the task says except when it is wanted, so that a task
+    sent again, with a new deadline, is the same task.
+    """
+    message = task.to_message()
+    header = {key: value for key, value in message.header.items() if key != "deadline"}
+    digest = hashlib.sha256(json.dumps([message.kind, header], sort_keys=True).encode())
+    for name in sorted(message.arrays):
+        array = np.ascontiguousarray(message.arrays[name])
+        digest.update(repr((name, array.dtype.str, array.shape)).encode())
+        digest.update(array.data)
+    return Entry(
+        run=hashlib.sha256(task.plan_text.encode()).hexdigest(),
+        job=message.kind,
+        round=0 if isinstance(task, EnrolTask) else task.round,
+        kind="",
+        n_bytes=0,
+        sha256="",
+        input=digest.hexdigest(),
+    )
+
+
+def _tell(departure: Entry, outcome: str, started: float, n_bytes: int = 0) -> None:
+    """One line a job."""
+    log.info(
+        "job=%s round=%d run=%s outcome=%s bytes=%d seconds=%.2f",
+        departure.job,
+        departure.round,
+        departure.run[:12] or "-",
+        outcome,
+        n_bytes,
+        time.monotonic() - started,
+    )

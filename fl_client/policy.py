@@ -1,0 +1,129 @@
+"""What this site allows, as pure functions: each returns quietly or raises ``Refused``.
+
+The sentences cross the border: they speak of the plan, the task and the site's limits only.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from fl_client.ledger import Entry
+from fl_client.settings import Policy
+from infomri_core.errors import InputError, Refused
+from infomri_core.exchange import EnrolTask, SiteTask, TrainTask
+from infomri_core.plan import Plan
+from infomri_core.privacy.adversaries import DIAGNOSIS
+from infomri_core.privacy.attacks import FLOORS
+from infomri_core.wire import Arrays
+
+_HEX = frozenset("0123456789abcdef")
+
+
+def parse_approvals(text: str, where: str) -> frozenset[str]:
+    """The sha256 of approved plans: one a line, as ``sha256sum plan.toml`` writes them.
+
+    What follows the digest on a line is free text (the file, who approved it, when); '#' begins a
+    comment. Raises ``InputError`` on any other line: an approval that nobody reads is worse.
+    """
+    digests = set()
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        if len(words[0]) != 64 or not set(words[0]) <= _HEX:
+            remedy = "write it with 'infomri-client plan approve'"
+            raise InputError(f"{where} line {number}", "a sha256", repr(words[0][:80]), remedy)
+        digests.add(words[0])
+    return frozenset(digests)
+
+
+def check_approved(plan: Plan, policy: Policy, approved: frozenset[str]) -> None:
+    """Only plans in ``approved``, by the sha256 of their text, where the site wants a list."""
+    if policy.approvals == "listed" and plan.digest not in approved:
+        raise Refused("not-approved", f"plan {plan.digest[:12]} is not approved at this site")
+
+
+def check_limits(plan: Plan, job: str, policy: Policy) -> None:
+    """The site's hard limits, whatever the plan says."""
+    if job not in policy.jobs:
+        raise Refused("policy", f"this site does not run '{job}'")
+    for what, value, limit in (
+        ("rounds", plan.training.rounds, policy.max_rounds),
+        ("local steps", plan.training.local_steps, policy.max_local_steps),
+        ("arms", len(plan.arms), policy.max_arms),
+        ("network width", plan.model.width, policy.max_width),
+    ):
+        if value > limit:
+            raise Refused("policy", f"the plan asks for {value} {what}, this site allows {limit}")
+
+
+def check_task(task: SiteTask, plan: Plan, sizes: Mapping[str, int]) -> None:
+    """The task is one the plan can have: round, arms, lengths and values.
+
+    ``sizes``: the length of each arm's flat array. Scores leave after the last round only.
+    """
+    if isinstance(task, EnrolTask):
+        return
+    rounds = plan.training.rounds
+    if not 1 <= task.round <= rounds:
+        raise Refused("bad-task", f"the plan has rounds 1 to {rounds}, not {task.round}")
+    _check_arms(task.arms, sizes)
+    if isinstance(task, TrainTask):
+        _check_variance(task.variance, plan.task.shape)
+        return
+    if task.round != rounds:
+        raise Refused("bad-task", "scores leave this site after the last round only")
+    _check_attacks(task.attacks, plan)
+
+
+def check_cohort(n_patients: int, policy: Policy) -> None:
+    """Nothing that was computed from fewer patients than the site's minimum cohort leaves."""
+    if n_patients < policy.min_cohort:
+        raise Refused("cohort", "too few patients stand behind this job at this site")
+
+
+def check_inputs(entries: Iterable[Entry], departure: Entry, limit: int) -> None:
+    """At most ``limit`` different inputs for one plan, job and round, ever.
+
+    Scoring answers questions about patients; asking again with other weights is another question.
+    """
+    same = (departure.run, departure.job, departure.round)
+    seen = {e.input for e in entries if e.kind != "error" and (e.run, e.job, e.round) == same}
+    if departure.input not in seen and len(seen) >= limit:
+        raise Refused(
+            "asked-often",
+            f"this site answered '{departure.job}' of round {departure.round} of this plan "
+            f"{len(seen)} times already; a plan of another study name starts anew",
+        )
+
+
+def _check_arms(arms: Arrays, sizes: Mapping[str, int]) -> None:
+    if not arms:
+        raise Refused("bad-task", "the task has no arms")
+    for name, flat in arms.items():
+        if name not in sizes:
+            raise Refused("bad-task", "the task has an arm that the plan has not")
+        if flat.dtype != np.float32 or flat.shape != (sizes[name],):
+            raise Refused(
+                "bad-task",
+                f"arm {name} must be {sizes[name]} float32 values, not {flat.dtype} {flat.shape}",
+            )
+        if not np.isfinite(flat).all():
+            raise Refused("bad-task", f"the weights of arm {name} are not finite")
+
+
+def _check_variance(variance: np.ndarray, shape: tuple[int, int]) -> None:
+    if variance.shape != (2, *shape) or variance.dtype not in (np.float32, np.float64):
+        raise Refused("bad-task", f"the variance must be float32 or float64 of {(2, *shape)}")
+    if not (np.isfinite(variance).all() and (variance >= 0).all()):
+        raise Refused("bad-task", "the variance must be finite and not negative")
+
+
+def _check_attacks(attacks: Mapping[str, Arrays], plan: Plan) -> None:
+    known = {*plan.evaluation.attacks, *FLOORS, DIAGNOSIS}
+    if not set(attacks) <= known:
+        raise Refused("bad-task", "the task has an attack that the plan has not")
+    for name, arrays in attacks.items():
+        for array in arrays.values():
+            if not np.isfinite(array).all():
+                raise Refused("bad-task", f"the weights of attack {name} are not finite")

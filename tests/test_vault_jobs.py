@@ -1,0 +1,371 @@
+"""Laws of the vault's jobs: always an answer, never twice the work, never a word too much."""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import struct
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fl_client.jobs import Jobs, departure_of
+from fl_client.ledger import Ledger
+from fl_client.policy import parse_approvals
+from fl_client.status import PING
+from infomri_core import wire
+from infomri_core.errors import InputError
+from infomri_core.exchange import ErrorReply, SiteTask, TrainReply, reply_from
+from tests.vault_fakes import (
+    PLAN,
+    SHAPE,
+    SIZES,
+    FakeSite,
+    ask,
+    encode,
+    enrol_task,
+    evaluate_task,
+    make_jobs,
+    make_plan,
+    make_table,
+    train_task,
+)
+
+SECRET = "patient Jane Doe, born 1970, at /data/jane.h5"
+ARM = next(iter(SIZES))
+TASKS = [enrol_task(), train_task(), evaluate_task()]
+
+
+@contextlib.contextmanager
+def jobs_in(folder: Path, *args: Any, **options: Any) -> Iterator[tuple[Jobs, FakeSite, Ledger]]:
+    jobs, site, ledger = make_jobs(folder, *args, **options)
+    with contextlib.closing(ledger):
+        yield jobs, site, ledger
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[tuple[Jobs, FakeSite, Ledger]]:
+    with tempfile.TemporaryDirectory() as folder, jobs_in(Path(folder)) as everything:
+        yield everything
+
+
+def refusal(jobs: Jobs, task: SiteTask) -> str:
+    reply = ask(jobs, task)
+    assert isinstance(reply, ErrorReply)
+    return reply.code
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).__name__)
+def test_a_repetition_gives_the_same_bytes_and_runs_nothing(
+    tmp_path: Path, task: SiteTask
+) -> None:
+    with jobs_in(tmp_path) as (jobs, site, ledger):
+        first = jobs.handle(encode(task))
+        assert not isinstance(reply_from(wire.decode(first)), ErrorReply)
+        again = jobs.handle(encode(dataclasses.replace(task, deadline=task.deadline + 1)))
+        assert (again, site.calls) == (first, 1)
+        entries = ledger.entries()
+        assert [e.repetition for e in entries] == [False, True]
+        assert entries[0].sha256 == entries[1].sha256
+        assert ledger.verify() == 2
+    with jobs_in(tmp_path) as (jobs, site, ledger):
+        assert jobs.handle(encode(task)) == first
+        assert site.calls == 0
+        assert len(ledger.entries()) == 3
+
+
+def test_another_input_is_another_job(tmp_path: Path) -> None:
+    with jobs_in(tmp_path) as (jobs, site, _):
+        replies = {jobs.handle(encode(train_task(fill=f))) for f in (0.0, 10.0)}
+        replies.add(jobs.handle(encode(train_task(round=2))))
+        assert (len(replies), site.calls) == (3, 3)
+
+
+def test_a_kept_reply_that_was_tampered_with_does_not_leave(tmp_path: Path) -> None:
+    with jobs_in(tmp_path) as (jobs, site, _):
+        jobs.handle(encode(enrol_task()))
+        (kept,) = (tmp_path / "state" / "replies").iterdir()
+        kept.write_bytes(SECRET.encode())
+        assert SECRET.encode() not in jobs.handle(encode(enrol_task()))
+        assert site.calls == 2
+
+
+def test_only_the_last_replies_are_kept(tmp_path: Path) -> None:
+    with jobs_in(tmp_path, cached_replies=2) as (jobs, _, _):
+        for fill in range(4):
+            jobs.handle(encode(train_task(fill=fill)))
+        assert len(list((tmp_path / "state" / "replies").iterdir())) == 2
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, KeyError, InputError, MemoryError])
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).__name__)
+def test_the_text_of_an_exception_never_crosses(
+    tmp_path: Path, task: SiteTask, error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: SiteTask) -> Any:
+        raise error(*[SECRET] * (4 if error is InputError else 1))
+
+    with jobs_in(tmp_path) as (jobs, site, ledger):
+        site.result = fail
+        data = jobs.handle(encode(task))
+        reply = reply_from(wire.decode(data))
+        assert isinstance(reply, ErrorReply)
+        assert reply.code == "failed"
+        assert not any(word in data for word in (b"patient", b"Jane", b"1970", b"/data", b"Err"))
+        assert [e.kind for e in ledger.entries()] == ["error"]
+        assert SECRET in caplog.text
+        site.result = None
+        assert not isinstance(ask(jobs, task), ErrorReply)
+
+
+@given(data=st.binary(max_size=200))
+def test_any_bytes_get_an_error_and_run_nothing(
+    shared: tuple[Jobs, FakeSite, Ledger], data: bytes
+) -> None:
+    jobs, site, _ = shared
+    reply = reply_from(wire.decode(jobs.handle(data)))
+    assert isinstance(reply, ErrorReply)
+    assert reply.code == "bad-message"
+    assert site.calls == 0
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(["plan", "round", "deadline", "arms", "../../etc", "x"])
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(
+    kind=st.sampled_from(["enrol", "train", "evaluate", "release", "card", ""]) | JSON,
+    header=st.dictionaries(NAMES, JSON) | JSON,
+    arrays=st.dictionaries(
+        st.sampled_from(["variance", f"arm/{ARM}", "arm/", "attack/lmmse/x", "attack", "y"]),
+        st.sampled_from([np.zeros(0), np.full(3, np.nan, np.float32), np.zeros((2, 8, 8))]),
+    ),
+    with_plan=st.booleans(),
+)
+def test_well_formed_nonsense_gets_an_error_and_runs_nothing(
+    shared: tuple[Jobs, FakeSite, Ledger],
+    kind: Any,
+    header: Any,
+    arrays: dict[str, np.ndarray],
+    with_plan: bool,
+) -> None:
+    jobs, site, _ = shared
+    if with_plan and isinstance(header, dict) and kind != "enrol":
+        header = {**header, "plan": PLAN.text, "round": 1, "deadline": 4e9}
+    head = json.dumps({"kind": kind, "header": header})
+    message = wire.save(arrays, metadata={"message": head})
+    assert isinstance(reply_from(wire.decode(jobs.handle(message))), ErrorReply)
+    assert site.calls == 0
+
+
+@given(data=st.data())
+def test_a_damaged_task_gets_an_error(
+    shared: tuple[Jobs, FakeSite, Ledger], data: st.DataObject
+) -> None:
+    jobs, site, _ = shared
+    whole = encode(train_task())
+    (head,) = struct.unpack("<Q", whole[:8])
+    damage = data.draw(st.sampled_from(["cut", "head"]))
+    if damage == "cut":
+        broken = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    else:
+        at = data.draw(st.integers(0, 7))
+        byte = data.draw(st.integers(0, 255).filter(lambda b: b != whole[at]))
+        broken = whole[:at] + bytes([byte]) + whole[at + 1 :]
+    assert head < len(whole)
+    assert isinstance(reply_from(wire.decode(jobs.handle(broken))), ErrorReply)
+    assert site.calls == 0
+
+
+NAN = np.full(SIZES[ARM], np.nan, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("task", "code"),
+    [
+        (train_task(round=0), "bad-task"),
+        (train_task(round=3), "bad-task"),
+        (train_task(round=-(10**30)), "bad-task"),
+        (train_task(arms={}), "bad-task"),
+        (train_task(arms={"../../key": np.zeros(3, np.float32)}), "bad-task"),
+        (train_task(arms={ARM: NAN}), "bad-task"),
+        (train_task(arms={ARM: NAN[1:] * 0}), "bad-task"),
+        (train_task(arms={ARM: np.zeros(SIZES[ARM])}), "bad-task"),
+        (train_task(variance=np.ones((2, 8, 9), np.float32)), "bad-task"),
+        (train_task(variance=np.ones((2, *SHAPE), np.int64)), "bad-task"),
+        (train_task(variance=np.full((2, *SHAPE), np.inf, np.float32)), "bad-task"),
+        (train_task(variance=np.full((2, *SHAPE), -1, np.float32)), "bad-task"),
+        (train_task(deadline=float("inf")), "bad-task"),
+        (train_task(deadline=0.0), "deadline"),
+        (evaluate_task(round=1), "bad-task"),
+        (evaluate_task(attacks={"unet": {"x": np.zeros(3)}}), "bad-task"),
+        (evaluate_task(attacks={"lmmse": {"x": np.full(3, np.nan)}}), "bad-task"),
+        (dataclasses.replace(enrol_task(), plan_text="[study]\nname = 3"), "bad-plan"),
+        (dataclasses.replace(enrol_task(), plan_text="a = " + "[" * 100_000), "bad-plan"),
+        (dataclasses.replace(enrol_task(), plan_text=PLAN.text + "beta = -1.0"), "bad-plan"),
+    ],
+)
+def test_a_task_the_plan_cannot_have_is_refused(tmp_path: Path, task: SiteTask, code: str) -> None:
+    with jobs_in(tmp_path) as (jobs, site, _):
+        assert refusal(jobs, task) == code
+        assert site.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "policy"),
+    [
+        (enrol_task(), {"jobs": ("train",)}),
+        (train_task(), {"max_rounds": 1}),
+        (train_task(make_plan(training={"local_steps": 9})), {"max_local_steps": 8}),
+        (enrol_task(), {"max_arms": 1}),
+        (enrol_task(), {"max_width": 3}),
+    ],
+)
+def test_the_sites_limits_hold_whatever_the_plan_says(
+    tmp_path: Path, task: SiteTask, policy: dict[str, Any]
+) -> None:
+    with jobs_in(tmp_path, **policy) as (jobs, site, _):
+        assert refusal(jobs, task) == "policy"
+        assert site.calls == 0
+
+
+def test_only_an_approved_plan_runs_and_a_revoked_one_no_more(tmp_path: Path) -> None:
+    approved = tmp_path / "approved.txt"
+    with jobs_in(tmp_path, approvals="listed", approved=approved) as (jobs, site, _):
+        assert refusal(jobs, enrol_task()) == "not-approved"
+        approved.write_text("not a digest\n")
+        assert refusal(jobs, enrol_task()) == "not-approved"
+        approved.write_text(f"# ours\n{PLAN.digest}  plan.toml  Dr Who, 2026-11-23\n")
+        assert not isinstance(ask(jobs, enrol_task()), ErrorReply)
+        altered = dataclasses.replace(enrol_task(), plan_text=PLAN.text + "\n")
+        assert refusal(jobs, altered) == "not-approved"
+        approved.write_text("")
+        assert refusal(jobs, enrol_task()) == "not-approved"
+        assert site.calls == 1
+
+
+def test_an_approval_nobody_can_read_is_named() -> None:
+    with pytest.raises(InputError, match="line 2"):
+        parse_approvals(f"{PLAN.digest}\n{PLAN.digest[:-1]}\n", "approved.txt")
+
+
+@pytest.mark.parametrize(
+    ("task", "table"),
+    [
+        (enrol_task(), make_table(2, 2)),
+        (train_task(), make_table(4, 20)),
+        (evaluate_task(), make_table(20, 4)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_job_on_fewer_patients_than_the_cohort_is_not_even_run(
+    tmp_path: Path, task: SiteTask, table: Any
+) -> None:
+    with jobs_in(tmp_path, FakeSite(table)) as (jobs, site, _):
+        assert refusal(jobs, task) == "cohort"
+        assert site.calls == 0
+
+
+def test_a_site_answers_a_few_different_questions_a_round_and_no_more(tmp_path: Path) -> None:
+    with jobs_in(tmp_path, max_inputs=3) as (jobs, site, _):
+        for fill in range(3):
+            assert not isinstance(ask(jobs, evaluate_task(fill=fill)), ErrorReply)
+        assert refusal(jobs, evaluate_task(fill=3)) == "asked-often"
+        assert not isinstance(ask(jobs, evaluate_task(fill=1)), ErrorReply)
+        assert not isinstance(ask(jobs, train_task()), ErrorReply)
+        assert site.calls == 4
+    with jobs_in(tmp_path, max_inputs=3) as (jobs, _, _):
+        assert refusal(jobs, evaluate_task(fill=3)) == "asked-often"
+
+
+def test_the_deadline_cancels_between_two_steps(tmp_path: Path) -> None:
+    ticks = itertools.count(100.0)
+    with jobs_in(tmp_path, clock=lambda: next(ticks)) as (jobs, site, ledger):
+        site.steps = 10**9
+        assert refusal(jobs, train_task(deadline=150.0)) == "deadline"
+        assert site.calls == 1
+        assert next(ticks) < 200
+        assert [e.kind for e in ledger.entries()] == ["error"]
+
+
+def test_the_sites_own_time_limit_cancels_too(tmp_path: Path) -> None:
+    ticks = itertools.count(100.0)
+    options: dict[str, Any] = {"clock": lambda: next(ticks), "max_job_seconds": 50.0}
+    with jobs_in(tmp_path, **options) as (jobs, site, _):
+        site.steps = 10**9
+        assert refusal(jobs, train_task()) == "deadline"
+
+
+def test_a_stopping_vault_cancels_and_says_so(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    class Stopping(FakeSite):
+        def run(self, *args: Any) -> Any:
+            stop.set()
+            self.steps = 10**9
+            return super().run(*args)
+
+    with jobs_in(tmp_path, Stopping(make_table()), stop.is_set) as (jobs, _, _):
+        assert refusal(jobs, train_task()) == "stopping"
+        assert refusal(jobs, train_task()) == "stopping"
+
+
+def test_jobs_run_one_at_a_time_and_a_ping_is_answered_meanwhile(tmp_path: Path) -> None:
+    inside, release = threading.Event(), threading.Event()
+    running: list[int] = []
+
+    class Slow(FakeSite):
+        def run(self, *args: Any) -> Any:
+            running.append(1)
+            assert len(running) == 1
+            inside.set()
+            assert release.wait(20)
+            running.pop()
+            return super().run(*args)
+
+    with jobs_in(tmp_path, Slow(make_table())) as (jobs, site, ledger):
+        replies: list[Any] = []
+
+        def work(fill: int) -> None:
+            replies.append(ask(jobs, train_task(fill=fill)))
+
+        threads = [threading.Thread(target=work, args=(f,)) for f in range(3)]
+        for thread in threads:
+            thread.start()
+        assert inside.wait(20)
+        pong = wire.decode(jobs.handle(wire.encode(PING)))
+        assert (pong.kind, pong.header) == ("pong", {"site": "north", "busy": True})
+        release.set()
+        for thread in threads:
+            thread.join(20)
+        assert all(isinstance(reply, TrainReply) for reply in replies)
+        assert (site.calls, len(ledger.entries())) == (3, 3)
+        assert not wire.decode(jobs.handle(wire.encode(PING))).header["busy"]
+
+
+def test_a_task_is_known_by_everything_but_its_deadline() -> None:
+    task = train_task()
+    same = dataclasses.replace(task, deadline=1.0)
+    assert departure_of(task) == departure_of(same)
+    arms = dict(task.arms)
+    changed = arms[ARM].copy()
+    changed[-1] = np.float32(1e-30)
+    for other in (
+        dataclasses.replace(task, round=2),
+        dataclasses.replace(task, arms={**arms, ARM: changed}),
+        dataclasses.replace(task, plan_text=task.plan_text + " "),
+        dataclasses.replace(task, variance=task.variance.astype(np.float64)),
+    ):
+        assert departure_of(other).input != departure_of(task).input
