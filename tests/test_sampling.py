@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from infomri_core.errors import InputError
 from infomri_core.sampling import draw_masks, rescale
+from infomri_core.sampling.masks import _ONE, _fixed_point
 
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 seeds = st.integers(0, 2**31)
@@ -93,6 +94,17 @@ def test_a_whole_budget_is_kept_exactly(shape, seed, constraint, method, data):
     p = rescale(b, n / b.numel()).expand(shape)
     counts = draw_masks(p, 20, constraint, method, _generator(seed))[:, :rows].sum((1, 2))
     assert set(counts.tolist()) == {n}
+
+
+@laws
+@given(shapes, seeds, st.data())
+def test_a_whole_budget_is_a_whole_number_of_fixed_point_ones(shape, seed, data):
+    n = data.draw(st.integers(0, math.prod(shape)))
+    units = rescale(torch.rand(shape, generator=_generator(seed)), n / math.prod(shape)).double()
+    fixed = _fixed_point(units.flatten())
+    assert fixed.sum() == n * _ONE
+    assert ((fixed >= 0) & (fixed <= _ONE)).all()
+    torch.testing.assert_close(fixed.double() / _ONE, units.flatten(), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [128, 320])
