@@ -23,6 +23,7 @@ from infomri_core.wire import Arrays
 
 BATCH = 64
 REDUNDANCY_MASKS = 64
+CONTROL_SHARE = 0.15
 Say = Callable[[str], None]
 
 
@@ -38,14 +39,21 @@ class FittedAudit:
 
 
 def fit_audit(
-    plan: Plan, settings: Audit, images: torch.Tensor, arms: Arrays, device: torch.device, say: Say
+    plan: Plan,
+    settings: Audit,
+    audit_set: SliceDataset,
+    arms: Arrays,
+    device: torch.device,
+    say: Say,
 ) -> FittedAudit:
-    """Fit every attack of the plan once for all arms and ratios, on ``images`` (n, H, W).
+    """Fit every attack of the plan once for all arms and ratios, on the audit set.
 
-    The learned ones are certified against LMMSE on a control mask that can be rebuilt; one that
-    fails is reported as weak, never as privacy.
+    They are certified on patients held out of it, against LMMSE on a control mask that can be
+    rebuilt; one that fails is reported as weak, never as privacy.
     """
-    images = images.to(device)
+    everything = audit_set.images(np.arange(len(audit_set))).to(device)
+    kept, held_out = attacks.hold_out(len(audit_set), CONTROL_SHARE, audit_set.table.patients)
+    images, patients = everything[torch.from_numpy(kept)], audit_set.table.patients[kept]
     models = load_arms(plan, arms, device)
     fitted = FittedAudit(Adversaries(), len(images))
     ratios = [1 / a for a in plan.measurement.accelerations]
@@ -54,12 +62,14 @@ def fit_audit(
     for name in (*FLOORS, *plan.evaluation.attacks):
         attack = attacks.build(name, plan.task.shape, **options.get(name, {})).to(device)
         generator = torch_generator(plan.study.seed, "attack", name, device=device)
-        attack.fit(images, policies, ratios, plan.measurement.noise_std, generator)
+        attack.fit(
+            images, policies, ratios, plan.measurement.noise_std, generator, patients=patients
+        )
         fitted.adversaries.attacks[name] = attack
         fitted.histories[name] = list(getattr(attack, "history", []))
         if name not in FLOORS:
-            say(f"attack {name} fitted on {len(images)} audit images")
-    _certify(plan, fitted, images)
+            say(f"attack {name} fitted on {len(images)} images of the audit set")
+    _certify(plan, fitted, everything[torch.from_numpy(held_out)])
     for arm, model in models.items():
         for acceleration in plan.measurement.accelerations:
             cell = (arm, acceleration)
@@ -97,7 +107,7 @@ def _certify(plan: Plan, fitted: FittedAudit, images: torch.Tensor) -> None:
         generator = torch_generator(plan.study.seed, "certify", device=images.device)
         attack = fitted.adversaries.attacks[name]
         fitted.certificates[name] = certify(
-            attack, reference, images, plan.measurement.noise_std, generator
+            attack, reference, images, plan.measurement.noise_std, generator, plan.constraint
         )
 
 

@@ -89,7 +89,7 @@ class Study:
             return State(
                 saved.round, arms, saved.variance, dict(saved.dropped), dict(saved.history)
             )
-        state = initial_state(self.plan, self._audit_images())
+        state = initial_state(self.plan, self._audit_set.images(np.arange(len(self._audit_set))))
         self._save(state)
         names = ", ".join(state.arms)
         self._progress.tell("start", f"study {self.plan.study.name}: arms {names}")
@@ -162,6 +162,7 @@ class Study:
         for name, why in dropped.items():
             self._progress.tell("dropped", f"round {number}: arm {name} dropped: {why}")
             state.dropped[name] = why
+            self._tracker.dropped(name, why)
             del state.arms[name]
         if not state.arms:
             raise StudyFailed("every arm diverged; lower the learning rate in the plan")
@@ -177,7 +178,8 @@ class Study:
                 "seconds": seconds,
             }
         )
-        self._tracker.round(number, round_metrics(losses, len(replies), seconds))
+        shared = {"phase_seconds/train": seconds, "sites": float(len(replies))}
+        self._tracker.round(number, round_metrics(losses), shared)
         ce = ", ".join(f"{name} {terms['ce']:.3f}" for name, terms in losses.items())
         self._progress.tell(
             "round",
@@ -195,7 +197,7 @@ class Study:
         fitted = fit_audit(
             self.plan,
             self._centre.audit,
-            self._audit_images(),
+            self._audit_set,
             state.arms,
             self._device,
             lambda sentence: self._progress.tell("attack", sentence),
@@ -240,9 +242,6 @@ class Study:
     def _deadline(self) -> float:
         return deadline(self.plan)
 
-    def _audit_images(self) -> torch.Tensor:
-        return self._audit_set.images(np.arange(len(self._audit_set)))
-
 
 def initial_state(plan: Plan, audit_images: torch.Tensor) -> State:
     """Fresh weights of every arm; k-space variance and spectral start from the audit set."""
@@ -264,12 +263,9 @@ def mean_losses(replies: Iterable[TrainReply], arms: Iterable[str]) -> dict[str,
     return means
 
 
-def round_metrics(
-    losses: Mapping[str, Mapping[str, float]], n_sites: int, seconds: float
-) -> dict[str, dict[str, float]]:
-    """MLflow's names for what a round gave, by arm."""
-    shared = {"phase_seconds/train": seconds, "sites": float(n_sites)}
+def round_metrics(losses: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """MLflow's names for an arm's loss terms."""
     return {
-        name: {f"train/{term}": value for term, value in terms.items()} | shared
+        name: {f"train/{term}": value for term, value in terms.items()}
         for name, terms in losses.items()
     }

@@ -1,10 +1,10 @@
 """Opening a study: the centre's audit set, device and tracker around :class:`rounds.Study`."""
 
-import re
 from pathlib import Path
 
 import torch
 
+from fl_server import checkpoint
 from fl_server.rounds import Study
 from fl_server.settings import CentreSettings
 from fl_server.sites import Sites
@@ -13,22 +13,30 @@ from infomri_core.data import open_dataset
 from infomri_core.device import pick_device
 from infomri_core.errors import InputError
 from infomri_core.frontier import Row
-from infomri_core.plan import Plan
+from infomri_core.plan import Plan, parse_plan
 
 
-def run_study(plan: Plan, centre: CentreSettings, sites: Sites, run_name: str) -> list[Row]:
-    """Run ``plan`` over ``sites``; everything goes to the folder ``run_name`` of the centre.
+def run_study(
+    plan: Plan | None,
+    centre: CentreSettings,
+    sites: Sites,
+    *,
+    run_id: str,
+    resume: str = "",
+) -> list[Row]:
+    """Run ``plan`` over ``sites``, or continue the run that ``resume`` names.
 
-    A folder of that name with checkpoints is continued. Raises ``StudyFailed``, ``InputError``.
+    A resumed study's plan is the one in its checkpoint; ``plan``, if given, must be the same.
+    Raises ``StudyFailed`` and ``InputError``.
     """
+    name = find_run(centre, resume) if resume else run_name(_given(plan), run_id)
+    directory = centre.centre.directory / name
+    plan = _stored_plan(directory, plan) if resume else _given(plan)
     device = torch.device(pick_device(centre.centre.device))
     if centre.centre.threads:
         torch.set_num_threads(centre.centre.threads)
-    directory = run_directory(centre, run_name)
     audit_set = open_dataset(centre.audit.data)
-    tracker = Tracker(
-        centre.tracking_uri, plan.study.name, plan, run_name, artifacts=centre.artifacts
-    )
+    tracker = Tracker(centre, plan, name)
     try:
         rows = Study(plan, centre, sites, audit_set, directory, tracker, device).run()
     except BaseException:
@@ -38,8 +46,29 @@ def run_study(plan: Plan, centre: CentreSettings, sites: Sites, run_name: str) -
     return rows
 
 
-def run_directory(centre: CentreSettings, run_name: str) -> Path:
-    """The folder of a run; ``InputError`` for a name that is not one plain folder name."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", run_name):
-        raise InputError("run", "letters, digits, - _ .", repr(run_name), "see `infomri status`")
-    return centre.centre.directory / run_name
+def run_name(plan: Plan, run_id: str) -> str:
+    """The name of a run: its folder at the centre, its MLflow run, what ``--resume`` takes."""
+    return f"{plan.study.name}-{run_id}"
+
+
+def find_run(centre: CentreSettings, resume: str) -> str:
+    """The run that ``resume`` means: a run's whole name, or the id at its end."""
+    names = [p.parent.name for p in centre.centre.directory.glob("*/checkpoints") if p.is_dir()]
+    matches = [n for n in names if n == resume] or [n for n in names if n.endswith(f"-{resume}")]
+    if len(matches) != 1:
+        known = ", ".join(sorted(names)[-10:]) or "none"
+        raise InputError("--resume", "the name of a run", repr(resume), f"runs here: {known}")
+    return matches[0]
+
+
+def _given(plan: Plan | None) -> Plan:
+    if plan is None:
+        raise InputError("plan", "a plan", "none", "submit one with `infomri run plan.toml`")
+    return plan
+
+
+def _stored_plan(directory: Path, given: Plan | None) -> Plan:
+    saved = checkpoint.latest(directory / "checkpoints", given.digest if given else None)
+    if saved is None:
+        raise InputError(str(directory), "a checkpoint", "none", "start the study anew")
+    return parse_plan(saved.plan_text, f"checkpoint of {directory.name}")

@@ -61,8 +61,11 @@ class SilentTracker:
         self.artifacts: list[Path] = []
         self.rows: list[Any] = []
 
-    def round(self, number: int, metrics: Any) -> None:
+    def round(self, number: int, metrics: Any, shared: Any = None) -> None:
         self.rounds.append((number, metrics))
+
+    def dropped(self, arm: str, why: str) -> None:
+        """Nothing to keep: the results name dropped arms."""
 
     def result(self, rows: Any) -> None:
         self.rows = list(rows)

@@ -121,9 +121,7 @@ def unflatten(module: nn.Module, flat: np.ndarray) -> None:
 
 def arm_sizes(plan: Plan) -> dict[str, int]:
     """The length of each arm's flat array."""
-    return {
-        arm.name: sum(t.numel() for t in _state(build_model(plan, arm))) for arm in plan.arms
-    }
+    return {arm.name: sum(t.numel() for t in _state(build_model(plan, arm))) for arm in plan.arms}
 
 
 def _state(module: nn.Module) -> list[torch.Tensor]:

@@ -1,0 +1,169 @@
+"""A whole federation on one machine: provision, start, submit, follow, report, stop."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from subprocess import Popen
+
+import tomli_w
+from rich.console import Console
+
+from fl_server.app import run_config
+from fl_server.control import Control
+from fl_server.demo_plan import DemoOptions, DemoStudy, design
+from fl_server.follow import Follower
+from fl_server.provision import SiteKit, SiteOptions, site_kit
+from fl_server.roster import StudyFailed
+from fl_server.study import run_name
+from fl_server.superlink import SuperLink, SuperLinkOptions, environment
+from infomri_core import processes
+from infomri_core.errors import InputError
+from infomri_core.frontier import read_results
+from infomri_core.frontier_table import table
+from infomri_core.plan import parse_plan
+from infomri_core.ports import free_port
+
+POLL_SECONDS = 0.5
+LOG_LINES = 15
+
+
+def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> None:
+    """Run the demo on ``data`` (a URI) and leave everything under ``out``.
+
+    Raises ``InputError`` for data or a folder that will not do, ``StudyFailed`` when the study
+    does not complete. Every process that was started is stopped in any case.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise InputError(str(out), "an empty or new folder", "files", "choose another --out")
+    console.print(f"[bold]InfoMRI demo[/bold] on {data}; everything goes to {out}")
+    study = design(data, options)
+    out = out.resolve()
+    _write_centre(out, study)
+    with ExitStack() as stack, _signals_stop():
+        superlink = stack.enter_context(
+            SuperLink(
+                SuperLinkOptions(
+                    out / "superlink", out / "centre" / "centre.toml", port=free_port()
+                )
+            )
+        )
+        console.print(f"  SuperLink on {superlink.address} (TLS, node authentication)")
+        control = stack.enter_context(superlink.control())
+        clients = _start_sites(out, study, superlink, control, stack)
+        console.print(f"  {len(clients)} sites: {', '.join(clients)}")
+        run_id = control.submit(run_config(study.plan))
+        name = run_name(parse_plan(study.plan), run_id)
+        _follow(out / "centre" / name, control, run_id, clients, superlink, console)
+    _collect(out, out / "centre" / name, list(study.sites))
+    _report(out, console)
+
+
+def _write_centre(out: Path, study: DemoStudy) -> None:
+    centre = out / "centre"
+    centre.mkdir(parents=True, exist_ok=True)
+    (out / "plan.toml").write_text(study.plan, encoding="utf-8")
+    settings = {
+        "audit": {
+            "data": study.audit,
+            "cnn_steps": study.cnn_steps,
+            "unet_steps": study.unet_steps,
+        },
+        "centre": {"directory": "."},
+        "mlflow": {"tracking_uri": "sqlite:///../mlflow.db", "artifacts": "../mlartifacts"},
+    }
+    (centre / "centre.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
+
+
+def _start_sites(
+    out: Path, study: DemoStudy, superlink: SuperLink, control: Control, stack: ExitStack
+) -> dict[str, Popen]:
+    """Provision, register and start one ``infomri-client`` a site."""
+    threads = max(1, (os.cpu_count() or 1) // len(study.sites))
+    clients = {}
+    for name, uri in study.sites.items():
+        options = SiteOptions(
+            superlink.address,
+            uri,
+            runtime_port=free_port(),
+            vault={"threads": threads},
+            policy={"min_cohort": study.min_cohort},
+        )
+        kit: SiteKit = site_kit(out / "sites" / name, name, superlink.authority, options)
+        control.register(kit.public_key, name)
+        clients[name] = processes.start(
+            [processes.script("infomri-client"), "--config", str(kit.settings)],
+            kit.folder / "client.log",
+            environment(kit.folder / "flwr"),
+        )
+        stack.callback(processes.stop, clients[name])
+    return clients
+
+
+def _follow(
+    directory: Path,
+    control: Control,
+    run_id: str,
+    clients: dict[str, Popen],
+    superlink: SuperLink,
+    console: Console,
+) -> None:
+    with Follower(directory / "events.jsonl", console) as follower:
+        while True:
+            state = control.state(run_id)
+            follower.poll()
+            if state.finished:
+                break
+            for name, client in clients.items():
+                if client.poll() is not None:
+                    log = directory.parent.parent / "sites" / name / "client.log"
+                    raise StudyFailed(f"site {name} stopped by itself:\n{_tail(log)}")
+            time.sleep(POLL_SECONDS)
+    if state.outcome != "completed":
+        why = state.details or state.outcome
+        raise StudyFailed(f"the study ended as {state.outcome}: {why}\n{_tail(superlink.log)}")
+
+
+def _collect(out: Path, directory: Path, sites: list[str]) -> None:
+    """Put what a reader wants first at the top of the folder."""
+    for name in ("results.json", "frontier.png", "frontier.svg"):
+        shutil.copy2(directory / name, out / name)
+    (out / "ledgers").mkdir(exist_ok=True)
+    for site in sites:
+        ledger = out / "sites" / site / "state" / "ledger.jsonl"
+        shutil.copy2(ledger, out / "ledgers" / f"{site}.jsonl")
+
+
+def _report(out: Path, console: Console) -> None:
+    rows, meta = read_results(out / "results.json")
+    console.print(table(rows, meta))
+    console.print(f"Results    {out / 'results.json'}")
+    console.print(f"Figure     {out / 'frontier.png'}")
+    console.print(f"Ledgers    {out / 'ledgers'} (what left each hospital)")
+    console.print(f"Dashboard  infomri dashboard --run {out}", soft_wrap=True)
+    uri = f"sqlite:///{out / 'mlflow.db'}"
+    console.print(f"MLflow     mlflow ui --backend-store-uri {uri}", soft_wrap=True)
+
+
+def _tail(log: Path) -> str:
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+    except OSError:
+        return f"(no log at {log})"
+
+
+@contextmanager
+def _signals_stop() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that every process is stopped."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,41 @@
+"""Starting the dashboard on the MLflow store of a run."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from infomri_core.errors import InputError
+
+STORE = "mlflow.db"
+
+
+def serve_dashboard(run: Path, port: int) -> None:
+    """Run Streamlit on loopback until it is stopped, reading the store of ``run``."""
+    store = find_store(run)
+    page = importlib.util.find_spec("dashboard")
+    if page is None or not page.submodule_search_locations:
+        raise InputError("dashboard", "the package 'dashboard'", "none", "reinstall infomri")
+    script = Path(page.submodule_search_locations[0]) / "app.py"
+    command = [
+        *(sys.executable, "-m", "streamlit", "run", str(script)),
+        *("--server.address", "127.0.0.1", "--server.port", str(port)),
+        *("--browser.gatherUsageStats", "false"),
+    ]
+    variables = {**os.environ, "INFOMRI_TRACKING_URI": f"sqlite:///{store}"}
+    done = subprocess.run(command, env=variables, check=False)
+    if done.returncode not in (0, -2, 130):
+        raise InputError(
+            "dashboard", "a free port", f"port {port} (exit code {done.returncode})", "use --port"
+        )
+
+
+def find_store(run: Path) -> Path:
+    """The MLflow store in ``run`` or in a folder above it. ``InputError`` when there is none."""
+    if not run.exists():
+        raise InputError("--run", "the folder of a run", f"no such folder: {run}", "see runs/")
+    for folder in (run.resolve(), *run.resolve().parents[:2]):
+        if (folder / STORE).exists():
+            return folder / STORE
+    raise InputError("--run", f"a folder with {STORE}", str(run), "give the folder of a demo")
