@@ -46,7 +46,7 @@ def diagnose(
     (n, H, W); it is measured with the noise of the training. A file of single-coil k-space has
     noise of its own: it is scaled alike and only the mask is applied.
 
-    Example: infomri diagnose --model runs/knee --beta 3e-5 --acceleration 32 knee.npy --out p.csv
+    Example: `infomri diagnose --model runs/knee --beta 3e-5 --acceleration 32 knee.npy`
     """
     from fl_server.diagnosis import diagnose_scan, to_csv
     from fl_server.scans import open_scan

@@ -36,7 +36,7 @@ def export(
     Arrays are (H, W) with the zero frequency at (H // 2, W // 2); masks hold 0 and 1. A .json
     beside them says what they are and how many points each mask samples.
 
-    Example: infomri masks export --model runs/knee --beta 3e-5 --acceleration 32 --out masks
+    Example: `infomri masks export --model runs/knee --beta 3e-5 --acceleration 32 --out masks`
     """
     from fl_server import mask_export
     from fl_server.trained import open_arm

@@ -1,0 +1,132 @@
+"""Certificates, keys, and whether the SuperLink answers to them."""
+
+import datetime
+import socket
+import ssl
+import stat
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from fl_server.health.finding import Finding, ok, problem, warning
+from infomri_core.errors import InputError
+
+SOON = datetime.timedelta(days=30)
+PATIENCE_SECONDS = 5.0
+RENEW = "ask the study centre for a new one"
+
+
+def check_certificate(path: Path, now: datetime.datetime | None = None) -> Iterator[Finding]:
+    """The file holds certificates, each valid ``now`` and for another 30 days."""
+    name = f"certificate {path.name}"
+    try:
+        found = x509.load_pem_x509_certificates(path.read_bytes())
+    except OSError as error:
+        yield problem(name, f"{path}: {error.strerror}", "check the path and who may read it")
+        return
+    except ValueError:
+        yield problem(name, f"{path}: not a certificate in PEM form", RENEW)
+        return
+    now = now or datetime.datetime.now(datetime.UTC)
+    for certificate in found:
+        yield _dated(name, certificate, now)
+
+
+def _dated(name: str, certificate: x509.Certificate, now: datetime.datetime) -> Finding:
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if start > now:
+        return problem(name, f"valid from {start:%Y-%m-%d}", "check this machine's clock")
+    if end <= now:
+        return problem(name, f"expired on {end:%Y-%m-%d}", RENEW)
+    if end - now <= SOON:
+        return warning(name, f"expires on {end:%Y-%m-%d}", RENEW)
+    return ok(name, f"valid until {end:%Y-%m-%d}")
+
+
+def check_private_key(path: Path) -> Iterator[Finding]:
+    """The file holds a node key, without a passphrase, that nobody else can read."""
+    name = f"key {path.name}"
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        data = path.read_bytes()
+    except OSError as error:
+        yield problem(name, f"{path}: {error.strerror}", "check the path and who may read it")
+        return
+    if mode & 0o077:
+        yield problem(name, f"mode {mode:04o}: others can read it", f"chmod 600 {path}")
+        return
+    remedy = "use the node.key of the kit the study centre made"
+    try:
+        key = _load(data)
+    except TypeError:
+        yield problem(name, "it has a passphrase, which nobody can type at start", remedy)
+    except (ValueError, UnsupportedAlgorithm):
+        yield problem(name, "not a private key", remedy)
+    else:
+        if isinstance(key, ec.EllipticCurvePrivateKey):
+            yield ok(name, f"{key.curve.name}, mode {mode:04o}")
+        else:
+            yield problem(name, "not an elliptic curve key", remedy)
+
+
+def _load(data: bytes) -> object:
+    if data.startswith(b"-----BEGIN OPENSSH"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return serialization.load_ssh_private_key(data, None)
+    return serialization.load_pem_private_key(data, None)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of ``host:port``; ``InputError`` when it is not that."""
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise InputError("superlink address", "host:port", repr(address), "correct it")
+    return host.strip("[]"), int(port)
+
+
+def check_superlink(
+    address: str, root_certificate: Path | None, patience: float = PATIENCE_SECONDS
+) -> Iterator[Finding]:
+    """The SuperLink answers at ``address`` and proves itself to ``root_certificate``."""
+    name = f"SuperLink {address}"
+    host, port = split_address(address)
+    try:
+        with socket.create_connection((host, port), patience) as connection:
+            yield _shake_hands(name, connection, host, root_certificate)
+    except OSError as error:
+        found = f"no connection: {error.strerror or error or type(error).__name__}"
+        yield problem(name, found, "is flower-superlink running, and the port open outward?")
+
+
+def _shake_hands(
+    name: str, connection: socket.socket, host: str, root_certificate: Path | None
+) -> Finding:
+    if root_certificate is None:
+        remedy = "give the study centre's ca.crt: without it anybody can pose as the SuperLink"
+        return warning(name, "something answers, who is unknown", remedy)
+    try:
+        context = ssl.create_default_context(cafile=root_certificate)
+    except (OSError, ssl.SSLError):
+        return problem(name, f"{root_certificate} holds no usable certificate", RENEW)
+    try:
+        with context.wrap_socket(connection, server_hostname=host) as secured:
+            version, certificate = secured.version(), secured.getpeercert() or {}
+    except ssl.SSLCertVerificationError as error:
+        remedy = "check address and ca.crt; a server certificate must name the host you dial"
+        return problem(name, f"its certificate is refused: {error.verify_message}", remedy)
+    except OSError as error:
+        reason = getattr(error, "reason", None) or type(error).__name__
+        return problem(name, f"it does not speak TLS ({reason})", "check address and port")
+    end = datetime.datetime.fromtimestamp(
+        ssl.cert_time_to_seconds(str(certificate["notAfter"])), datetime.UTC
+    )
+    found = f"answers with {version}, certificate valid until {end:%Y-%m-%d}"
+    if end - datetime.datetime.now(datetime.UTC) <= SOON:
+        return warning(name, found, "the study centre should renew it")
+    return ok(name, found)
