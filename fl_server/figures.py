@@ -5,20 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infomri_core.frontier import Row, label, traces
+from infomri_core.palette import GREY, style_of
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart by the colour-blind, and by marker in grey print.
-_STYLE = {
-    "infomri": ("#0072B2", "o", "InfoMRI (learned mask)"),
-    "variable-density": ("#D55E00", "s", "variable density"),
-    "uniform": ("#009E73", "^", "uniform"),
-}
-_GREY = "#555555"
-_OTHER = ("#CC79A7", "D", "")
+_MARKERS = {"infomri": "o", "variable-density": "s", "uniform": "^"}
 _SUFFIXES = (".png", ".svg")
 
 
@@ -74,7 +68,7 @@ def _panel(axes: "Axes", rows: Sequence[Row]) -> None:
 
 
 def _trace(axes: "Axes", rows: Sequence[Row]) -> None:
-    colour, marker, name = _STYLE.get(rows[0].sampler, _OTHER)
+    style = style_of(rows[0].sampler)
     x, y = [row.psnr_worst or 0.0 for row in rows], [row.auroc or 0.0 for row in rows]
     psnr = [_interval(row, row.psnr_low, row.psnr_high) for row in rows]
     axes.errorbar(
@@ -82,14 +76,14 @@ def _trace(axes: "Axes", rows: Sequence[Row]) -> None:
         y,
         xerr=_bars(x, psnr),
         yerr=_bars(y, [(row.auroc_low, row.auroc_high) for row in rows]),
-        color=colour,
-        marker=marker,
+        color=style.colour,
+        marker=_MARKERS.get(rows[0].sampler, "D"),
         markersize=7,
         markeredgecolor="white",
         linewidth=1.4,
         elinewidth=0.8,
         capsize=2.5,
-        label=name or rows[0].sampler,
+        label=style.name,
     )
     if rows[0].sampler == "infomri":
         for row, at in zip(rows, zip(x, y)):
@@ -99,7 +93,7 @@ def _trace(axes: "Axes", rows: Sequence[Row]) -> None:
                 (-6, 6),
                 textcoords="offset points",
                 ha="right",
-                color=colour,
+                color=style.colour,
                 fontsize=8,
             )
 
@@ -125,8 +119,8 @@ def _line(axes: "Axes", values: Sequence[float | None], style: str, name: str) -
     """A vertical line at the highest value, and a band over the arms where they differ."""
     defined = [value for value in values if value is not None]
     if defined:
-        axes.axvline(max(defined), color=_GREY, linestyle=style, linewidth=1.2, label=name)
-        axes.axvspan(min(defined), max(defined), color=_GREY, alpha=0.10, linewidth=0)
+        axes.axvline(max(defined), color=GREY, linestyle=style, linewidth=1.2, label=name)
+        axes.axvspan(min(defined), max(defined), color=GREY, alpha=0.10, linewidth=0)
 
 
 def _legend(figure: "Figure", panels: Sequence["Axes"]) -> None:

@@ -51,7 +51,7 @@ class Tracker:
         """Log metrics by arm, and those of the whole ``study``, at step ``number``."""
         for arm, metrics in arms.items():
             self._metrics(arm, number, metrics)
-        self._metrics(None, number, study or {})
+        self._metrics(None, number, {"round": number, **(study or {})})
 
     def result(self, rows: Sequence[Row]) -> None:
         """Log every defined figure of the frontier at its row's last round."""

@@ -72,7 +72,7 @@ def test_a_sweep_is_a_parent_run_with_a_nested_run_an_arm(store, tmp_path, plan)
     assert found.keys() == {"run-1", LEARNED, UNIFORM}
     parent, learned = found["run-1"], found[LEARNED]
     assert learned.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert parent.data.metrics == {"bytes_out": 9.0}
+    assert parent.data.metrics == {"bytes_out": 9.0, "round": 2.0}
     assert learned.data.metrics["train/ce"] == 0.5
     assert learned.data.metrics["psnr/unet/32x"] == learned.data.metrics["psnr_worst/32x"] == 15.0
     assert learned.data.metrics["auroc/32x"] == 0.9

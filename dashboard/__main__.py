@@ -1,0 +1,39 @@
+"""``python -m dashboard [TRACKING_URI]``: serve the dashboard on this machine."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+_THEME = {"primaryColor": "#0072B2", "base": "light"}
+
+
+def command(uri: str, port: int, address: str = "127.0.0.1") -> list[str]:
+    """The command line that serves the dashboard for the store ``uri``."""
+    options = {
+        "server.port": port,
+        "server.address": address,
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "minimal",
+        **{f"theme.{key}": value for key, value in _THEME.items()},
+    }
+    app = Path(__file__).with_name("app.py")
+    flags = [f"--{key}={value}" for key, value in options.items()]
+    return [sys.executable, "-m", "streamlit", "run", str(app), *flags, "--", *([uri] * bool(uri))]
+
+
+def main() -> None:
+    """Replace this process by the server."""
+    parser = argparse.ArgumentParser(prog="python -m dashboard", description=__doc__)
+    parser.add_argument("uri", nargs="?", default=os.environ.get("INFOMRI_TRACKING_URI", ""))
+    parser.add_argument("--port", type=int, default=8501)
+    parser.add_argument("--address", default="127.0.0.1", help="loopback unless behind a proxy")
+    arguments = parser.parse_args()
+    line = command(arguments.uri, arguments.port, arguments.address)
+    os.execv(line[0], line)
+
+
+if __name__ == "__main__":
+    main()
