@@ -1,6 +1,7 @@
 """Data sets of MR slices, opened by URI."""
 
 from infomri_core.data.base import SliceDataset, SliceTable, Subset
+from infomri_core.data.fastmri import open_fastmri
 from infomri_core.data.mnist import open_mnist
 from infomri_core.data.phantom import open_phantom
 from infomri_core.data.slices import open_slices
@@ -10,7 +11,12 @@ from infomri_core.errors import InputError, nearest
 
 __all__ = ["SliceDataset", "SliceTable", "open_dataset"]
 
-FORMATS = {"phantom": open_phantom, "slices": open_slices, "mnist": open_mnist}
+FORMATS = {
+    "phantom": open_phantom,
+    "slices": open_slices,
+    "fastmri": open_fastmri,
+    "mnist": open_mnist,
+}
 
 
 def open_dataset(uri: str) -> SliceDataset:

@@ -52,7 +52,7 @@ class SliceDataset(ABC):
     def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         """Images (k, H, W), float32 in [0, 1], of the given rows of ``table``."""
 
-    def check(self, indices: np.ndarray) -> None:
+    def check(self, indices: np.ndarray) -> None:  # noqa: B027
         """Refuse bad pixels among the given rows now, as far as that is cheap (``InputError``)."""
 
     def __len__(self) -> int:

@@ -23,7 +23,7 @@ from infomri_core.errors import InputError
 
 DEFAULT_HOSPITAL = "phantom"
 _PIXELS_AT_ONCE = 1 << 20
-_STRIDES = (2.0**0.5, (1.0 + 5.0**0.5) / 2.0, 3.0**0.5)
+_STRIDE = 1.0 / 1.2207440846057596  # root of x^4 = x + 1: its powers fill the cube evenly
 
 
 @dataclass(frozen=True)
@@ -127,15 +127,16 @@ def draw_population(
 ) -> tuple[Anatomy, np.ndarray]:
     """Anatomy of n = patients x slices slices, and how much of each finding they show (n, 3).
 
-    Findings go to patients by three incommensurate strides, so every stretch of patients has its
+    Findings go to patients by a low-discrepancy sequence, so every stretch of patients has its
     share of each and of each combination. In a patient a finding fills a run of neighbouring
     slices, at least half of them, strongest in the middle.
     """
     offset = np.random.default_rng([seed, _code(name)]).uniform(size=len(FINDINGS))
+    strides = _STRIDE ** np.arange(1, len(FINDINGS) + 1)
     anatomies, amounts = [], []
     for k in range(n_patients):
         generator = np.random.default_rng([seed, _code(name), 2, k])
-        has = (offset + k * np.array(_STRIDES)) % 1.0 < prevalence
+        has = (offset + k * strides) % 1.0 < prevalence
         anatomies.append(draw_patient(generator, n_slices))
         amounts.append(_runs(generator, n_slices) * has)
     return concatenate(anatomies), np.concatenate(amounts).astype(np.float32)

@@ -103,7 +103,7 @@ def draw_slices(anatomy: Anatomy, amount: np.ndarray, size: int) -> np.ndarray:
         paint(bone, g["dark"])
         paint(bone - 0.032, g["marrow"])
     _paint_trabeculae(paint, anatomy, np.maximum(femur, tibia) - 0.05, x, y)
-    paint.add(inside * _oedema(anatomy, femur, tibia, x, y) * a[1] * 0.30)
+    paint.add(inside * _oedema(anatomy, femur, tibia, x, y) * a[1] * 0.24)
     _paint_patella(paint, s, g, x, y)
     _paint_menisci(paint, anatomy, s, g, x, y, a[0])
     return np.maximum(paint.picture * _bias_field(anatomy.bias, x, y), 0.0)
@@ -141,10 +141,10 @@ def _paint_menisci(
         u = (x - centre) * side
         wedge = np.minimum(0.16 - np.abs(u), 0.06 + 0.42 * u - np.abs(y - height) + 0.03)
         paint(wedge, g["meniscus"])
-        here = (t[0] < 0.35) if side < 0 else (t[0] >= 0.35)
+        here = (t[0] < 0.2) if side < 0 else (t[0] >= 0.2)
         angle = (0.25 + 0.9 * t[1]) * np.where(t[3] < 0.5, -1.0, 1.0)
         across = (u - 0.06 + 0.08 * t[2]) * np.sin(angle) + (y - height) * np.cos(angle)
-        line = np.minimum(0.022 - np.abs(across), wedge + 0.02)
+        line = np.minimum(0.036 - np.abs(across), wedge + 0.01)
         paint.picture += (
             _sigmoid(line / np.float32(0.012)) * amount * here * (g["fluid"] - paint.picture)
         )
@@ -173,9 +173,9 @@ def _paint_muscle_texture(
     y: np.ndarray,
     amount: np.ndarray,
 ) -> None:
-    """Fibres of the muscles behind the joint: faint in health, coarse and strong as a finding."""
+    """Fibres of the muscles: faint in health, coarse and strong as a finding."""
     t = tuple(anatomy.texture[:, i, None, None] for i in range(6))
-    behind = _sigmoid((leg - 0.13) / 0.03) * _sigmoid((x - 0.42) / 0.04)
+    muscle = _sigmoid((leg - 0.13) / 0.03)
     two_pi = np.float32(2.0 * np.pi)
 
     def fibres(wavelength: np.ndarray, angle: np.ndarray, phase: np.ndarray) -> np.ndarray:
@@ -183,8 +183,8 @@ def _paint_muscle_texture(
         return np.sin(two_pi * (along / wavelength + phase))
 
     healthy = fibres(0.26 + 0.10 * t[0], 0.25 * (t[1] - 0.5), t[2])
-    sick = fibres(0.115 + 0.025 * t[3], 0.9 + 0.3 * (t[4] - 0.5), t[5])
-    paint.add(behind * (0.035 * healthy + 0.085 * amount * sick))
+    sick = fibres(0.17 + 0.04 * t[3], 0.9 + 0.3 * (t[4] - 0.5), t[5])
+    paint.add(muscle * (0.02 * healthy + 0.16 * amount * sick))
 
 
 def _paint_trabeculae(
@@ -220,7 +220,7 @@ def _grey_values(tissue: np.ndarray) -> dict[str, np.ndarray]:
         "dark": 0.07,
         "ligament": 0.14,
         "meniscus": 0.09,
-        "fluid": 0.80,
+        "fluid": 0.90,
     }
     return {
         name: (grey * (1.0 + 0.08 * tissue[:, i, None, None])).astype(np.float32)
@@ -233,14 +233,14 @@ def _warped_grid(anatomy: Anatomy, size: int) -> tuple[np.ndarray, np.ndarray]:
     y, x = (grid[None] for grid in np.meshgrid(axis, axis, indexing="ij"))
     w = tuple(anatomy.warp[:, i, None, None] for i in range(N_WARP))
     z = anatomy.level[:, 0, None, None]
-    angle = 0.07 * w[0] + 0.05 * z
-    scale = 1.0 + 0.04 * w[1] + 0.05 * z**2
-    x = x - 0.04 * w[2] - 0.02 * z
-    y = y - 0.05 * w[3]
+    angle = 0.05 * w[0] + 0.04 * z
+    scale = 1.0 + 0.03 * w[1] + 0.05 * z**2
+    x = x - 0.025 * w[2] - 0.02 * z
+    y = y - 0.03 * w[3]
     u = scale * (x * np.cos(angle) - y * np.sin(angle))
     v = scale * (x * np.sin(angle) + y * np.cos(angle))
-    bend_x = 0.022 * np.sin(2.3 * v + 3.0 * w[4] + z) * w[5]
-    bend_y = 0.022 * np.sin(2.3 * u + 3.0 * w[6] - z) * w[7]
+    bend_x = 0.016 * np.sin(2.3 * v + 3.0 * w[4] + z) * w[5]
+    bend_y = 0.016 * np.sin(2.3 * u + 3.0 * w[6] - z) * w[7]
     return u + bend_x, v + bend_y
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from infomri_core.data.base import SliceDataset, SliceTable
+from infomri_core.data.hdf5 import open_hdf5
 from infomri_core.data.labels import array_labels
 from infomri_core.data.normalise import normalise, volume_scale
 from infomri_core.data.split import check_split, split_patients
@@ -116,18 +117,6 @@ def open_slices(uri: DataUri) -> tuple[SliceDataset, Selection]:
         patients, labels.values, labels.names, labels.exclusive, split, hospital, position
     )
     return SliceArchive(path, file, table), options
-
-
-def open_hdf5(path: Path) -> h5py.File:
-    """An HDF5 file opened for reading; ``InputError`` when it is missing, truncated or foreign."""
-    if not path.is_file():
-        raise InputError(str(path), "an HDF5 file", "no such file", "check the path")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(
-            str(path), "an HDF5 file", f"an unreadable one ({error})", "copy the file again"
-        ) from None
 
 
 def _check_columns(path: Path, file: h5py.File, options: SliceOptions) -> None:

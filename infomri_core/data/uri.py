@@ -40,8 +40,8 @@ class Selection:
 
     def check(self, where: str) -> None:
         """Refuse values outside their range."""
-        _one_of(self.role, ("site", "audit"), where, "role")
-        _one_of(self.split, ("train", "val", "test"), where, "split")
+        one_of(self.role, ("site", "audit"), where, "role")
+        one_of(self.split, ("train", "val", "test"), where, "split")
         at_least(self.hospitals, 1, where, "hospitals")
         if not 0.0 < self.audit_fraction < 1.0:
             raise InputError(
@@ -104,7 +104,8 @@ def _convert(hint: Any, value: str, uri: DataUri, key: str) -> Any:
         raise InputError(f"{uri.text} {key}", kind, f"'{value}'", "correct it") from None
 
 
-def _one_of(value: str, choices: tuple[str, ...], where: str, name: str) -> None:
+def one_of(value: str, choices: tuple[str, ...], where: str, name: str) -> None:
+    """Refuse a ``value`` that is neither empty nor among ``choices``."""
     if value and value not in choices:
         hint = nearest(value, choices) or "choose one of them"
         raise InputError(f"{where} {name}", " or ".join(choices), f"'{value}'", hint)
