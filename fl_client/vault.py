@@ -7,7 +7,9 @@ opens the data once, keeps running until SIGTERM, and uses no network.
 import argparse
 import logging
 import os
+import secrets
 import signal
+import string
 import sys
 import threading
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ from fl_client.ledger import Ledger
 from fl_client.settings import SiteSettings, read_settings
 from infomri_core.data import open_dataset
 from infomri_core.errors import InputError
+from infomri_core.files import write_atomically
 from infomri_core.site import open_site
 
 log = logging.getLogger(__name__)
@@ -36,7 +39,13 @@ def run_vault(settings: SiteSettings, stop: threading.Event) -> None:
     ledger = Ledger.open(state / "ledger.jsonl")
     try:
         dataset = open_dataset(settings.data.uri)
-        site = open_site(dataset, settings.site.name, state / "optimizer", settings.vault.device)
+        site = open_site(
+            dataset,
+            settings.site.name,
+            state / "optimizer",
+            settings.vault.device,
+            site_key(state / "site.key"),
+        )
         jobs = Jobs(settings, site, dataset.table, ledger, stop.is_set)
         n_patients = len(set(dataset.table.patients))
         log.info("site %s: %d slices of %d patients", site.name, len(dataset), n_patients)
@@ -51,6 +60,17 @@ def run_vault(settings: SiteSettings, stop: threading.Event) -> None:
     finally:
         ledger.close()
     log.info("vault stopped")
+
+
+def site_key(path: Path) -> str:
+    """The site's own secret, hexadecimal; made on first use and never sent."""
+    if not path.exists():
+        write_atomically(path, secrets.token_hex(32).encode())
+    key = path.read_text(encoding="ascii", errors="replace").strip()
+    if len(key) != 64 or not all(c in string.hexdigits for c in key):
+        remedy = "restore it from a backup, or remove it to have a new one made"
+        raise InputError(str(path), "64 hexadecimal digits", "something else", remedy)
+    return key
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

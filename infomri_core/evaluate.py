@@ -9,10 +9,10 @@ from infomri_core.data.base import SliceTable
 from infomri_core.errors import Cancelled
 from infomri_core.exchange import Scores
 from infomri_core.images import image_metrics
-from infomri_core.metrics import ImageQuality, ScoreHistogram, bootstrap_weights
+from infomri_core.metrics import ImageQuality, ScoreHistogram
 from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.adversaries import Adversaries
-from infomri_core.seeds import numpy_generator, torch_generator
+from infomri_core.seeds import torch_generator
 from infomri_core.tasks.classification import Classification
 
 BATCH = 64
@@ -27,18 +27,18 @@ def evaluate_arm(
     table: SliceTable,
     fetch: Callable[[np.ndarray], torch.Tensor],
     adversaries: Adversaries,
+    weights: np.ndarray,
     stream: tuple[str | int, ...],
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Scores:
     """Histogram of scores over all rows of ``table``, and the quality of each attack's images
     over at most ``attack_slices`` rows a patient.
 
-    ``fetch`` gives images (k, H, W) for row numbers. Each slice is measured once, with a mask and
-    noise of its own; attacks see the very measurement that the classifier saw.
+    ``fetch`` gives images (k, H, W) for row numbers, ``weights`` (R + 1, n) are the bootstrap's.
+    Each slice is measured once, with a mask and noise of its own; attacks see the very
+    measurement that the classifier saw.
     """
     model.eval()
-    replicates = plan.evaluation.replicates
-    weights = bootstrap_weights(table.patients, replicates, numpy_generator(*stream, "bootstrap"))
     attacked = attacked_rows(table.patients, plan.evaluation.attack_slices)
     generator: torch.Generator | None = None
     all_logits: list[torch.Tensor] = []

@@ -25,9 +25,11 @@ from infomri_core.exchange import (
     TrainReply,
     TrainTask,
 )
+from infomri_core.metrics import bootstrap_weights
 from infomri_core.optimizer_store import OptimizerStore
 from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.adversaries import load_adversaries
+from infomri_core.seeds import numpy_generator
 from infomri_core.tasks.classification import build_model, flatten, unflatten
 from infomri_core.train import Diverged, Stretch, train_steps
 
@@ -40,15 +42,23 @@ class Site:
     """The data of one site and the jobs that run on them.
 
     ``directory`` keeps optimizer state between rounds. Images up to 4 GiB are held on ``device``.
+    ``secret`` seeds the bootstrap: whoever knows which patients each replicate drew can solve
+    the replicates of a summary for every single patient's share.
     """
 
     def __init__(
-        self, dataset: SliceDataset, name: str, directory: Path, device: str = "cpu"
+        self,
+        dataset: SliceDataset,
+        name: str,
+        directory: Path,
+        device: str = "cpu",
+        secret: str = "",
     ) -> None:
         self.name = name
         self._dataset = dataset
         self._device = torch.device(device)
         self._store = OptimizerStore(directory)
+        self._secret = secret
         self._train = np.flatnonzero(dataset.table.split == "train")
         self._labels = torch.from_numpy(dataset.table.labels.astype(np.float32))
         self._resident: torch.Tensor | None = None
@@ -99,6 +109,9 @@ class Site:
         self._check(plan)
         indices = self.scored(plan)
         adversaries = load_adversaries(task.attacks, plan.task.shape, self._device)
+        table = self._dataset.table.take(indices)
+        generator = numpy_generator(plan.study.seed, self.name, self._secret, "bootstrap")
+        weights = bootstrap_weights(table.patients, plan.evaluation.replicates, generator)
         scores = {}
         for name, flat in task.arms.items():
             model = build_model(plan, plan.arm(name)).to(self._device)
@@ -109,9 +122,10 @@ class Site:
                     plan,
                     plan.arm(name),
                     acceleration,
-                    self._dataset.table.take(indices),
+                    table,
                     lambda rows: self._images(indices[rows]),
                     adversaries,
+                    weights,
                     (plan.study.seed, self.name),
                     cancelled,
                 )
@@ -193,6 +207,8 @@ class Site:
                 raise Refused("data", f"the plan expects {what} {expected}, this site has {got}")
 
 
-def open_site(dataset: SliceDataset, name: str, directory: Path, device: str = "auto") -> Site:
+def open_site(
+    dataset: SliceDataset, name: str, directory: Path, device: str = "auto", secret: str = ""
+) -> Site:
     """A site on ``device`` ("auto" takes CUDA where there is one)."""
-    return Site(dataset, name, directory, pick_device(device))
+    return Site(dataset, name, directory, pick_device(device), secret)
