@@ -3,7 +3,7 @@
 from typing import Any
 
 from infomri_core.errors import InputError, nearest
-from infomri_core.privacy.attacks.base import Attack, hold_out
+from infomri_core.privacy.attacks.base import Attack, folds
 from infomri_core.privacy.attacks.cnn import CNNAttack
 from infomri_core.privacy.attacks.diagnosis import DiagnosisFloor
 from infomri_core.privacy.attacks.floors import Constant, Mean, Zero
@@ -16,7 +16,7 @@ _CLASSES: dict[str, type[Attack]] = {
 FLOORS = ("zero", "constant", "mean")
 ATTACKS = tuple(name for name in _CLASSES if name not in FLOORS)
 
-__all__ = ["ATTACKS", "FLOORS", "Attack", "DiagnosisFloor", "build", "hold_out"]
+__all__ = ["ATTACKS", "FLOORS", "Attack", "DiagnosisFloor", "build", "folds"]
 
 
 def build(name: str, shape: tuple[int, int], **options: Any) -> Attack:

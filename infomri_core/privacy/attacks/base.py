@@ -93,20 +93,21 @@ def check_images(images: Tensor, shape: tuple[int, int]) -> None:
         raise InputError("audit set", "finite pixels", "NaN or infinity", "mend the audit data")
 
 
-def hold_out(
-    n_images: int, share: float, patients: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (kept, held out) with about ``share`` held out at the end, whole patients.
+def folds(
+    n_images: int, n_folds: int, patients: np.ndarray | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """At most ``n_folds`` splits (kept, held out) of the indices; each image is held out once.
 
-    Without ``patients``, a block of neighbours. A set that cannot be split is on both sides.
+    Whole patients stay together; without ``patients``, blocks of neighbours. A set that cannot be
+    split is on both sides.
     """
     everything = np.arange(n_images)
     groups = everything if patients is None else _first_seen(patients)
     n_groups = int(groups.max()) + 1
     if n_groups < 2:
-        return everything, everything
-    border = n_groups - max(1, round(share * n_groups))
-    return everything[groups < border], everything[groups >= border]
+        return [(everything, everything)]
+    block = groups * min(n_folds, n_groups) // n_groups
+    return [(everything[block != k], everything[block == k]) for k in np.unique(block)]
 
 
 def _first_seen(patients: np.ndarray) -> np.ndarray:

@@ -27,10 +27,6 @@ class Spread:
     lost: Tensor
     prior: Tensor
 
-    def shrunk(self, share: float) -> tuple[Tensor, Tensor]:
-        """Factors (r, H, W) and k-space diagonal (H, W) of (1 - share) S + share F^H diag(P) F."""
-        return (1 - share) ** 0.5 * self.factors, share * self.prior + (1 - share) * self.lost
-
 
 def spread(images: Tensor, generator: torch.Generator) -> Spread:
     """Mean, factors of the sample covariance and stationary prior of ``images`` (n, H, W).

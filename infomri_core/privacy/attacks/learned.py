@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from infomri_core.errors import InputError
 from infomri_core.images import psnr
-from infomri_core.privacy.attacks.base import Attack, Policies, check_images, hold_out
+from infomri_core.privacy.attacks.base import Attack, Policies, check_images, folds
 from infomri_core.privacy.attacks.scenarios import CONTROL_SHARE, Scenarios
 from infomri_core.train import learning_rate_factor
 
 _N_VALIDATION = 64
 _N_CHECKS = 10
+_N_FOLDS = 7
 _BATCH = 32
 
 
@@ -79,7 +80,7 @@ class LearnedAttack(Attack):
         scenarios = Scenarios.of(policy, ratios, noise_std, images.device)
         seed = torch.randint(2**31, (1,), generator=generator, device=generator.device)
         self.network = self._fresh(int(seed)).to(images.device)
-        kept, held = hold_out(len(images), 0.15, patients)
+        kept, held = folds(len(images), _N_FOLDS, patients)[-1]
         chosen = held[np.linspace(0, len(held) - 1, min(_N_VALIDATION, len(held))).astype(int)]
         self.prepare(images[kept], noise_std, generator)
         self._train(images[kept], images[chosen], scenarios, generator)

@@ -10,13 +10,15 @@ from torch import Tensor
 from infomri_core.errors import InputError
 from infomri_core.images import psnr
 from infomri_core.kspace import fft2c, ifft2c, reflect
-from infomri_core.privacy.attacks.base import Attack, Policies, check_images, hold_out
+from infomri_core.privacy.attacks.base import Attack, Policies, check_images, folds
 from infomri_core.privacy.attacks.conjugate import symmetrise
 from infomri_core.privacy.attacks.covariance import MAX_RANK, Spread, spread
 from infomri_core.privacy.attacks.scenarios import Scenarios
 
-SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
-_N_TRIALS = 48
+SHARES = (0.03, 0.1, 0.25, 0.5, 0.75, 1.0)
+N_LEVELS = 4
+_N_FOLDS = 4
+_N_TRIALS = 16
 _CHUNK = 2**24
 
 
@@ -24,16 +26,20 @@ _CHUNK = 2**24
 class LMMSE(Attack):
     """Posterior mean of a Gaussian image with the audit set's mean and shrunk covariance.
 
-    C = L L^T + F^H diag(d) F: low-rank factors of the sample covariance, and a k-space diagonal
-    that keeps it from trusting a small audit set. The share of the diagonal is chosen on audit
-    images held out from the covariance. One Cholesky factorisation a mask, of the smaller of the
-    number of factors and of measured numbers.
+    C = (1 - a) S + a F^H diag(P) F: the sample covariance by its factors, and a stationary prior
+    that keeps it from trusting a small audit set. How far S can be trusted depends on how much
+    is seen: a is chosen on held-out audit images at four levels of the share of prior variance
+    that a mask samples, and each mask is given the a of the nearest level. One Cholesky
+    factorisation a mask, of the smaller of the number of factors and of measured numbers.
     """
 
     name = "lmmse"
     mean: Tensor
     factors: Tensor
-    diagonal: Tensor
+    lost: Tensor
+    prior: Tensor
+    levels: Tensor
+    shares: Tensor
     noise_std: Tensor
     rows: Tensor
     unique: Tensor
@@ -43,7 +49,10 @@ class LMMSE(Attack):
         super().__init__(shape)
         self.register_buffer("mean", torch.zeros(self.shape))
         self.register_buffer("factors", torch.zeros(0, *self.shape))
-        self.register_buffer("diagonal", torch.ones(self.shape))
+        self.register_buffer("lost", torch.zeros(self.shape))
+        self.register_buffer("prior", torch.ones(self.shape))
+        self.register_buffer("levels", torch.zeros(N_LEVELS))
+        self.register_buffer("shares", torch.ones(N_LEVELS))
         self.register_buffer("noise_std", torch.ones(1))
         unique, scale = _half_plane(self.shape)
         self.register_buffer("unique", unique, persistent=False)
@@ -63,11 +72,11 @@ class LMMSE(Attack):
         check_images(images, self.shape)
         images = images.float()
         self.noise_std = images.new_full((1,), noise_std)
-        share = 1.0
+        self.levels, self.shares = images.new_zeros(N_LEVELS), images.new_ones(N_LEVELS)
         if len(images) > 2:
             scenarios = Scenarios.of(policy, ratios, noise_std, images.device)
-            share = self._choose_share(images, scenarios, generator, patients)
-        self._take(spread(images, generator), share)
+            self._choose_shares(images, scenarios, generator, patients)
+        self._take(spread(images, generator))
         return self
 
     @torch.no_grad()
@@ -76,25 +85,29 @@ class LMMSE(Attack):
         seen = count.flatten(1)[:, self.unique]
         n_points = max(1, int((seen > 0).sum(1).max()))
         n_together = max(1, _CHUNK // (2 * n_points * max(1, len(self.factors))))
+        share = self.shares[self._nearest_level(count)]
         deviation = ((y - fft2c(self.mean)).flatten(1)[:, self.unique]) * self.scale
         parts = [
-            self._posterior(z, c, n_points)
-            for z, c in zip(deviation.split(n_together), seen.split(n_together))
+            self._posterior(z, c, a, n_points)
+            for z, c, a in zip(*(t.split(n_together) for t in (deviation, seen, share)))
         ]
         return (self.mean + torch.cat(parts)).clamp(0, 1)
 
-    def _posterior(self, deviation: Tensor, seen: Tensor, n_points: int) -> Tensor:
+    def _posterior(self, deviation: Tensor, seen: Tensor, share: Tensor, n_points: int) -> Tensor:
         """Posterior deviation from the mean image, (B, H, W), from half-plane k-space (B, h).
 
-        With A = D^-1/2 U, D = d + noise, u = D^-1/2 z (U the factors at the measured points):
+        ``seen`` (B, h) counts samples, ``share`` (B,) is a. With D = diagonal + noise, U the
+        factors at the measured points, A = D^-1/2 U and u = D^-1/2 z:
         (I + A A^T)^-1 u = u - A (I + A^T A)^-1 A^T u, whichever side is smaller.
         """
         count, points = seen.topk(n_points, dim=1)
-        variance = self.diagonal.flatten()[self.unique][points].double()
+        prior, lost = (t.flatten()[self.unique][points] for t in (self.prior, self.lost))
+        variance = torch.lerp(lost, prior, share[:, None]).double()
         total = variance + 2 * self.noise_std.double().square() / count.clamp_min(1)
         root = torch.where(count > 0, total.rsqrt(), 0)[..., None]
         u = (torch.view_as_real(deviation.gather(1, points)) * root).flatten(1)[..., None]
-        a = (self.rows[points] * root[..., None]).flatten(1, 2)
+        trust = (1 - share.double()).sqrt()[:, None, None]
+        a = (self.rows[points] * (trust * root)[..., None].float()).flatten(1, 2).double()
         if a.shape[1] <= a.shape[2]:
             s = _solve(a @ a.mT, u)
             weights = a.mT @ s
@@ -103,33 +116,52 @@ class LMMSE(Attack):
             s = u - a @ weights
         change = variance[..., None] * root * s.view(len(u), n_points, 2)
         values = torch.view_as_complex(change).to(deviation.dtype) * self.scale[points] / 2
-        plane = deviation.new_zeros(len(u), self.diagonal.numel())
+        plane = deviation.new_zeros(len(u), self.prior.numel())
         plane.scatter_(1, self.unique[points], values)
         plane = plane.view(-1, *self.shape)
         image = torch.real(ifft2c(plane + reflect(plane).conj()))
-        return image + torch.einsum("br,rhw->bhw", weights[..., 0].float(), self.factors)
+        return image + torch.einsum("br,rhw->bhw", (trust * weights)[..., 0].float(), self.factors)
 
-    def _choose_share(
+    def _seen_share(self, count: Tensor) -> Tensor:
+        """The share (B,) of the prior's variance at points that were sampled."""
+        return torch.where(count > 0, self.prior, 0).sum((-2, -1)) / self.prior.sum()
+
+    def _nearest_level(self, count: Tensor) -> Tensor:
+        return (self._seen_share(count)[:, None] - self.levels).abs().argmin(1)
+
+    def _choose_shares(
         self,
         images: Tensor,
         scenarios: Scenarios,
         generator: torch.Generator,
         patients: np.ndarray | None,
-    ) -> float:
-        """The share of the diagonal prior with the best mean PSNR on held-out audit images."""
-        kept, held = hold_out(len(images), 0.25, patients)
-        known = spread(images[kept], generator)
-        trials = images[held[np.linspace(0, len(held) - 1, _N_TRIALS).round().astype(int)]]
-        measurement, masks = scenarios.each(trials, generator)
-        quality = {}
-        for share in SHARES:
-            self._take(known, share)
-            quality[share] = float(psnr(self.reconstruct(measurement, masks), trials).mean())
-        return max(quality, key=lambda share: quality[share])
+    ) -> None:
+        """Set ``levels`` and, for each, the a with the best mean PSNR on held-out audit images."""
+        seen, quality = [], []
+        for kept, held in folds(len(images), _N_FOLDS, patients):
+            self._take(spread(images[kept], generator))
+            trials = images[held[np.linspace(0, len(held) - 1, _N_TRIALS).round().astype(int)]]
+            measurement, masks = scenarios.with_control().each(trials, generator)
+            seen.append(self._seen_share(masks + reflect(masks)))
+            quality.append(self._try(SHARES, measurement, masks, trials))
+        level = torch.cat(seen)
+        bins = torch.stack(level.argsort().chunk(N_LEVELS))
+        best = torch.cat(quality, 1)[:, bins].mean(2).argmax(0)
+        self.levels, self.shares = level[bins].mean(1), level.new_tensor(SHARES)[best]
 
-    def _take(self, known: Spread, share: float) -> None:
-        self.mean = known.mean
-        self.factors, self.diagonal = known.shrunk(share)
+    def _try(
+        self, shares: Sequence[float], measurement: Tensor, masks: Tensor, truth: Tensor
+    ) -> Tensor:
+        """PSNR (len(shares), B) with each a in turn."""
+        quality = []
+        for share in shares:
+            self.shares = torch.full_like(self.shares, share)
+            quality.append(psnr(self.reconstruct(measurement, masks), truth))
+        return torch.stack(quality)
+
+    def _take(self, known: Spread) -> None:
+        self.mean, self.factors = known.mean, known.factors
+        self.lost, self.prior = known.lost, known.prior
         self._derive()
 
     def _resize(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -138,9 +170,9 @@ class LMMSE(Attack):
         if not 0 <= n_factors <= MAX_RANK:
             expected = f"factors (r <= {MAX_RANK}, H, W)"
             raise InputError("attack 'lmmse'", expected, f"{n_factors} of them", "fit it again")
-        diagonal, noise_std = arrays.get("diagonal"), arrays.get("noise_std")
-        if diagonal is None or noise_std is None or min(diagonal.min(), noise_std.min()) <= 0:
-            raise InputError("attack 'lmmse'", "positive variances", "others", "fit it again")
+        for name, least in (("prior", 1e-12), ("noise_std", 1e-6), ("lost", 0), ("shares", 0)):
+            if name in arrays and not (arrays[name] >= least).all():
+                raise InputError("attack 'lmmse'", f"{name} >= {least}", "less", "fit it again")
         self.factors = torch.zeros(n_factors, *self.shape, device=self.mean.device)
 
     def _derive(self) -> None:

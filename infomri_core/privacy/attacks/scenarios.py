@@ -1,7 +1,7 @@
 """The measurements attackers practise on: every arm, every ratio, fresh masks and noise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -42,6 +42,10 @@ class Scenarios:
         control = control_policy(policies[0].shape, constraint)(CONTROL_RATIO).to(device)
         return cls(torch.stack(maps), control, constraint, noise_std)
 
+    def with_control(self) -> "Scenarios":
+        """The control mask as one more scenario."""
+        return replace(self, probabilities=torch.cat((self.probabilities, self.control[None])))
+
     def measure(
         self, images: Tensor, generator: torch.Generator, control_share: float = 0.0
     ) -> tuple[Tensor, Tensor]:
@@ -56,11 +60,13 @@ class Scenarios:
         return self._measure(images, probabilities, generator)
 
     def each(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """y and masks, (B, H, W) each, of images (B, H, W), arms and ratios dealt out evenly."""
-        deal = torch.arange(len(images), device=images.device) % len(self.probabilities)
+        """y and masks, (B, H, W) each, of images (B, H, W), arms and ratios dealt out evenly, in random order."""
+        n_maps = len(self.probabilities)
+        order = torch.randperm(n_maps, generator=generator, device=generator.device)
+        deal = order.to(images.device)[torch.arange(len(images), device=images.device) % n_maps]
         measurement = torch.zeros_like(images, dtype=torch.complex64)
         masks = torch.zeros_like(images)
-        for k in range(min(len(images), len(self.probabilities))):
+        for k in deal.unique().tolist():
             rows = deal == k
             measurement[rows], masks[rows] = self._measure(
                 images[rows], self.probabilities[k], generator
