@@ -1,8 +1,9 @@
 """A vault's jobs over a site that computes nothing, and tasks that fit its plan."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from infomri_core.errors import Cancelled
 from infomri_core.exchange import (
     DatasetCard,
     EnrolTask,
+    ErrorReply,
     EvaluateReply,
     EvaluateTask,
     Scores,
@@ -173,3 +175,18 @@ def encode(task: SiteTask) -> bytes:
 
 def ask(jobs: Jobs, task: SiteTask) -> SiteReply:
     return reply_from(wire.decode(jobs.handle(encode(task))))
+
+
+@contextlib.contextmanager
+def jobs_in(folder: Path, *args: Any, **options: Any) -> Iterator[tuple[Jobs, FakeSite, Ledger]]:
+    """:func:`make_jobs`, with the ledger closed at the end."""
+    jobs, site, ledger = make_jobs(folder, *args, **options)
+    with contextlib.closing(ledger):
+        yield jobs, site, ledger
+
+
+def refusal(jobs: Jobs, task: SiteTask) -> str:
+    """The code of the error that answers ``task``."""
+    reply = ask(jobs, task)
+    assert isinstance(reply, ErrorReply)
+    return reply.code
