@@ -66,6 +66,12 @@ def test_a_row_a_slice_with_probabilities_arm_and_points(run: Path, volume: Path
         assert all(row[f"sd_{label}"] == "" for label in LABELS)
 
 
+def test_help_says_what_is_taken_and_gives_an_example():
+    said = " ".join(call("--help").stdout.split())
+    assert "complex k-space" in said
+    assert "Example: `infomri diagnose" in said
+
+
 def test_standard_output_holds_the_table_alone(run: Path, volume: Path):
     result = call(*choice(run), volume)
     assert result.stdout.startswith("input,slice,")

@@ -113,6 +113,12 @@ def test_no_patient_is_named_where_data_are_refused(tmp_path: Path):
     assert "Jane-Doe" not in result.output
 
 
+def test_data_that_are_not_there_are_a_problem(tmp_path: Path):
+    (found,) = study.check_data(f"slices:{tmp_path / 'absent.h5'}?role=site")
+    assert found.level is Level.PROBLEM
+    assert "no such file" in found.found
+
+
 def test_few_patients_and_labels_of_one_class_are_worth_a_warning():
     few = list(study.check_data("phantom:?patients=3&slices=1&size=32&seed=1"))
     assert few[0].level is Level.WARNING

@@ -43,6 +43,7 @@ seed = 1
 sampler = "uniform"
 [[arms]]
 sampler = "variable-density"
+exponent = 4.0
 """
 DROPPED = "infomri-marginal-b0.001-s1"
 

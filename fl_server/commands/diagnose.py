@@ -40,6 +40,9 @@ def diagnose(
 ) -> None:
     """Diagnose scans from k-space that is measured under an arm's mask (InfoMRI, Algorithm 5).
 
+    INPUT is a .npy file of images or of centred complex k-space, (H, W) or (n, H, W), a greyscale
+    .png, or a data URI such as slices:knees.h5?split=val.
+
     Writes one CSV row a slice: each label's probability (mean and standard deviation over the
     draws), the arm, and how many different points of k-space were measured. A file of images is
     divided by its own 99.9th percentile and clipped to [0, 1], so give a volume as one file

@@ -25,6 +25,10 @@ def check_data(uri: str, min_cohort: int = MIN_COHORT) -> Iterator[Finding]:
     """The data open and can be read. Tells counts and shapes, never a patient or a file name."""
     from infomri_core.data import open_dataset
 
+    location = uri.partition(":")[2].partition("?")[0]
+    if location and not Path(location).exists():
+        yield problem("data", f"{uri}: no such file or folder", "check the path")
+        return
     try:
         dataset = open_dataset(uri)
         ends = dataset.images(np.unique([0, len(dataset) - 1]))
