@@ -75,7 +75,7 @@ def _table(train_labels: np.ndarray, test_labels: np.ndarray) -> SliceTable:
 
 def _read_npz(path: Path) -> tuple[np.ndarray, ...]:
     try:
-        with np.load(path) as archive:
+        with path.open("rb") as file, np.load(file) as archive:
             for keys in _NPZ_KEYS:
                 if all(key in archive for key in keys):
                     return tuple(archive[key] for key in keys)

@@ -77,17 +77,17 @@ def draw_slices(anatomy: Anatomy, amount: np.ndarray, size: int) -> np.ndarray:
     paint = _Painter(np.full(x.shape, 0.02, dtype=np.float32), soft)
 
     middle = 0.06 * s[0] + 0.05 * y
-    leg = 0.80 + 0.05 * s[1] - 0.10 * (y + 0.1) ** 2 - np.abs(x - middle)
+    leg = 0.80 + 0.035 * s[1] - 0.05 * z - 0.10 * (y + 0.1) ** 2 - np.abs(x - middle)
     paint(leg, g["fat"])
     paint(leg - 0.10 - 0.025 * s[2], g["muscle"])
     _paint_muscle_texture(paint, anatomy, leg, x, y, a[2])
 
     femur = np.maximum(
-        _ellipse(x, y, 0.06, -0.20, 0.45 + 0.03 * s[3] + 0.03 * z, 0.35 + 0.02 * s[4]),
+        _ellipse(x, y, 0.06, -0.20, 0.45 + 0.02 * s[3] + 0.04 * z, 0.35 + 0.015 * s[4]),
         np.minimum(0.27 + 0.02 * s[5] - np.abs(x - 0.02), -0.25 - y),
     )
     tibia = np.minimum(
-        _ellipse(x, y, 0.06, 0.62, 0.47 + 0.03 * s[3], 0.42 + 0.02 * s[6], power=3),
+        _ellipse(x, y, 0.06, 0.62, 0.47 + 0.02 * s[3] + 0.03 * z, 0.42 + 0.02 * s[6], power=3),
         0.30 + 0.02 * s[5] + 0.22 * _sigmoid((0.62 - y) / 0.08) - np.abs(x - 0.06),
     )
     tibia = np.maximum(tibia, np.minimum(0.27 - np.abs(x - 0.06), y - 0.6))
@@ -176,14 +176,15 @@ def _paint_muscle_texture(
     """Fibres of the muscles: faint in health, coarse and strong as a finding."""
     t = tuple(anatomy.texture[:, i, None, None] for i in range(6))
     muscle = _sigmoid((leg - 0.13) / 0.03)
+    z = anatomy.level[:, 0, None, None]
     two_pi = np.float32(2.0 * np.pi)
 
     def fibres(wavelength: np.ndarray, angle: np.ndarray, phase: np.ndarray) -> np.ndarray:
         along = x * np.cos(angle) + y * np.sin(angle)
         return np.sin(two_pi * (along / wavelength + phase))
 
-    healthy = fibres(0.26 + 0.10 * t[0], 0.25 * (t[1] - 0.5), t[2])
-    sick = fibres(0.17 + 0.04 * t[3], 0.9 + 0.3 * (t[4] - 0.5), t[5])
+    healthy = fibres(0.26 + 0.10 * t[0], 0.25 * (t[1] - 0.5), t[2] + z)
+    sick = fibres(0.17 + 0.04 * t[3], 0.9 + 0.3 * (t[4] - 0.5), t[5] + z)
     paint.add(muscle * (0.02 * healthy + 0.16 * amount * sick))
 
 
@@ -192,7 +193,8 @@ def _paint_trabeculae(
 ) -> None:
     """A smooth, patient-specific unevenness of the marrow."""
     w = tuple(anatomy.warp[:, i, None, None] for i in range(N_WARP))
-    pattern = np.sin(5.0 * x + 2.0 * w[0] + w[2]) * np.sin(6.0 * y + 2.0 * w[1] + w[3])
+    z = anatomy.level[:, 0, None, None]
+    pattern = np.sin(5.0 * x + 2.0 * w[0] + 3.0 * z) * np.sin(6.0 * y + 2.0 * w[1] - 2.0 * z)
     paint.add(_sigmoid(bone / np.float32(0.04)) * (0.035 * pattern))
 
 
@@ -233,14 +235,14 @@ def _warped_grid(anatomy: Anatomy, size: int) -> tuple[np.ndarray, np.ndarray]:
     y, x = (grid[None] for grid in np.meshgrid(axis, axis, indexing="ij"))
     w = tuple(anatomy.warp[:, i, None, None] for i in range(N_WARP))
     z = anatomy.level[:, 0, None, None]
-    angle = 0.05 * w[0] + 0.04 * z
-    scale = 1.0 + 0.03 * w[1] + 0.05 * z**2
-    x = x - 0.025 * w[2] - 0.02 * z
+    angle = 0.05 * w[0] + 0.08 * z
+    scale = 1.0 + 0.03 * w[1] + 0.06 * z**2
+    x = x - 0.025 * w[2] - 0.05 * z
     y = y - 0.03 * w[3]
     u = scale * (x * np.cos(angle) - y * np.sin(angle))
     v = scale * (x * np.sin(angle) + y * np.cos(angle))
-    bend_x = 0.016 * np.sin(2.3 * v + 3.0 * w[4] + z) * w[5]
-    bend_y = 0.016 * np.sin(2.3 * u + 3.0 * w[6] - z) * w[7]
+    bend_x = 0.016 * np.sin(2.3 * v + 3.0 * w[4] + 3.0 * z) * w[5]
+    bend_y = 0.016 * np.sin(2.3 * u + 3.0 * w[6] - 3.0 * z) * w[7]
     return u + bend_x, v + bend_y
 
 
