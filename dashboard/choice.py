@@ -36,7 +36,7 @@ def _choose(uri: str) -> Sweep:
     if not found:
         _stop(_EMPTY)
     with st.sidebar:
-        study = st.selectbox("Study", list(found), key="study")
+        study = st.selectbox("Study", list(found), key="study", bind="query-params")
         sweep = st.selectbox("Run", found[study], format_func=lambda s: s.title, key="run")
         st.caption(f"Read from {uri}")
         st.button("Reload", icon=":material/refresh:", width="stretch")

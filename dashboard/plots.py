@@ -13,20 +13,20 @@ _SYMBOLS = {"infomri": "circle", "variable-density": "square", "uniform": "trian
 def frontier(rows: Sequence[Row], attack: str = "worst") -> go.Figure:
     """AUROC against the PSNR of ``attack`` ('worst': the strongest) at one acceleration.
 
-    Bars are 95 % intervals; points that another arm beats on both axes are faded.
+    Bars are 95 % intervals; points that another arm beats on both axes are hollow.
     """
     placed = [row for row in rows if row.auroc is not None and psnr_of(row, attack) is not None]
     best = {row.arm for row in pareto(placed, attack)}
     figure = go.Figure()
     for trace in traces(placed):
         figure.add_trace(_trace(trace, placed, attack, best))
-    _line(figure, [row.psnr_prior for row in rows], "dash", "floor: nothing measured", 1.0)
-    _line(figure, [row.psnr_diagnosis for row in rows], "dot", "ideal: the diagnosis alone", 0.93)
+    _line(figure, [row.psnr_prior for row in rows], "dash", "floor: nothing measured")
+    _line(figure, [row.psnr_diagnosis for row in rows], "dot", "ideal: the diagnosis alone")
     who = "the strongest attack" if attack == "worst" else f"the attack '{attack}'"
     figure.update_layout(
         height=520,
         margin={"l": 10, "r": 10, "t": 20, "b": 10},
-        legend={"orientation": "h", "y": -0.16, "x": 0},
+        legend={"orientation": "h", "y": -0.16, "x": 0, "itemsizing": "constant"},
         hoverlabel={"align": "left"},
     )
     figure.update_xaxes(title=f"PSNR of {who} (dB) · lower is more private")
@@ -52,9 +52,8 @@ def _trace(trace: Sequence[Row], rows: Sequence[Row], attack: str, best: set[str
         marker={
             "symbol": _SYMBOLS.get(trace[0].sampler, "diamond"),
             "size": 13,
-            "color": style.colour,
-            "opacity": [1.0 if row.arm in best else 0.4 for row in trace],
-            "line": {"color": "white", "width": 1.5},
+            "color": [style.colour if row.arm in best else "white" for row in trace],
+            "line": {"color": style.colour, "width": 2},
         },
         error_x=_bars(x, psnr, style.colour),
         error_y=_bars(y, [(row.auroc_low, row.auroc_high) for row in trace], style.colour),
@@ -107,23 +106,14 @@ def _range(row: Row) -> str:
     return f" ({row.auroc_low:.3f} to {row.auroc_high:.3f})"
 
 
-def _line(
-    figure: go.Figure, values: Sequence[float | None], dash: str, name: str, height: float
-) -> None:
+def _line(figure: go.Figure, values: Sequence[float | None], dash: str, name: str) -> None:
     """A vertical line at the highest value, and a band over the arms where they differ."""
     defined = [value for value in values if value is not None]
     if not defined:
         return
+    line = {"color": GREY, "dash": dash, "width": 1.5}
     if max(defined) > min(defined):
         figure.add_vrect(min(defined), max(defined), fillcolor=GREY, opacity=0.12, line_width=0)
-    figure.add_vline(max(defined), line={"color": GREY, "dash": dash, "width": 1.5})
-    figure.add_annotation(
-        x=max(defined),
-        y=height,
-        yref="paper",
-        text=f"{name}<br>{max(defined):.1f} dB",
-        showarrow=False,
-        xanchor="left",
-        align="left",
-        font={"color": GREY, "size": 12},
-    )
+    figure.add_vline(max(defined), line=line)
+    entry = {"name": f"{name} ({max(defined):.1f} dB)", "mode": "lines", "line": line}
+    figure.add_trace(go.Scatter(x=[None], y=[None], hoverinfo="skip", **entry))

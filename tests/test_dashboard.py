@@ -168,18 +168,19 @@ def test_an_empty_store_says_how_to_fill_it(tmp_path: Path, open_app):
     assert "infomri demo" in texts(open_app(empty))
 
 
-def test_the_plot_has_a_trace_a_sampler_and_fades_what_is_beaten():
+def test_the_plot_has_a_trace_a_sampler_and_hollows_what_is_beaten():
     first = Row("a", "infomri", 0.0, 0, 16.0, auroc=0.9, psnr={"cnn": 15.0}, psnr_prior=12.0)
     softer = replace(first, arm="b", beta=0.1, suppression="marginal", auroc=0.85)
     fixed = replace(first, arm="c", sampler="uniform", auroc=0.7, psnr={"cnn": 14.0})
     undefined = replace(fixed, arm="d", auroc=None)
     figure = plots.frontier([first, softer, fixed, undefined], "cnn")
-    learned, uniform = figure.data
+    learned, uniform, floor = figure.data
     assert list(learned.text) == ["β=0", "β=0.1"]
-    assert list(learned.marker.opacity) == [1.0, 0.4]
+    assert list(learned.marker.color) == [learned.line.color, "white"]
     assert list(uniform.customdata) == ["c"]
     assert "dB" in figure.layout.xaxis.title.text
-    assert any("floor" in note.text for note in figure.layout.annotations)
+    assert floor.name == "floor: nothing measured (12.0 dB)"
+    assert figure.layout.shapes[0].x0 == 12.0
 
 
 def test_an_empty_plot_is_a_plot():

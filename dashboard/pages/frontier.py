@@ -13,8 +13,8 @@ from infomri_core.frontier import Row, attacks, label, pareto, psnr_of
 
 _INTRODUCTION = (
     "Each point is one way of sampling k-space. **Up** is a better diagnosis, **left** is a worse "
-    "picture for whoever attacks the released measurement. Faded points are beaten on both counts "
-    "by another arm."
+    "picture for whoever attacks the released measurement. Hollow points are beaten on both "
+    "counts by another arm."
 )
 _EXPORT = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": "frontier"}}
 _READING = """
@@ -26,7 +26,7 @@ _READING = """
 - **Floor** (dashed line): the best answer of someone who measured nothing. **Gain** is what the
   measurement gave the attacker beyond it.
 - **Ideal** (dotted line): what the diagnosis alone gives away about the image. An arm on this line
-  leaks nothing beyond the diagnosis it was made for.
+  gives these attacks nothing beyond the diagnosis it was made for.
 - **Redundancy** is the share of sampled points whose conjugate partner was sampled as well.
 - All of this is about *released measurements*. It does not protect the model's weights.
 """
@@ -89,6 +89,7 @@ def _frontier(all_rows: Sequence[Row]) -> None:
     _verdict(rows, attack)
     st.plotly_chart(plots.frontier(rows, attack), config=_EXPORT, key="frontier")
     st.dataframe(_table(rows, attack), hide_index=True, column_config=_columns(rows))
+    st.caption("PSNR, floor, gain and diagnosis alone in dB; redundancy in percent.")
     with st.expander("How to read this", expanded=False):
         st.markdown(_READING)
 
@@ -107,13 +108,19 @@ def _verdict(rows: Sequence[Row], attack: str) -> None:
     equal = [row for row in placed if (row.auroc or 0.0) >= (threshold or 0.0)]
     private = min(equal, key=lambda row: psnr_of(row, attack) or 0.0)
     cards = st.columns(3)
-    cards[0].metric(f"Best diagnosis: {label(best, rows)}", f"AUROC {best.auroc:.3f}", border=True)
+    cards[0].metric(
+        f"Best diagnosis: {label(best, rows)}",
+        f"AUROC {best.auroc:.3f}",
+        border=True,
+        height="stretch",
+    )
     cards[1].metric(
         f"As good, most private: {label(private, rows)}",
         f"{psnr_of(private, attack):.1f} dB",
         delta=_against(private, best, attack),
         delta_color="inverse",
         border=True,
+        height="stretch",
         help="The lowest PSNR among the arms whose AUROC lies in the best arm's 95 % interval.",
     )
     psnr, ideal = psnr_of(private, attack), private.psnr_diagnosis
@@ -122,6 +129,7 @@ def _verdict(rows: Sequence[Row], attack: str) -> None:
         "It gives away, beyond the diagnosis",
         left,
         border=True,
+        height="stretch",
         help="PSNR of that arm less what the diagnosis alone gives away; 0 dB is the ideal.",
     )
 
@@ -158,14 +166,14 @@ def _line(row: Row, rows: Sequence[Row], on_front: bool) -> dict[str, object]:
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, Any]:
-    decibel = st.column_config.NumberColumn(format="%.1f dB")
+    decibel = st.column_config.NumberColumn(format="%.1f")
     names = ["strongest", "floor", "gain", "diagnosis alone"]
     names += [f"PSNR {name}" for name in attacks(rows)]
     share = st.column_config.NumberColumn(format="%.3f")
     return {
         **dict.fromkeys(names, decibel),
         **dict.fromkeys(["AUROC", "from", "to"], share),
-        "redundancy": st.column_config.NumberColumn(format="%.0f %%"),
+        "redundancy": st.column_config.NumberColumn(format="%.0f"),
     }
 
 
