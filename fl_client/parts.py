@@ -18,14 +18,14 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from fl_client.channel import listening
 from fl_client.courier import VAULT_SOCKET
 from fl_client.settings import SiteSettings
-from fl_client.supervisor import Part
-from infomri_core import processes
+from fl_client.supernode import HOST, node_file
+from fl_client.supervisor import Fault, Part
 from infomri_core.errors import InputError
 from infomri_core.ports import check_port, without_local_proxy
 
-HOST = "127.0.0.1"
 INPUT_ERROR_CODE = 2
 
+_KEY_REFUSED = r"(?i)activate|not registered|public key|\[code: \d+\]|Unauthorized|\b401\b"
 _EVENTS = (
     (r"SuperNode ID: (\d+)", r"connected to {address} as node \1"),
     (r"Connection attempt failed, retrying", r"{address} does not answer; trying again"),
@@ -42,8 +42,9 @@ _FAULTS = (
         "for its current ca.crt and the exact host name",
     ),
     (
-        r"(?i)activate|not registered|public key|\[code: \d+\]|Unauthorized|\b401\b",
-        "{address} does not know this site's key; have the study centre register {key}.pub",
+        _KEY_REFUSED,
+        "{address} does not know this site's key ({key}); have the study centre register its "
+        "public half (node.pub of the kit)",
     ),
     (
         r"(?i)address already in use|Runtime HTTP API failed to start",
@@ -63,7 +64,8 @@ def site_parts(config: Path, settings: SiteSettings, *, with_vault: bool = True)
     log = settings.vault.state / "log"
     secret = _secret(settings.vault.state / "run" / "executor.secret")
     vault = _vault(config, settings, log)
-    network = [_executor(settings, log, secret), _supernode(settings, log, secret, with_vault)]
+    supernode = _supernode(config, settings, log, secret, with_vault)
+    network = [_executor(settings, log, secret), supernode]
     return [vault, *network] if with_vault else network
 
 
@@ -93,28 +95,18 @@ def _executor(settings: SiteSettings, log: Path, secret: Path) -> Part:
     )
 
 
-def _supernode(settings: SiteSettings, log: Path, secret: Path, with_vault: bool) -> Part:
-    link = settings.superlink
-    command = [
-        processes.script("flower-supernode"),
-        *("--isolation", "process", "--superlink", link.address),
-        *("--host", HOST, "--port", str(link.runtime_port)),
-        *("--superexec-auth-secret-file", str(secret)),
-    ]
-    if link.root_certificate is None:
-        command += ["--insecure"]
-    else:
-        command += ["--root-certificates", str(link.root_certificate)]
-    if link.node_key is not None:
-        command += ["--auth-supernode-private-key", str(link.node_key)]
+def _supernode(
+    config: Path, settings: SiteSettings, log: Path, secret: Path, with_vault: bool
+) -> Part:
+    command = (sys.executable, "-m", "fl_client.supernode", "--config", str(config.resolve()))
     return Part(
         name="supernode",
-        command=tuple(command),
+        command=(*command, "--secret-file", str(secret)),
         log=log / "supernode.log",
         environment=_flower_environment(settings),
         needs="vault" if with_vault else None,
         fault=partial(_supernode_fault, settings),
-        event=partial(_supernode_event, link.address),
+        event=partial(_supernode_event, settings),
     )
 
 
@@ -130,33 +122,37 @@ def _flower_environment(settings: SiteSettings) -> dict[str, str]:
     }
 
 
-def _vault_fault(code: int, lines: Sequence[str]) -> str | None:
+def _vault_fault(code: int, lines: Sequence[str]) -> Fault | None:
     if code != INPUT_ERROR_CODE:
         return None
     said = [line.strip() for line in lines if line.strip()]
-    return said[-1] if said else "refused its settings"
+    return Fault(said[-1] if said else "refused its settings", final=True)
 
 
-def _supernode_event(address: str, line: str) -> str | None:
+def _supernode_event(settings: SiteSettings, line: str) -> str | None:
     for pattern, sentence in _EVENTS:
         match = re.search(pattern, line)
         if match:
-            return match.expand(sentence.replace("{address}", address))
+            if pattern.startswith("SuperNode ID"):
+                node_file(settings).write_text(match[1])
+            return match.expand(sentence.replace("{address}", settings.superlink.address))
     return None
 
 
-def _supernode_fault(settings: SiteSettings, code: int, lines: Sequence[str]) -> str | None:
-    """The fault that Flower's last words name; None when a restart may help."""
+def _supernode_fault(settings: SiteSettings, code: int, lines: Sequence[str]) -> Fault | None:
+    """What Flower's last words mean. A key that was admitted before may be so again."""
     link, text = settings.superlink, "\n".join(lines)
     begin = text.find("Exit Code:")
     for pattern, sentence in _FAULTS:
         if re.search(pattern, text[begin:] if begin >= 0 else text):
-            return sentence.format(
+            said = sentence.format(
                 address=link.address,
                 certificate=link.root_certificate,
                 key=link.node_key,
                 port=link.runtime_port,
             )
+            key_refused = pattern == _KEY_REFUSED
+            return Fault(said, final=not (key_refused and node_file(settings).exists()))
     return None
 
 

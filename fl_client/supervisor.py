@@ -4,6 +4,7 @@ A fault that no restart can mend (a wrong certificate, an unknown key, missing d
 supervision with a sentence that says what to do.
 """
 
+import re
 import subprocess
 import threading
 import time
@@ -18,10 +19,20 @@ QUICK_SECONDS = 20.0
 MAX_STRIKES = 4
 MAX_BACKOFF_SECONDS = 30.0
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
 Say = Callable[[str], None]
 
 
-def _never(code: int, lines: Sequence[str]) -> str | None:
+@dataclass(frozen=True)
+class Fault:
+    """Why a part ended, and what to do. ``final``: no restart can mend it."""
+
+    sentence: str
+    final: bool
+
+
+def _unexplained(code: int, lines: Sequence[str]) -> Fault | None:
     return None
 
 
@@ -34,8 +45,8 @@ class Part:
     """One process of a site.
 
     ``ready`` tells whether a part that needs this one may start; ``fault(exit code, log lines)``
-    gives the sentence of a fault that no restart can mend; ``event(log line)`` gives what is
-    worth telling of a line of its log.
+    explains its end where it can; ``event(log line)`` gives what is worth telling of a line of
+    its log.
     """
 
     name: str
@@ -44,7 +55,7 @@ class Part:
     environment: Mapping[str, str] = field(default_factory=dict)
     needs: str | None = None
     ready: Callable[[], bool] | None = None
-    fault: Callable[[int, Sequence[str]], str | None] = _never
+    fault: Callable[[int, Sequence[str]], Fault | None] = _unexplained
     event: Callable[[str], str | None] = _nothing
 
 
@@ -88,6 +99,11 @@ class _Watched:
         self._start_at = time.monotonic() + backoff
         return backoff
 
+    def last_words(self, code: int) -> str:
+        """The last line of the log of a process that ended by itself, in brackets."""
+        said = [line.strip() for line in self.lines if line.strip()]
+        return f" ({said[-1]})" if code > 0 and said else ""
+
     def events(self) -> list[str]:
         """What the log says that is new and worth telling; a repetition is told once."""
         if not self.part.log.exists():
@@ -97,7 +113,7 @@ class _Watched:
             data = stream.read()
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
-        fresh = whole.decode("utf-8", "replace").splitlines()
+        fresh = _COLOUR.sub("", whole.decode("utf-8", "replace")).splitlines()
         self.lines = (self.lines + fresh)[-50:]
         told = []
         for line in fresh:
@@ -154,12 +170,9 @@ class Supervisor:
         part = watched.part
         fault = part.fault(code, watched.lines)
         backoff = watched.bury()
-        if fault is not None:
-            self._say(f"{part.name}: {fault}")
+        why = fault.sentence if fault else f"ended with code {code}{watched.last_words(code)}"
+        if backoff is None or (fault is not None and fault.final):
+            self._say(f"{part.name}: {why}; see {part.log}")
             return 1
-        if backoff is None:
-            last = watched.lines[-1].strip() if watched.lines else "nothing in its log"
-            self._say(f"{part.name}: ends again and again ({last}); see {part.log}")
-            return 1
-        self._say(f"{part.name}: ended with code {code}, starting it again in {backoff:g} s")
+        self._say(f"{part.name}: {why}; starting it again in {backoff:g} s")
         return 0

@@ -24,7 +24,7 @@ from infomri_core.exchange import (
 MESSAGE_TYPES = {EnrolTask: "query.enrol", TrainTask: "train", EvaluateTask: "evaluate"}
 GRACE_SECONDS = 20.0
 SILENCE_SECONDS = 300.0
-_SETTLE_SECONDS = 15.0
+_SETTLE_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)

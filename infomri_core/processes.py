@@ -50,32 +50,36 @@ def start(
 def stop(process: subprocess.Popen, grace: float = 10.0) -> int:
     """End a process started with :func:`start`; its exit code.
 
-    SIGTERM first; after ``grace`` seconds SIGKILL. What is left of its process group (its own
-    children) goes with it.
+    SIGTERM once (a second one would cut short the clean end of many programs); after ``grace``
+    seconds SIGKILL. What is left of its process group (its own children) goes with it.
     """
     if process.poll() is None:
         process.terminate()
-        try:
-            process.wait(grace)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    _kill_group(process.pid)
-    return process.wait()
+    return _finish(process, grace)
 
 
 def stop_all(processes: Sequence[subprocess.Popen], grace: float = 10.0) -> None:
-    """Ask all of them to end at once, then :func:`stop` each."""
+    """Ask all of them to end at once, then wait ``grace`` seconds for the lot, then SIGKILL."""
     for process in processes:
         if process.poll() is None:
             process.terminate()
     until = time.monotonic() + grace
     for process in processes:
-        stop(process, max(0.1, until - time.monotonic()))
+        _finish(process, max(0.1, until - time.monotonic()))
 
 
 def script(name: str) -> str:
     """Path of a console script of this environment, such as ``flower-supernode``."""
     return str(Path(sysconfig.get_path("scripts")) / name)
+
+
+def _finish(process: subprocess.Popen, grace: float) -> int:
+    try:
+        process.wait(grace)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    _kill_group(process.pid)
+    return process.wait()
 
 
 def _kill_group(group: int) -> None:

@@ -76,7 +76,7 @@ def run_client(config: Path) -> int:
     return Supervisor(listed, logging.getLogger("infomri.client").info, stop).run()
 
 
-def run_study(plan: object, centre: object, sites: "Sites", run_name: str) -> None:
+def run_study(plan: object, centre: object, sites: "Sites", **names: str) -> None:
     """Three phases over the sites, timed into the file ``STANDIN_TIMES`` names."""
     n = int(os.environ.get("STANDIN_FLOATS", "1000"))
     wanted, phases = int(os.environ["STANDIN_SITES"]), []

@@ -1,0 +1,87 @@
+"""Becomes ``flower-supernode``, after taking back what a predecessor left open.
+
+A SuperLink counts a SuperNode that died without a word as online for a minute, and admits no
+other with its key so long. So the node id is kept in a file, and before the next start the
+SuperLink is told, signed with the node's key, that the former connection is over.
+"""
+
+import argparse
+import logging
+import os
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+
+from fl_client.settings import SiteSettings, read_settings
+from infomri_core import processes
+
+HOST = "127.0.0.1"
+
+_log = logging.getLogger("infomri.supernode")
+
+
+def node_file(settings: SiteSettings) -> Path:
+    """Where the id stands under which the SuperLink last admitted this site."""
+    return settings.vault.state / "run" / "node"
+
+
+def command(settings: SiteSettings, secret: Path) -> list[str]:
+    """The command line of the site's ``flower-supernode``."""
+    link = settings.superlink
+    line = [
+        processes.script("flower-supernode"),
+        *("--isolation", "process", "--superlink", link.address),
+        *("--host", HOST, "--port", str(link.runtime_port)),
+        *("--superexec-auth-secret-file", str(secret)),
+    ]
+    if link.root_certificate is None:
+        line += ["--insecure"]
+    else:
+        line += ["--root-certificates", str(link.root_certificate)]
+    if link.node_key is not None:
+        line += ["--auth-supernode-private-key", str(link.node_key)]
+    return line
+
+
+def release(settings: SiteSettings) -> None:
+    """Tell the SuperLink that the node of :func:`node_file` is gone, if there is one."""
+    from flwr.proto.fleet_pb2 import DeactivateNodeRequest
+    from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+    from flwr.supernode.fleet_http_client import FleetHttpClient
+    from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+    link = settings.superlink
+    if link.node_key is None or link.root_certificate is None:
+        return
+    key = load_ssh_private_key(link.node_key.read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        return
+    signer = NodeAuthHttpInterceptor(key, key.public_key())
+    version = RuntimeVersionHttpInterceptor(component_name="SuperNode")
+    certificate = link.root_certificate.read_bytes()
+    with FleetHttpClient.from_server_address(
+        link.address, False, certificate, interceptors=[version, signer]
+    ) as client:
+        node = int(node_file(settings).read_text())
+        client.DeactivateNode(DeactivateNodeRequest(node_id=node))
+
+
+def main() -> None:
+    """``python -m fl_client.supernode --config site.toml --secret-file FILE``."""
+    parser = argparse.ArgumentParser(prog="python -m fl_client.supernode", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="the site's site.toml")
+    parser.add_argument("--secret-file", type=Path, required=True, help="shared with the executor")
+    arguments = parser.parse_args()
+    settings = read_settings(arguments.config)
+    if node_file(settings).exists():
+        try:
+            release(settings)
+        except Exception as error:
+            _log.info("no former connection to take back: %s", error)
+    line = command(settings, arguments.secret_file)
+    os.execv(line[0], line)
+
+
+if __name__ == "__main__":
+    main()

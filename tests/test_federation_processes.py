@@ -1,0 +1,131 @@
+"""The federation with real processes: TLS, node keys, SQLite, and the ways in which it breaks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+from fl_server.provision import authority
+from fl_server.superlink import SuperLink, SuperLinkOptions
+from infomri_core import processes
+from infomri_core.errors import InputError
+from tests.realfederation import Federation, wait_for
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """Two sites with stand-in vaults; ``pause`` in its folder holds their training up."""
+    folder = tmp_path_factory.mktemp("federation")
+    pause = str(folder / "pause")
+    with Federation(folder, standin=True, STANDIN_SITES="2", STANDIN_PAUSE=pause) as made:
+        made.start_superlink()
+        made.join_sites("a", "b")
+        yield made
+    wait_for(lambda: made.pids() == [], 10, lambda: str(made.pids()))
+
+
+def ended(federation: Federation, client: Popen) -> str:
+    """What a client that gives up has said last."""
+    wait_for(lambda: client.poll() is not None, 60, federation.told)
+    assert client.returncode != 0
+    return next(
+        log.read_text()
+        for kit in federation.kits.values()
+        if federation.clients.get(kit.name) is client
+        for log in [kit.folder / "client.log"]
+    )
+
+
+def test_a_study_of_three_phases_is_answered_by_both_sites(federation: Federation) -> None:
+    state = federation.finish(federation.submit())
+    assert state.outcome == "completed", federation.told()
+    kinds = [[kind for _, kind in phase["replies"]] for phase in federation.times()]
+    assert kinds == [["DatasetCard"] * 2, ["TrainReply"] * 2, ["TrainReply"] * 2]
+
+
+def test_a_supernode_killed_while_training_costs_nothing(federation: Federation) -> None:
+    pause = federation.folder / "pause"
+    pause.touch()
+    before = federation.log("a").count("task received: train")
+    run_id = federation.submit()
+    told = federation.told
+    wait_for(lambda: federation.log("a").count("task received: train") > before, 60, told)
+    federation.kill("flower-supernode", str(federation.kits["a"].folder))
+    wait_for(lambda: "supernode: ended with code -9" in federation.log("a"), 20, told)
+    pause.unlink()
+    assert federation.finish(run_id).outcome == "completed", told()
+    assert all(len(phase["replies"]) == 2 for phase in federation.times())
+
+
+def test_executor_and_vault_are_restarted(federation: Federation) -> None:
+    folder = str(federation.kits["b"].folder)
+    wait_for(lambda: bool(federation.pids("fl_client.executor", folder)), 20, federation.told)
+    federation.kill("fl_client.executor", folder)
+    federation.kill("tests.standin", "vault", folder)
+    for part in ("executor", "vault"):
+        wait_for(
+            lambda part=part: f"{part}: ended with code -9" in federation.log("b"),
+            20,
+            federation.told,
+        )
+    state = federation.finish(federation.submit())
+    assert state.outcome == "completed", federation.told()
+
+
+def test_an_unknown_key_is_told_with_its_remedy(federation: Federation) -> None:
+    client = federation.start_site(federation.provide("unknown"))
+    said = ended(federation, client)
+    assert "does not know this site's key" in said
+    assert "register" in said
+
+
+def test_a_wrong_certificate_is_told_with_its_remedy(federation: Federation) -> None:
+    kit = federation.provide("distrust")
+    other = authority(federation.folder / "other")
+    (kit.folder / "ca.crt").write_bytes(other.certificate.read_bytes())
+    said = ended(federation, federation.start_site(kit))
+    assert "did not sign" in said
+    assert "ca.crt" in said
+
+
+def test_a_taken_port_is_told_with_its_remedy(federation: Federation) -> None:
+    kit = federation.provide("taken")
+    port = kit.settings.read_text().partition("runtime_port = ")[2].splitlines()[0]
+    other = federation.kits["a"].settings.read_text()
+    used = other.partition("runtime_port = ")[2].splitlines()[0]
+    kit.settings.write_text(kit.settings.read_text().replace(port, used))
+    said = ended(federation, federation.start_site(kit))
+    assert "a free port" in said
+    assert "runtime_port" in said
+
+
+def test_a_superlink_on_a_taken_port_is_refused(federation: Federation, tmp_path: Path) -> None:
+    port = federation.superlink.options.port
+    with pytest.raises(InputError, match="a free port"):
+        SuperLink(SuperLinkOptions(tmp_path, tmp_path / "centre.toml", port=port))
+
+
+def test_a_client_that_is_killed_leaves_no_orphan(federation: Federation) -> None:
+    folder = str(federation.kits["b"].folder)
+    assert len(federation.pids(folder)) >= 4
+    federation.clients["b"].kill()
+    federation.clients["b"].wait()
+    wait_for(lambda: federation.pids(folder) == [], 10, lambda: str(federation.pids(folder)))
+
+
+def test_sigterm_is_a_clean_stop(federation: Federation) -> None:
+    assert processes.stop(federation.clients["a"], 20.0) == 0
+    assert federation.log("a").splitlines()[-1].endswith("stopped")
+    wait_for(
+        lambda: all(
+            node.status != "online" for node in federation.control.nodes() if node.name == "a"
+        ),
+        10,
+        federation.told,
+    )
