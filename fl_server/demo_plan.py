@@ -56,7 +56,7 @@ class _Schedule:
     min_cohort: int = 5
     flips: bool = False
     position_band: tuple[float, float] | None = None
-    exponent: float = 4.0
+    exponent: float = 8.0
 
 
 _SCHEDULES = {

@@ -87,7 +87,7 @@ class Arm:
     beta: float = 0.0
     suppression: str = "none"
     seed: int = 0
-    exponent: float = 4.0
+    exponent: float = 8.0
 
     @property
     def name(self) -> str:
