@@ -129,7 +129,7 @@ def draw_population(
 
     Findings go to patients by a low-discrepancy sequence, so every stretch of patients has its
     share of each and of each combination. In a patient a finding fills a run of neighbouring
-    slices, at least half of them, strongest in the middle.
+    slices, at least half of them, strongest in the middle; its severity is the patient's.
     """
     offset = np.random.default_rng([seed, _code(name)]).uniform(size=len(FINDINGS))
     strides = _STRIDE ** np.arange(1, len(FINDINGS) + 1)
@@ -164,8 +164,9 @@ def _runs(generator: np.random.Generator, n_slices: int) -> np.ndarray:
     length = generator.integers((n_slices + 1) // 2, n_slices + 1, size=len(FINDINGS))
     start = np.floor(generator.uniform(size=len(FINDINGS)) * (n_slices - length + 1))
     number = np.arange(n_slices)[:, None] - start
+    severity = generator.uniform(0.3, 1.0, size=len(FINDINGS))
     hill = 1.0 - 0.3 * np.abs(2.0 * (number + 0.5) / length - 1.0)
-    return np.where((number >= 0) & (number < length), hill, 0.0)
+    return np.where((number >= 0) & (number < length), severity * hill, 0.0)
 
 
 def _joined(tables: list[SliceTable]) -> SliceTable:

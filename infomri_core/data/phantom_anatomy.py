@@ -103,7 +103,7 @@ def draw_slices(anatomy: Anatomy, amount: np.ndarray, size: int) -> np.ndarray:
         paint(bone, g["dark"])
         paint(bone - 0.032, g["marrow"])
     _paint_trabeculae(paint, anatomy, np.maximum(femur, tibia) - 0.05, x, y)
-    paint.add(inside * _oedema(anatomy, femur, tibia, x, y) * a[1] * 0.24)
+    paint.add(inside * _oedema(anatomy, femur, tibia, x, y) * a[1] * 0.40)
     _paint_patella(paint, s, g, x, y)
     _paint_menisci(paint, anatomy, s, g, x, y, a[0])
     return np.maximum(paint.picture * _bias_field(anatomy.bias, x, y), 0.0)
@@ -185,7 +185,7 @@ def _paint_muscle_texture(
 
     healthy = fibres(0.26 + 0.10 * t[0], 0.25 * (t[1] - 0.5), t[2] + z)
     sick = fibres(0.17 + 0.04 * t[3], 0.9 + 0.3 * (t[4] - 0.5), t[5] + z)
-    paint.add(muscle * (0.02 * healthy + 0.16 * amount * sick))
+    paint.add(muscle * (0.02 * healthy + 0.18 * amount * sick))
 
 
 def _paint_trabeculae(
