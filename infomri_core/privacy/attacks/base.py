@@ -36,7 +36,7 @@ class Portable(nn.Module):
         Raises ``InputError`` (a ``ValueError``) on other names, shapes or types, and on values
         that are not finite.
         """
-        self._resize(arrays)
+        self.make_room(arrays)
         state = self.state_dict()
         where = f"attack '{self.name}'"
         if set(arrays) != set(state):
@@ -45,13 +45,13 @@ class Portable(nn.Module):
         for name, tensor in state.items():
             _check(arrays[name], tuple(tensor.shape), f"{where}: {name}")
         self.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in arrays.items()})
-        self._derive()
+        self.derive()
         return self
 
-    def _resize(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def make_room(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Make room for arrays whose size is part of what was fitted."""
 
-    def _derive(self) -> None:
+    def derive(self) -> None:
         """Compute what follows from the loaded arrays."""
 
 

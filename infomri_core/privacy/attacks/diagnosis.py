@@ -59,7 +59,7 @@ class DiagnosisFloor(Portable):
         z = (limited - self.centre) / self.scale
         return (self.mean + torch.einsum("bk,khw->bhw", z, self.slopes)).clamp(0, 1)
 
-    def _resize(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def make_room(self, arrays: Mapping[str, np.ndarray]) -> None:
         n_labels = arrays["centre"].shape[0] if "centre" in arrays else 0
         if 1 <= n_labels <= MAX_LABELS:
             self._allocate(n_labels)

@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -28,6 +29,30 @@ class Progress(NamedTuple):
     step: int
     train_mse: float
     validation_psnr: float
+
+
+_Given = tuple[Tensor, Tensor, Tensor]
+"""y and masks, (B, H, W) each, and the number (B,) of the image behind each."""
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """Random audit images out of ``kept``, each batch under one arm and ratio or the control."""
+
+    images: Tensor
+    kept: Tensor
+    batch_size: int
+    scenarios: Scenarios
+    generator: torch.Generator
+
+    def draw(self) -> tuple[Tensor, _Given]:
+        device = self.generator.device
+        size = (min(self.batch_size, len(self.kept)),)
+        picks = torch.randint(len(self.kept), size, generator=self.generator, device=device)
+        rows = self.kept[picks.cpu()].to(self.images.device)
+        truth = self.images[rows]
+        measurement, masks = self.scenarios.measure(truth, self.generator, CONTROL_SHARE)
+        return truth, (measurement, masks, rows)
 
 
 class LearnedAttack(Attack):
@@ -59,8 +84,10 @@ class LearnedAttack(Attack):
     def predict(self, measurement: Tensor, mask: Tensor) -> Tensor:
         """Images (B, H, W), not yet clipped, differentiable in the network's weights."""
 
-    def prepare(self, images: Tensor, noise_std: float, generator: torch.Generator) -> None:
-        """Take from the audit set what the network is given besides the measurement."""
+    def practise(self, measurement: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
+        """What :meth:`predict` gives while fitting: ``rows`` (B,) say which audit images these
+        are, for a part that would otherwise have seen them before."""
+        return self.predict(measurement, mask)
 
     @torch.no_grad()
     def reconstruct(self, measurement: Tensor, mask: Tensor) -> Tensor:
@@ -82,21 +109,22 @@ class LearnedAttack(Attack):
         self.network = self._fresh(int(seed)).to(images.device)
         kept, held = folds(len(images), _N_FOLDS, patients)[-1]
         chosen = held[np.linspace(0, len(held) - 1, min(_N_VALIDATION, len(held))).astype(int)]
-        self.prepare(images[kept], noise_std, generator)
-        self._train(images[kept], images[chosen], scenarios, generator)
+        self.history = []
+        batches = _Batches(images, torch.from_numpy(kept), self.batch_size, scenarios, generator)
+        self._train(batches, torch.from_numpy(chosen).to(images.device))
         return self
 
-    def _train(
-        self, images: Tensor, held: Tensor, scenarios: Scenarios, generator: torch.Generator
-    ) -> None:
-        validation = scenarios.each(held, generator)
+    def _train(self, batches: "_Batches", held: Tensor) -> None:
+        truth = batches.images[held]
+        validation = (*batches.scenarios.each(truth, batches.generator), held)
         optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
-        best = self._check(0, math.nan, held, validation), self._snapshot()
+        best = self._check(0, math.nan, truth, validation), self._snapshot()
         every, errors = max(1, self.n_steps // _N_CHECKS), []
         for step in range(self.n_steps):
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate * learning_rate_factor(step, self.n_steps)
-            loss = self._loss(images, scenarios, generator)
+            target, given = batches.draw()
+            loss = (self.practise(*given) - target).square().mean()
             if not torch.isfinite(loss):
                 break
             optimizer.zero_grad(set_to_none=True)
@@ -104,23 +132,17 @@ class LearnedAttack(Attack):
             optimizer.step()
             errors.append(float(loss.detach()))
             if (step + 1) % every == 0 or step + 1 == self.n_steps:
-                quality = self._check(step + 1, float(np.mean(errors)), held, validation)
+                quality = self._check(step + 1, float(np.mean(errors)), truth, validation)
                 errors = []
                 if quality > best[0]:
                     best = quality, self._snapshot()
         self.network.load_state_dict(best[1])
 
-    def _loss(self, images: Tensor, scenarios: Scenarios, generator: torch.Generator) -> Tensor:
-        size = (min(self.batch_size, len(images)),)
-        rows = torch.randint(len(images), size, generator=generator, device=generator.device)
-        truth = images[rows.to(images.device)]
-        measurement, masks = scenarios.measure(truth, generator, CONTROL_SHARE)
-        return (self.predict(measurement, masks) - truth).square().mean()
-
-    def _check(
-        self, step: int, train_mse: float, held: Tensor, validation: tuple[Tensor, Tensor]
-    ) -> float:
-        quality = float(psnr(self.reconstruct(*validation), held).mean())
+    @torch.no_grad()
+    def _check(self, step: int, train_mse: float, truth: Tensor, validation: _Given) -> float:
+        parts = zip(*(t.split(_BATCH) for t in validation))
+        output = torch.cat([self.practise(*part) for part in parts])
+        quality = float(psnr(output, truth).mean())
         self.history.append(Progress(step, train_mse, quality))
         return quality
 

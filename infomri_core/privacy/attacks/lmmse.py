@@ -57,7 +57,7 @@ class LMMSE(Attack):
         unique, scale = _half_plane(self.shape)
         self.register_buffer("unique", unique, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
-        self._derive()
+        self.derive()
 
     @torch.no_grad()
     def fit(
@@ -76,7 +76,11 @@ class LMMSE(Attack):
         if len(images) > 2:
             scenarios = Scenarios.of(policy, ratios, noise_std, images.device)
             self._choose_shares(images, scenarios, generator, patients)
-        self._take(spread(images, generator))
+        return self.refit(images, generator)
+
+    def refit(self, images: Tensor, generator: torch.Generator) -> Self:
+        """Mean and covariance from other ``images`` (n, H, W), all else as fitted before."""
+        self._take(spread(images.float(), generator))
         return self
 
     @torch.no_grad()
@@ -162,9 +166,9 @@ class LMMSE(Attack):
     def _take(self, known: Spread) -> None:
         self.mean, self.factors = known.mean, known.factors
         self.lost, self.prior = known.lost, known.prior
-        self._derive()
+        self.derive()
 
-    def _resize(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def make_room(self, arrays: Mapping[str, np.ndarray]) -> None:
         factors = arrays.get("factors")
         n_factors = -1 if factors is None or factors.ndim != 3 else len(factors)
         if not 0 <= n_factors <= MAX_RANK:
@@ -175,7 +179,7 @@ class LMMSE(Attack):
                 raise InputError("attack 'lmmse'", f"{name} >= {least}", "less", "fit it again")
         self.factors = torch.zeros(n_factors, *self.shape, device=self.mean.device)
 
-    def _derive(self) -> None:
+    def derive(self) -> None:
         """The factors' half-plane k-space as real numbers (h, 2, r)."""
         rows = torch.zeros(len(self.unique), 2, len(self.factors), device=self.mean.device)
         for start in range(0, len(self.factors), 64):

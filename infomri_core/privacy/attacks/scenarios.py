@@ -60,7 +60,7 @@ class Scenarios:
         return self._measure(images, probabilities, generator)
 
     def each(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """y and masks, (B, H, W) each, of images (B, H, W), arms and ratios dealt out evenly, in random order."""
+        """y and masks, (B, H, W) each, of images (B, H, W), arms and ratios dealt evenly."""
         n_maps = len(self.probabilities)
         order = torch.randperm(n_maps, generator=generator, device=generator.device)
         deal = order.to(images.device)[torch.arange(len(images), device=images.device) % n_maps]
