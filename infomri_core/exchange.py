@@ -4,7 +4,7 @@ Every task carries the plan's whole text: the site recomputes its sha256 and com
 it approved. ``deadline`` is a Unix time in seconds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -220,7 +220,11 @@ def _evaluated_from(message: Message) -> EvaluateReply:
     return EvaluateReply(int(message.header["n_patients"]), scores)
 
 
-_REPLIES = {"card": _card_from, "trained": _trained_from, "evaluated": _evaluated_from}
+_REPLIES: dict[str, Callable[[Message], SiteReply]] = {
+    "card": _card_from,
+    "trained": _trained_from,
+    "evaluated": _evaluated_from,
+}
 
 
 def _field(message: Message, name: str, kind: type[T] | tuple[type, ...]) -> Any:

@@ -10,6 +10,8 @@ from infomri_core.config import build, parse_toml
 from infomri_core.errors import InputError
 
 Constraint = Literal["2d", "1d"]
+Method = Literal["systematic", "rejection"]
+Start = Literal["spectral", "random"]
 SAMPLERS = ("infomri", "uniform", "variable-density")
 SUPPRESSIONS = ("marginal", "none")
 ATTACKS = ("lmmse", "cnn", "unet")
@@ -122,6 +124,16 @@ class Plan:
     def constraint(self) -> Constraint:
         """``measurement.constraint``, typed."""
         return cast(Constraint, self.measurement.constraint)
+
+    @property
+    def method(self) -> Method:
+        """``measurement.method``, typed."""
+        return cast(Method, self.measurement.method)
+
+    @property
+    def start(self) -> Start:
+        """``model.start``, typed."""
+        return cast(Start, self.model.start)
 
     @property
     def total_steps(self) -> int:

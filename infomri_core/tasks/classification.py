@@ -12,7 +12,7 @@ from infomri_core.entropy import marginal_entropy
 from infomri_core.errors import InputError
 from infomri_core.kspace import fft2c, measure, zero_fill
 from infomri_core.models.resnet import ResNet18
-from infomri_core.plan import Arm, Constraint, Plan
+from infomri_core.plan import Arm, Constraint, Plan, Start
 from infomri_core.sampling import SamplingPolicy, build_policy, draw_masks
 from infomri_core.seeds import derive_seed, torch_generator
 
@@ -38,7 +38,7 @@ class Classification(nn.Module):
         self.policy = policy
         self.network = network
         self.constraint: Constraint = plan.constraint
-        self.method = plan.measurement.method
+        self.method = plan.method
         self.noise_std = plan.measurement.noise_std
         self.exclusive = plan.task.exclusive
 
@@ -85,7 +85,7 @@ def build_model(plan: Plan, arm: Arm, variance: torch.Tensor | None = None) -> C
     ``variance`` (2, H, W) is what a spectral start begins from; without it the policy starts at
     random, which is right wherever weights are loaded afterwards.
     """
-    start = plan.model.start if variance is not None else "random"
+    start: Start = plan.start if variance is not None else "random"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(plan.study.seed, "network", arm.seed))
         network = ResNet18(
