@@ -1,7 +1,6 @@
 """Starting the dashboard on the MLflow store of a run."""
 
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,17 +13,10 @@ STORE = "mlflow.db"
 def serve_dashboard(run: Path, port: int) -> None:
     """Run Streamlit on loopback until it is stopped, reading the store of ``run``."""
     store = find_store(run)
-    page = importlib.util.find_spec("dashboard")
-    if page is None or not page.submodule_search_locations:
+    if importlib.util.find_spec("dashboard") is None:
         raise InputError("dashboard", "the package 'dashboard'", "none", "reinstall infomri")
-    script = Path(page.submodule_search_locations[0]) / "app.py"
-    command = [
-        *(sys.executable, "-m", "streamlit", "run", str(script)),
-        *("--server.address", "127.0.0.1", "--server.port", str(port)),
-        *("--browser.gatherUsageStats", "false"),
-    ]
-    variables = {**os.environ, "INFOMRI_TRACKING_URI": f"sqlite:///{store}"}
-    done = subprocess.run(command, env=variables, check=False)
+    command = [sys.executable, "-m", "dashboard", f"sqlite:///{store}", "--port", str(port)]
+    done = subprocess.run(command, check=False)
     if done.returncode not in (0, -2, 130):
         raise InputError(
             "dashboard", "a free port", f"port {port} (exit code {done.returncode})", "use --port"
