@@ -23,7 +23,7 @@ from infomri_core.wire import Arrays
 
 BATCH = 64
 REDUNDANCY_MASKS = 64
-CONTROL_SHARE = 0.15
+CONTROL_FOLDS = 7
 Say = Callable[[str], None]
 
 
@@ -52,7 +52,7 @@ def fit_audit(
     rebuilt; one that fails is reported as weak, never as privacy.
     """
     everything = audit_set.images(np.arange(len(audit_set))).to(device)
-    kept, held_out = attacks.hold_out(len(audit_set), CONTROL_SHARE, audit_set.table.patients)
+    kept, held_out = attacks.folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
     images, patients = everything[torch.from_numpy(kept)], audit_set.table.patients[kept]
     models = load_arms(plan, arms, device)
     fitted = FittedAudit(Adversaries(), len(images))
