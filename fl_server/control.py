@@ -13,9 +13,11 @@ from typing import Self, TypeVar
 
 import click
 import httpx
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.cli.build import build_fab_from_disk
 from flwr.cli.flower_config import read_superlink_connection
-from flwr.cli.supernode.register import try_load_public_key
 from flwr.common.serde import fab_to_proto, run_from_proto, user_config_to_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
@@ -30,6 +32,7 @@ from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.error import FlowerError
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from infomri_core.errors import InputError
 
@@ -147,8 +150,7 @@ class Control(AbstractContextManager["Control"]):
 
     def register(self, public_key: Path, name: str) -> str:
         """Admit the site whose OpenSSH public key is in the file; its node id."""
-        key = try_load_public_key(public_key)
-        request = RegisterNodeRequest(public_key=key, name=name)
+        request = RegisterNodeRequest(public_key=_public_key(public_key), name=name)
         return str(self._call(self._client.RegisterNode, request).node_id)
 
     def unregister(self, node_id: str) -> None:
@@ -189,10 +191,24 @@ class Control(AbstractContextManager["Control"]):
 
 
 def _certificate(path: Path | None) -> bytes | None:
-    if path is None:
-        return None
+    return None if path is None else _bytes(path, "a CA certificate")
+
+
+def _public_key(path: Path) -> bytes:
+    data = _bytes(path, "an OpenSSH public key")
+    try:
+        key = load_ssh_public_key(data)
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        remedy = "use the kit's node.pub"
+        raise InputError(str(path), "an OpenSSH ECDSA public key", "something else", remedy)
+    return public_key_to_bytes(key)
+
+
+def _bytes(path: Path, expected: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         got = error.strerror or type(error).__name__
-        raise InputError(str(path), "a CA certificate", got, "check the path") from None
+        raise InputError(str(path), expected, got, "check the path") from None

@@ -53,7 +53,9 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
         )
         console.print(f"  SuperLink on {superlink.address} (TLS, node authentication)")
         control = stack.enter_context(superlink.control())
-        clients = _start_sites(out, study, superlink, control, stack)
+        clients: dict[str, Popen] = {}
+        stack.callback(_stop_together, clients)
+        _start_sites(out, study, superlink, control, clients)
         console.print(f"  {len(clients)} sites: {', '.join(clients)}")
         run_id = control.submit(run_config(study.plan))
         name = run_name(parse_plan(study.plan), run_id)
@@ -79,11 +81,14 @@ def _write_centre(out: Path, study: DemoStudy) -> None:
 
 
 def _start_sites(
-    out: Path, study: DemoStudy, superlink: SuperLink, control: Control, stack: ExitStack
-) -> dict[str, Popen]:
-    """Provision, register and start one ``infomri-client`` a site."""
+    out: Path,
+    study: DemoStudy,
+    superlink: SuperLink,
+    control: Control,
+    clients: dict[str, Popen],
+) -> None:
+    """Provision, register and start one ``infomri-client`` a site, into ``clients``."""
     threads = max(1, (os.cpu_count() or 1) // len(study.sites))
-    clients = {}
     for name, uri in study.sites.items():
         options = SiteOptions(
             superlink.address,
@@ -99,8 +104,14 @@ def _start_sites(
             kit.folder / "client.log",
             environment(kit.folder / "flwr"),
         )
-        stack.callback(processes.stop, clients[name])
-    return clients
+
+
+def _stop_together(clients: dict[str, Popen]) -> None:
+    for client in clients.values():
+        if client.poll() is None:
+            client.terminate()
+    for client in clients.values():
+        processes.stop(client)
 
 
 def _follow(

@@ -29,13 +29,17 @@ class MergedScores:
     scores: dict[Cell, Scores] = field(default_factory=dict)
     sites: dict[str, int] = field(default_factory=dict)
 
-    def add(self, site: str, reply: EvaluateReply) -> None:
-        """Merge one site's reply. ``ValueError`` when its shapes are not those of the others."""
+    def add(self, site: str, reply: EvaluateReply) -> bool:
+        """Merge one site's reply; False, and nothing merged, when its shapes are not the others'."""
         merged = dict(self.scores)
-        for cell, scores in reply.scores.items():
-            merged[cell] = merge_scores(merged[cell], scores) if cell in merged else scores
+        try:
+            for cell, scores in reply.scores.items():
+                merged[cell] = merge_scores(merged[cell], scores) if cell in merged else scores
+        except ValueError:
+            return False
         self.scores = merged
         self.sites[site] = reply.n_patients
+        return True
 
 
 def merge_scores(a: Scores, b: Scores) -> Scores:

@@ -220,10 +220,11 @@ class Study:
         )
         merged = MergedScores()
         for node, reply in self._sites.ask(task, self._roster.participants(state.round)):
-            if isinstance(reply, EvaluateReply):
-                merged.add(self._roster.name(node), reply)
-            else:
+            if not isinstance(reply, EvaluateReply):
                 self._roster.tell_refusal(node, reply, state.round)
+            elif not merged.add(self._roster.name(node), reply):
+                sentence = f"scores of {self._roster.name(node)} not used: not of this plan's form"
+                self._progress.tell("refused", sentence)
         if not merged.sites:
             raise StudyFailed("no site could be scored; see the refusals above")
         seconds = {"audit": audit_seconds, "evaluate": time.monotonic() - started}
