@@ -1,6 +1,5 @@
 """Attacks that are networks, and the one way they are trained: amortised over arms and ratios."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +22,11 @@ _BATCH = 32
 
 
 class Progress(NamedTuple):
-    """Where training stood after ``step`` steps: MSE on its batches, PSNR (dB) on images held
-    out of them."""
+    """Where training stood after ``step`` steps: MSE on the batches since the last entry (none
+    yet at step 0), PSNR (dB) on images held out of them."""
 
     step: int
-    train_mse: float
+    train_mse: float | None
     validation_psnr: float
 
 
@@ -118,7 +117,7 @@ class LearnedAttack(Attack):
         truth = batches.images[held]
         validation = (*batches.scenarios.each(truth, batches.generator), held)
         optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
-        best = self._check(0, math.nan, truth, validation), self._snapshot()
+        best = self._check(0, None, truth, validation), self._snapshot()
         every, errors = max(1, self.n_steps // _N_CHECKS), []
         for step in range(self.n_steps):
             for group in optimizer.param_groups:
@@ -139,7 +138,9 @@ class LearnedAttack(Attack):
         self.network.load_state_dict(best[1])
 
     @torch.no_grad()
-    def _check(self, step: int, train_mse: float, truth: Tensor, validation: _Given) -> float:
+    def _check(
+        self, step: int, train_mse: float | None, truth: Tensor, validation: _Given
+    ) -> float:
         parts = zip(*(t.split(_BATCH) for t in validation))
         output = torch.cat([self.practise(*part) for part in parts])
         quality = float(psnr(output, truth).mean())
