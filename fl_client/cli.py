@@ -24,6 +24,10 @@ def run(
     with_vault: Annotated[
         bool, typer.Option("--vault/--no-vault", help="--no-vault: another user runs the vault.")
     ] = True,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="For logs and Flower's files; by default the vault's state folder."),
+    ] = None,
 ) -> None:
     """Join the federation: start vault, SuperNode and executor, and keep them running.
 
@@ -36,7 +40,7 @@ def run(
 
     _log_to_stdout()
     settings = read_settings(config)
-    parts = site_parts(config, settings, with_vault=with_vault)
+    parts = site_parts(config, settings, folder=folder, with_vault=with_vault)
     stop = _stop_on_signals()
     _log.info("site %s, study centre %s", settings.site.name, settings.superlink.address)
     raise typer.Exit(Supervisor(parts, _log.info, stop).run())

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from fl_client.channel import listening
 from fl_client.courier import VAULT_SOCKET
 from fl_client.settings import SiteSettings
-from fl_client.supernode import HOST, node_file
+from fl_client.supernode import HOST, node_file, secret_file
 from fl_client.supervisor import Fault, Part
 from infomri_core.errors import InputError
 from infomri_core.ports import check_port, without_local_proxy
@@ -42,6 +42,10 @@ _FAULTS = (
         "for its current ca.crt and the exact host name",
     ),
     (
+        r"(?i)wrong.version.number|record.layer|\bssl:",
+        "{address} does not speak TLS; check [superlink] address in site.toml",
+    ),
+    (
         _KEY_REFUSED,
         "{address} does not know this site's key ({key}); have the study centre register its "
         "public half (node.pub of the kit)",
@@ -53,41 +57,42 @@ _FAULTS = (
 )
 
 
-def site_parts(config: Path, settings: SiteSettings, *, with_vault: bool = True) -> list[Part]:
+def site_parts(
+    config: Path, settings: SiteSettings, *, folder: Path | None = None, with_vault: bool = True
+) -> list[Part]:
     """The parts of the site of ``settings``, read from ``config``, in the order to start them.
 
-    Raises ``InputError`` where something is missing that every start would need. Without the
-    vault (another user or container runs it) the SuperNode waits for nobody.
+    Logs and Flower's own files go to ``folder``, by default the vault's state folder. Without the
+    vault (another user or container runs it) the SuperNode waits for nobody. Raises ``InputError``
+    where something is missing that every start would need.
     """
     _check_credentials(settings)
     check_port(HOST, settings.superlink.runtime_port, "set [superlink] runtime_port in site.toml")
-    log = settings.vault.state / "log"
-    secret = _secret(settings.vault.state / "run" / "executor.secret")
-    vault = _vault(config, settings, log)
-    supernode = _supernode(config, settings, log, secret, with_vault)
-    network = [_executor(settings, log, secret), supernode]
-    return [vault, *network] if with_vault else network
+    folder = (folder or settings.vault.state).resolve()
+    _make_secret(secret_file(folder))
+    network = [_executor(settings, folder), _supernode(config, settings, folder, with_vault)]
+    return [_vault(config, settings, folder), *network] if with_vault else network
 
 
-def _vault(config: Path, settings: SiteSettings, log: Path) -> Part:
+def _vault(config: Path, settings: SiteSettings, folder: Path) -> Part:
     return Part(
         name="vault",
         command=(sys.executable, "-m", "fl_client.vault", "--config", str(config.resolve())),
-        log=log / "vault.log",
+        log=folder / "log" / "vault.log",
         ready=partial(listening, settings.vault.socket_path),
         fault=_vault_fault,
     )
 
 
-def _executor(settings: SiteSettings, log: Path, secret: Path) -> Part:
+def _executor(settings: SiteSettings, folder: Path) -> Part:
     address = f"{HOST}:{settings.superlink.runtime_port}"
     command = (sys.executable, "-m", "fl_client.executor", "--runtime-api", address)
     return Part(
         name="executor",
-        command=(*command, "--secret-file", str(secret)),
-        log=log / "executor.log",
+        command=(*command, "--secret-file", str(secret_file(folder))),
+        log=folder / "log" / "executor.log",
         environment={
-            **_flower_environment(settings),
+            **_flower_environment(folder),
             VAULT_SOCKET: str(settings.vault.socket_path),
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
@@ -95,26 +100,24 @@ def _executor(settings: SiteSettings, log: Path, secret: Path) -> Part:
     )
 
 
-def _supernode(
-    config: Path, settings: SiteSettings, log: Path, secret: Path, with_vault: bool
-) -> Part:
+def _supernode(config: Path, settings: SiteSettings, folder: Path, with_vault: bool) -> Part:
     command = (sys.executable, "-m", "fl_client.supernode", "--config", str(config.resolve()))
     return Part(
         name="supernode",
-        command=(*command, "--secret-file", str(secret)),
-        log=log / "supernode.log",
-        environment=_flower_environment(settings),
+        command=(*command, "--folder", str(folder)),
+        log=folder / "log" / "supernode.log",
+        environment=_flower_environment(folder),
         needs="vault" if with_vault else None,
-        fault=partial(_supernode_fault, settings),
-        event=partial(_supernode_event, settings),
+        fault=partial(_supernode_fault, settings, folder),
+        event=partial(_supernode_event, settings, folder),
     )
 
 
-def _flower_environment(settings: SiteSettings) -> dict[str, str]:
+def _flower_environment(folder: Path) -> dict[str, str]:
     scripts = sysconfig.get_path("scripts")
     return {
         **without_local_proxy(),
-        "FLWR_HOME": str(settings.vault.state / "flwr"),
+        "FLWR_HOME": str(folder / "flwr"),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -125,35 +128,39 @@ def _flower_environment(settings: SiteSettings) -> dict[str, str]:
 def _vault_fault(code: int, lines: Sequence[str]) -> Fault | None:
     if code != INPUT_ERROR_CODE:
         return None
-    said = [line.strip() for line in lines if line.strip()]
+    said = [line.rpartition(" ERROR vault: ")[2].strip() for line in lines if line.strip()]
     return Fault(said[-1] if said else "refused its settings", final=True)
 
 
-def _supernode_event(settings: SiteSettings, line: str) -> str | None:
+def _supernode_event(settings: SiteSettings, folder: Path, line: str) -> str | None:
     for pattern, sentence in _EVENTS:
         match = re.search(pattern, line)
         if match:
             if pattern.startswith("SuperNode ID"):
-                node_file(settings).write_text(match[1])
+                node_file(folder).write_text(match[1])
             return match.expand(sentence.replace("{address}", settings.superlink.address))
     return None
 
 
-def _supernode_fault(settings: SiteSettings, code: int, lines: Sequence[str]) -> Fault | None:
+def _supernode_fault(
+    settings: SiteSettings, folder: Path, code: int, lines: Sequence[str]
+) -> Fault | None:
     """What Flower's last words mean. A key that was admitted before may be so again."""
-    link, text = settings.superlink, "\n".join(lines)
-    begin = text.find("Exit Code:")
+    link = settings.superlink
+    text = "\n".join(lines)
+    last_words = text[max(0, text.find("Exit Code:")) :]
     for pattern, sentence in _FAULTS:
-        if re.search(pattern, text[begin:] if begin >= 0 else text):
+        if re.search(pattern, last_words):
             said = sentence.format(
                 address=link.address,
                 certificate=link.root_certificate,
                 key=link.node_key,
                 port=link.runtime_port,
             )
-            key_refused = pattern == _KEY_REFUSED
-            return Fault(said, final=not (key_refused and node_file(settings).exists()))
-    return None
+            again = pattern == _KEY_REFUSED and node_file(folder).exists()
+            return Fault(said, final=not again)
+    explained = last_words.splitlines()[1:3] if "Exit Code:" in last_words else []
+    return Fault(" ".join(explained), final=False) if explained else None
 
 
 def _check_credentials(settings: SiteSettings) -> None:
@@ -165,6 +172,9 @@ def _check_credentials(settings: SiteSettings) -> None:
             remedy = "copy the study centre's ca.crt there"
             where = str(link.root_certificate)
             raise InputError(where, "a PEM certificate", "something else", remedy) from None
+    elif link.node_key is not None:
+        remedy = "name the study centre's ca.crt in [superlink] root_certificate"
+        raise InputError("[superlink] node_key", "TLS with it", "insecure = true", remedy)
     if link.node_key is not None:
         _check_key(link.node_key)
 
@@ -191,7 +201,7 @@ def _bytes(path: Path) -> bytes:
         raise InputError(str(path), "a readable file", got, remedy) from None
 
 
-def _secret(path: Path) -> Path:
+def _make_secret(path: Path) -> None:
     """A fresh secret that SuperNode and executor share, so that no other local user can take
     the SuperNode's tasks."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -199,4 +209,3 @@ def _secret(path: Path) -> Path:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(secrets.token_bytes(32))
-    return path

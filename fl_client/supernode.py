@@ -21,9 +21,14 @@ HOST = "127.0.0.1"
 _log = logging.getLogger("infomri.supernode")
 
 
-def node_file(settings: SiteSettings) -> Path:
+def node_file(folder: Path) -> Path:
     """Where the id stands under which the SuperLink last admitted this site."""
-    return settings.vault.state / "run" / "node"
+    return folder / "run" / "node"
+
+
+def secret_file(folder: Path) -> Path:
+    """The secret that SuperNode and executor share."""
+    return folder / "run" / "executor.secret"
 
 
 def command(settings: SiteSettings, secret: Path) -> list[str]:
@@ -44,8 +49,8 @@ def command(settings: SiteSettings, secret: Path) -> list[str]:
     return line
 
 
-def release(settings: SiteSettings) -> None:
-    """Tell the SuperLink that the node of :func:`node_file` is gone, if there is one."""
+def release(settings: SiteSettings, node: int) -> None:
+    """Tell the SuperLink that the connection as ``node`` is over."""
     from flwr.proto.fleet_pb2 import DeactivateNodeRequest
     from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
     from flwr.supernode.fleet_http_client import FleetHttpClient
@@ -63,23 +68,23 @@ def release(settings: SiteSettings) -> None:
     with FleetHttpClient.from_server_address(
         link.address, False, certificate, interceptors=[version, signer]
     ) as client:
-        node = int(node_file(settings).read_text())
         client.DeactivateNode(DeactivateNodeRequest(node_id=node))
 
 
 def main() -> None:
-    """``python -m fl_client.supernode --config site.toml --secret-file FILE``."""
+    """``python -m fl_client.supernode --config site.toml --folder FOLDER``."""
     parser = argparse.ArgumentParser(prog="python -m fl_client.supernode", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the site's site.toml")
-    parser.add_argument("--secret-file", type=Path, required=True, help="shared with the executor")
+    parser.add_argument("--folder", type=Path, required=True, help="where its files are")
     arguments = parser.parse_args()
     settings = read_settings(arguments.config)
-    if node_file(settings).exists():
+    admitted = node_file(arguments.folder)
+    if admitted.exists():
         try:
-            release(settings)
+            release(settings, int(admitted.read_text()))
         except Exception as error:
             _log.info("no former connection to take back: %s", error)
-    line = command(settings, arguments.secret_file)
+    line = command(settings, secret_file(arguments.folder))
     os.execv(line[0], line)
 
 

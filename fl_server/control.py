@@ -4,6 +4,7 @@ Whoever reaches this API with the CA certificate is the operator: keep it on loo
 """
 
 import hashlib
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -77,12 +78,17 @@ class Control(AbstractContextManager["Control"]):
     def __init__(self, address: str, root_certificate: Path | None) -> None:
         """``address`` is host:port; without a certificate the connection is in clear text."""
         self._address = address
-        self._client = ControlHttpClient.from_server_address(
-            server_address=address,
-            insecure=root_certificate is None,
-            root_certificates=_certificate(root_certificate),
-            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
-        )
+        try:
+            self._client = ControlHttpClient.from_server_address(
+                server_address=address,
+                insecure=root_certificate is None,
+                root_certificates=_certificate(root_certificate),
+                interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+            )
+        except (ssl.SSLError, UnicodeDecodeError):
+            remedy = "name the study centre's ca.crt"
+            where = str(root_certificate)
+            raise InputError(where, "a PEM certificate", "something else", remedy) from None
 
     @classmethod
     def named(cls, name: str | None) -> Self:

@@ -26,6 +26,7 @@ module = types.ModuleType("fl_server.study")
 module.run_study = standin.run_study
 sys.modules["fl_server.study"] = module
 """
+ANY_DATA = "phantom:?seed=1"
 PLAN = """
 study.name = "standin"
 task.labels = ["finding"]
@@ -56,10 +57,12 @@ class Federation(ExitStack):
         threads = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
         return {**threads, **times, **extra}
 
-    def start_superlink(self, centre: str = '[audit]\ndata = "phantom:?seed=1"\n') -> SuperLink:
+    def start_superlink(
+        self, centre: str = '[audit]\ndata = "phantom:?seed=1"\n', port: int = 0
+    ) -> SuperLink:
         (self.folder / "centre.toml").write_text(centre)
         options = SuperLinkOptions(
-            self.folder / "superlink", self.folder / "centre.toml", port=free_port()
+            self.folder / "superlink", self.folder / "centre.toml", port=port or free_port()
         )
         before = dict(os.environ)
         os.environ.update(self._environment)
@@ -71,7 +74,7 @@ class Federation(ExitStack):
         self.control: Control = self.enter_context(self.superlink.control())
         return self.superlink
 
-    def provide(self, name: str, data: str = "phantom:?seed=1", **vault: Any) -> SiteKit:
+    def provide(self, name: str, data: str = ANY_DATA, **vault: Any) -> SiteKit:
         options = SiteOptions(self.superlink.address, data, free_port(), vault=vault)
         kit = site_kit(self.folder / name, name, self.superlink.authority, options)
         self.kits[name] = kit
@@ -88,14 +91,14 @@ class Federation(ExitStack):
         self.callback(processes.stop, client, 20.0)
         return client
 
-    def join_sites(self, *names: str) -> None:
+    def join_sites(self, *names: str, data: Callable[[str], str] = lambda _: ANY_DATA) -> None:
         for name in names:
-            kit = self.provide(name)
+            kit = self.provide(name, data(name), device="cpu", threads=1)
             self.control.register(kit.public_key, name)
             self.start_site(kit)
 
-    def submit(self, plan: str = PLAN) -> str:
-        return self.control.submit(run_config(plan))
+    def submit(self, plan: str = PLAN, resume: str = "") -> str:
+        return self.control.submit(run_config(plan, resume))
 
     def finish(self, run_id: str, seconds: float = 150.0) -> RunState:
         wait_for(lambda: self.control.state(run_id).finished, seconds, self.told)

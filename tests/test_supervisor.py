@@ -1,0 +1,159 @@
+"""The supervisor: what dies is started again, what cannot be mended ends it, nothing is left."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fl_client import supervisor
+from fl_client.parts import site_parts
+from fl_client.settings import read_settings
+from fl_client.supervisor import Fault, Part, Supervisor
+from fl_server.provision import SiteOptions, authority, site_kit
+from infomri_core.errors import InputError
+from infomri_core.ports import free_port
+from tests.realfederation import wait_for
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "MAX_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(supervisor, "POLL_SECONDS", 0.01)
+
+
+def part(folder: Path, name: str, script: str, **options: object) -> Part:
+    return Part(name, ("/bin/sh", "-c", script), folder / f"{name}.log", **options)  # type: ignore[arg-type]
+
+
+def supervise(*parts: Part, until: Callable[[list[str]], bool]) -> tuple[int, list[str]]:
+    """Exit code and sentences; stopped once ``until`` holds for the sentences so far."""
+    stop, said = threading.Event(), []
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        if until(said):
+            stop.set()
+
+    return Supervisor(parts, say, stop).run(), said
+
+
+def gone(folder: Path, name: str) -> bool:
+    return not Path(f"/proc/{(folder / name).read_text().strip()}").exists()
+
+
+def test_what_dies_is_started_again_until_told_to_stop(tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    script = f"echo $$ > {tmp_path}/pid; [ -e {again} ] && exec sleep 60; touch {again}"
+    dying = part(tmp_path, "dying", script)
+    code, said = supervise(dying, until=lambda said: said.count("dying: started") == 2)
+    assert code == 0
+    assert said[1] == "dying: ended with code 0; starting it again in 0.01 s"
+    assert gone(tmp_path, "pid")
+
+
+def test_what_dies_young_again_and_again_ends_it_and_takes_the_others_along(
+    tmp_path: Path,
+) -> None:
+    pid = tmp_path / "pid"
+    script = f"echo $$ > {pid}; exec sleep 60"
+    steady = part(tmp_path, "steady", script, ready=lambda: pid.exists() and bool(pid.read_text()))
+    dying = part(tmp_path, "dying", "echo out of luck; exit 3", needs="steady")
+    code, said = supervise(steady, dying, until=lambda said: False)
+    assert code == 1
+    assert said.count("dying: started") == supervisor.MAX_STRIKES
+    assert "dying: ended with code 3 (out of luck)" in said[-3]
+    assert gone(tmp_path, "pid")
+
+
+def test_a_fault_that_no_restart_mends_ends_it_at_once(tmp_path: Path) -> None:
+    def fault(code: int, lines: list[str]) -> Fault:
+        return Fault(f"code {code}, said {lines[-1]}", final=True)
+
+    broken = part(tmp_path, "broken", "echo no data; exit 2", fault=fault)
+    code, said = supervise(broken, until=lambda said: False)
+    assert code == 1
+    assert said.count("broken: started") == 1
+    assert said[1].startswith("broken: code 2, said no data")
+
+
+def test_a_part_waits_for_the_one_it_needs(tmp_path: Path) -> None:
+    first = part(
+        tmp_path,
+        "first",
+        f"touch {tmp_path}/ready; exec sleep 60",
+        ready=(tmp_path / "ready").exists,
+    )
+    second = part(tmp_path, "second", "exec sleep 60", needs="first")
+    _, said = supervise(second, first, until=lambda said: "second: started" in said)
+    assert said[:3] == ["first: started", "first: ready", "second: started"]
+
+
+def test_events_of_a_log_are_told_once_each_and_old_ones_never(tmp_path: Path) -> None:
+    (tmp_path / "noisy.log").write_text("event 0\n")
+    script = "echo event 1; echo event 1; echo other; echo event 2; exec sleep 60"
+    noisy = part(
+        tmp_path, "noisy", script, event=lambda line: line if line.startswith("event") else None
+    )
+    _, said = supervise(noisy, until=lambda said: "noisy: event 2" in said)
+    assert [sentence for sentence in said if "event" in sentence] == [
+        "noisy: event 1",
+        "noisy: event 2",
+    ]
+
+
+def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, threading; from fl_client.supervisor import Part, Supervisor\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        "part = Part('p', ('/bin/sh', '-c', f'echo $$ > {folder}/pid; exec sleep 60'),"
+        " folder / 'log')\n"
+        "Supervisor([part], print, threading.Event()).run()\n"
+    )
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", code], os.environ)
+    wait_for(lambda: (tmp_path / "pid").exists() and bool((tmp_path / "pid").read_text()), 20)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    wait_for(lambda: gone(tmp_path, "pid"), 10)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    options = SiteOptions("127.0.0.1:8000", "phantom:?seed=1", free_port())
+    return site_kit(tmp_path / "kit", "north", authority(tmp_path / "ca"), options).settings
+
+
+def test_a_complete_kit_has_three_parts_and_the_network_side_two(config: Path) -> None:
+    settings = read_settings(config)
+    names = [p.name for p in site_parts(config, settings)]
+    assert names == ["vault", "executor", "supernode"]
+    without = site_parts(config, settings, with_vault=False, folder=config.parent / "own")
+    assert [p.name for p in without] == ["executor", "supernode"]
+    assert all(p.log.is_relative_to(config.parent / "own") for p in without)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "mode", "expected"),
+    [
+        ("ca.crt", b"no certificate", 0o644, "a PEM certificate"),
+        ("node.key", b"no key", 0o600, "an OpenSSH ECDSA private key"),
+        ("node.key", None, 0o644, "mode 0600"),
+    ],
+)
+def test_unusable_credentials_are_refused_before_anything_starts(
+    config: Path, file: str, content: bytes | None, mode: int, expected: str
+) -> None:
+    path = config.parent / file
+    if content is not None:
+        path.write_bytes(content)
+    path.chmod(mode)
+    with pytest.raises(InputError, match=expected):
+        site_parts(config, read_settings(config))
+
+
+def test_a_missing_credential_is_named(config: Path) -> None:
+    (config.parent / "node.key").unlink()
+    with pytest.raises(InputError, match=r"node\.key: expected a readable file"):
+        site_parts(config, read_settings(config))
