@@ -1,0 +1,139 @@
+"""What makes a plan impossible, rule by rule: each says what was expected and what came."""
+
+import itertools
+from typing import TYPE_CHECKING
+
+from infomri_core.errors import InputError
+
+if TYPE_CHECKING:
+    from infomri_core.plan import Plan
+
+SAMPLERS = ("infomri", "uniform", "variable-density")
+SUPPRESSIONS = ("marginal", "none")
+ATTACKS = ("lmmse", "cnn", "unet")
+
+Rule = tuple[bool, str, str, object]
+"""Whether it holds, the key, what was expected, what came."""
+
+
+def check(plan: "Plan", where: str) -> None:
+    """Raise ``InputError`` for the first rule that does not hold."""
+    for ok, key, expected, got in itertools.chain(
+        _study_rules(plan), _measurement_rules(plan), _training_rules(plan), _arm_rules(plan)
+    ):
+        if not ok:
+            raise InputError(f"{where}: {key}", expected, str(got), "correct it in the plan")
+
+
+def _study_rules(plan: "Plan") -> list[Rule]:
+    task, model = plan.task, plan.model
+    named = bool(plan.study.name) and all(c.isalnum() or c in "-_." for c in plan.study.name)
+    return [
+        (
+            named and plan.study.name[0].isalnum() and len(plan.study.name) <= 64,
+            "[study] name",
+            "up to 64 letters, digits, - _ .",
+            plan.study.name,
+        ),
+        (0 <= plan.study.seed < 2**32, "[study] seed", "0 .. 2^32 - 1", plan.study.seed),
+        (len(task.labels) > 0, "[task] labels", "at least one label", task.labels),
+        (len(set(task.labels)) == len(task.labels), "[task] labels", "distinct", task.labels),
+        (not task.exclusive or len(task.labels) > 1, "[task] labels", "two or more", task.labels),
+        (all(8 <= n <= 1024 for n in task.shape), "[task] shape", "8 .. 1024 each", task.shape),
+        (4 <= model.width <= 256, "[model] width", "4 .. 256", model.width),
+        (model.norm in ("group", "batch"), "[model] norm", "group or batch", model.norm),
+        (
+            model.start in ("spectral", "random"),
+            "[model] start",
+            "spectral or random",
+            model.start,
+        ),
+    ]
+
+
+def _measurement_rules(plan: "Plan") -> list[Rule]:
+    m, (low, high) = plan.measurement, plan.measurement.ratio_range
+    served = all(a >= 1 and low - 1e-9 <= 1 / a <= high + 1e-9 for a in m.accelerations)
+    limits = f"accelerations between {1 / high:.4g} and {1 / low:.4g} (ratio_range)" if low else ""
+    methods = ("systematic", "rejection")
+    return [
+        (0 < m.noise_std <= 10, "[measurement] noise_std", "0 < noise_std <= 10", m.noise_std),
+        (m.constraint in ("2d", "1d"), "[measurement] constraint", "2d or 1d", m.constraint),
+        (m.method in methods, "[measurement] method", " or ".join(methods), m.method),
+        (0 < low <= high <= 1, "[measurement] ratio_range", "0 < low <= high <= 1", (low, high)),
+        (
+            len(set(m.accelerations)) == len(m.accelerations) > 0,
+            "[measurement] accelerations",
+            "one or more, distinct",
+            m.accelerations,
+        ),
+        (served, "[measurement] accelerations", limits, m.accelerations),
+    ]
+
+
+def _training_rules(plan: "Plan") -> list[Rule]:
+    t, e = plan.training, plan.evaluation
+    band = e.position_band or (0.0, 1.0)
+    return [
+        (1 <= t.rounds <= 10_000, "[training] rounds", "1 .. 10000", t.rounds),
+        (1 <= t.local_steps <= 10**6, "[training] local_steps", "1 .. 10^6", t.local_steps),
+        (1 <= t.batch_size <= 4096, "[training] batch_size", "1 .. 4096", t.batch_size),
+        (0 < t.learning_rate <= 1, "[training] learning_rate", "0 .. 1", t.learning_rate),
+        (
+            0 < t.policy_learning_rate <= 1,
+            "[training] policy_learning_rate",
+            "0 .. 1",
+            t.policy_learning_rate,
+        ),
+        (0 <= t.beta_warmup <= 0.5, "[training] beta_warmup", "0 .. 0.5", t.beta_warmup),
+        (t.quorum >= 1, "[training] quorum", "at least 1", t.quorum),
+        (
+            0 < t.deadline_seconds <= 10**7,
+            "[training] deadline_seconds",
+            "0 .. 10^7",
+            t.deadline_seconds,
+        ),
+        (
+            set(e.attacks) <= set(ATTACKS) and len(set(e.attacks)) == len(e.attacks),
+            "[evaluation] attacks",
+            f"distinct names out of {', '.join(ATTACKS)}",
+            e.attacks,
+        ),
+        (
+            0 <= band[0] < band[1] <= 1,
+            "[evaluation] position_band",
+            "0 <= low < high <= 1",
+            band,
+        ),
+        (e.attack_slices >= 1, "[evaluation] attack_slices", "at least 1", e.attack_slices),
+        (20 <= e.replicates <= 2000, "[evaluation] replicates", "20 .. 2000", e.replicates),
+    ]
+
+
+def _arm_rules(plan: "Plan") -> list[Rule]:
+    names = [arm.name for arm in plan.arms]
+    rules: list[Rule] = [
+        (1 <= len(names) <= 64, "[[arms]]", "1 .. 64 arms", len(names)),
+        (len(set(names)) == len(names), "[[arms]]", "no two arms alike", sorted(names)),
+    ]
+    for i, arm in enumerate(plan.arms):
+        learned = arm.sampler == "infomri"
+        rules += [
+            (arm.sampler in SAMPLERS, f"[[arms]] {i} sampler", " | ".join(SAMPLERS), arm.sampler),
+            (
+                arm.suppression in SUPPRESSIONS,
+                f"[[arms]] {i} suppression",
+                " | ".join(SUPPRESSIONS),
+                arm.suppression,
+            ),
+            (0 <= arm.beta < 1e6, f"[[arms]] {i} beta", "beta >= 0", arm.beta),
+            (
+                arm.beta == 0 or (learned and arm.suppression == "marginal"),
+                f"[[arms]] {i} beta",
+                "beta > 0 only with sampler 'infomri' and suppression 'marginal'",
+                f"{arm.sampler}, {arm.suppression}, {arm.beta}",
+            ),
+            (0 <= arm.seed < 2**32, f"[[arms]] {i} seed", "0 .. 2^32 - 1", arm.seed),
+            (0 < arm.exponent <= 100, f"[[arms]] {i} exponent", "0 .. 100", arm.exponent),
+        ]
+    return rules
