@@ -75,7 +75,8 @@ class Federation(ExitStack):
         return self.superlink
 
     def provide(self, name: str, data: str = ANY_DATA, **vault: Any) -> SiteKit:
-        options = SiteOptions(self.superlink.address, data, free_port(), vault=vault)
+        policy = {"min_cohort": 2}
+        options = SiteOptions(self.superlink.address, data, free_port(), vault, policy)
         kit = site_kit(self.folder / name, name, self.superlink.authority, options)
         self.kits[name] = kit
         return kit

@@ -77,13 +77,13 @@ def run_client(config: Path) -> int:
 
 
 def run_study(plan: object, centre: object, sites: "Sites", **names: str) -> None:
-    """Three phases over the sites, timed into the file ``STANDIN_TIMES`` names."""
+    """Phases over the sites, enrolment first, timed into the file ``STANDIN_TIMES`` names."""
     n = int(os.environ.get("STANDIN_FLOATS", "1000"))
     wanted, phases = int(os.environ["STANDIN_SITES"]), []
     while len(sites.online()) < wanted:
         time.sleep(0.1)
     weights = {"arm": np.zeros(n, np.float32)}
-    for number in range(int(os.environ.get("STANDIN_ROUNDS", "3"))):
+    for number in range(int(os.environ.get("STANDIN_ROUNDS", "2"))):
         started = time.time()
         until = started + 120
         task: SiteTask = EnrolTask("plan", until)
