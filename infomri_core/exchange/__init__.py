@@ -1,0 +1,32 @@
+"""The closed list of what study centre and site say to each other, as typed values."""
+
+from infomri_core.exchange.reading import reply_from, task_from
+from infomri_core.exchange.values import (
+    DatasetCard,
+    EnrolTask,
+    ErrorReply,
+    EvaluateReply,
+    EvaluateTask,
+    Exchanged,
+    Scores,
+    SiteReply,
+    SiteTask,
+    TrainReply,
+    TrainTask,
+)
+
+__all__ = [
+    "DatasetCard",
+    "EnrolTask",
+    "ErrorReply",
+    "EvaluateReply",
+    "EvaluateTask",
+    "Exchanged",
+    "Scores",
+    "SiteReply",
+    "SiteTask",
+    "TrainReply",
+    "TrainTask",
+    "reply_from",
+    "task_from",
+]
