@@ -164,7 +164,7 @@ def _runs(generator: np.random.Generator, n_slices: int) -> np.ndarray:
     length = generator.integers((n_slices + 1) // 2, n_slices + 1, size=len(FINDINGS))
     start = np.floor(generator.uniform(size=len(FINDINGS)) * (n_slices - length + 1))
     number = np.arange(n_slices)[:, None] - start
-    severity = generator.uniform(0.3, 1.0, size=len(FINDINGS))
+    severity = generator.uniform(0.4, 1.0, size=len(FINDINGS))
     hill = 1.0 - 0.3 * np.abs(2.0 * (number + 0.5) / length - 1.0)
     return np.where((number >= 0) & (number < length), severity * hill, 0.0)
 

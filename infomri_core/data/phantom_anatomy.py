@@ -103,7 +103,7 @@ def draw_slices(anatomy: Anatomy, amount: np.ndarray, size: int) -> np.ndarray:
         paint(bone, g["dark"])
         paint(bone - 0.032, g["marrow"])
     _paint_trabeculae(paint, anatomy, np.maximum(femur, tibia) - 0.05, x, y)
-    paint.add(inside * _oedema(anatomy, femur, tibia, x, y) * a[1] * 0.40)
+    paint.add(inside * _oedema(anatomy, femur, tibia, x, y) * a[1] * 0.32)
     _paint_patella(paint, s, g, x, y)
     _paint_menisci(paint, anatomy, s, g, x, y, a[0])
     return np.maximum(paint.picture * _bias_field(anatomy.bias, x, y), 0.0)
@@ -141,7 +141,7 @@ def _paint_menisci(
         u = (x - centre) * side
         wedge = np.minimum(0.16 - np.abs(u), 0.06 + 0.42 * u - np.abs(y - height) + 0.03)
         paint(wedge, g["meniscus"])
-        here = (t[0] < 0.2) if side < 0 else (t[0] >= 0.2)
+        here = (t[0] < 0.15) if side < 0 else (t[0] >= 0.15)
         angle = (0.25 + 0.9 * t[1]) * np.where(t[3] < 0.5, -1.0, 1.0)
         across = (u - 0.06 + 0.08 * t[2]) * np.sin(angle) + (y - height) * np.cos(angle)
         line = np.minimum(0.036 - np.abs(across), wedge + 0.01)
@@ -185,7 +185,7 @@ def _paint_muscle_texture(
 
     healthy = fibres(0.26 + 0.10 * t[0], 0.25 * (t[1] - 0.5), t[2] + z)
     sick = fibres(0.17 + 0.04 * t[3], 0.9 + 0.3 * (t[4] - 0.5), t[5] + z)
-    paint.add(muscle * (0.02 * healthy + 0.18 * amount * sick))
+    paint.add(muscle * (0.02 * healthy + 0.18 * amount * (sick + 0.3)))
 
 
 def _paint_trabeculae(
@@ -214,14 +214,14 @@ def _oedema(
 
 def _grey_values(tissue: np.ndarray) -> dict[str, np.ndarray]:
     base = {
-        "fat": 0.78,
-        "muscle": 0.33,
-        "marrow": 0.52,
-        "hoffa": 0.66,
-        "cartilage": 0.74,
-        "dark": 0.07,
-        "ligament": 0.14,
-        "meniscus": 0.09,
+        "fat": 0.36,
+        "muscle": 0.30,
+        "marrow": 0.22,
+        "hoffa": 0.30,
+        "cartilage": 0.58,
+        "dark": 0.06,
+        "ligament": 0.10,
+        "meniscus": 0.06,
         "fluid": 0.90,
     }
     return {
