@@ -84,6 +84,13 @@ def test_without_stored_columns_patients_are_split_and_dealt(tmp_path: Path) -> 
     assert set(data.table.split.tolist()) == {"train", "val"}
 
 
+def test_a_stored_split_without_validation_is_split_by_patient(tmp_path: Path) -> None:
+    stored = ["test" if i % 6 == 0 else "train" for i in range(N)]
+    table = open_dataset(f"slices:{write_archive(tmp_path / 'a.h5', split=stored)}").table
+    assert set(table.patients[table.split == "test"].tolist()) == {"p0"}
+    assert set(table.split.tolist()) == {"train", "val", "test"}
+
+
 @pytest.mark.parametrize(
     ("label", "options", "names", "exclusive"),
     [

@@ -92,31 +92,33 @@ def open_slices(uri: DataUri) -> tuple[SliceDataset, Selection]:
     path = Path(uri.path).expanduser()
     file = open_hdf5(path)
     _check_columns(path, file, options)
+    return SliceArchive(path, file, _read_table(path, file, options)), options
+
+
+def _read_table(path: Path, file: h5py.File, options: SliceOptions) -> SliceTable:
     n_slices = file["image"].shape[0]
     patients = _text(path, file, "patient", n_slices)
-    hospital = (
-        _text(path, file, "hospital", n_slices) if "hospital" in file else np.full(n_slices, "H1")
-    )
+    hospital = np.full(n_slices, "H1")
+    if "hospital" in file:
+        hospital = _text(path, file, "hospital", n_slices)
+    position = np.full(n_slices, np.nan)
+    if "relative_position" in file:
+        position = _column(path, file, "relative_position", n_slices).astype(np.float64)
     labels = array_labels(
         _column(path, file, options.label, n_slices),
         f"{path} {options.label}",
         options.names or _stored_names(file[options.label]),
         options.exclusive or bool(file[options.label].attrs.get("exclusive", False)),
     )
+    split = np.full(n_slices, "train")
     if "split" in file:
         split = _text(path, file, "split", n_slices)
         check_split(patients, split, str(path))
-    else:
-        split = split_patients(patients, groups=hospital)
-    position = (
-        _column(path, file, "relative_position", n_slices).astype(np.float64)
-        if "relative_position" in file
-        else np.full(n_slices, np.nan)
-    )
-    table = SliceTable(
+    if "val" not in split:
+        split = np.where(split == "train", split_patients(patients, groups=hospital), split)
+    return SliceTable(
         patients, labels.values, labels.names, labels.exclusive, split, hospital, position
     )
-    return SliceArchive(path, file, table), options
 
 
 def _check_columns(path: Path, file: h5py.File, options: SliceOptions) -> None:
