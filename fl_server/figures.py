@@ -46,6 +46,8 @@ def _draw(rows: Sequence[Row]) -> "Figure":
     for axes, acceleration in zip(panels, accelerations):
         _panel(axes, [row for row in rows if row.acceleration == acceleration])
         axes.set_title(f"acceleration {acceleration:g}x" if acceleration else "no rows")
+    # Only now: the panels share this axis, and a limit set early would cut the later ones off.
+    panels[0].set_ylim(top=min(1.01, panels[0].get_ylim()[1]))
     panels[0].set_ylabel("AUROC (higher: better diagnosis)")
     _legend(figure, panels)
     return figure
@@ -63,8 +65,6 @@ def _panel(axes: "Axes", rows: Sequence[Row]) -> None:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.14)
-    if placed:
-        axes.set_ylim(top=min(1.01, axes.get_ylim()[1]))
 
 
 def _trace(axes: "Axes", rows: Sequence[Row]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from infomri_core.errors import InputError
 from infomri_core.files import write_atomically
 
-_DERIVED = ("worst_attack", "psnr_worst", "psnr_gain")
+_DERIVED = ("worst_attack", "psnr_worst", "psnr_gain", "psnr_gain_diagnosis")
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,9 @@ class Row:
     PSNR in dB; mappings go from an attack's name to its figure and hold attacks that use the
     measurement. ``psnr_prior``: the best answer that uses neither measurement nor diagnosis.
     ``psnr_diagnosis``: the image regressed on the model's logits. None means undefined.
+    ``linkage_*``: success of who holds ``linkage_gallery`` candidate scans in finding the patient
+    by the very scan (``same``) or another slice (``other``): rank-1 share and AUC, with intervals
+    by name (``same_rank1`` ...).
     ``certified``: attacks that passed their test on the control mask; the others are weak.
     """
 
@@ -44,6 +47,13 @@ class Row:
     psnr_prior: float | None = None
     psnr_diagnosis: float | None = None
     redundancy: float | None = None
+    linkage_same_rank1: float | None = None
+    linkage_same_auc: float | None = None
+    linkage_other_rank1: float | None = None
+    linkage_other_auc: float | None = None
+    linkage_gallery: float | None = None
+    linkage_low: Mapping[str, float] = field(default_factory=dict)
+    linkage_high: Mapping[str, float] = field(default_factory=dict)
     n_train: int = 0
     n_audit: int = 0
     n_patients: int = 0
@@ -65,6 +75,13 @@ class Row:
         if self.psnr_worst is None or self.psnr_prior is None:
             return None
         return self.psnr_worst - self.psnr_prior
+
+    @property
+    def psnr_gain_diagnosis(self) -> float | None:
+        """What the strongest attack got beyond the diagnosis: ``psnr_worst - psnr_diagnosis``."""
+        if self.psnr_worst is None or self.psnr_diagnosis is None:
+            return None
+        return self.psnr_worst - self.psnr_diagnosis
 
 
 def psnr_of(row: Row, attack: str) -> float | None:

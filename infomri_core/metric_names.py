@@ -16,7 +16,7 @@ _SINGLE = (
     "redundancy",
     "n_patients",
 )
-_DERIVED = ("psnr_worst", "psnr_gain")
+_DERIVED = ("psnr_worst", "psnr_gain", "psnr_gain_diagnosis")
 _PER_ATTACK = ("psnr", "psnr_low", "psnr_high", "psnr_of_mean_mse", "ssim", "nmse")
 _COUNTS = ("n_train", "n_audit")
 _CERTIFIED = "certified"

@@ -35,3 +35,10 @@ def test_every_row_is_shown_or_named(tmp_path: Path):
 @pytest.mark.parametrize("rows", [[], [UNDEFINED]])
 def test_nothing_to_show_is_still_a_figure(tmp_path: Path, rows: list[Row]):
     assert all(path.stat().st_size > 0 for path in figures.frontier(rows, tmp_path / "f"))
+
+
+def test_no_panel_cuts_off_the_rows_of_another(tmp_path: Path):
+    poor = replace(LEARNED, acceleration=32.0, auroc=0.4)
+    figure = figures._draw([LEARNED, poor])
+    low, high = figure.axes[-1].get_ylim()
+    assert low < 0.4 and 0.9 < high <= 1.01

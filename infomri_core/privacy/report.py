@@ -1,0 +1,162 @@
+"""The privacy report: one HTML file, complete in itself, that a hospital can file."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from infomri_core.files import write_atomically
+from infomri_core.frontier import Row
+from infomri_core.privacy import report_html as h
+from infomri_core.privacy import report_tables as tables
+from infomri_core.privacy.report_words import ADVERSARIES, METHOD, OUTSIDE
+from infomri_core.privacy.verdict import Verdict, verdict
+
+_TAGS = {
+    "void": "Verdict: audit void",
+    "beyond": "Verdict: more than the diagnosis",
+    "within": "Verdict: nothing found beyond the diagnosis",
+}
+_WEIGHTS = {
+    "membership": "Was this patient in the training data? (membership inference)",
+    "inversion": "An image out of one site's update (gradient inversion)",
+    "label_inference": "Labels out of one site's update",
+    "site_inference": "Which site an update came from",
+}
+
+
+def write_report(
+    path: Path,
+    rows: Sequence[Row],
+    meta: Mapping[str, Any],
+    figures: Mapping[str, Path] | None = None,
+) -> Path:
+    """Write the report on ``rows`` to ``path``, atomically, and return ``path``.
+
+    ``meta`` is that of ``results.json``; what it does not hold is left out. ``figures``: image
+    files (.png, .svg) by caption, embedded in this order.
+    """
+    write_atomically(path, render(rows, meta, figures or {}).encode())
+    return path
+
+
+def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
+    """The report as HTML. Every text from ``rows`` and ``meta`` is escaped."""
+    template = resources.files("infomri_core.privacy").joinpath("report.html").read_text("utf-8")
+    study = str(meta.get("study", "unnamed study"))
+    body = [
+        _verdict(verdict(rows, meta)),
+        h.section("The study", h.facts(_study(rows, meta))),
+        h.section("Who could learn what", _adversaries()),
+        h.section("Outside the guarantee", h.bullets(OUTSIDE)),
+        h.section("Diagnosis against what attackers rebuild", tables.frontier(rows)),
+        h.section("Figures", *(h.picture(path, text) for text, path in figures.items())),
+        h.section("Every attack", tables.attacks(rows)),
+        h.section("The attackers' own test", *_certificates(meta)),
+        h.section("Each site", tables.sites(meta.get("per_site") or [])),
+        h.section("Matching a measurement with candidate scans", *_linkage(rows)),
+        h.section("Attacks on weights and updates", *_weights(meta)),
+        h.section("Method", h.paragraphs(METHOD)),
+        h.section("Seeds, versions, identity", h.facts(_identity(meta))),
+    ]
+    return Template(template).substitute(
+        title=h.escape(study),
+        subtitle=h.escape(_subtitle(study, meta)),
+        body="\n".join(part for part in body if part),
+    )
+
+
+def _subtitle(study: str, meta: Mapping[str, Any]) -> str:
+    made = meta.get("created")
+    of = f"Study {study}, plan {str(meta.get('plan_sha256', 'unknown'))[:12]}"
+    return f"{of}, audited {made}" if made else of
+
+
+def _verdict(found: Verdict) -> str:
+    return (
+        f'<div class="verdict {found.state}"><span class="tag">{_TAGS[found.state]}</span>'
+        f"<h2>{h.escape(found.headline)}</h2>{h.paragraphs(found.sentences)}</div>"
+    )
+
+
+def _adversaries() -> str:
+    cells = [[h.Cell(text) for text in adversary] for adversary in ADVERSARIES]
+    return h.table(["Adversary", "Can", "Cannot"], cells)
+
+
+def _study(rows: Sequence[Row], meta: Mapping[str, Any]) -> dict[str, object]:
+    sites = meta.get("sites") or {}
+    scored_on = meta.get("scored_on") or ", ".join(
+        f"{name} ({n} patients)" for name, n in sites.items()
+    )
+    return {
+        "Study": meta.get("study", ""),
+        "Scored on": scored_on,
+        "Labels": h.plain(list(meta.get("labels") or [])),
+        "Arms": h.plain(list(dict.fromkeys(row.arm for row in rows))),
+        "Accelerations": ", ".join(f"{a:g}x" for a in sorted({r.acceleration for r in rows})),
+        "Noise of a measurement": _sigma(meta),
+        "Attackers fitted on": f"{meta['n_audit']} audit slices" if "n_audit" in meta else "",
+        "Arms dropped": h.plain(
+            [f"{k}: {v}" for k, v in (meta.get("dropped_arms") or {}).items()]
+        ),
+        "Attacks that failed": h.plain(
+            [f"{k}: {v}" for k, v in (meta.get("failed_attacks") or {}).items()]
+        ),
+        "Caution": meta.get("caution", ""),
+    }
+
+
+def _pairs(values: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{key}: {h.plain(value)}" for key, value in (values or {}).items())
+
+
+def _sigma(meta: Mapping[str, Any]) -> str:
+    sigma = meta.get("noise_std")
+    return "" if sigma is None else f"sigma = {sigma:g} in real and imaginary part"
+
+
+def _certificates(meta: Mapping[str, Any]) -> list[str]:
+    found = meta.get("certificates") or {}
+    curves = meta.get("size_curves") or {}
+    parts = [tables.certificates(found)]
+    if curves:
+        parts += [h.heading("PSNR against the size of the audit set"), h.facts(h.nested(curves))]
+    return parts
+
+
+def _linkage(rows: Sequence[Row]) -> list[str]:
+    names = [f.name for f in dataclasses.fields(Row) if f.name.startswith("linkage")]
+    content = tables.linkage(rows, names)
+    if not content:
+        return []
+    words = (
+        "Someone who holds candidate scans need not rebuild an image: it is enough to recognise "
+        "one. PSNR cannot see this. Rank 1 is the share of measurements whose own scan is the "
+        "best match among the candidates; an AUC of 0.5 is guessing."
+    )
+    return [h.paragraphs([words]), content]
+
+
+def _weights(meta: Mapping[str, Any]) -> list[str]:
+    found = meta.get("weights") or {}
+    parts: list[str] = []
+    for key, values in found.items():
+        content = h.facts(h.nested(values)) if isinstance(values, Mapping) else ""
+        content = content or h.paragraphs([h.plain(values)])
+        parts += [h.heading(_WEIGHTS.get(key, str(key))), content]
+    return parts
+
+
+def _identity(meta: Mapping[str, Any]) -> dict[str, object]:
+    versions = meta.get("versions") or {}
+    privacy = {f"Privacy: {k}": v for k, v in h.nested(meta.get("privacy") or {}).items()}
+    return {
+        "Plan sha256": meta.get("plan_sha256", ""),
+        "Seed of the study": meta.get("seed", ""),
+        "Rounds of training": len(meta.get("rounds") or []) or "",
+        **privacy,
+        **{f"Version of {name}": version for name, version in versions.items()},
+    }

@@ -1,0 +1,162 @@
+"""The tables of the privacy report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from infomri_core.frontier import Row, label
+from infomri_core.frontier import attacks as attack_names
+from infomri_core.privacy.report_html import Cell, nested, table
+
+WEAK = "weak"
+
+
+def frontier(rows: Sequence[Row]) -> str:
+    """One line an arm and acceleration: diagnosis, strongest attack, floors, gains."""
+    headers = [
+        "Arm",
+        "Acceleration",
+        "AUROC (95 %)",
+        "Strongest attack",
+        "PSNR, dB (95 %)",
+        "Nothing measured",
+        "Gain",
+        "Diagnosis alone",
+        "Gain",
+    ]
+    caption = "PSNR in dB; lower is more private. Gain: the strongest attack beyond that floor."
+    return table(headers, [_frontier_line(row, rows) for row in rows], caption)
+
+
+def attacks(rows: Sequence[Row]) -> str:
+    """One line an arm, acceleration and attack: PSNR, SSIM, NMSE and legibility of lesions."""
+    headers = ["Arm", "Acceleration", "Attack", "PSNR, dB (95 %)", "SSIM", "NMSE"]
+    legible = any(_legibility(row) for row in rows)
+    if legible:
+        headers.append("Lesions legible (AUROC)")
+    lines = [
+        _attack_line(row, name, rows, legible)
+        for row in rows
+        for name in attack_names(rows)
+        if name in row.psnr
+    ]
+    caption = "Attacks marked 'weak' failed their own test: their low figures are no privacy."
+    if legible:
+        caption += (
+            " Lesions legible: AUROC of a classifier trained on full images, applied to what the "
+            "attack rebuilt."
+        )
+    return table(headers, lines, caption)
+
+
+def certificates(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """What each attacker did on the control mask; one that failed is marked as weak."""
+    lines = []
+    for name, values in found.items():
+        passed = bool(values.get("passed"))
+        converged = values.get("converged")
+        lines.append(
+            [
+                Cell(name),
+                _number(values.get("psnr"), "{:.1f}".format),
+                _number(values.get("psnr_lmmse"), "{:.1f}".format),
+                Cell("" if converged is None else "yes" if converged else "no"),
+                Cell("passed") if passed else Cell("weak: proves nothing", style="weak"),
+            ]
+        )
+    headers = ["Attack", "PSNR, dB", "LMMSE, dB", "Converged", "Test"]
+    caption = "On audit patients held out, under a control mask that can be rebuilt (4x)."
+    return table(headers, lines, caption)
+
+
+def sites(found: Sequence[Mapping[str, Any]]) -> str:
+    """One line a site, arm and acceleration; sites below their minimum cohort send nothing."""
+    headers = [
+        "Site",
+        "Patients",
+        "Arm",
+        "Acceleration",
+        "AUROC (95 %)",
+        "Strongest attack",
+        "PSNR, dB",
+    ]
+    lines = []
+    for item in found:
+        psnr = {str(k): float(v) for k, v in (item.get("psnr") or {}).items()}
+        strongest = max(psnr, key=lambda name: psnr[name], default="")
+        lines.append(
+            [
+                Cell(str(item.get("site", ""))),
+                Cell(str(item.get("n_patients", "")), style="n"),
+                Cell(str(item.get("arm", ""))),
+                _number(item.get("acceleration"), "{:g}x".format),
+                _interval(
+                    item.get("auroc"),
+                    item.get("auroc_low"),
+                    item.get("auroc_high"),
+                    "{:.3f}".format,
+                ),
+                Cell(strongest),
+                _number(psnr.get(strongest), "{:.1f}".format),
+            ]
+        )
+    return table(headers, lines)
+
+
+def linkage(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """The linkage fields of the rows that have any; '' when none has."""
+    lines = []
+    for row in rows:
+        leaves = nested({name.removeprefix("linkage_"): getattr(row, name) for name in names})
+        text = [f"{key}: {value}" for key, value in leaves.items() if value != "undefined"]
+        if text:
+            lines.append([*_place(row, rows), Cell("; ".join(text))])
+    return table(["Arm", "Acceleration", "Rank 1 and AUC"], lines)
+
+
+def _frontier_line(row: Row, rows: Sequence[Row]) -> list[Cell]:
+    best = row.worst_attack or ""
+    weak = bool(best) and best not in row.certified
+    low, high = row.psnr_low.get(best), row.psnr_high.get(best)
+    return [
+        *_place(row, rows),
+        _interval(row.auroc, row.auroc_low, row.auroc_high, "{:.3f}".format),
+        Cell(best or "none", WEAK if weak else "", WEAK if weak else ""),
+        _interval(row.psnr_worst, low, high, "{:.1f}".format),
+        _number(row.psnr_prior, "{:.1f}".format),
+        _number(row.psnr_gain, "{:+.1f}".format),
+        _number(row.psnr_diagnosis, "{:.1f}".format),
+        _number(row.psnr_gain_diagnosis, "{:+.1f}".format),
+    ]
+
+
+def _attack_line(row: Row, name: str, rows: Sequence[Row], legible: bool) -> list[Cell]:
+    weak = WEAK if name not in row.certified else ""
+    cells = [
+        *_place(row, rows),
+        Cell(name, weak, weak),
+        _interval(
+            row.psnr[name], row.psnr_low.get(name), row.psnr_high.get(name), "{:.1f}".format
+        ),
+        _number(row.ssim.get(name), "{:.3f}".format),
+        _number(row.nmse.get(name), "{:.3f}".format),
+    ]
+    if legible:
+        cells.append(_number(_legibility(row).get(name), "{:.3f}".format))
+    return cells
+
+
+def _legibility(row: Row) -> Mapping[str, float]:
+    return getattr(row, "legibility", None) or {}
+
+
+def _place(row: Row, rows: Sequence[Row]) -> tuple[Cell, Cell]:
+    return Cell(label(row, rows)), _number(row.acceleration, "{:g}x".format)
+
+
+def _number(value: Any, form: Callable[[float], str]) -> Cell:
+    return Cell("-" if value is None else form(float(value)), style="n")
+
+
+def _interval(value: Any, low: Any, high: Any, form: Callable[[float], str]) -> Cell:
+    note = "" if low is None or high is None else f"{form(float(low))} to {form(float(high))}"
+    return Cell(_number(value, form).text, note, "n")
