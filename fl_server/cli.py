@@ -13,6 +13,7 @@ from rich.table import Table
 from fl_server.commands.diagnose import diagnose
 from fl_server.commands.doctor import doctor
 from fl_server.commands.masks import masks_app
+from fl_server.commands.provision import provision
 from fl_server.roster import StudyFailed
 from infomri_core import __version__
 from infomri_core.errors import InputError
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(diagnose)
 app.command()(doctor)
+app.command()(provision)
 app.add_typer(masks_app, name="masks")
 
 SuperLinkName = Annotated[

@@ -61,11 +61,12 @@ class RunState:
 
 @dataclass(frozen=True)
 class NodeState:
-    """A registered site. ``status`` is registered, online or offline."""
+    """A site's node. ``status`` is registered, online, offline or unregistered."""
 
     node_id: str
     name: str
     status: str
+    public_key: bytes = b""
 
 
 class Control(AbstractContextManager["Control"]):
@@ -156,7 +157,7 @@ class Control(AbstractContextManager["Control"]):
 
     def register(self, public_key: Path, name: str) -> str:
         """Admit the site whose OpenSSH public key is in the file; its node id."""
-        request = RegisterNodeRequest(public_key=_public_key(public_key), name=name)
+        request = RegisterNodeRequest(public_key=public_key_bytes(public_key), name=name)
         return str(self._call(self._client.RegisterNode, request).node_id)
 
     def unregister(self, node_id: str) -> None:
@@ -166,7 +167,9 @@ class Control(AbstractContextManager["Control"]):
     def nodes(self) -> list[NodeState]:
         """All registered sites."""
         reply = self._call(self._client.ListNodes, ListNodesRequest())
-        return [NodeState(str(n.node_id), n.name, n.status) for n in reply.nodes_info]
+        return [
+            NodeState(str(n.node_id), n.name, n.status, n.public_key) for n in reply.nodes_info
+        ]
 
     def close(self) -> None:
         """Give the connection back."""
@@ -200,7 +203,8 @@ def _certificate(path: Path | None) -> bytes | None:
     return None if path is None else _bytes(path, "a CA certificate")
 
 
-def _public_key(path: Path) -> bytes:
+def public_key_bytes(path: Path) -> bytes:
+    """A node's public key as the SuperLink keeps it. ``InputError`` when the file holds none."""
     data = _bytes(path, "an OpenSSH public key")
     try:
         key = load_ssh_public_key(data)

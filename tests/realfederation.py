@@ -37,7 +37,8 @@ arms = [{sampler = "uniform"}]
 
 class Federation(ExitStack):
     """Everything lies in ``folder`` and ends with the context. ``standin``: vaults that compute
-    nothing and a study of timed phases in place of the real ones."""
+    nothing and a study of timed phases in place of the real ones. ``address``: what sites dial
+    when that is not the SuperLink itself."""
 
     def __init__(self, folder: Path, *, standin: bool, **environment: str) -> None:
         super().__init__()
@@ -45,6 +46,7 @@ class Federation(ExitStack):
         self.standin = standin
         self.clients: dict[str, Popen] = {}
         self.kits: dict[str, SiteKit] = {}
+        self.address = ""
         self._environment = {**os.environ, **self._variables(environment)}
 
     def _variables(self, extra: dict[str, str]) -> dict[str, str]:
@@ -76,7 +78,8 @@ class Federation(ExitStack):
 
     def provide(self, name: str, data: str = ANY_DATA, **vault: Any) -> SiteKit:
         policy = {"min_cohort": 2}
-        options = SiteOptions(self.superlink.address, data, free_port(), vault, policy)
+        address = self.address or self.superlink.address
+        options = SiteOptions(address, data, free_port(), vault, policy)
         kit = site_kit(self.folder / name, name, self.superlink.authority, options)
         self.kits[name] = kit
         return kit

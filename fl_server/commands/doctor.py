@@ -30,6 +30,9 @@ def doctor(
         Path | None, typer.Option("--root-certificate", help="The study centre's ca.crt.")
     ] = None,
     data: Annotated[str | None, typer.Option("--data", help="A data URI to open.")] = None,
+    federation: Annotated[
+        Path | None, typer.Option("--federation", help="A folder that `infomri provision` made.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Check this machine and say what to mend; exit code 1 if something will fail.
@@ -39,7 +42,8 @@ def doctor(
 
     Example: `infomri doctor --config site.toml`
     """
-    findings = list(run_checks(checks(Asked(config, centre, superlink, root_certificate, data))))
+    asked = Asked(config, centre, superlink, root_certificate, data, federation)
+    findings = list(run_checks(checks(asked)))
     if as_json:
         typer.echo(report(findings))
     else:

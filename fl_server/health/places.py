@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class Asked:
     superlink: str | None = None
     root_certificate: Path | None = None
     data: str | None = None
+    federation: Path | None = None
 
 
 def checks(asked: Asked) -> list[Check]:
@@ -149,6 +151,15 @@ def _others(asked: Asked, site: SiteFacts | None) -> Iterator[Check]:
     if asked.data is not None:
         uri = asked.data
         yield "data", lambda: check_data(uri)
+    if asked.federation is not None:
+        for name in ("ca/ca.crt", "server/server.crt"):
+            yield name, partial(_provisioned, asked.federation / name)
+
+
+def _provisioned(certificate: Path) -> Iterator[Finding]:
+    remedy = "run infomri provision --server HOST again, and restart SuperLink and proxy"
+    for finding in check_certificate(certificate):
+        yield replace(finding, remedy=remedy if finding.remedy else "")
 
 
 def _renamed(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
