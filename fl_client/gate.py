@@ -35,6 +35,8 @@ from infomri_core.exchange import (
 )
 from infomri_core.metrics import N_BINS, ImageQuality, ScoreHistogram
 from infomri_core.plan import Plan
+from infomri_core.privacy.adversaries import LINKAGE
+from infomri_core.privacy.linkage_summary import LinkageSummary
 
 MAX_SENTENCE = 400
 _LOSS_TERMS = {"ce", "entropy"}
@@ -161,10 +163,36 @@ class Gate:
             cell: Scores(
                 _histogram(scores.histogram, plan, keep),
                 {name: _quality(q, name, task) for name, q in scores.quality.items()},
+                self._linkage(scores.linkage, plan, task),
             )
             for cell, scores in reply.scores.items()
         }
         return EvaluateReply(self._coarse(reply.n_patients), scores)
+
+    def _linkage(
+        self, linkage: LinkageSummary | None, plan: Plan, task: EvaluateTask
+    ) -> LinkageSummary | None:
+        """Coarse success of matching; a kind with fewer measurements than the minimum cohort
+        (one a patient) leaves empty."""
+        if linkage is None:
+            return None
+        if LINKAGE not in task.attacks or len(linkage.means) != plan.evaluation.replicates + 1:
+            raise _unfit("a linkage that nobody asked for")
+        weight = [
+            self._coarse(int(n)) if n >= self._policy.min_cohort else 0 for n in linkage.weight
+        ]
+        keep = np.array(weight) > 0
+        gallery = [float(self._coarse(int(n))) for n in linkage.gallery]
+        coarse = linkage.rounded()
+        arrays = {
+            "means": np.where(keep[:, None], coarse.means, 0),
+            "weight": np.array(weight, np.float64),
+            "gallery": np.where(keep, gallery, 0.0),
+        }
+        try:
+            return LinkageSummary.from_arrays(arrays)
+        except ValueError:
+            raise _unfit("a linkage that is not one") from None
 
     def _coarse(self, count: int) -> int:
         """A count, rounded down to the site's step."""

@@ -17,6 +17,7 @@ from infomri_core.privacy.adversaries import Adversaries
 from infomri_core.privacy.attacks import FLOORS
 from infomri_core.privacy.attacks.diagnosis import DiagnosisFloor
 from infomri_core.privacy.certify import Certificate, certify
+from infomri_core.privacy.linkage import Likeness
 from infomri_core.seeds import torch_generator
 from infomri_core.tasks.classification import Classification, build_model, unflatten
 from infomri_core.wire import Arrays
@@ -69,6 +70,7 @@ def fit_audit(
         fitted.histories[name] = list(getattr(attack, "history", []))
         if name not in FLOORS:
             say(f"attack {name} fitted on {len(images)} images of the audit set")
+    fitted.adversaries.likeness = Likeness.fit(images, patients)
     _certify(plan, fitted, everything[torch.from_numpy(held_out)])
     for arm, model in models.items():
         for acceleration in plan.measurement.accelerations:

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from infomri_core.metrics import ImageQuality
 from infomri_core.plan import Plan
 from infomri_core.privacy.adversaries import DIAGNOSIS
 from infomri_core.privacy.attacks import FLOORS
+from infomri_core.privacy.linkage_summary import FIGURES, KINDS, LinkageSummary
 
 Cell = tuple[str, float]
 
@@ -30,7 +32,7 @@ class MergedScores:
     sites: dict[str, int] = field(default_factory=dict)
 
     def add(self, site: str, reply: EvaluateReply) -> bool:
-        """Merge one site's reply; False, and nothing merged, when its shapes are not the others'."""
+        """Merge one site's reply; False, and nothing merged, when its shapes differ."""
         merged = dict(self.scores)
         try:
             for cell, scores in reply.scores.items():
@@ -47,7 +49,10 @@ def merge_scores(a: Scores, b: Scores) -> Scores:
     quality: dict[str, ImageQuality] = dict(a.quality)
     for name, other in b.quality.items():
         quality[name] = quality[name].merge(other) if name in quality else other
-    return Scores(a.histogram.merge(b.histogram), quality)
+    linkage = a.linkage or b.linkage
+    if a.linkage is not None and b.linkage is not None:
+        linkage = a.linkage.merge(b.linkage)
+    return Scores(a.histogram.merge(b.histogram), quality, linkage)
 
 
 def build_rows(
@@ -99,11 +104,26 @@ def _row(
         psnr_prior=max(floors, default=None),
         psnr_diagnosis=diagnosis.mean("psnr") if diagnosis else None,
         redundancy=fitted.redundancy.get(cell),
+        **linkage_figures(scores.linkage),
         n_train=n_train,
         n_audit=fitted.n_images,
         n_patients=n_patients,
         rounds=rounds,
     )
+
+
+def linkage_figures(linkage: LinkageSummary | None) -> dict[str, Any]:
+    """The row's fields on linkage; empty where no site matched its measurements."""
+    if linkage is None:
+        return {}
+    figures: dict[str, Any] = {"linkage_gallery": linkage.candidates()}
+    low, high = {}, {}
+    for kind, figure in product(KINDS, FIGURES):
+        name = f"{kind}_{figure}"
+        figures[f"linkage_{name}"] = linkage.value(kind, figure)
+        if (interval := linkage.interval(kind, figure)) is not None:
+            low[name], high[name] = interval
+    return figures | {"linkage_low": low, "linkage_high": high}
 
 
 def record(

@@ -12,6 +12,7 @@ from infomri_core.images import image_metrics
 from infomri_core.metrics import ImageQuality, ScoreHistogram
 from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.adversaries import Adversaries
+from infomri_core.privacy.linkage import Gallery, link
 from infomri_core.seeds import torch_generator
 from infomri_core.tasks.classification import Classification
 
@@ -36,9 +37,11 @@ def evaluate_arm(
 
     ``fetch`` gives images (k, H, W) for row numbers, ``weights`` (R + 1, n) are the bootstrap's.
     Each slice is measured once, with a mask and noise of its own; attacks see the very
-    measurement that the classifier saw.
+    measurement that the classifier saw, and so does who holds candidate scans.
     """
     model.eval()
+    gallery = Gallery.of(table.patients)
+    released: list[tuple[torch.Tensor, torch.Tensor]] = []
     attacked = attacked_rows(table.patients, plan.evaluation.attack_slices)
     generator: torch.Generator | None = None
     all_logits: list[torch.Tensor] = []
@@ -56,6 +59,8 @@ def evaluate_arm(
         measurement = model.measure(images, masks, generator)
         logits = model.logits(measurement)
         all_logits.append(logits.cpu())
+        linked = torch.from_numpy(np.isin(rows, gallery.measured)).to(images.device)
+        released.append((measurement[linked], masks[linked]))
         chosen = torch.from_numpy(np.isin(rows, attacked)).to(images.device)
         if not chosen.any():
             continue
@@ -68,12 +73,20 @@ def evaluate_arm(
     histogram = ScoreHistogram.from_scores(
         _stack(all_logits, labels.shape[1]), labels, weights, plan.task.exclusive
     )
+    linkage = None
+    if adversaries.likeness is not None and released:
+        y, m = (torch.cat(parts) for parts in zip(*released))
+        linkage = link(
+            *(y, m, gallery, fetch, model.noise_std, adversaries.likeness),
+            weights[:, gallery.measured],
+        )
     return Scores(
         histogram,
         {
             name: ImageQuality.from_images(_stack(parts, 4), weights[:, attacked])
             for name, parts in quality.items()
         },
+        linkage,
     )
 
 

@@ -19,6 +19,7 @@ from infomri_core.exchange.values import (
     TrainTask,
 )
 from infomri_core.metrics import ImageQuality, ScoreHistogram
+from infomri_core.privacy.linkage_summary import LinkageSummary
 from infomri_core.wire import Arrays, Message
 
 T = TypeVar("T")
@@ -88,7 +89,9 @@ def _evaluated_from(message: Message) -> EvaluateReply:
             name: ImageQuality.from_arrays(_within(f"quality/{name}", cell)) for name in attacks
         }
         histogram = ScoreHistogram.from_arrays(_within("histogram", cell))
-        scores[str(arm), float(acceleration)] = Scores(histogram, quality)
+        parts = _within("linkage", cell)
+        linkage = LinkageSummary.from_arrays(parts) if parts else None
+        scores[str(arm), float(acceleration)] = Scores(histogram, quality, linkage)
     return EvaluateReply(int(message.header["n_patients"]), scores)
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from infomri_core.metrics import ImageQuality, ScoreHistogram
+from infomri_core.privacy.linkage_summary import LinkageSummary
 from infomri_core.wire import Arrays, Message
 
 
@@ -110,10 +111,12 @@ class EvaluateTask:
 
 @dataclass(frozen=True)
 class Scores:
-    """One arm at one acceleration: classification and the quality of each attack's images."""
+    """One arm at one acceleration: classification, the quality of each attack's images, and how
+    often a measurement is matched to its patient (None where nobody asked)."""
 
     histogram: ScoreHistogram
     quality: Mapping[str, ImageQuality]
+    linkage: LinkageSummary | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,8 @@ class EvaluateReply:
             arrays |= _under(f"{i}/histogram", scores.histogram.to_arrays())
             for name, quality in scores.quality.items():
                 arrays |= _under(f"{i}/quality/{name}", quality.to_arrays())
+            if scores.linkage is not None:
+                arrays |= _under(f"{i}/linkage", scores.linkage.to_arrays())
         return Message("evaluated", {"n_patients": self.n_patients, "cells": cells}, arrays)
 
 

@@ -9,9 +9,11 @@ import torch
 from infomri_core.privacy import attacks
 from infomri_core.privacy.attacks import FLOORS, Attack
 from infomri_core.privacy.attacks.diagnosis import DiagnosisFloor
+from infomri_core.privacy.linkage import Likeness
 from infomri_core.wire import Arrays
 
 DIAGNOSIS = "diagnosis"
+LINKAGE = "linkage"
 Cell = tuple[str, float]
 
 
@@ -19,11 +21,13 @@ Cell = tuple[str, float]
 class Adversaries:
     """Attacks on y by name, and for each (arm, acceleration) what the diagnosis alone gives away.
 
-    Only fixed architectures exist: what travels is arrays, never code.
+    ``likeness`` is what the holder of candidate scans knows; without it nobody is matched. Only
+    fixed architectures exist: what travels is arrays, never code.
     """
 
     attacks: dict[str, Attack] = field(default_factory=dict)
     diagnosis: dict[Cell, DiagnosisFloor] = field(default_factory=dict)
+    likeness: Likeness | None = None
 
     def reconstruct(
         self, cell: Cell, measurement: torch.Tensor, masks: torch.Tensor, logits: torch.Tensor
@@ -43,6 +47,8 @@ class Adversaries:
                 for (arm, acceleration), floor in self.diagnosis.items()
                 for part, array in floor.to_arrays().items()
             }
+        if self.likeness is not None:
+            arrays[LINKAGE] = self.likeness.to_arrays()
         return arrays
 
 
@@ -54,6 +60,9 @@ def load_adversaries(
     for name, parts in arrays.items():
         if name == DIAGNOSIS:
             loaded.diagnosis = _load_diagnosis(parts, shape, device)
+            continue
+        if name == LINKAGE:
+            loaded.likeness = Likeness.from_arrays(parts, shape).to(device)
             continue
         if name not in (*attacks.ATTACKS, *FLOORS):
             raise ValueError(f"no attack is called {name[:40]!r}")
