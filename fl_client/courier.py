@@ -80,6 +80,12 @@ def evaluate(message: Message, context: Context) -> Message:
     return _answer(message)
 
 
+@app.query("release")
+def release(message: Message, context: Context) -> Message:
+    """Carry a release of k-space."""
+    return _answer(message)
+
+
 def _answer(message: Message) -> Message:
     socket = Path(os.environ.get(VAULT_SOCKET, ""))
     return Message(carry(message.content, socket), reply_to=message)

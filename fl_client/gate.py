@@ -18,6 +18,8 @@ import numpy as np
 
 from fl_client.ledger import Entry, Ledger
 from fl_client.policy import check_cohort
+from fl_client.release_gate import Consent, admitted_release
+from fl_client.release_memory import ReleaseMemory
 from fl_client.settings import Policy
 from infomri_core import wire
 from infomri_core.errors import Refused
@@ -27,6 +29,8 @@ from infomri_core.exchange import (
     ErrorReply,
     EvaluateReply,
     EvaluateTask,
+    ReleaseReply,
+    ReleaseTask,
     Scores,
     SiteReply,
     SiteTask,
@@ -50,7 +54,7 @@ class Context:
     """What a reply is judged by: the approved plan, the task that asked, and the patients behind
     the reply. ``class_patients`` (L,): the smaller of the numbers of patients with and without
     the finding; ``positive_patients`` (L,): those with it. ``departure``: the ledger entry of
-    the reply, but for what left."""
+    the reply, but for what left; ``consent``: whose k-space a release may hold."""
 
     site: str
     plan: Plan
@@ -59,15 +63,17 @@ class Context:
     n_patients: int
     positive_patients: tuple[int, ...]
     class_patients: tuple[int, ...]
+    consent: Consent | None = None
 
 
 @final
 class Gate:
     """The only maker of bytes for the channel."""
 
-    def __init__(self, policy: Policy, ledger: Ledger) -> None:
+    def __init__(self, policy: Policy, ledger: Ledger, memory: ReleaseMemory) -> None:
         self._policy = policy
         self._ledger = ledger
+        self._memory = memory
 
     def leave(self, reply: SiteReply, context: Context) -> bytes:
         """The bytes of ``reply``, once it may leave and the ledger says that it does.
@@ -82,6 +88,8 @@ class Gate:
             checked = self._trained(reply, context.task)
         elif isinstance(reply, EvaluateReply) and isinstance(context.task, EvaluateTask):
             checked = self._evaluated(reply, context, context.task)
+        elif isinstance(reply, ReleaseReply) and isinstance(context.task, ReleaseTask):
+            return self._released(reply, context, context.task)
         else:
             raise _unfit("a reply that is not the task's")
         return self._record(checked, context.departure)
@@ -106,6 +114,17 @@ class Gate:
             return self._record(safe, dataclasses.replace(departure, note=safe.code))
         except Refused as refusal:
             return wire.encode(ErrorReply(refusal.code, refusal.sentence).to_message())
+
+    def _released(self, reply: ReleaseReply, context: Context, task: ReleaseTask) -> bytes:
+        if context.consent is None:
+            raise _unfit("a release without consent")
+        checked, record = admitted_release(
+            reply, task, context.plan, context.consent, context.departure, self._memory
+        )
+        check_cohort(len(checked.patients), self._policy)
+        data = self._record(checked, dataclasses.replace(context.departure, released=record))
+        self._memory.remember()
+        return data
 
     def _record(self, reply: SiteReply, departure: Entry) -> bytes:
         message = reply.to_message()

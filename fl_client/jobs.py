@@ -5,21 +5,25 @@ safe sentence. The text of an exception stays in the site's own log.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, final
 
 import numpy as np
 
 from fl_client import policy
 from fl_client.cache import ReplyCache
+from fl_client.consent import consenting, read_consent
 from fl_client.gate import Context, Gate
 from fl_client.ledger import Entry, Ledger
+from fl_client.release_gate import Consent
+from fl_client.release_memory import ReleaseMemory
 from fl_client.settings import SiteSettings
 from fl_client.status import PING, VaultStatus
 from infomri_core import wire
@@ -29,6 +33,8 @@ from infomri_core.exchange import (
     EnrolTask,
     ErrorReply,
     EvaluateTask,
+    ReleaseReply,
+    ReleaseTask,
     SiteReply,
     SiteTask,
     TrainTask,
@@ -48,6 +54,19 @@ class SiteJobs(Protocol):
     def run(self, plan: Plan, task: SiteTask, cancelled: Callable[[], bool]) -> SiteReply: ...
 
     def scored(self, plan: Plan) -> np.ndarray: ...
+
+    def release(
+        self,
+        plan: Plan,
+        task: ReleaseTask,
+        patients: Sequence[str],
+        cancelled: Callable[[], bool],
+    ) -> ReleaseReply: ...
+
+    def names(self, plan: Plan, patients: Sequence[str]) -> dict[str, str]: ...
+
+    @property
+    def key_id(self) -> str: ...
 
 
 @final
@@ -72,7 +91,9 @@ class Jobs:
         self._site = site
         self._table = table
         self._ledger = ledger
-        self._gate = Gate(settings.policy, ledger)
+        mark = settings.vault.state / "released.json"
+        memory = ReleaseMemory(ledger, mark, settings.policy.max_released_fraction)
+        self._gate = Gate(settings.policy, ledger, memory)
         self._cache = ReplyCache(settings.vault.state / "replies", settings.policy.cached_replies)
         self._stopping = stopping
         self._clock = clock
@@ -125,6 +146,8 @@ class Jobs:
         self, task: SiteTask, departure: Entry, cancelled: Callable[[], bool]
     ) -> tuple[str, bytes]:
         context = self._admit(task, departure)
+        if isinstance(task, ReleaseTask):
+            return "answered", self._release(context, task, cancelled)
         key = hashlib.sha256(repr((departure.run, departure.job, departure.input)).encode())
         kept = self._cache.get(key.hexdigest())
         again = None if kept is None else self._gate.repeat(kept, context)
@@ -134,6 +157,20 @@ class Jobs:
         reply = self._gate.leave(self._site.run(context.plan, task, cancelled), context)
         self._cache.put(key.hexdigest(), reply)
         return "answered", reply
+
+    def _release(
+        self, context: Context, task: ReleaseTask, cancelled: Callable[[], bool]
+    ) -> bytes:
+        """Made anew each time, never from the cache: a consent may have been withdrawn. The site
+        draws the same mask and noise again."""
+        patients = self._consenting(context.plan)
+        consent = Consent(self._site.key_id, self._site.names(context.plan, patients))
+        reply = self._site.release(context.plan, task, patients, cancelled)
+        return self._gate.leave(reply, dataclasses.replace(context, consent=consent))
+
+    def _consenting(self, plan: Plan) -> list[str]:
+        scored = self._table.patients[self._site.scored(plan)]
+        return consenting(scored, read_consent(self._policy.consent))
 
     def _admit(self, task: SiteTask, departure: Entry) -> Context:
         """Everything that must hold before any work is done."""
@@ -176,6 +213,10 @@ class Jobs:
             rows = np.flatnonzero(self._table.split == "train")
         elif isinstance(task, EvaluateTask):
             rows = self._site.scored(plan)
+        elif isinstance(task, ReleaseTask):
+            rows = np.flatnonzero(
+                np.isin(self._table.patients.astype(str), self._consenting(plan))
+            )
         return count_patients(self._table.take(rows))
 
 

@@ -13,8 +13,8 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO, final
@@ -22,6 +22,7 @@ from typing import Any, TextIO, final
 from infomri_core.errors import InputError, Refused
 
 GENESIS = "0" * 64
+_LATER = frozenset({"released", "counts"})
 _CHANGED = "the site's ledger was changed from outside; nothing leaves until it is mended"
 _UNWRITABLE = "the site's ledger cannot be written; nothing leaves until it can"
 
@@ -33,7 +34,9 @@ log = logging.getLogger(__name__)
 class Entry:
     """One departure. ``run`` is the plan's sha256, ``sha256`` and ``n_bytes`` are of what left,
     ``input`` is the sha256 of the task without its deadline; ``repetition`` marks bytes that had
-    left before. The last three fields are filled in by the ledger."""
+    left before. ``released`` has the patients' ids and position bitmaps of k-space, ``counts``
+    the counts that left anew; a line has them only where there are any. The last three fields are
+    filled in by the ledger."""
 
     run: str
     job: str
@@ -44,6 +47,8 @@ class Entry:
     input: str = ""
     repetition: bool = False
     note: str = ""
+    released: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
     time: str = ""
     previous: str = ""
     hash: str = ""
@@ -203,13 +208,20 @@ def _parse(line: bytes, previous: str) -> Entry:
 def _seal(entry: Entry, previous: str) -> Entry:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     sealed = dataclasses.replace(entry, time=now, previous=previous)
-    content = dataclasses.asdict(sealed)
+    content = _content(sealed)
     del content["hash"]
     return dataclasses.replace(sealed, hash=_digest(content))
 
 
 def _line(entry: Entry) -> bytes:
-    return _canonical(dataclasses.asdict(entry)) + b"\n"
+    return _canonical(_content(entry)) + b"\n"
+
+
+def _content(entry: Entry) -> dict[str, Any]:
+    """An entry as it stands in its line: what younger versions added is left out when empty, so
+    that older ledgers read as they were written."""
+    content = dataclasses.asdict(entry)
+    return {key: value for key, value in content.items() if value or key not in _LATER}
 
 
 def _canonical(content: dict[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 from fl_client.ledger import Entry
 from fl_client.settings import Policy
 from infomri_core.errors import InputError, Refused
-from infomri_core.exchange import EnrolTask, SiteTask, TrainTask
+from infomri_core.exchange import EnrolTask, ReleaseTask, SiteTask, TrainTask
 from infomri_core.plan import Plan
 from infomri_core.privacy.adversaries import DIAGNOSIS, LINKAGE
 from infomri_core.privacy.attacks import FLOORS
@@ -67,6 +67,9 @@ def check_task(task: SiteTask, plan: Plan, sizes: Mapping[str, int]) -> None:
     rounds = plan.training.rounds
     if not 1 <= task.round <= rounds:
         raise Refused("bad-task", f"the plan has rounds 1 to {rounds}, not {task.round}")
+    if isinstance(task, ReleaseTask):
+        _check_release(task, plan, sizes)
+        return
     _check_arms(task.arms, sizes)
     if isinstance(task, TrainTask):
         _check_variance(task.variance, plan.task.shape)
@@ -110,6 +113,15 @@ def _check_arms(arms: Arrays, sizes: Mapping[str, int]) -> None:
             )
         if not np.isfinite(flat).all():
             raise Refused("bad-task", f"the weights of arm {name} are not finite")
+
+
+def _check_release(task: ReleaseTask, plan: Plan, sizes: Mapping[str, int]) -> None:
+    chosen = plan.release
+    if chosen is None or (task.arm, task.acceleration) != (chosen.arm, chosen.acceleration):
+        raise Refused("bad-task", "the task asks for a release that the plan does not choose")
+    if task.round != plan.training.rounds:
+        raise Refused("bad-task", "k-space is released after the last round only")
+    _check_arms({task.arm: task.weights}, sizes)
 
 
 def _check_variance(variance: np.ndarray, shape: tuple[int, int]) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from infomri_core.config import build, read_toml
 from infomri_core.errors import InputError
 
-JOBS = ("enrol", "train", "evaluate")
+JOBS = ("enrol", "train", "evaluate", "release")
 _NO_PATH = ("phantom",)
 
 
@@ -78,6 +78,10 @@ class Policy:
     counts leave rounded down to multiples of it. ``approvals`` 'listed' runs only plans whose
     sha256 stands in the file ``approved``. ``max_inputs``: how many different inputs one plan may
     send for the same job and round (a repetition of the same input is answered from the cache).
+    ``consent``: the file of the ids, one a line, of patients whose k-space may be released (no
+    file: nobody's); ``max_released_fraction``: the share of a patient's k-space positions, with
+    conjugate partners, that may ever leave. ``count_days``: for so long a count that left once
+    leaves unchanged.
     """
 
     min_cohort: int = 5
@@ -94,6 +98,9 @@ class Policy:
     max_job_seconds: float = 24 * 3600.0
     max_message_mib: int = 2048
     cached_replies: int = 16
+    consent: Path | None = None
+    max_released_fraction: float = 0.1
+    count_days: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ def read_settings(path: Path) -> SiteSettings:
         superlink=_resolved(settings.superlink, folder, ("root_certificate", "node_key")),
         data=Data(resolve_uri(settings.data.uri, folder)),
         vault=_resolved(settings.vault, folder, ("state", "socket")),
-        policy=_resolved(settings.policy, folder, ("approved",)),
+        policy=_resolved(settings.policy, folder, ("approved", "consent")),
     )
 
 
@@ -163,10 +170,16 @@ def _check(where: str, settings: SiteSettings) -> None:
         (0 <= vault.threads <= 1024, "[vault] threads", "0 .. 1024", vault.threads),
         (listed, "[policy] approvals", "any or listed", policy.approvals),
         (jobs, "[policy] jobs", f"names out of {', '.join(JOBS)}", policy.jobs),
+        (
+            0 < policy.max_released_fraction <= 1,
+            "[policy] max_released_fraction",
+            "0 .. 1",
+            policy.max_released_fraction,
+        ),
     ]
     for key in [f.name for f in dataclasses.fields(Policy)]:
         value = getattr(policy, key)
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and key != "max_released_fraction":
             rules.append(
                 (math.isfinite(value) and value >= 1, f"[policy] {key}", "at least 1", value)
             )

@@ -15,13 +15,19 @@ from infomri_core.exchange import (
     EnrolTask,
     ErrorReply,
     EvaluateTask,
+    ReleaseTask,
     SiteReply,
     SiteTask,
     TrainTask,
     reply_from,
 )
 
-MESSAGE_TYPES = {EnrolTask: "query.enrol", TrainTask: "train", EvaluateTask: "evaluate"}
+MESSAGE_TYPES = {
+    EnrolTask: "query.enrol",
+    TrainTask: "train",
+    EvaluateTask: "evaluate",
+    ReleaseTask: "query.release",
+}
 GRACE_SECONDS = 20.0
 SILENCE_SECONDS = 300.0
 _SETTLE_SECONDS = 10.0

@@ -102,6 +102,14 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Release:
+    """The one arm and acceleration of which consenting patients' sampled k-space is asked."""
+
+    arm: str
+    acceleration: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """A whole study. Make one with :func:`parse_plan`; ``text`` is what was approved."""
 
@@ -112,6 +120,7 @@ class Plan:
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    release: Release | None = None
     text: str = field(default="", init=False, repr=False)
 
     @property

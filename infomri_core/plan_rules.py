@@ -19,7 +19,11 @@ Rule = tuple[bool, str, str, object]
 def check(plan: "Plan", where: str) -> None:
     """Raise ``InputError`` for the first rule that does not hold."""
     for ok, key, expected, got in itertools.chain(
-        _study_rules(plan), _measurement_rules(plan), _training_rules(plan), _arm_rules(plan)
+        _study_rules(plan),
+        _measurement_rules(plan),
+        _training_rules(plan),
+        _arm_rules(plan),
+        _release_rules(plan),
     ):
         if not ok:
             raise InputError(f"{where}: {key}", expected, str(got), "correct it in the plan")
@@ -137,3 +141,19 @@ def _arm_rules(plan: "Plan") -> list[Rule]:
             (0 < arm.exponent <= 100, f"[[arms]] {i} exponent", "0 .. 100", arm.exponent),
         ]
     return rules
+
+
+def _release_rules(plan: "Plan") -> list[Rule]:
+    if plan.release is None:
+        return []
+    arm, acceleration = plan.release.arm, plan.release.acceleration
+    names, served = [a.name for a in plan.arms], plan.measurement.accelerations
+    return [
+        (arm in names, "[release] arm", f"one of {', '.join(names)}", arm),
+        (
+            acceleration in served,
+            "[release] acceleration",
+            f"one of {', '.join(f'{a:g}' for a in served)}",
+            acceleration,
+        ),
+    ]

@@ -4,14 +4,14 @@ The vault of a hospital runs these behind its gate; ``infomri train`` runs the s
 data. Rounding, minimum cohorts and approvals are the gate's, not computed here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import final
 
 import numpy as np
 import torch
 
-from infomri_core import __version__
+from infomri_core import __version__, errors
 from infomri_core.data.base import SliceDataset
 from infomri_core.device import pick_device
 from infomri_core.errors import Refused
@@ -20,6 +20,8 @@ from infomri_core.exchange import (
     DatasetCard,
     EvaluateReply,
     EvaluateTask,
+    ReleaseReply,
+    ReleaseTask,
     SiteReply,
     SiteTask,
     TrainReply,
@@ -30,6 +32,7 @@ from infomri_core.optimizer_store import OptimizerStore
 from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.adversaries import load_adversaries
 from infomri_core.seeds import numpy_generator
+from infomri_core.release import keyed, permanent_id, pseudonym, release_patient
 from infomri_core.tasks.classification import build_model, flatten, unflatten
 from infomri_core.train import Diverged, Stretch, train_steps
 
@@ -69,6 +72,8 @@ class Site:
             return self.train(plan, task, cancelled)
         if isinstance(task, EvaluateTask):
             return self.evaluate(plan, task, cancelled)
+        if isinstance(task, ReleaseTask):
+            raise Refused("consent", "this site releases no k-space")
         return self.enrol(plan)
 
     def enrol(self, plan: Plan) -> DatasetCard:
@@ -130,6 +135,37 @@ class Site:
                     cancelled,
                 )
         return EvaluateReply(self.n_scored_patients(plan), scores)
+
+    @torch.no_grad()
+    def release(
+        self, plan: Plan, task: ReleaseTask, patients: Sequence[str], cancelled: Cancelled
+    ) -> ReleaseReply:
+        """Sampled k-space of the scored slices of ``patients``. Computed on the CPU, one slice at
+        a time, so that asking twice gives the same bytes."""
+        self._check(plan)
+        model = build_model(plan, plan.arm(task.arm))
+        unflatten(model, task.weights)
+        probabilities = model.policy(1 / task.acceleration)
+        rows = self.scored(plan)
+        owner = self._dataset.table.patients[rows].astype(str)
+        released = {}
+        for patient in patients:
+            if cancelled():
+                raise errors.Cancelled
+            images = self._dataset.images(rows[owner == patient])
+            name = pseudonym(self._secret, plan.study.name, patient)
+            released[name] = release_patient(probabilities, images, plan, self._secret, patient)
+        return ReleaseReply(task.arm, task.acceleration, self._dataset.shape, released)
+
+    def names(self, plan: Plan, patients: Sequence[str]) -> dict[str, str]:
+        """The permanent id of each patient in the ledger, by its pseudonym in this study."""
+        study, secret = plan.study.name, self._secret
+        return {pseudonym(secret, study, p): permanent_id(secret, p) for p in patients}
+
+    @property
+    def key_id(self) -> str:
+        """Tells one site secret from another without telling anything of it."""
+        return keyed(self._secret, "key id")[:16]
 
     def scored(self, plan: Plan) -> np.ndarray:
         """Rows of the validation slices that the plan has scored."""

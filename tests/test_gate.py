@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fl_client.gate import Context, Gate
 from fl_client.jobs import count_patients, departure_of
 from fl_client.ledger import Ledger
+from fl_client.release_memory import ReleaseMemory
 from fl_client.settings import Policy
 from infomri_core import wire
 from infomri_core.errors import Refused
@@ -44,7 +45,8 @@ ARM = next(iter(SIZES))
 @contextlib.contextmanager
 def gate(folder: Path, **policy: Any) -> Iterator[tuple[Gate, Ledger]]:
     with contextlib.closing(Ledger.open(folder / "ledger.jsonl")) as ledger:
-        yield Gate(Policy(**policy), ledger), ledger
+        memory = ReleaseMemory(ledger, Path(folder) / "released.json", 0.1)
+        yield Gate(Policy(**policy), ledger, memory), ledger
 
 
 def context(task: SiteTask, n_patients: int = 10, positive: tuple[int, int] = (5, 10)) -> Context:

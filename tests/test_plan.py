@@ -66,6 +66,8 @@ def test_defaults_are_filled_in() -> None:
         ({"task.labels": ["a"], "task.exclusive": True}, "two or more"),
         ({"evaluation.attacks": ["telepathy"]}, "lmmse"),
         ({"evaluation.position_band": [0.8, 0.3]}, "low < high"),
+        ({"release": {"arm": "nobody", "acceleration": 16.0}}, "[release] arm"),
+        ({"release": {"arm": "uniform-s0", "acceleration": 3.0}}, "[release] acceleration"),
     ],
 )
 def test_bad_plans_are_refused_with_what_was_expected(changes: dict[str, Any], words: str) -> None:

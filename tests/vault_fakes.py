@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from infomri_core.exchange import (
     ErrorReply,
     EvaluateReply,
     EvaluateTask,
+    ReleasedPatient,
+    ReleaseReply,
+    ReleaseTask,
     Scores,
     SiteReply,
     SiteTask,
@@ -55,6 +58,7 @@ def make_plan(**changes: Any) -> Plan:
 
 PLAN = make_plan()
 SIZES = arm_sizes(PLAN)
+RELEASE_PLAN = make_plan(release={"arm": "uniform-s0", "acceleration": 4.0})
 
 
 def make_table(n_train: int = 10, n_val: int = 10, n_positive: int = 5) -> SliceTable:
@@ -99,6 +103,29 @@ class FakeSite:
         if isinstance(task, TrainTask):
             return self.trained(task)
         return self.evaluated(task)
+
+    def release(
+        self,
+        plan: Plan,
+        task: ReleaseTask,
+        patients: Sequence[str],
+        cancelled: Callable[[], bool],
+    ) -> ReleaseReply:
+        self.calls += 1
+        if self.result is not None:
+            reply = self.result(task)
+            assert isinstance(reply, ReleaseReply)
+            return reply
+        mask = np.zeros(SHAPE, bool)
+        mask[4, 4] = True
+        values = np.ones((2, 1), np.complex64)
+        released = {f"alias-{p}": ReleasedPatient(mask, values) for p in patients}
+        return ReleaseReply(task.arm, task.acceleration, SHAPE, released)
+
+    def names(self, plan: Plan, patients: Sequence[str]) -> dict[str, str]:
+        return {f"alias-{p}": f"id-{p}" for p in patients}
+
+    key_id = "the fake key"
 
     def card(self) -> DatasetCard:
         positive = self.table.labels.sum(0)
@@ -166,6 +193,13 @@ def train_task(plan: Plan = PLAN, fill: float = 0.0, **changes: Any) -> TrainTas
 def evaluate_task(plan: Plan = PLAN, fill: float = 0.0, **changes: Any) -> EvaluateTask:
     arms = {name: np.full(size, fill, np.float32) for name, size in SIZES.items()}
     task = EvaluateTask(plan.text, 2, FAR, arms, {"mean": {"mean": np.zeros(SHAPE, np.float32)}})
+    return dataclasses.replace(task, **changes)
+
+
+def release_task(plan: Plan | None = None, **changes: Any) -> ReleaseTask:
+    plan = plan or RELEASE_PLAN
+    weights = np.zeros(SIZES["uniform-s0"], np.float32)
+    task = ReleaseTask(plan.text, 2, FAR, "uniform-s0", 4.0, weights)
     return dataclasses.replace(task, **changes)
 
 

@@ -1,6 +1,7 @@
 """The closed list of what study centre and site say to each other, as typed values."""
 
 from infomri_core.exchange.reading import reply_from, task_from
+from infomri_core.exchange.release import ReleasedPatient, ReleaseReply, ReleaseTask
 from infomri_core.exchange.values import (
     DatasetCard,
     EnrolTask,
@@ -22,6 +23,9 @@ __all__ = [
     "EvaluateReply",
     "EvaluateTask",
     "Exchanged",
+    "ReleaseReply",
+    "ReleaseTask",
+    "ReleasedPatient",
     "Scores",
     "SiteReply",
     "SiteTask",

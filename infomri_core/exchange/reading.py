@@ -7,6 +7,7 @@ import numpy as np
 
 from infomri_core.errors import Refused
 from infomri_core.exchange.values import (
+from infomri_core.exchange.release import release_task_from, released_from
     DatasetCard,
     EnrolTask,
     ErrorReply,
@@ -33,6 +34,8 @@ def task_from(message: Message) -> SiteTask:
         return EnrolTask(plan, deadline)
     round_number = _field(message, "round", int)
     arms = _within("arm", message.arrays)
+    if message.kind == "release":
+        return release_task_from(message, plan, round_number, deadline)
     if message.kind == "train":
         if "variance" not in message.arrays:
             raise Refused("bad-message", "a train task without 'variance'")
@@ -43,7 +46,7 @@ def task_from(message: Message) -> SiteTask:
             name, _, part = key.partition("/")
             attacks.setdefault(name, {})[part] = array
         return EvaluateTask(plan, round_number, deadline, arms, attacks)
-    raise Refused("unknown-job", "this site runs enrol, train and evaluate only")
+    raise Refused("unknown-job", "this site runs enrol, train, evaluate and release only")
 
 
 def reply_from(message: Message) -> SiteReply:
@@ -101,6 +104,7 @@ _REPLIES: dict[str, Callable[[Message], SiteReply]] = {
     "evaluated": _evaluated_from,
 }
 
+    "released": released_from,
 
 def _field(message: Message, name: str, kind: type[T] | tuple[type, ...]) -> Any:
     value = message.header.get(name)

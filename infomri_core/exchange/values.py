@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from infomri_core.exchange.release import ReleaseReply, ReleaseTask
 from infomri_core.metrics import ImageQuality, ScoreHistogram
 from infomri_core.privacy.linkage_summary import LinkageSummary
 from infomri_core.wire import Arrays, Message
@@ -150,8 +151,8 @@ class ErrorReply:
         return Message("error", {"code": self.code, "sentence": self.sentence})
 
 
-SiteTask = EnrolTask | TrainTask | EvaluateTask
-SiteReply = DatasetCard | TrainReply | EvaluateReply | ErrorReply
+SiteTask = EnrolTask | TrainTask | EvaluateTask | ReleaseTask
+SiteReply = DatasetCard | TrainReply | EvaluateReply | ReleaseReply | ErrorReply
 
 
 def _under(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:

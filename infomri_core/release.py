@@ -1,0 +1,58 @@
+"""Sampled k-space of one patient for release: asked twice, it is the same to the byte.
+
+Mask and noise come from the site's secret, the study and the patient, so that no repetition shows
+another position or another draw of the noise. The noise of a slice is drawn for the whole plane
+from its pixels' hash: neither a new row order nor another mask draws it anew.
+"""
+
+import hashlib
+import hmac
+
+import torch
+
+from infomri_core.exchange import ReleasedPatient
+from infomri_core.kspace import fft2c, measure
+from infomri_core.plan import Plan
+from infomri_core.sampling import draw_masks
+
+
+def keyed(secret: str, *parts: str) -> str:
+    """HMAC-SHA256 of ``parts`` under ``secret``, hexadecimal; without the secret nobody can
+    compute it or check a guess."""
+    return hmac.new(secret.encode(), repr(parts).encode(), hashlib.sha256).hexdigest()
+
+
+def pseudonym(secret: str, study: str, patient: str) -> str:
+    """What a patient is called in the replies of one study."""
+    return keyed(secret, "pseudonym", study, patient)[:32]
+
+
+def permanent_id(secret: str, patient: str) -> str:
+    """What a patient is called in the site's own ledger, in all studies."""
+    return keyed(secret, "patient", patient)[:32]
+
+
+def release_patient(
+    probabilities: torch.Tensor, images: torch.Tensor, plan: Plan, secret: str, patient: str
+) -> ReleasedPatient:
+    """Mask and y of one patient: ``probabilities`` (H, W), ``images`` (n, H, W), both on the CPU.
+
+    One mask for all slices (InfoMRI, Eq. 2 with m fixed), because the union of a patient's masks
+    is what an attacker has.
+    """
+    stream = (plan.study.name, patient)
+    mask = draw_masks(
+        probabilities, 1, plan.constraint, plan.method, _generator(secret, "mask", *stream)
+    )[0]
+    sampled = mask.bool()
+    values = []
+    for image in images:
+        pixels = hashlib.sha256(image.numpy().tobytes()).hexdigest()
+        noise = _generator(secret, "noise", *stream, pixels)
+        y = measure(fft2c(image), mask, plan.measurement.noise_std, noise)
+        values.append(y[sampled].to(torch.complex64))
+    return ReleasedPatient(sampled.numpy(), torch.stack(values).numpy())
+
+
+def _generator(secret: str, *parts: str) -> torch.Generator:
+    return torch.Generator().manual_seed(int(keyed(secret, *parts)[:16], 16) >> 1)
