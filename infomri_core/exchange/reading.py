@@ -102,9 +102,9 @@ _REPLIES: dict[str, Callable[[Message], SiteReply]] = {
     "card": _card_from,
     "trained": _trained_from,
     "evaluated": _evaluated_from,
+    "released": released_from,
 }
 
-    "released": released_from,
 
 def _field(message: Message, name: str, kind: type[T] | tuple[type, ...]) -> Any:
     value = message.header.get(name)
