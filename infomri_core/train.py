@@ -11,10 +11,12 @@ import torch
 from infomri_core.errors import Cancelled
 from infomri_core.plan import Plan, Training
 from infomri_core.seeds import numpy_generator, torch_generator
-from infomri_core.tasks.classification import Classification
+from infomri_core.tasks.classification import Classification, LossTerms
 
 OptimizerState = dict[str, np.ndarray]
 Fetch = Callable[[np.ndarray], tuple[torch.Tensor, torch.Tensor]]
+Gradients = Callable[[Classification, float], LossTerms]
+"""Puts the gradient of one step, at the beta given, into a model, and says the loss terms."""
 
 
 class Diverged(Exception):
@@ -70,41 +72,61 @@ def train_steps(
     stretch: Stretch,
     state: OptimizerState | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    gradients: Gradients | None = None,
 ) -> tuple[dict[str, float], OptimizerState]:
     """Train ``model`` in place; return mean loss terms (``ce``, ``entropy``) and Adam's state.
 
-    ``fetch`` gives (images (B, H, W), labels (B, K)) for indices below ``n_slices``. One ratio is
-    drawn a step, one mask a sample. Raises ``Cancelled`` between two steps, ``Diverged`` when the
-    loss is not finite.
+    ``fetch`` gives (images (B, H, W), labels (B, K)) for indices below ``n_slices``.
+    ``gradients`` makes the gradient of each step (:func:`plain_gradients` by default). Raises
+    ``Cancelled`` between two steps, ``Diverged`` when the loss is not finite.
     """
+    if gradients is None:
+        gradients = plain_gradients(plan, variance, n_slices, fetch, stretch.stream)
     optimizer = make_optimizer(model, plan.training)
     if state is not None:
         load_optimizer(optimizer, state)
-    device = variance.device
-    order = numpy_generator(*stretch.stream, "batches")
-    generator = torch_generator(*stretch.stream, "masks", device=device)
-    low, high = plan.measurement.ratio_range
-    sums = torch.zeros(2, device=device)
+    sums = torch.zeros(2, device=variance.device)
     model.train()
     for i in range(stretch.n_steps):
         if cancelled():
             raise Cancelled
         step = stretch.first + i
         _set_rates(optimizer, learning_rate_factor(step, stretch.total))
-        batch = order.choice(n_slices, min(plan.training.batch_size, n_slices), replace=False)
-        images, labels = fetch(batch)
-        if plan.training.flips and order.random() < 0.5:
-            images = images.flip(-1)
-        terms = model.loss(images, labels, order.uniform(low, high), variance, generator)
-        loss = terms.total(beta * beta_factor(step, stretch.total, plan.training.beta_warmup))
-        if not torch.isfinite(loss):
-            raise Diverged
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        factor = beta_factor(step, stretch.total, plan.training.beta_warmup)
+        terms = gradients(model, beta * factor)
         optimizer.step()
         sums += torch.stack((terms.ce.detach(), terms.entropy.detach()))
     ce, entropy = (sums / stretch.n_steps).tolist()
     return {"ce": ce, "entropy": entropy}, dump_optimizer(optimizer)
+
+
+def plain_gradients(
+    plan: Plan,
+    variance: torch.Tensor,
+    n_slices: int,
+    fetch: Fetch,
+    stream: tuple[str | int, ...],
+) -> Gradients:
+    """The gradient of CE + beta H over a batch of distinct slices: one ratio a step, one mask a
+    sample. Raises ``Diverged`` when the loss is not finite."""
+    order = numpy_generator(*stream, "batches")
+    generator = torch_generator(*stream, "masks", device=variance.device)
+    low, high = plan.measurement.ratio_range
+    size = min(plan.training.batch_size, n_slices)
+
+    def gradients(model: Classification, beta: float) -> LossTerms:
+        images, labels = fetch(order.choice(n_slices, size, replace=False))
+        if plan.training.flips and order.random() < 0.5:
+            images = images.flip(-1)
+        terms = model.loss(images, labels, order.uniform(low, high), variance, generator)
+        loss = terms.total(beta)
+        if not torch.isfinite(loss):
+            raise Diverged
+        loss.backward()
+        return terms
+
+    return gradients
 
 
 def dump_optimizer(optimizer: torch.optim.Adam) -> OptimizerState:

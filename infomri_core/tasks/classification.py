@@ -61,6 +61,12 @@ class Classification(nn.Module):
         """Class probabilities: softmax for exclusive labels, else one sigmoid a label."""
         return logits.softmax(-1) if self.exclusive else logits.sigmoid()
 
+    def cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """CE, or BCE averaged over the labels; the mean over the batch (B, K)."""
+        if self.exclusive:
+            return functional.cross_entropy(logits, labels.argmax(-1))
+        return functional.binary_cross_entropy_with_logits(logits, labels)
+
     def loss(
         self,
         images: torch.Tensor,
@@ -72,10 +78,7 @@ class Classification(nn.Module):
         """Both loss terms of a batch: images (B, H, W), labels (B, K) multi-hot float."""
         masks = self.draw(ratio, len(images), generator)
         logits = self.logits(self.measure(images, masks, generator))
-        if self.exclusive:
-            ce = functional.cross_entropy(logits, labels.argmax(-1))
-        else:
-            ce = functional.binary_cross_entropy_with_logits(logits, labels)
+        ce = self.cross_entropy(logits, labels)
         return LossTerms(ce, marginal_entropy(masks, variance, self.noise_std).mean())
 
 
