@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import ssl
 import string
 import subprocess
@@ -25,7 +26,7 @@ from fl_server.control import Control, public_key_bytes
 from infomri_core import processes
 from infomri_core.errors import InputError
 from infomri_core.ports import free_port
-from tests.realfederation import PLAN, Federation
+from tests.realfederation import PLAN, Federation, wait_for
 
 TEMPLATE = Path(__file__).parent.parent / "deploy" / "proxy" / "nginx.conf"
 pytestmark = [
@@ -57,6 +58,11 @@ def start_proxy(folder: Path, federation: Path, superlink: str) -> tuple[subproc
     return processes.start(line, folder / "nginx.log", dict(os.environ)), port
 
 
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     """A stand-in federation whose site knows the proxy's address only."""
@@ -67,6 +73,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         place = superlink.options.folder
         proxy, port = start_proxy(folder / "nginx", place, superlink.address)
         made.callback(processes.stop, proxy, 10.0)
+        wait_for(lambda: answers(port), 20, (folder / "nginx" / "nginx.log").read_text)
         made.address = f"127.0.0.1:{port}"
         made.join_sites("a")
         yield made
