@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from infomri_core.errors import Refused
-from infomri_core.exchange.values import (
 from infomri_core.exchange.release import release_task_from, released_from
+from infomri_core.exchange.values import (
     DatasetCard,
     EnrolTask,
     ErrorReply,
@@ -33,9 +33,9 @@ def task_from(message: Message) -> SiteTask:
     if message.kind == "enrol":
         return EnrolTask(plan, deadline)
     round_number = _field(message, "round", int)
-    arms = _within("arm", message.arrays)
     if message.kind == "release":
         return release_task_from(message, plan, round_number, deadline)
+    arms = _within("arm", message.arrays)
     if message.kind == "train":
         if "variance" not in message.arrays:
             raise Refused("bad-message", "a train task without 'variance'")
