@@ -1,7 +1,8 @@
 """From the sites' summaries to rows, tables, figures and MLflow."""
 
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 import torch
 
-from fl_server import figures
 from fl_server.audit import FittedAudit
+from fl_server.examples import Examples
+from fl_server.publish import Published
 from fl_server.tracking import Tracker
 from infomri_core import __version__
 from infomri_core.exchange import EvaluateReply, Scores
-from infomri_core.frontier import Row, write_results
+from infomri_core.frontier import Row
 from infomri_core.metrics import ImageQuality
 from infomri_core.plan import Plan
 from infomri_core.privacy.adversaries import DIAGNOSIS
@@ -30,6 +32,7 @@ class MergedScores:
 
     scores: dict[Cell, Scores] = field(default_factory=dict)
     sites: dict[str, int] = field(default_factory=dict)
+    by_site: dict[str, Mapping[Cell, Scores]] = field(default_factory=dict)
 
     def add(self, site: str, reply: EvaluateReply) -> bool:
         """Merge one site's reply; False, and nothing merged, when its shapes differ."""
@@ -41,6 +44,7 @@ class MergedScores:
             return False
         self.scores = merged
         self.sites[site] = reply.n_patients
+        self.by_site[site] = reply.scores
         return True
 
 
@@ -126,16 +130,36 @@ def linkage_figures(linkage: LinkageSummary | None) -> dict[str, Any]:
     return figures | {"linkage_low": low, "linkage_high": high}
 
 
+def per_site(merged: MergedScores, attacks: Sequence[str]) -> list[dict[str, Any]]:
+    """Each site's own figures: AUROC with interval and PSNR of the ``attacks``, as JSON values.
+
+    They exist for sites only that let scores of at least their minimum cohort leave.
+    """
+    found = []
+    for site, cells in merged.by_site.items():
+        for (arm, acceleration), scores in cells.items():
+            auroc, low, high = scores.histogram.auroc_interval()
+            psnr = {n: q.mean("psnr") for n, q in scores.quality.items() if n in attacks}
+            place = {"site": site, "arm": arm, "acceleration": acceleration}
+            figures = {"auroc": auroc, "auroc_low": low, "auroc_high": high, "psnr": psnr}
+            found.append({**place, "n_patients": merged.sites[site], **figures})
+    return found
+
+
 def record(
-    directory: Path, plan: Plan, rows: list[Row], meta: dict[str, Any], tracker: Tracker
+    directory: Path,
+    plan: Plan,
+    rows: list[Row],
+    meta: dict[str, Any],
+    tracker: Tracker,
+    shown: Examples | None = None,
 ) -> None:
-    """Write ``results.json``, ``plan.toml`` and the frontier's figure; log all of it."""
-    results, plan_file = directory / "results.json", directory / "plan.toml"
-    write_results(results, rows, meta)
+    """Write results, figures, privacy report and ``plan.toml``; log all of it."""
+    plan_file = directory / "plan.toml"
+    written = Published(directory).write(rows, meta, shown)
     plan_file.write_text(plan.text, encoding="utf-8")
-    written = figures.frontier(rows, directory / "frontier")
     tracker.result(rows)
-    for path in (results, plan_file, *written):
+    for path in (*written, plan_file):
         tracker.artifact(path)
 
 
@@ -150,12 +174,14 @@ def study_meta(
     """What a reader needs to judge the rows: seeds, versions, sites, the audit's own quality."""
     return {
         "study": plan.study.name,
+        "created": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "seed": plan.study.seed,
         "plan_sha256": plan.digest,
         "noise_std": plan.measurement.noise_std,
         "labels": list(plan.task.labels),
         "position_band": plan.evaluation.position_band,
         "sites": merged.sites,
+        "per_site": per_site(merged, plan.evaluation.attacks),
         "dropped_arms": dict(dropped),
         "n_audit": fitted.n_images,
         "certificates": {name: asdict(c) for name, c in fitted.certificates.items()},

@@ -1,0 +1,188 @@
+"""The audit of a stored run once more: other attacks, other data, the same trained arms."""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fl_server.audit import FittedAudit, fit_audit
+from fl_server.audit_data import (
+    MIN_FIT_PATIENTS,
+    MIN_SCORED_PATIENTS,
+    check_audit_data,
+    split_for_scoring,
+)
+from fl_server.central import refuse_overlap
+from fl_server.checkpoint import Checkpoint
+from fl_server.examples import examples_for
+from fl_server.publish import Published
+from fl_server.results import MergedScores, build_rows, study_meta
+from fl_server.settings import Audit, CentreSettings, read_settings
+from fl_server.trained import read_model
+from infomri_core.data import SliceDataset, open_dataset
+from infomri_core.device import pick_device
+from infomri_core.errors import InputError, nearest
+from infomri_core.exchange import EvaluateTask
+from infomri_core.frontier import Row, read_results
+from infomri_core.inference import sampling_ratio
+from infomri_core.plan import Plan, parse_plan
+from infomri_core.privacy import attacks
+from infomri_core.site import open_site
+
+SUFFIX = "-audit"
+REFERENCE = "lmmse"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What ``infomri audit`` was told; None and () mean the run's own.
+
+    ``steps``: optimizer steps by attack. ``data``: score on these instead of audit patients.
+    """
+
+    run: Path
+    audit: str | None = None
+    data: str | None = None
+    attacks: tuple[str, ...] = ()
+    accelerations: tuple[float, ...] = ()
+    steps: Mapping[str, int] = field(default_factory=dict)
+    out: Path | None = None
+    centre: Path | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A repeated audit: its rows, meta and files, and the centre's settings where known."""
+
+    plan: Plan
+    folder: Path
+    rows: list[Row]
+    meta: dict[str, Any]
+    files: list[Path]
+    centre: CentreSettings | None
+
+
+def repeat_audit(asked: Asked, say: Callable[[str], None]) -> Repeated:
+    """Fit the attacks anew and score them here; the arms stay as they were trained.
+
+    Writes results, figures and report. ``InputError`` for a run, data or attacks that won't do.
+    """
+    folder = run_folder(asked.run)
+    saved = read_model(folder)
+    stored = parse_plan(saved.plan_text, f"plan in {folder}")
+    plan = _asked_plan(stored, asked)
+    centre = _centre(asked, folder)
+    settings = _audit_settings(asked, folder, centre)
+    fit_on, scored, words = _data(plan, asked, settings.data)
+    device = torch.device(pick_device(asked.device))
+    started = time.monotonic()
+    fitted = fit_audit(plan, settings, fit_on, saved.arms, device, say)
+    say("scoring arms and attacks")
+    seconds = {"audit": time.monotonic() - started}
+    merged = _scores(plan, saved, scored, fitted, str(device))
+    history = saved.history if isinstance(saved.history, dict) else {"rounds": []}
+    n_train = history["rounds"][-1]["n_train"] if history["rounds"] else 0
+    rows = build_rows(plan, merged, fitted, n_train, saved.round)
+    meta = study_meta(plan, fitted, merged, saved.dropped, history, seconds)
+    meta |= {"audit_data": settings.data, "scored_on": words, "caution": _caution(plan, saved)}
+    shown = examples_for(plan, rows, saved.arms, fitted, fit_on, device)
+    files = Published(asked.out or folder, SUFFIX).write(rows, meta, shown)
+    return Repeated(stored, folder, rows, meta, files, centre)
+
+
+def run_folder(path: Path) -> Path:
+    """The folder of the run that ``path`` means: itself, or the one run of a demo's folder."""
+    inner = sorted(p.parent for p in path.glob("centre/*/checkpoints"))
+    if (path / "checkpoints").is_dir() or len(inner) != 1:
+        return path
+    return inner[0]
+
+
+def _asked_plan(plan: Plan, asked: Asked) -> Plan:
+    """The plan with the attacks and accelerations asked for; its identity stays the study's."""
+    names = asked.attacks or plan.evaluation.attacks
+    for name in names:
+        if name not in attacks.ATTACKS:
+            hint = nearest(name, attacks.ATTACKS) or f"they are {', '.join(attacks.ATTACKS)}"
+            raise InputError("--attacks", "names of attacks", repr(name), hint)
+    accelerations = asked.accelerations or plan.measurement.accelerations
+    for acceleration in accelerations:
+        sampling_ratio(plan, acceleration)
+    # Without the reference no other attack could be certified.
+    names = tuple(dict.fromkeys((REFERENCE, *names)))
+    changed = replace(
+        plan,
+        evaluation=replace(plan.evaluation, attacks=names),
+        measurement=replace(plan.measurement, accelerations=tuple(accelerations)),
+    )
+    object.__setattr__(changed, "text", plan.text)
+    return changed
+
+
+def _centre(asked: Asked, folder: Path) -> CentreSettings | None:
+    path = asked.centre or folder.parent / "centre.toml"
+    return read_settings(path) if asked.centre or path.is_file() else None
+
+
+def _audit_settings(asked: Asked, folder: Path, centre: CentreSettings | None) -> Audit:
+    """The centre's audit settings, with the URI and the steps that were asked for."""
+    uri = asked.audit or (centre.audit.data if centre else "") or _stored_uri(folder)
+    if not uri:
+        raise InputError(
+            "--audit", "the URI of an audit set", "none", "the run does not say; give --audit URI"
+        )
+    settings = replace(centre.audit, data=uri) if centre else Audit(uri)
+    known = {name.removesuffix("_steps"): name for name in vars(settings) if "_steps" in name}
+    for name, steps in asked.steps.items():
+        if name not in known or steps < 1:
+            expected = f"NAME=N with N >= 1 and NAME one of {', '.join(known)}"
+            raise InputError("--steps", expected, f"{name}={steps}", "correct it")
+    return replace(settings, **{known[name]: n for name, n in asked.steps.items()})
+
+
+def _stored_uri(folder: Path) -> str:
+    path = folder / "results.json"
+    return str(read_results(path)[1].get("audit_data") or "") if path.is_file() else ""
+
+
+def _data(plan: Plan, asked: Asked, uri: str) -> tuple[SliceDataset, SliceDataset, str]:
+    """What to fit on, what to score on, and the second in words."""
+    audit_set = open_dataset(uri)
+    if asked.data is None:
+        n_patients = MIN_FIT_PATIENTS + MIN_SCORED_PATIENTS
+        check_audit_data(plan, audit_set, "audit set", n_patients)
+        fit_on, scored = split_for_scoring(audit_set)
+        n_scored = len(np.unique(scored.table.patients))
+        return fit_on, scored, f"{n_scored} patients held out of the audit set; at no site"
+    other = open_dataset(asked.data)
+    check_audit_data(plan, audit_set, "audit set", MIN_FIT_PATIENTS)
+    check_audit_data(plan, other, "--data", MIN_SCORED_PATIENTS)
+    refuse_overlap(other, audit_set)
+    return audit_set, other, "other data, scored here; at no site"
+
+
+def _scores(
+    plan: Plan, saved: Checkpoint, scored: SliceDataset, fitted: FittedAudit, device: str
+) -> MergedScores:
+    task = EvaluateTask(plan.text, saved.round, 0.0, saved.arms, fitted.adversaries.to_arrays())
+    with tempfile.TemporaryDirectory() as scratch:
+        site = open_site(scored, "here", Path(scratch), device)
+        if site.n_scored_patients(plan) < MIN_SCORED_PATIENTS:
+            expected = f"at least {MIN_SCORED_PATIENTS} patients in the validation split"
+            got = str(site.n_scored_patients(plan))
+            remedy = "give data with split=val, or other --data"
+            raise InputError("--data", expected, got, remedy)
+        merged = MergedScores()
+        merged.add("here", site.evaluate(plan, task, lambda: False))
+    return merged
+
+
+def _caution(plan: Plan, saved: Checkpoint) -> str:
+    rounds = plan.training.rounds
+    return "" if saved.round >= rounds else f"weights after {saved.round} of {rounds} rounds"
