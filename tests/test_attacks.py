@@ -17,7 +17,13 @@ from infomri_core.privacy.certify import certify
 from infomri_core.sampling import UniformPolicy, VariableDensityPolicy, draw_masks
 
 SHAPE, RATIOS, SIGMA = (16, 14), [0.1, 0.2], 0.05
-STEPS = {"cnn": {"n_steps": 20}, "unet": {"n_steps": 20, "width": 8}}
+STEPS = {
+    "cnn": {"n_steps": 20},
+    "unet": {"n_steps": 20, "width": 8},
+    "unrolled": {"n_steps": 10, "width": 8},
+    "pnp": {"n_steps": 20, "width": 8},
+}
+SINGLE = tuple(name for name in ATTACKS if name != "ensemble")
 
 
 def _generator(seed=0):
@@ -50,10 +56,10 @@ def _measured(images, ratio=0.2, seed=5):
 
 @pytest.fixture(scope="module")
 def fitted():
-    return {name: _fit(name) for name in (*FLOORS, *ATTACKS)}
+    return {name: _fit(name) for name in (*FLOORS, *SINGLE)}
 
 
-def _names(fixed=(*FLOORS, *ATTACKS)):
+def _names(fixed=(*FLOORS, *SINGLE)):
     return pytest.mark.parametrize("name", fixed)
 
 
@@ -109,7 +115,7 @@ def test_arrays_of_another_shape_name_or_type_are_refused(fitted, name):
             attacks.build(name, SHAPE).load(candidate)
 
 
-@_names((*FLOORS, "lmmse", "unet"))
+@_names((*FLOORS, "lmmse", "tv", "unet", "unrolled", "pnp"))
 def test_arrays_for_images_of_another_size_are_refused(fitted, name):
     with pytest.raises(InputError):
         attacks.build(name, (16, 16)).load(fitted[name].to_arrays())
@@ -122,7 +128,7 @@ def test_an_audit_set_of_another_shape_or_with_nan_is_refused(name):
             attacks.build(name, SHAPE).fit(images, _policies(), RATIOS, SIGMA, _generator())
 
 
-@_names(("lmmse", "cnn", "unet"))
+@_names(SINGLE)
 @pytest.mark.parametrize("n", [1, 2])
 def test_one_or_two_audit_images_do_not_break_an_attack(name, n):
     attack = _fit(name, n=n, **({"n_steps": 2} if name in STEPS else {}))
@@ -162,17 +168,23 @@ def test_the_unet_is_not_below_lmmse_nor_the_small_cnn_above_it(fitted):
     assert quality["cnn"] < quality["lmmse"]
 
 
-@_names(("cnn", "unet"))
-def test_training_keeps_its_best_state_and_logs_convergence(fitted, name):
-    history = fitted[name].history
-    assert [p.step for p in history] == [0, *range(2, 21, 2)]
-    assert max(p.validation_psnr for p in history) >= history[0].validation_psnr
+@_names(("cnn", "unet", "unrolled"))
+def test_training_logs_convergence_and_stops_when_half_its_budget_brought_nothing(fitted, name):
+    history, budget = fitted[name].history, fitted[name].budget
+    every = budget.n_steps // 10
+    assert [p.step for p in history] == [*range(0, budget.n_taken + 1, every)]
+    best = max(history, key=lambda p: p.validation_psnr)
+    assert budget.n_taken == min(budget.n_steps, max(p.step for p in history))
+    stopped_early = budget.n_taken < budget.n_steps
+    assert stopped_early == (budget.n_taken - best.step >= 5 * every and stopped_early)
+    assert best.step + 5 * every >= budget.n_taken
 
 
 def test_training_that_diverges_ends_with_the_best_state_so_far():
     attack = _fit("unet", learning_rate=1e30)
     assert torch.isfinite(attack.reconstruct(*_measured(_images(3, 3)))).all()
     assert attack.history[0].step == 0
+    assert attack.diverged
 
 
 def test_options_that_make_no_sense_are_refused():

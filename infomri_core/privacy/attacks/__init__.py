@@ -6,17 +6,25 @@ from infomri_core.errors import InputError, nearest
 from infomri_core.privacy.attacks.base import Attack, folds
 from infomri_core.privacy.attacks.cnn import CNNAttack
 from infomri_core.privacy.attacks.diagnosis import DiagnosisFloor
-from infomri_core.privacy.attacks.floors import Constant, Mean, Zero
+from infomri_core.privacy.attacks.ensemble import Ensemble
+from infomri_core.privacy.attacks.floors import Centroid, Constant, Mean, Zero
 from infomri_core.privacy.attacks.lmmse import LMMSE
+from infomri_core.privacy.attacks.pnp import PlugAndPlayAttack
+from infomri_core.privacy.attacks.tv import TVAttack
 from infomri_core.privacy.attacks.unet import UNetAttack
+from infomri_core.privacy.attacks.unrolled import UnrolledAttack
+from infomri_core.privacy.attacks.wavelet import WaveletAttack
 
-_CLASSES: dict[str, type[Attack]] = {
-    attack.name: attack for attack in (Zero, Constant, Mean, LMMSE, CNNAttack, UNetAttack)
-}
-FLOORS = ("zero", "constant", "mean")
-ATTACKS = tuple(name for name in _CLASSES if name not in FLOORS)
+_FLOORS: tuple[type[Attack], ...] = (Zero, Constant, Mean, Centroid)
+_ATTACKS: tuple[type[Attack], ...] = (
+    *(LMMSE, TVAttack, WaveletAttack, CNNAttack),
+    *(UNetAttack, UnrolledAttack, PlugAndPlayAttack, Ensemble),
+)
+_CLASSES = {attack.name: attack for attack in (*_FLOORS, *_ATTACKS)}
+FLOORS = tuple(attack.name for attack in _FLOORS)
+ATTACKS = tuple(attack.name for attack in _ATTACKS)
 
-__all__ = ["ATTACKS", "FLOORS", "Attack", "DiagnosisFloor", "build", "folds"]
+__all__ = ["ATTACKS", "FLOORS", "Attack", "DiagnosisFloor", "Ensemble", "build", "folds"]
 
 
 def build(name: str, shape: tuple[int, int], **options: Any) -> Attack:

@@ -31,6 +31,10 @@ class LMMSE(Attack):
     is seen: a is chosen on held-out audit images at four levels of the share of prior variance
     that a mask samples, and each mask is given the a of the nearest level. One Cholesky
     factorisation a mask, of the smaller of the number of factors and of measured numbers.
+
+    The factors are S itself, no approximation, as long as images or pixels are at most 1024: S
+    of n images has rank n - 1. Beyond that the 1024 leading directions are kept exactly, and of
+    the others their variance in k-space.
     """
 
     name = "lmmse"
