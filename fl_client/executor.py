@@ -39,7 +39,7 @@ from flwr.supernode.runtime.run_clientapp import (
 from fl_client import bundle, courier
 from infomri_core.processes import tether
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
 _ABSENT_SECONDS = 0.5
 _GIVE_UP_SECONDS = 60.0
 _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})

@@ -32,7 +32,7 @@ def train_centrally(plan: Plan, data: list[str], audit: str, out: Path, console:
     with Follower(directory / "events.jsonl", console) as follower:
         rows = run_study(plan, centre, LocalSites([site], follower.poll), run_id=run_id)
         follower.poll()
-    console.print(table(rows, {"n_audit": rows[0].n_audit if rows else 0}))
+    console.print(table(rows, {"study": plan.study.name}, console.width))
     console.print(f"Results    {directory / 'results.json'}", soft_wrap=True)
 
 

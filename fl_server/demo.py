@@ -23,11 +23,11 @@ from fl_server.superlink import SuperLink, SuperLinkOptions, environment
 from infomri_core import processes
 from infomri_core.errors import InputError
 from infomri_core.frontier import read_results
-from infomri_core.frontier_table import table
+from infomri_core.frontier_table import FULL_WIDTH, table
 from infomri_core.plan import parse_plan
 from infomri_core.ports import free_port
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 LOG_LINES = 15
 
 
@@ -150,7 +150,9 @@ def _collect(out: Path, directory: Path, sites: list[str]) -> None:
 
 def _report(out: Path, console: Console) -> None:
     rows, meta = read_results(out / "results.json")
-    console.print(table(rows, meta))
+    if not console.is_terminal:
+        console = Console(file=console.file, width=max(console.width, FULL_WIDTH))
+    console.print(table(rows, meta, console.width))
     console.print(f"Results    {out / 'results.json'}")
     console.print(f"Figure     {out / 'frontier.png'}")
     console.print(f"Ledgers    {out / 'ledgers'} (what left each hospital)")

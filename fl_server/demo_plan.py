@@ -16,7 +16,6 @@ PHANTOM_HOSPITALS = {
     "east": "prevalence=0.20&intensity=0.85&seed=13",
 }
 DEALT_HOSPITALS = 3
-BETAS = (0.0, 3e-5, 1e-4)
 AUDIT_FRACTION = 0.1
 
 
@@ -51,21 +50,23 @@ class _Schedule:
     ratio_range: tuple[float, float]
     rounds: int
     local_steps: int
+    batch_size: int
     cnn_steps: int
     unet_steps: int
     min_cohort: int = 5
     flips: bool = False
     position_band: tuple[float, float] | None = None
     exponent: float = 8.0
+    betas: tuple[float, ...] = (0.0, 3e-5, 1e-4)
 
 
 _SCHEDULES = {
-    "phantom": _Schedule((8.0, 16.0), (0.04, 0.16), 4, 60, 150, 300),
+    "phantom": _Schedule((8.0, 16.0), (0.04, 0.16), 4, 60, 32, 150, 200, betas=(0.0, 1e-4, 3e-4)),
     "slices": _Schedule(
-        (16.0, 32.0), (0.02, 0.16), 8, 95, 300, 600, 2, True, (0.3, 0.8), exponent=10.0
+        (16.0, 32.0), (0.02, 0.16), 8, 70, 16, 300, 300, 2, True, (0.3, 0.8), exponent=10.0
     ),
-    "mnist": _Schedule((16.0, 32.0), (0.02, 0.16), 4, 100, 300, 600),
-    "fastmri": _Schedule((8.0, 16.0), (0.02, 0.16), 8, 100, 300, 600),
+    "mnist": _Schedule((16.0, 32.0), (0.02, 0.16), 4, 100, 32, 300, 600),
+    "fastmri": _Schedule((8.0, 16.0), (0.02, 0.16), 8, 100, 16, 300, 300),
 }
 
 
@@ -129,7 +130,7 @@ def _plan(
 ) -> dict[str, Any]:
     arms: list[dict[str, Any]] = [
         {"sampler": "infomri", "suppression": "marginal", "beta": beta, "seed": 0}
-        for beta in BETAS
+        for beta in schedule.betas
     ]
     arms += [
         {"sampler": "uniform", "seed": 0},
@@ -154,6 +155,7 @@ def _plan(
         "training": {
             "rounds": options.rounds or schedule.rounds,
             "local_steps": options.local_steps or schedule.local_steps,
+            "batch_size": schedule.batch_size,
             "flips": schedule.flips,
             "quorum": n_sites,
             "deadline_seconds": 3600.0,

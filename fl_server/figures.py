@@ -86,11 +86,11 @@ def _trace(axes: "Axes", rows: Sequence[Row]) -> None:
         label=style.name,
     )
     if rows[0].sampler == "infomri":
-        for row, at in zip(rows, zip(x, y)):
+        for i, (row, at) in enumerate(zip(rows, zip(x, y))):
             axes.annotate(
                 f"β={row.beta:g}",
                 at,
-                (-6, 6),
+                (-6, 6 + 11 * i),
                 textcoords="offset points",
                 ha="right",
                 color=style.colour,

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from infomri_core.frontier import Row, attacks, label, pareto
 
+FULL_WIDTH = 108
 CAPTION = (
     "AUROC says how well the diagnosis works (1 is perfect, 0.5 is guessing), with its 95 % "
     "interval. PSNR says in dB how well an attack rebuilds the image from the measurement: lower "
@@ -18,13 +19,16 @@ CAPTION = (
 )
 
 
-def table(rows: Sequence[Row], meta: Mapping[str, Any] | None = None) -> Table:
-    """A table at most 120 columns wide for up to four attacks.
+def table(
+    rows: Sequence[Row], meta: Mapping[str, Any] | None = None, width: int = FULL_WIDTH
+) -> Table:
+    """A table of at most 120 columns for up to four attacks; narrower than that, without the
+    columns of the single attacks.
 
     ``meta`` may name the ``study``; arms that no other arm beats at the same acceleration are
     marked ●, attacks that failed their own test *.
     """
-    names = attacks(rows)
+    names = attacks(rows) if width >= FULL_WIDTH else []
     result = Table(
         box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, title=_title(rows, meta or {})
     )

@@ -49,8 +49,8 @@ class BasicBlock(nn.Module):
 class ResNet18(nn.Module):
     """ResNet18 of base ``width`` (64 is the published one), images (B, C, H, W) to logits (B, K).
 
-    The mouth follows the image: 7x7 stride 2 with max pooling from 96 pixels on, the same without
-    pooling from 48 on, 3x3 stride 1 below, so that fine structure survives in small images.
+    The mouth follows the image: 7x7 stride 2 with max pooling from 48 pixels on, 3x3 stride 1
+    below, so that fine structure survives in small images.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class ResNet18(nn.Module):
         norm: str = "group",
     ) -> None:
         super().__init__()
-        small, large = min(shape) < 48, min(shape) >= 96
+        small = min(shape) < 48
         self.mouth = _convolution(n_channels, width, 3 if small else 7, 1 if small else 2)
         self.norm = normalisation(norm, width)
-        self.pool = nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
+        self.pool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
         blocks: list[nn.Module] = []
         n_in = width
         for stage, factor in enumerate(STAGES):
