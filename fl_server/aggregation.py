@@ -42,7 +42,7 @@ class WeightedMean:
     def check(self, flat: np.ndarray, n_samples: int) -> int:
         """A bound on the sum with this vector added. Raises ``InputError`` when the length is
         wrong, a value is not finite, the count is not positive, or the sum could overflow."""
-        bound = self._bound + n_samples * _largest(flat, n_samples, self._sum.shape)
+        bound = self._bound + n_samples * largest_step(flat, n_samples, self._sum.shape)
         if bound > _LIMIT:
             expected = f"samples x largest weight, over all sites, below {_LIMIT / SCALE:.3g}"
             raise InputError(
@@ -64,7 +64,9 @@ class WeightedMean:
         return mean
 
 
-def _largest(flat: np.ndarray, n_samples: int, shape: tuple[int, ...]) -> int:
+def largest_step(flat: np.ndarray, n_samples: int, shape: tuple[int, ...]) -> int:
+    """The largest magnitude in a site's weights, in multiples of 2^-24. Raises ``InputError``
+    when they have not ``shape``, are not finite float32, or count no sample."""
     where, remedy = "aggregation", "the site runs another version or another plan"
     if n_samples < 1:
         raise InputError(where, "at least one sample", str(n_samples), "drop the reply")

@@ -24,7 +24,8 @@ class Checkpoint:
     """State after ``round`` rounds (0: before the first).
 
     ``arms``: flat float32 weights by arm name. ``variance``: (2, H, W) of noiseless k-space.
-    ``dropped``: diverged arms and why, in words. ``history``: any JSON value.
+    ``dropped``: diverged arms and why, in words. ``history``: any JSON value. ``server``: the
+    aggregation's own state by arm name.
     """
 
     plan_text: str
@@ -33,6 +34,7 @@ class Checkpoint:
     variance: np.ndarray
     dropped: Mapping[str, str] = field(default_factory=dict)
     history: Any = None
+    server: Mapping[str, Arrays] = field(default_factory=dict)
 
     @property
     def plan_digest(self) -> str:
@@ -94,6 +96,8 @@ def _files(directory: Path) -> list[Path]:
 
 def _to_bytes(checkpoint: Checkpoint) -> bytes:
     arrays = {f"arm/{name}": weights for name, weights in checkpoint.arms.items()}
+    for name, state in checkpoint.server.items():
+        arrays |= {f"server/{name}/{key}": array for key, array in state.items()}
     arrays["variance"] = checkpoint.variance
     # The history grows with the rounds; a message's header is bounded, its arrays are not.
     arrays["history"] = np.frombuffer(json.dumps(checkpoint.history).encode(), dtype=np.uint8)
@@ -120,7 +124,17 @@ def _from_bytes(data: bytes) -> Checkpoint:
         variance=arrays["variance"],
         dropped={str(name): str(why) for name, why in header["dropped"].items()},
         history=json.loads(arrays["history"].tobytes()),
+        server=_server_from(arrays),
     )
+
+
+def _server_from(arrays: Arrays) -> dict[str, dict[str, np.ndarray]]:
+    server: dict[str, dict[str, np.ndarray]] = {}
+    for path, array in arrays.items():
+        if path.startswith("server/"):
+            _, name, key = path.split("/")
+            server.setdefault(name, {})[key] = array
+    return server
 
 
 def _content_digest(arrays: Arrays) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from fl_server import checkpoint
-from fl_server.aggregation import WeightedMean
 from fl_server.audit import check_audit_set, fit_audit
 from fl_server.checkpoint import Checkpoint
 from fl_server.progress import Progress
@@ -19,6 +18,7 @@ from fl_server.results import MergedScores, build_rows, record, study_meta
 from fl_server.roster import Roster, StudyFailed, deadline
 from fl_server.settings import CentreSettings
 from fl_server.sites import Sites
+from fl_server.strategies import Aggregate, ServerState, aggregate, step
 from fl_server.tracking import Tracker
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.device import pick_device
@@ -42,6 +42,7 @@ class State:
     variance: np.ndarray
     dropped: dict[str, str] = field(default_factory=dict)
     history: dict[str, Any] = field(default_factory=lambda: {"rounds": []})
+    server: dict[str, ServerState] = field(default_factory=dict)
 
 
 @final
@@ -87,7 +88,12 @@ class Study:
             self._progress.tell("resume", f"resuming after round {saved.round}")
             arms = {name: np.array(flat) for name, flat in saved.arms.items()}
             return State(
-                saved.round, arms, saved.variance, dict(saved.dropped), dict(saved.history)
+                saved.round,
+                arms,
+                saved.variance,
+                dict(saved.dropped),
+                dict(saved.history),
+                dict(saved.server),
             )
         state = initial_state(self.plan, self._audit_set.images(np.arange(len(self._audit_set))))
         self._save(state)
@@ -97,7 +103,13 @@ class Study:
 
     def _save(self, state: State) -> None:
         snapshot = Checkpoint(
-            self.plan.text, state.round, state.arms, state.variance, state.dropped, state.history
+            self.plan.text,
+            state.round,
+            state.arms,
+            state.variance,
+            state.dropped,
+            state.history,
+            state.server,
         )
         keep = self._centre.centre.keep_checkpoints
         checkpoint.save(self._directory / "checkpoints", snapshot, keep)
@@ -116,7 +128,8 @@ class Study:
 
     def _try_round(self, state: State, number: int, nodes: list[str]) -> bool:
         started = time.monotonic()
-        sums = {name: WeightedMean(len(flat)) for name, flat in state.arms.items()}
+        rules = self.plan.aggregation
+        sums = {name: aggregate(rules, len(flat)) for name, flat in state.arms.items()}
         replies: dict[str, TrainReply] = {}
         dropped: dict[str, str] = {}
         task = TrainTask(self.plan.text, number, self._deadline(), state.variance, state.arms)
@@ -132,9 +145,7 @@ class Study:
         self._close_round(state, number, sums, replies, dropped, time.monotonic() - started)
         return True
 
-    def _add(
-        self, sums: dict[str, WeightedMean], reply: TrainReply, node: str, number: int
-    ) -> bool:
+    def _add(self, sums: dict[str, Aggregate], reply: TrainReply, node: str, number: int) -> bool:
         expected = set(sums) - set(reply.dropped)
         try:
             if set(reply.arms) != expected:
@@ -154,7 +165,7 @@ class Study:
         self,
         state: State,
         number: int,
-        sums: dict[str, WeightedMean],
+        sums: dict[str, Aggregate],
         replies: dict[str, TrainReply],
         dropped: dict[str, str],
         seconds: float,
@@ -164,10 +175,13 @@ class Study:
             state.dropped[name] = why
             self._tracker.dropped(name, why)
             del state.arms[name]
+            state.server.pop(name, None)
         if not state.arms:
             raise StudyFailed("every arm diverged; lower the learning rate in the plan")
-        for name in state.arms:
-            state.arms[name] = sums[name].value()
+        for name, flat in state.arms.items():
+            state.arms[name], state.server[name] = step(
+                self.plan.aggregation, flat, sums[name].value(), state.server.get(name, {})
+            )
         losses = mean_losses(replies.values(), state.arms)
         state.history["rounds"].append(
             {

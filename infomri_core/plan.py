@@ -70,6 +70,27 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Aggregation:
+    """How one model is made of the sites' weights. ``proximal`` is FedProx's; the server's rate,
+    betas and ``tau`` are FedAdam's; ``trim`` is the share of sites cut at each end by the trimmed
+    mean; ``byzantine`` the number of wrong sites that Multi-Krum withstands."""
+
+    strategy: str = "fedavg"
+    proximal: float = 0.01
+    server_learning_rate: float = 0.01
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    tau: float = 1e-3
+    trim: float = 0.2
+    byzantine: int = 1
+
+    @property
+    def proximal_weight(self) -> float:
+        """The weight of the proximal term; zero but for FedProx."""
+        return self.proximal if self.strategy == "fedprox" else 0.0
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What the sites score. ``position_band`` limits it to slices whose relative position lies
     inside; ``attack_slices`` bounds the slices a patient contributes to attack scores."""
@@ -120,6 +141,7 @@ class Plan:
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    aggregation: Aggregation = field(default_factory=Aggregation)
     release: Release | None = None
     text: str = field(default="", init=False, repr=False)
 

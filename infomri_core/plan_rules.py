@@ -1,6 +1,7 @@
 """What makes a plan impossible, rule by rule: each says what was expected and what came."""
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 from infomri_core.errors import InputError
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
 SAMPLERS = ("infomri", "uniform", "variable-density")
 SUPPRESSIONS = ("marginal", "none")
+STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed-mean", "multi-krum")
 ATTACKS = ("lmmse", "cnn", "unet")
 
 Rule = tuple[bool, str, str, object]
@@ -23,6 +25,7 @@ def check(plan: "Plan", where: str) -> None:
         _measurement_rules(plan),
         _training_rules(plan),
         _arm_rules(plan),
+        _aggregation_rules(plan),
         _release_rules(plan),
     ):
         if not ok:
@@ -156,4 +159,30 @@ def _release_rules(plan: "Plan") -> list[Rule]:
             f"one of {', '.join(f'{a:g}' for a in served)}",
             acceleration,
         ),
+    ]
+
+
+def _aggregation_rules(plan: "Plan") -> list[Rule]:
+    a, quorum, where = plan.aggregation, plan.training.quorum, "[aggregation]"
+    needed = {
+        "median": 3,
+        "trimmed-mean": math.ceil(1 / a.trim - 1e-9) if 0 < a.trim < 0.5 else 1,
+        "multi-krum": 2 * a.byzantine + 3,
+    }
+    enough = needed.get(a.strategy, 1)
+    return [
+        (a.strategy in STRATEGIES, f"{where} strategy", " | ".join(STRATEGIES), a.strategy),
+        (0 < a.proximal <= 1e3, f"{where} proximal", "0 < proximal <= 1000", a.proximal),
+        (
+            0 < a.server_learning_rate <= 10,
+            f"{where} server_learning_rate",
+            "0 .. 10",
+            a.server_learning_rate,
+        ),
+        (0 <= a.beta_1 < 1, f"{where} beta_1", "0 <= beta_1 < 1", a.beta_1),
+        (0 <= a.beta_2 < 1, f"{where} beta_2", "0 <= beta_2 < 1", a.beta_2),
+        (0 < a.tau <= 1, f"{where} tau", "0 < tau <= 1", a.tau),
+        (0 < a.trim < 0.5, f"{where} trim", "0 < trim < 0.5", a.trim),
+        (1 <= a.byzantine <= 1000, f"{where} byzantine", "1 .. 1000", a.byzantine),
+        (quorum >= enough, "[training] quorum", f"at least {enough} for {a.strategy}", quorum),
     ]

@@ -10,6 +10,7 @@ import torch
 
 from infomri_core.errors import Cancelled
 from infomri_core.plan import Plan, Training
+from infomri_core.proximal import Proximal
 from infomri_core.seeds import numpy_generator, torch_generator
 from infomri_core.tasks.classification import Classification, LossTerms
 
@@ -85,6 +86,7 @@ def train_steps(
     optimizer = make_optimizer(model, plan.training)
     if state is not None:
         load_optimizer(optimizer, state)
+    proximal = Proximal(model.parameters(), plan.aggregation.proximal_weight)
     sums = torch.zeros(2, device=variance.device)
     model.train()
     for i in range(stretch.n_steps):
@@ -95,6 +97,7 @@ def train_steps(
         optimizer.zero_grad(set_to_none=True)
         factor = beta_factor(step, stretch.total, plan.training.beta_warmup)
         terms = gradients(model, beta * factor)
+        proximal.add_gradient()
         optimizer.step()
         sums += torch.stack((terms.ce.detach(), terms.entropy.detach()))
     ce, entropy = (sums / stretch.n_steps).tolist()
