@@ -10,6 +10,7 @@ from infomri_core.privacy import attacks
 
 MIN_FIT_PATIENTS = 7
 MIN_SCORED_PATIENTS = 5
+MIN_SPLIT_PATIENTS = 13
 DIMMEST = 0.5
 _BLOCK = 64
 _SCORING_FOLDS = 3
@@ -56,9 +57,12 @@ def check_intensities(dataset: SliceDataset, where: str) -> None:
 
 
 def split_for_scoring(dataset: SliceDataset) -> tuple[SliceDataset, SliceDataset]:
-    """The audit set as (patients to fit on, a third of the patients to score on, all 'val')."""
+    """The audit set as (patients to fit on, a third of the patients to score on, all 'val').
+
+    Of ``MIN_SPLIT_PATIENTS`` there are enough on either side.
+    """
     patients = dataset.table.patients
-    kept, scored = attacks.folds(len(dataset), _SCORING_FOLDS, patients)[-1]
+    kept, scored = attacks.folds(len(dataset), _SCORING_FOLDS, patients)[0]
     rows = np.arange(len(dataset))
     fit, held = (dataset.where(np.isin(rows, part)) for part in (kept, scored))
     held.table = _all_validation(held.table)

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fl_server.commands.audit import audit
 from fl_server.commands.diagnose import diagnose
 from fl_server.commands.doctor import doctor
 from fl_server.commands.masks import masks_app
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Train MR diagnosis across hospitals from sampled k-space, and audit what it gives away.",
     pretty_exceptions_enable=False,
 )
+app.command()(audit)
 app.command()(diagnose)
 app.command()(doctor)
 app.command()(provision)

@@ -14,6 +14,7 @@ from fl_server.audit import FittedAudit, fit_audit
 from fl_server.audit_data import (
     MIN_FIT_PATIENTS,
     MIN_SCORED_PATIENTS,
+    MIN_SPLIT_PATIENTS,
     check_audit_data,
     split_for_scoring,
 )
@@ -80,6 +81,7 @@ def repeat_audit(asked: Asked, say: Callable[[str], None]) -> Repeated:
     centre = _centre(asked, folder)
     settings = _audit_settings(asked, folder, centre)
     fit_on, scored, words = _data(plan, asked, settings.data)
+    _check_scored(plan, scored, folder)
     device = torch.device(pick_device(asked.device))
     started = time.monotonic()
     fitted = fit_audit(plan, settings, fit_on, saved.arms, device, say)
@@ -143,7 +145,8 @@ def _audit_settings(asked: Asked, folder: Path, centre: CentreSettings | None) -
         if name not in known or steps < 1:
             expected = f"NAME=N with N >= 1 and NAME one of {', '.join(known)}"
             raise InputError("--steps", expected, f"{name}={steps}", "correct it")
-    return replace(settings, **{known[name]: n for name, n in asked.steps.items()})
+    changed: dict[str, Any] = {known[name]: n for name, n in asked.steps.items()}
+    return replace(settings, **changed)
 
 
 def _stored_uri(folder: Path) -> str:
@@ -155,8 +158,7 @@ def _data(plan: Plan, asked: Asked, uri: str) -> tuple[SliceDataset, SliceDatase
     """What to fit on, what to score on, and the second in words."""
     audit_set = open_dataset(uri)
     if asked.data is None:
-        n_patients = MIN_FIT_PATIENTS + MIN_SCORED_PATIENTS
-        check_audit_data(plan, audit_set, "audit set", n_patients)
+        check_audit_data(plan, audit_set, "audit set", MIN_SPLIT_PATIENTS)
         fit_on, scored = split_for_scoring(audit_set)
         n_scored = len(np.unique(scored.table.patients))
         return fit_on, scored, f"{n_scored} patients held out of the audit set; at no site"
@@ -167,17 +169,20 @@ def _data(plan: Plan, asked: Asked, uri: str) -> tuple[SliceDataset, SliceDatase
     return audit_set, other, "other data, scored here; at no site"
 
 
+def _check_scored(plan: Plan, scored: SliceDataset, folder: Path) -> None:
+    n_patients = open_site(scored, "here", folder, "cpu").n_scored_patients(plan)
+    if n_patients < MIN_SCORED_PATIENTS:
+        expected = f"at least {MIN_SCORED_PATIENTS} patients that the plan has scored"
+        remedy = "give more data: only the validation split, in the plan's band, is scored"
+        raise InputError("--data", expected, str(n_patients), remedy)
+
+
 def _scores(
     plan: Plan, saved: Checkpoint, scored: SliceDataset, fitted: FittedAudit, device: str
 ) -> MergedScores:
     task = EvaluateTask(plan.text, saved.round, 0.0, saved.arms, fitted.adversaries.to_arrays())
     with tempfile.TemporaryDirectory() as scratch:
         site = open_site(scored, "here", Path(scratch), device)
-        if site.n_scored_patients(plan) < MIN_SCORED_PATIENTS:
-            expected = f"at least {MIN_SCORED_PATIENTS} patients in the validation split"
-            got = str(site.n_scored_patients(plan))
-            remedy = "give data with split=val, or other --data"
-            raise InputError("--data", expected, got, remedy)
         merged = MergedScores()
         merged.add("here", site.evaluate(plan, task, lambda: False))
     return merged

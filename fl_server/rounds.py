@@ -13,6 +13,7 @@ import torch
 from fl_server import checkpoint
 from fl_server.audit import check_audit_set, fit_audit
 from fl_server.checkpoint import Checkpoint
+from fl_server.examples import examples_for
 from fl_server.progress import Progress
 from fl_server.results import MergedScores, build_rows, record, study_meta
 from fl_server.roster import Roster, StudyFailed, deadline
@@ -245,7 +246,9 @@ class Study:
         n_train = state.history["rounds"][-1]["n_train"]
         rows = build_rows(self.plan, merged, fitted, n_train, state.round)
         meta = study_meta(self.plan, fitted, merged, state.dropped, state.history, seconds)
-        record(self._directory, self.plan, rows, meta, self._tracker)
+        meta["audit_data"] = self._centre.audit.data
+        shown = examples_for(self.plan, rows, state.arms, fitted, self._audit_set, self._device)
+        record(self._directory, self.plan, rows, meta, self._tracker, shown)
         self._progress.tell(
             "finished",
             f"results in {self._directory / 'results.json'}",

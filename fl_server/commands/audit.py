@@ -1,0 +1,75 @@
+"""``infomri audit``: the audit of a stored run once more, or of masks made elsewhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def audit(
+    run: Annotated[
+        Path | None, typer.Argument(help="A run's folder with checkpoints/, or a demo's folder.")
+    ] = None,
+    audit: Annotated[
+        str | None, typer.Option("--audit", help="URI of the audit set; default: the run's own.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="URI to score on; default: audit patients held out."),
+    ] = None,
+    attacks: Annotated[
+        str, typer.Option("--attacks", help="Names with commas; default: the plan's.")
+    ] = "",
+    accelerations: Annotated[
+        str, typer.Option("--accelerations", help="Numbers with commas; default: the plan's.")
+    ] = "",
+    steps: Annotated[
+        str, typer.Option("--steps", help="Training of learned attacks, such as cnn=400,unet=1500")
+    ] = "",
+    external: Annotated[
+        Path | None,
+        typer.Option("--external", help="Folder with mask.npy, kspace.npy, external.toml."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write to; default: the run's.")
+    ] = None,
+    centre: Annotated[
+        Path | None, typer.Option("--centre", help="centre.toml; default: beside the run.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Audit a stored run again, without training it: other attacks, other data.
+
+    Attacks are fitted on the audit set and scored on audit patients held out, or on --data.
+    Writes results-audit.json, figures and privacy-report-audit.html, and attaches them to the
+    run in MLflow where centre.toml is beside the run.
+
+    With --external it audits masks and k-space that another system made: DIR holds mask.npy
+    (H, W) or (n, H, W), kspace.npy (n, H, W) complex, centred and orthonormal, external.toml
+    with noise_std, and, if known, truth.npy (n, H, W) in [0, 1].
+
+    Example: `infomri audit runs/knee-123 --attacks lmmse,unet --steps unet=3000`
+    """
+    from fl_server.commands import audit_actions as actions
+    from infomri_core.errors import InputError
+
+    names = actions.names(attacks)
+    if external is not None and run is None:
+        actions.audit_external(external, audit, names, actions.steps(steps), out, device)
+    elif run is not None and external is None:
+        actions.audit_run(
+            actions.Asked(
+                run,
+                audit,
+                data,
+                names,
+                actions.numbers(accelerations),
+                actions.steps(steps),
+                out,
+                centre,
+                device,
+            )
+        )
+    else:
+        got = "neither" if run is None else "both"
+        raise InputError("infomri audit", "RUN or --external DIR", got, "give one of them")
