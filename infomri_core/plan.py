@@ -46,10 +46,15 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Model:
-    """ResNet18 of base ``width``; ``norm`` is group or batch. ``start`` is the policy's."""
+    """ResNet18 of base ``width``; ``norm`` is group or batch. ``start`` is the policy's.
+
+    ``mouth`` is what the classifier sees: the zero-filled image, or ``whitened``, the same with
+    k-space divided by the fourth root of its variance.
+    """
 
     width: int = 16
     norm: str = "group"
+    mouth: str = "zero-filled"
     start: str = "spectral"
 
 
@@ -123,6 +128,25 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Privacy:
+    """Differential privacy of the weights (DP-SGD); without this section there is none.
+
+    ``unit``: whom it protects, patient or slice. ``lot``: how many units take part in a step on
+    average. ``clip``: the norm each unit's gradient is clipped to; the noise of each step has
+    standard deviation ``noise_multiplier * clip`` before the sum is divided by ``lot``. Each site
+    computes epsilon at ``delta`` from its own sampling rate. ``losses``: let loss terms leave;
+    they stand outside epsilon.
+    """
+
+    noise_multiplier: float
+    lot: int
+    clip: float = 1.0
+    delta: float = 1e-5
+    unit: str = "patient"
+    losses: bool = False
+
+
+@dataclass(frozen=True)
 class Release:
     """The one arm and acceleration of which consenting patients' sampled k-space is asked."""
 
@@ -143,6 +167,7 @@ class Plan:
     evaluation: Evaluation = field(default_factory=Evaluation)
     aggregation: Aggregation = field(default_factory=Aggregation)
     release: Release | None = None
+    privacy: Privacy | None = None
     text: str = field(default="", init=False, repr=False)
 
     @property

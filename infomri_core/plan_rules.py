@@ -27,6 +27,7 @@ def check(plan: "Plan", where: str) -> None:
         _arm_rules(plan),
         _aggregation_rules(plan),
         _release_rules(plan),
+        _privacy_rules(plan),
     ):
         if not ok:
             raise InputError(f"{where}: {key}", expected, str(got), "correct it in the plan")
@@ -49,6 +50,12 @@ def _study_rules(plan: "Plan") -> list[Rule]:
         (all(8 <= n <= 1024 for n in task.shape), "[task] shape", "8 .. 1024 each", task.shape),
         (4 <= model.width <= 256, "[model] width", "4 .. 256", model.width),
         (model.norm in ("group", "batch"), "[model] norm", "group or batch", model.norm),
+        (
+            model.mouth in ("zero-filled", "whitened"),
+            "[model] mouth",
+            "zero-filled or whitened",
+            model.mouth,
+        ),
         (
             model.start in ("spectral", "random"),
             "[model] start",
@@ -158,6 +165,26 @@ def _release_rules(plan: "Plan") -> list[Rule]:
             "[release] acceleration",
             f"one of {', '.join(f'{a:g}' for a in served)}",
             acceleration,
+        ),
+    ]
+
+
+def _privacy_rules(plan: "Plan") -> list[Rule]:
+    p = plan.privacy
+    if p is None:
+        return []
+    noise = p.noise_multiplier
+    return [
+        (0 < noise <= 1e6, "[privacy] noise_multiplier", "0 < noise_multiplier <= 10^6", noise),
+        (0 < p.clip <= 1e6, "[privacy] clip", "0 < clip <= 10^6", p.clip),
+        (0 < p.delta <= 0.01, "[privacy] delta", "0 < delta <= 0.01", p.delta),
+        (1 <= p.lot <= 4096, "[privacy] lot", "1 .. 4096", p.lot),
+        (p.unit in ("patient", "slice"), "[privacy] unit", "patient or slice", p.unit),
+        (
+            plan.model.norm != "batch",
+            "[model] norm",
+            "group with [privacy]: BatchNorm mixes patients, so that nobody's gradient is his own",
+            plan.model.norm,
         ),
     ]
 

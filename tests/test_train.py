@@ -4,17 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 
 from fl_server.rounds import initial_state
 from infomri_core.data import open_dataset
 from infomri_core.errors import Cancelled, InputError, Refused
 from infomri_core.exchange import TrainTask
-from infomri_core.plan import Plan
+from infomri_core.plan import Plan, parse_plan
 from infomri_core.site import Site
 from infomri_core.tasks.classification import build_model, flatten, unflatten
 from infomri_core.train import Diverged, Stretch, beta_factor, learning_rate_factor, train_steps
-from tests.small import AUDIT_URI, site_uri, small_plan
+from tests.small import AUDIT_URI, site_uri, small_plan, small_table
 
 
 def a_site(directory: Path) -> Site:
@@ -152,3 +153,19 @@ def test_schedules_have_the_shape_they_state() -> None:
     assert betas[50] == 1.0 and beta_factor(0, 100, 0.0) == 1.0
     rates = [learning_rate_factor(step, 100) for step in range(100)]
     assert max(rates) == 1.0 and rates[-1] < 0.01 and min(rates) > 0
+
+
+def test_the_whitening_of_the_mouth_travels_with_the_weights(tmp_path: Path) -> None:
+    table = small_table(rounds=1, local_steps=1)
+    table["model"]["mouth"] = "whitened"
+    plan = parse_plan(tomli_w.dumps(table))
+    arms, variance = start(plan)
+    model = build_model(plan, plan.arms[1])
+    unflatten(model, arms["uniform-s0"])
+    assert model.whitening is not None
+    assert float(model.whitening.mean()) == pytest.approx(1, abs=1e-5)
+    strongest = np.unravel_index(variance.sum(0).argmax(), (32, 32))
+    assert model.whitening[strongest] == model.whitening.min() < 0.5
+    reply = a_site(tmp_path).train(plan, task(plan, 1, arms, variance), never)
+    unflatten(model, reply.arms["uniform-s0"])
+    assert float(model.whitening.mean()) == pytest.approx(1, abs=1e-5)

@@ -33,10 +33,20 @@ class LossTerms:
 class Classification(nn.Module):
     """One arm: ``policy`` decides what is measured, ``network`` diagnoses from it."""
 
-    def __init__(self, plan: Plan, policy: SamplingPolicy, network: nn.Module) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        policy: SamplingPolicy,
+        network: nn.Module,
+        variance: torch.Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.policy = policy
         self.network = network
+        self.whitening: torch.Tensor | None
+        whitened = plan.model.mouth == "whitened"
+        weights = whitening_weights(plan, variance) if whitened else None
+        self.register_buffer("whitening", weights)
         self.constraint: Constraint = plan.constraint
         self.method = plan.method
         self.noise_std = plan.measurement.noise_std
@@ -54,7 +64,8 @@ class Classification(nn.Module):
 
     def logits(self, measurement: torch.Tensor) -> torch.Tensor:
         """Logits (B, K) from sampled k-space (B, H, W), through the zero-filled image."""
-        image = zero_fill(measurement)
+        seen = measurement if self.whitening is None else measurement * self.whitening
+        image = zero_fill(seen)
         return cast(torch.Tensor, self.network(torch.stack((image.real, image.imag), dim=-3)))
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
@@ -96,7 +107,21 @@ def build_model(plan: Plan, arm: Arm, variance: torch.Tensor | None = None) -> C
         )
     generator = torch_generator(plan.study.seed, "policy", arm.seed)
     policy = build_policy(arm, plan.task.shape, plan.constraint, start, variance, generator)
-    return Classification(plan, policy, network)
+    return Classification(plan, policy, network, variance)
+
+
+def whitening_weights(plan: Plan, variance: torch.Tensor | None) -> torch.Tensor:
+    """Weights (H, W) of mean one, the measurement's variance to the power -1/4.
+
+    They bring fine structure, which is faint in MR images, to the scale of the coarse; the square
+    root, full whitening, would drown the image in noise. Without ``variance`` (2, H, W), ones,
+    for a model whose weights are loaded afterwards.
+    """
+    if variance is None:
+        return torch.ones(plan.task.shape)
+    energy = variance.float().sum(0) + 2 * plan.measurement.noise_std**2
+    weights = energy.pow(-0.25)
+    return weights / weights.mean()
 
 
 def flatten(module: nn.Module) -> np.ndarray:
