@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/infomri demo $(ARGS)
 
 test: $(READY)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --durations 15
 
 lint: $(READY)
 	$(BIN)/ruff check .
