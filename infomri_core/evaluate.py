@@ -13,6 +13,7 @@ from infomri_core.metrics import ImageQuality, ScoreHistogram
 from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.adversaries import Adversaries
 from infomri_core.privacy.linkage import Gallery, link
+from infomri_core.privacy.worst_patient import WorstPatients
 from infomri_core.seeds import torch_generator
 from infomri_core.tasks.classification import Classification
 
@@ -31,13 +32,15 @@ def evaluate_arm(
     weights: np.ndarray,
     stream: tuple[str | int, ...],
     cancelled: Callable[[], bool] = lambda: False,
+    worst: WorstPatients | None = None,
 ) -> Scores:
     """Histogram of scores over all rows of ``table``, and the quality of each attack's images
     over at most ``attack_slices`` rows a patient.
 
     ``fetch`` gives images (k, H, W) for row numbers, ``weights`` (R + 1, n) are the bootstrap's.
     Each slice is measured once, with a mask and noise of its own; attacks see the very
-    measurement that the classifier saw, and so does who holds candidate scans.
+    measurement that the classifier saw, and so does who holds candidate scans. ``worst`` takes
+    what must not be in the scores: single patients' figures.
     """
     model.eval()
     gallery = Gallery.of(table.patients)
@@ -80,11 +83,14 @@ def evaluate_arm(
             *(y, m, gallery, fetch, model.noise_std, adversaries.likeness),
             weights[:, gallery.measured],
         )
+    per_image = {name: _stack(parts, 4) for name, parts in quality.items()}
+    if worst is not None:
+        worst.add((arm.name, acceleration), table.patients[attacked], per_image)
     return Scores(
         histogram,
         {
-            name: ImageQuality.from_images(_stack(parts, 4), weights[:, attacked])
-            for name, parts in quality.items()
+            name: ImageQuality.from_images(values, weights[:, attacked])
+            for name, values in per_image.items()
         },
         linkage,
     )

@@ -19,7 +19,9 @@ from infomri_core.sampling import draw_masks
 def keyed(secret: str, *parts: str) -> str:
     """HMAC-SHA256 of ``parts`` under ``secret``, hexadecimal; without the secret nobody can
     compute it or check a guess."""
-    return hmac.new(secret.encode(), repr(parts).encode(), hashlib.sha256).hexdigest()
+    # A NumPy string has another repr than the same name as a str.
+    text = repr(tuple(str(part) for part in parts))
+    return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
 def pseudonym(secret: str, study: str, patient: str) -> str:

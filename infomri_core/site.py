@@ -31,8 +31,9 @@ from infomri_core.metrics import bootstrap_weights
 from infomri_core.optimizer_store import OptimizerStore
 from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.adversaries import load_adversaries
-from infomri_core.seeds import numpy_generator
+from infomri_core.privacy.worst_patient import WorstPatients
 from infomri_core.release import keyed, permanent_id, pseudonym, release_patient
+from infomri_core.seeds import numpy_generator
 from infomri_core.tasks.classification import build_model, flatten, unflatten
 from infomri_core.train import Diverged, Stretch, train_steps
 
@@ -60,6 +61,7 @@ class Site:
         self.name = name
         self._dataset = dataset
         self._device = torch.device(device)
+        self._directory = directory
         self._store = OptimizerStore(directory)
         self._secret = secret
         self._train = np.flatnonzero(dataset.table.split == "train")
@@ -110,13 +112,17 @@ class Site:
         return TrainReply(len(self._train), arms, losses, tuple(dropped))
 
     def evaluate(self, plan: Plan, task: EvaluateTask, cancelled: Cancelled) -> EvaluateReply:
-        """Scores of every arm and attack on the validation patients."""
+        """Scores of every arm and attack on the validation patients.
+
+        Who was rebuilt best is written beside the optimizer's state, and is in no reply.
+        """
         self._check(plan)
         indices = self.scored(plan)
         adversaries = load_adversaries(task.attacks, plan.task.shape, self._device)
         table = self._dataset.table.take(indices)
         generator = numpy_generator(plan.study.seed, self.name, self._secret, "bootstrap")
         weights = bootstrap_weights(table.patients, plan.evaluation.replicates, generator)
+        worst = WorstPatients(lambda patient: permanent_id(self._secret, patient))
         scores = {}
         for name, flat in task.arms.items():
             model = build_model(plan, plan.arm(name)).to(self._device)
@@ -133,7 +139,9 @@ class Site:
                     weights,
                     (plan.study.seed, self.name),
                     cancelled,
+                    worst,
                 )
+        worst.write(self._directory, plan)
         return EvaluateReply(self.n_scored_patients(plan), scores)
 
     @torch.no_grad()
