@@ -1,0 +1,16 @@
+"""What the suite needs of the machine beyond Python, and what it says when that is missing."""
+
+import os
+import shutil
+
+SEARCHED = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
+HAS_NGINX = shutil.which("nginx", path=SEARCHED) is not None
+
+# `.ci/run` installs nginx first; elsewhere its tests are left out, and the header says so.
+collect_ignore = [] if HAS_NGINX else ["test_proxy.py"]
+
+
+def pytest_report_header() -> str:
+    if HAS_NGINX:
+        return "nginx: found, the reverse proxy is tested"
+    return "nginx: not installed, test_proxy.py is left out (apt-get install nginx-light)"
