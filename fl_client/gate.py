@@ -3,7 +3,7 @@
 A reply is compared with the task that asked for it, the plan and the site's policy, made coarse
 where the policy says so, written to the ledger, and only then becomes bytes. Limits: the histogram
 and the image quality are exact sums over the scored patients, and the weights carry whatever
-training put into them; no epsilon is promised here.
+training put into them, which epsilon bounds where the plan has ``[privacy]``.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from typing import final
 
 import numpy as np
 
+from fl_client import budget
 from fl_client.ledger import Entry, Ledger
 from fl_client.policy import check_cohort
 from fl_client.release_gate import Consent, admitted_release
@@ -39,6 +40,7 @@ from infomri_core.exchange import (
 )
 from infomri_core.metrics import N_BINS, ImageQuality, ScoreHistogram
 from infomri_core.plan import Plan
+from infomri_core.privacy.accounting import Mechanism
 from infomri_core.privacy.adversaries import LINKAGE
 from infomri_core.privacy.linkage_summary import LinkageSummary
 
@@ -54,7 +56,8 @@ class Context:
     """What a reply is judged by: the approved plan, the task that asked, and the patients behind
     the reply. ``class_patients`` (L,): the smaller of the numbers of patients with and without
     the finding; ``positive_patients`` (L,): those with it. ``departure``: the ledger entry of
-    the reply, but for what left; ``consent``: whose k-space a release may hold."""
+    the reply, but for what left; ``consent``: whose k-space a release may hold; ``cost``: what
+    the job does to the privacy budget."""
 
     site: str
     plan: Plan
@@ -64,6 +67,7 @@ class Context:
     positive_patients: tuple[int, ...]
     class_patients: tuple[int, ...]
     consent: Consent | None = None
+    cost: Mechanism | None = None
 
 
 @final
@@ -85,7 +89,7 @@ class Gate:
         if isinstance(reply, DatasetCard) and isinstance(context.task, EnrolTask):
             checked: SiteReply = self._card(reply, context)
         elif isinstance(reply, TrainReply) and isinstance(context.task, TrainTask):
-            checked = self._trained(reply, context.task)
+            return self._record(*self._trained(reply, context, context.task))
         elif isinstance(reply, EvaluateReply) and isinstance(context.task, EvaluateTask):
             checked = self._evaluated(reply, context, context.task)
         elif isinstance(reply, ReleaseReply) and isinstance(context.task, ReleaseTask):
@@ -153,7 +157,9 @@ class Gate:
             n_positive=tuple(positive),
         )
 
-    def _trained(self, reply: TrainReply, task: TrainTask) -> TrainReply:
+    def _trained(
+        self, reply: TrainReply, context: Context, task: TrainTask
+    ) -> tuple[TrainReply, Entry]:
         if sorted([*reply.arms, *reply.dropped]) != sorted(task.arms):
             raise _unfit("other arms than were asked for")
         for name, flat in reply.arms.items():
@@ -162,11 +168,15 @@ class Gate:
                 raise _unfit("weights of another form")
             if not np.isfinite(flat).all():
                 raise _unfit("weights that are not finite")
-        _check_losses(reply.losses, reply.arms)
+        _check_losses(reply.losses, reply.arms, context.plan)
         n_samples = self._coarse(reply.n_samples)
         if n_samples == 0:
             raise Refused("cohort", "too few slices stand behind this job at this site")
-        return dataclasses.replace(reply, n_samples=n_samples)
+        plan, cost, entries = context.plan, context.cost, self._ledger.entries()
+        epsilon = budget.told_epsilon(plan, cost, entries)
+        privacy = budget.debit(cost, entries, self._policy) if cost is not None else {}
+        checked = dataclasses.replace(reply, n_samples=n_samples, epsilon=epsilon)
+        return checked, dataclasses.replace(context.departure, privacy=privacy)
 
     def _evaluated(
         self, reply: EvaluateReply, context: Context, task: EvaluateTask
@@ -222,7 +232,11 @@ def _identity(entry: Entry) -> tuple[str, str, int, str, str]:
     return (entry.run, entry.job, entry.round, entry.input, entry.sha256)
 
 
-def _check_losses(losses: Mapping[str, Mapping[str, float]], arms: wire.Arrays) -> None:
+def _check_losses(
+    losses: Mapping[str, Mapping[str, float]], arms: wire.Arrays, plan: Plan
+) -> None:
+    if losses and plan.privacy is not None and not plan.privacy.losses:
+        raise _unfit("losses that stand outside epsilon")
     for name, terms in losses.items():
         if name not in arms or not set(terms) <= _LOSS_TERMS:
             raise _unfit("losses that nobody asked for")

@@ -17,7 +17,7 @@ from typing import Protocol, final
 
 import numpy as np
 
-from fl_client import policy
+from fl_client import budget, policy
 from fl_client.cache import ReplyCache
 from fl_client.consent import consenting, read_consent
 from fl_client.gate import Context, Gate
@@ -153,7 +153,9 @@ class Jobs:
         again = None if kept is None else self._gate.repeat(kept, context)
         if again is not None:
             return "repeated", again
-        policy.check_inputs(self._ledger.entries(), departure, self._policy.max_inputs)
+        entries = self._ledger.entries()
+        policy.check_inputs(entries, departure, self._policy.max_inputs)
+        budget.check_budget(context.plan, task, context.cost, entries, self._policy)
         reply = self._gate.leave(self._site.run(context.plan, task, cancelled), context)
         self._cache.put(key.hexdigest(), reply)
         return "answered", reply
@@ -184,6 +186,7 @@ class Jobs:
         policy.check_limits(plan, departure.job, self._policy)
         policy.check_task(task, plan, self._arm_sizes(plan, task))
         context = Context(self._name, plan, task, departure, *self._patients(plan, task))
+        context = dataclasses.replace(context, cost=budget.round_cost(plan, task, self._table))
         policy.check_cohort(context.n_patients, self._policy)
         return context
 

@@ -22,7 +22,7 @@ from typing import Any, TextIO, final
 from infomri_core.errors import InputError, Refused
 
 GENESIS = "0" * 64
-_LATER = frozenset({"released", "counts"})
+_LATER = frozenset({"released", "counts", "privacy"})
 _CHANGED = "the site's ledger was changed from outside; nothing leaves until it is mended"
 _UNWRITABLE = "the site's ledger cannot be written; nothing leaves until it can"
 
@@ -35,7 +35,8 @@ class Entry:
     """One departure. ``run`` is the plan's sha256, ``sha256`` and ``n_bytes`` are of what left,
     ``input`` is the sha256 of the task without its deadline; ``repetition`` marks bytes that had
     left before. ``released`` has the patients' ids and position bitmaps of k-space, ``counts``
-    the counts that left anew; a line has them only where there are any. The last three fields are
+    the counts that left anew, ``privacy`` what an update under differential privacy cost and
+    epsilon so far; a line has them only where there are any. The last three fields are
     filled in by the ledger."""
 
     run: str
@@ -49,6 +50,7 @@ class Entry:
     note: str = ""
     released: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    privacy: Mapping[str, Any] = field(default_factory=dict)
     time: str = ""
     previous: str = ""
     hash: str = ""

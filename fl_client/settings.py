@@ -13,6 +13,7 @@ from infomri_core.errors import InputError
 
 JOBS = ("enrol", "train", "evaluate", "release")
 _NO_PATH = ("phantom",)
+_BELOW_ONE = ("max_released_fraction", "max_epsilon", "max_delta")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Policy:
     ``consent``: the file of the ids, one a line, of patients whose k-space may be released (no
     file: nobody's); ``max_released_fraction``: the share of a patient's k-space positions, with
     conjugate partners, that may ever leave. ``count_days``: for so long a count that left once
-    leaves unchanged.
+    leaves unchanged. ``max_epsilon`` at ``max_delta``: what all studies together may spend of the
+    privacy of this site's patients; with it, plans without ``[privacy]`` are refused.
     """
 
     min_cohort: int = 5
@@ -101,6 +103,8 @@ class Policy:
     consent: Path | None = None
     max_released_fraction: float = 0.1
     count_days: float = 30.0
+    max_epsilon: float | None = None
+    max_delta: float = 1e-5
 
 
 @dataclass(frozen=True)
@@ -177,9 +181,14 @@ def _check(where: str, settings: SiteSettings) -> None:
             policy.max_released_fraction,
         ),
     ]
+    budget = policy.max_epsilon
+    rules += [
+        (budget is None or 0 < budget <= 1e6, "[policy] max_epsilon", "0 .. 10^6", budget),
+        (0 < policy.max_delta < 1, "[policy] max_delta", "0 .. 1", policy.max_delta),
+    ]
     for key in [f.name for f in dataclasses.fields(Policy)]:
         value = getattr(policy, key)
-        if isinstance(value, int | float) and key != "max_released_fraction":
+        if isinstance(value, int | float) and key not in _BELOW_ONE:
             rules.append(
                 (math.isfinite(value) and value >= 1, f"[policy] {key}", "at least 1", value)
             )

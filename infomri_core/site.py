@@ -30,12 +30,14 @@ from infomri_core.exchange import (
 from infomri_core.metrics import bootstrap_weights
 from infomri_core.optimizer_store import OptimizerStore
 from infomri_core.plan import Arm, Plan
+from infomri_core.privacy.accounting import epsilon, round_mechanism
 from infomri_core.privacy.adversaries import load_adversaries
+from infomri_core.privacy.dp import PrivateGradients, secret_generator, units_of
 from infomri_core.privacy.worst_patient import WorstPatients
 from infomri_core.release import keyed, permanent_id, pseudonym, release_patient
 from infomri_core.seeds import numpy_generator
 from infomri_core.tasks.classification import build_model, flatten, unflatten
-from infomri_core.train import Diverged, Stretch, train_steps
+from infomri_core.train import Diverged, Gradients, Stretch, train_steps
 
 RESIDENT_BYTES = 4 * 2**30
 Cancelled = Callable[[], bool]
@@ -109,7 +111,10 @@ class Site:
                 )
             except Diverged:
                 dropped.append(name)
-        return TrainReply(len(self._train), arms, losses, tuple(dropped))
+        if plan.privacy is not None and not plan.privacy.losses:
+            losses = {}
+        spent = self._spent(plan, task)
+        return TrainReply(len(self._train), arms, losses, tuple(dropped), spent)
 
     def evaluate(self, plan: Plan, task: EvaluateTask, cancelled: Cancelled) -> EvaluateReply:
         """Scores of every arm and attack on the validation patients.
@@ -221,12 +226,31 @@ class Site:
             stretch,
             self._store.load(*key, round_number - 1),
             cancelled,
+            self._private(plan, variance),
         )
         weights = flatten(model)
         if not np.isfinite(weights).all():
             raise Diverged
         self._store.save(*key, round_number, state)
         return weights, losses
+
+    def _private(self, plan: Plan, variance: torch.Tensor) -> Gradients | None:
+        """DP-SGD where the plan asks for it, with noise that nobody can foretell or repeat."""
+        if plan.privacy is None:
+            return None
+        generator = secret_generator(self._secret, self._device)
+        return PrivateGradients(plan, variance, self._units(plan), self._fetch, generator)
+
+    def _units(self, plan: Plan) -> list[np.ndarray]:
+        return units_of(plan, self._dataset.table.patients[self._train])
+
+    def _spent(self, plan: Plan, task: TrainTask) -> float | None:
+        """Epsilon of this study up to this round, if each round was asked for once."""
+        if plan.privacy is None:
+            return None
+        n_units, n_steps = len(self._units(plan)), plan.training.local_steps
+        noise, rate, steps = round_mechanism(plan.privacy, n_steps, len(task.arms), n_units)
+        return epsilon([(noise, rate, task.round * steps)], plan.privacy.delta)
 
     def _fetch(self, batch: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         rows = self._train[batch]

@@ -1,5 +1,6 @@
 """Messages back into typed values; whatever has not the right form is refused."""
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -81,6 +82,7 @@ def _trained_from(message: Message) -> TrainReply:
         arms=_within("arm", message.arrays),
         losses=losses,
         dropped=tuple(str(name) for name in h["dropped"]),
+        epsilon=None if h["epsilon"] is None else _positive(h["epsilon"]),
     )
 
 
@@ -111,6 +113,13 @@ def _field(message: Message, name: str, kind: type[T] | tuple[type, ...]) -> Any
     if not isinstance(value, kind) or isinstance(value, bool):
         raise Refused("bad-message", f"a {message.kind[:20]!r} message without a proper '{name}'")
     return value
+
+
+def _positive(value: Any) -> float:
+    number = float(value)
+    if not 0 <= number < math.inf:
+        raise ValueError
+    return number
 
 
 def _within(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:

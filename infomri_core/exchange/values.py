@@ -76,18 +76,22 @@ class TrainTask:
 @dataclass(frozen=True)
 class TrainReply:
     """Weights after the local steps. ``dropped`` names diverged arms, which carry no weights;
-    ``losses`` are means over the round's steps per arm: ``ce`` and ``entropy`` (nats)."""
+    ``losses`` are means over the round's steps per arm: ``ce`` and ``entropy`` (nats).
+    ``epsilon`` is what this study has spent here so far, at the plan's delta; None without
+    differential privacy."""
 
     n_samples: int
     arms: Arrays
     losses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
+    epsilon: float | None = None
 
     def to_message(self) -> Message:
         header = {
             "n_samples": self.n_samples,
             "losses": {name: dict(terms) for name, terms in self.losses.items()},
             "dropped": list(self.dropped),
+            "epsilon": self.epsilon,
         }
         return Message("trained", header, _under("arm", self.arms))
 

@@ -1,0 +1,59 @@
+"""From what was done to data to epsilon: Opacus's Renyi accountant over a whole history."""
+
+import math
+import warnings
+from collections.abc import Iterable
+from functools import lru_cache
+
+import numpy as np
+
+from infomri_core.plan import Privacy
+
+Mechanism = tuple[float, float, int]
+"""Noise multiplier, sampling rate, steps: so many Poisson-subsampled Gaussian mechanisms."""
+
+_ORDERS = (*(1 + x / 10 for x in range(1, 100)), *range(12, 64), 80, 96, 128, 192, 256, 512, 1024)
+
+
+def epsilon(history: Iterable[Mechanism], delta: float) -> float:
+    """The epsilon at ``delta`` of everything in ``history`` together; the order does not matter.
+
+    Add/remove adjacency of one unit (patient or slice). An upper bound; infinite where noise is
+    absent, zero for an empty history.
+    """
+    steps: dict[tuple[float, float], int] = {}
+    for noise_multiplier, rate, n_steps in history:
+        key = (float(noise_multiplier), float(rate))
+        steps[key] = steps.get(key, 0) + int(n_steps)
+    if not any(steps.values()):
+        return 0.0
+    from opacus.accountants.analysis import rdp
+
+    total = sum(n * np.array(_divergence(*key)) for key, n in steps.items())
+    with warnings.catch_warnings():
+        # The best order at an end of the range is still a bound, only not the tightest one.
+        warnings.simplefilter("ignore")
+        found, _ = rdp.get_privacy_spent(orders=list(_ORDERS), rdp=total, delta=delta)
+    return max(0.0, float(found)) if not math.isnan(found) else math.inf
+
+
+def round_mechanism(privacy: Privacy, local_steps: int, n_arms: int, n_units: int) -> Mechanism:
+    """What one round of ``n_arms`` arms does to ``n_units`` patients or slices: each arm's every
+    step is a mechanism of its own on the same data."""
+    return privacy.noise_multiplier, sampling_rate(privacy.lot, n_units), local_steps * n_arms
+
+
+def sampling_rate(lot: int, n_units: int) -> float:
+    """The chance of each unit to be drawn in a step; all of them where there are too few."""
+    return min(1.0, lot / max(1, n_units))
+
+
+@lru_cache(maxsize=256)
+def _divergence(noise_multiplier: float, rate: float) -> tuple[float, ...]:
+    """Renyi divergence of one step at each order."""
+    from opacus.accountants.analysis import rdp
+
+    found = rdp.compute_rdp(
+        q=rate, noise_multiplier=noise_multiplier, steps=1, orders=list(_ORDERS)
+    )
+    return tuple(float(x) for x in np.atleast_1d(found))
