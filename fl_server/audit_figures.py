@@ -40,16 +40,33 @@ def convergence(histories: Mapping[str, Sequence[Sequence[Any]]], path: Path) ->
 
     ``histories``: (step, training MSE, validation PSNR in dB) by attack, as in ``results.json``.
     """
-    curves = {name: steps for name, steps in histories.items() if len(steps) > 1}
-    if not curves:
+    curves = {name: [(s[0], s[2]) for s in steps] for name, steps in histories.items()}
+    return _curves(curves, "optimizer steps", "PSNR on held-out audit images (dB)", path)
+
+
+def size_curves(certificates: Mapping[str, Mapping[str, Any]], path: Path) -> list[Path]:
+    """Draw each attack's PSNR on the control mask against the images it was fitted on.
+
+    ``certificates``: as in ``results.json``; [] when none has a curve.
+    """
+    curves = {name: list(c.get("size_curve") or ()) for name, c in certificates.items()}
+    return _curves(curves, "audit images fitted on", "PSNR on the control mask (dB)", path)
+
+
+def _curves(
+    curves: Mapping[str, Sequence[Sequence[Any]]], x_name: str, y_name: str, path: Path
+) -> list[Path]:
+    """One line a name through its points (x, y), undefined ones left out; [] without lines."""
+    defined = {n: [p for p in points if p[1] is not None] for n, points in curves.items()}
+    drawn = {name: points for name, points in defined.items() if len(points) > 1}
+    if not drawn:
         return []
     figure = _blank((6.0, 3.6))
     axes = figure.subplots()
-    for i, (name, steps) in enumerate(curves.items()):
-        kept = [(step[0], step[2]) for step in steps if step[2] is not None]
-        axes.plot(*zip(*kept), _LINES[i % len(_LINES)], marker="o", markersize=3, label=name)
-    axes.set_xlabel("optimizer steps")
-    axes.set_ylabel("PSNR on held-out audit images (dB)")
+    for i, (name, points) in enumerate(drawn.items()):
+        axes.plot(*zip(*points), _LINES[i % len(_LINES)], marker="o", markersize=3, label=name)
+    axes.set_xlabel(x_name)
+    axes.set_ylabel(y_name)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

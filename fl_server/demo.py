@@ -140,7 +140,8 @@ def _follow(
 
 def _collect(out: Path, directory: Path, sites: list[str]) -> None:
     """Put what a reader wants first at the top of the folder."""
-    for name in ("results.json", "frontier.png", "frontier.svg"):
+    pictures = ("frontier.png", "frontier.svg", "examples.png")
+    for name in ("results.json", "privacy-report.html", *pictures):
         shutil.copy2(directory / name, out / name)
     (out / "ledgers").mkdir(exist_ok=True)
     for site in sites:
@@ -154,6 +155,7 @@ def _report(out: Path, console: Console) -> None:
         console = Console(file=console.file, width=max(console.width, FULL_WIDTH))
     console.print(table(rows, meta, console.width))
     console.print(f"Results    {out / 'results.json'}")
+    console.print(f"Report     {out / 'privacy-report.html'} (the privacy report, to file)")
     console.print(f"Figure     {out / 'frontier.png'}")
     console.print(f"Ledgers    {out / 'ledgers'} (what left each hospital)")
     console.print(f"Dashboard  infomri dashboard --run {out}", soft_wrap=True)

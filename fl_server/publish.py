@@ -18,6 +18,7 @@ _EXAMPLES = (
     "What each attacker rebuilds from one measurement. These are patients of the study centre's "
     "own audit set, on whom no attacker was fitted; no hospital's image is shown."
 )
+_SIZES = "Each attacker against the size of the audit set: one that still gains wants more data."
 _CONVERGENCE = "How the learned attackers converged. A curve that still rises is a weak attacker."
 
 
@@ -50,6 +51,8 @@ class Published:
             drawn[_EXAMPLES] = audit_figures.examples(shown, self._figure("examples"))
         histories = meta.get("attack_histories") or {}
         drawn[_CONVERGENCE] = audit_figures.convergence(histories, self._figure("convergence"))
+        certificates = meta.get("certificates") or {}
+        drawn[_SIZES] = audit_figures.size_curves(certificates, self._figure("audit-size"))
         pictures = {caption: paths[0] for caption, paths in drawn.items() if paths}
         write_report(self.report, rows, meta, pictures)
         return [self.results, self.report, *(path for paths in drawn.values() for path in paths)]

@@ -109,10 +109,11 @@ def test_the_report_opens_with_the_verdict_and_holds_what_the_meta_holds(tmp_pat
     for part in ("Each site", "Attacks on weights", "membership inference", "data:image/png"):
         assert part in page
     assert page.index("weak: proves nothing") > 0
+    linked = replace(ROW, linkage_same_rank1=0.93, linkage_gallery=24.0)
+    assert "Same scan: rank 1" in render([linked], META, {})
     bare = render([ROW], {}, {})
-    assert (
-        "Each site" not in bare and "Attacks on weights" not in bare and "<h2>Figures" not in bare
-    )
+    for absent in ("Each site", "Attacks on weights", "<h2>Figures", "Same scan: rank 1"):
+        assert absent not in bare
 
 
 def test_the_report_is_complete_in_itself(tmp_path: Path):

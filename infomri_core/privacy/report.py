@@ -1,6 +1,5 @@
 """The privacy report: one HTML file, complete in itself, that a hospital can file."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -119,17 +118,15 @@ def _sigma(meta: Mapping[str, Any]) -> str:
 
 
 def _certificates(meta: Mapping[str, Any]) -> list[str]:
-    found = meta.get("certificates") or {}
-    curves = meta.get("size_curves") or {}
-    parts = [tables.certificates(found)]
-    if curves:
-        parts += [h.heading("PSNR against the size of the audit set"), h.facts(h.nested(curves))]
+    parts = [tables.certificates(meta.get("certificates") or {})]
+    budgets = meta.get("attack_budgets") or {}
+    if budgets:
+        parts += [h.heading("What each learned attacker was given"), h.facts(h.nested(budgets))]
     return parts
 
 
 def _linkage(rows: Sequence[Row]) -> list[str]:
-    names = [f.name for f in dataclasses.fields(Row) if f.name.startswith("linkage")]
-    content = tables.linkage(rows, names)
+    content = tables.linkage(rows)
     if not content:
         return []
     words = (

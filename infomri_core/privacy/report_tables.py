@@ -5,7 +5,7 @@ from typing import Any
 
 from infomri_core.frontier import Row, label
 from infomri_core.frontier import attacks as attack_names
-from infomri_core.privacy.report_html import Cell, nested, table
+from infomri_core.privacy.report_html import Cell, table
 
 WEAK = "weak"
 
@@ -54,17 +54,24 @@ def certificates(found: Mapping[str, Mapping[str, Any]]) -> str:
     for name, values in found.items():
         passed = bool(values.get("passed"))
         converged = values.get("converged")
+        curve = [f"{n}: {float(psnr):.1f}" for n, psnr in values.get("size_curve") or ()]
         lines.append(
             [
                 Cell(name),
                 _number(values.get("psnr"), "{:.1f}".format),
                 _number(values.get("psnr_lmmse"), "{:.1f}".format),
+                _number(values.get("last_gain"), "{:+.2f}".format),
                 Cell("" if converged is None else "yes" if converged else "no"),
+                Cell(", ".join(curve)),
                 Cell("passed") if passed else Cell("weak: proves nothing", style="weak"),
             ]
         )
-    headers = ["Attack", "PSNR, dB", "LMMSE, dB", "Converged", "Test"]
-    caption = "On audit patients held out, under a control mask that can be rebuilt (4x)."
+    headers = ["Attack", "PSNR, dB", "LMMSE, dB", "Gain of last tenth, dB", "Converged"]
+    headers += ["PSNR by audit images", "Test"]
+    caption = (
+        "On audit patients held out, under a control mask that can be rebuilt (4x). An attack "
+        "passes within 0.5 dB of LMMSE, once its last tenth of training brings less than 0.1 dB."
+    )
     return table(headers, lines, caption)
 
 
@@ -102,15 +109,26 @@ def sites(found: Sequence[Mapping[str, Any]]) -> str:
     return table(headers, lines)
 
 
-def linkage(rows: Sequence[Row], names: Sequence[str]) -> str:
-    """The linkage fields of the rows that have any; '' when none has."""
+def linkage(rows: Sequence[Row]) -> str:
+    """How often a measurement is matched to its patient; '' where nobody tried."""
+    headers = ["Arm", "Acceleration", "Same scan: rank 1", "AUC", "Another slice: rank 1", "AUC"]
+    headers.append("Candidates")
     lines = []
     for row in rows:
-        leaves = nested({name.removeprefix("linkage_"): getattr(row, name) for name in names})
-        text = [f"{key}: {value}" for key, value in leaves.items() if value != "undefined"]
-        if text:
-            lines.append([*_place(row, rows), Cell("; ".join(text))])
-    return table(["Arm", "Acceleration", "Rank 1 and AUC"], lines)
+        figures = [_linked(row, kind, f) for kind in ("same", "other") for f in ("rank1", "auc")]
+        if any(cell.text != "-" for cell in figures):
+            gallery = _number(row.linkage_gallery, "{:.0f}".format)
+            lines.append([*_place(row, rows), *figures, gallery])
+    return table(
+        headers, lines, "With 95 % intervals by patient. Guessing: rank 1 = 1/candidates."
+    )
+
+
+def _linked(row: Row, kind: str, figure: str) -> Cell:
+    name = f"{kind}_{figure}"
+    low, high = row.linkage_low.get(name), row.linkage_high.get(name)
+    form = "{:.0%}".format if figure == "rank1" else "{:.2f}".format
+    return _interval(getattr(row, f"linkage_{name}"), low, high, form)
 
 
 def _frontier_line(row: Row, rows: Sequence[Row]) -> list[Cell]:
