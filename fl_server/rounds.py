@@ -1,6 +1,5 @@
 """The study from the first site to the last figure: enrol, train in rounds, audit, evaluate."""
 
-import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,14 +14,14 @@ from fl_server.audit import check_audit_set, fit_audit
 from fl_server.checkpoint import Checkpoint
 from fl_server.examples import examples_for
 from fl_server.progress import Progress
+from fl_server.release import collect_release
 from fl_server.results import MergedScores, build_rows, record, study_meta
 from fl_server.roster import Roster, StudyFailed, deadline
 from fl_server.settings import CentreSettings
 from fl_server.sites import Sites
 from fl_server.strategies import Aggregate, ServerState, aggregate, step
 from fl_server.tracking import Tracker
-from infomri_core.data import SliceDataset, open_dataset
-from infomri_core.device import pick_device
+from infomri_core.data import SliceDataset
 from infomri_core.errors import InputError
 from infomri_core.exchange import EvaluateReply, EvaluateTask, TrainReply, TrainTask
 from infomri_core.frontier import Row
@@ -247,6 +246,9 @@ class Study:
         rows = build_rows(self.plan, merged, fitted, n_train, state.round)
         meta = study_meta(self.plan, fitted, merged, state.dropped, state.history, seconds)
         meta["audit_data"] = self._centre.audit.data
+        meta["released"] = collect_release(
+            self.plan, state.arms, self._sites, self._roster, self._directory, self._progress
+        )
         shown = examples_for(self.plan, rows, state.arms, fitted, self._audit_set, self._device)
         record(self._directory, self.plan, rows, meta, self._tracker, shown)
         self._progress.tell(
