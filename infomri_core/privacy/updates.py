@@ -1,0 +1,102 @@
+"""A site's update as an attacker sees it: gradients of a batch, perhaps clipped and noised."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from infomri_core.tasks.classification import Classification
+
+Update = tuple[Tensor, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Protection:
+    """What DP-SGD does to a gradient: each sample's clipped to norm ``clip``, Gaussian noise of
+    standard deviation ``noise_multiplier * clip`` on their sum."""
+
+    clip: float
+    noise_multiplier: float
+
+
+def parameters(model: Classification) -> list[nn.Parameter]:
+    """The network's parameters: what an update of the classifier says."""
+    return list(model.network.parameters())
+
+
+def task_loss(model: Classification, measurement: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of measurements (B, H, W) and labels (B, K)."""
+    logits = model.logits(measurement)
+    if model.exclusive:
+        return cross_entropy(logits, labels)
+    return binary_cross_entropy_with_logits(logits, labels)
+
+
+def gradient(
+    model: Classification,
+    measurement: Tensor,
+    labels: Tensor,
+    protection: Protection | None = None,
+    generator: torch.Generator | None = None,
+) -> Update:
+    """The network's gradient of a batch, with or without ``protection``."""
+    wanted = parameters(model)
+    if protection is None:
+        return torch.autograd.grad(task_loss(model, measurement, labels), wanted)
+    total = [torch.zeros_like(p) for p in wanted]
+    for k in range(len(labels)):
+        loss = task_loss(model, measurement[k : k + 1], labels[k : k + 1])
+        own = torch.autograd.grad(loss, wanted)
+        norm = torch.stack([g.norm() for g in own]).norm()
+        scale = (protection.clip / norm.clamp_min(1e-12)).clamp(max=1)
+        total = [t + scale * g for t, g in zip(total, own)]
+    spread = protection.noise_multiplier * protection.clip
+    device = "cpu" if generator is None else generator.device
+    noise = (torch.randn(t.shape, generator=generator, device=device).to(t) for t in total)
+    return tuple((t + spread * n) / len(labels) for t, n in zip(total, noise))
+
+
+def local_update(
+    model: Classification,
+    measurements: Tensor,
+    labels: Tensor,
+    learning_rate: float,
+    protection: Protection | None = None,
+    generator: torch.Generator | None = None,
+) -> Update:
+    """(w_0 - w_K) / (K eta) after K steps of plain SGD on one batch, measured anew each time.
+
+    ``measurements`` (K, B, H, W). One step is the gradient itself. The model is left as it was.
+    SGD is the attacker's best case: Adam's update hides the gradient's scale.
+    """
+    wanted = parameters(model)
+    start = [p.detach().clone() for p in wanted]
+    total = [torch.zeros_like(p) for p in wanted]
+    for y in measurements:
+        step = gradient(model, y, labels, protection, generator)
+        with torch.no_grad():
+            for p, t, g in zip(wanted, total, step):
+                p.sub_(learning_rate * g)
+                t.add_(g / len(measurements))
+    with torch.no_grad():
+        for p, s in zip(wanted, start):
+            p.copy_(s)
+    return tuple(total)
+
+
+def matched(model: Classification, measurements: Tensor, labels: Tensor) -> Update:
+    """The update of ``measurements`` (K, B, H, W) to first order in the steps, differentiable
+    in them."""
+    loss = task_loss(model, measurements.flatten(0, 1), labels.repeat(len(measurements), 1))
+    return torch.autograd.grad(loss, parameters(model), create_graph=True)
+
+
+def cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Cosine similarity of two updates."""
+    dot = torch.stack([(x * y).sum() for x, y in zip(a, b)]).sum()
+    norms = [torch.stack([x.square().sum() for x in u]).sum().sqrt() for u in (a, b)]
+    return dot / (norms[0] * norms[1]).clamp_min(1e-20)

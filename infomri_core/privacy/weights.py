@@ -1,0 +1,140 @@
+"""What the weights and updates of a study give away: every attack on them in one bounded audit.
+
+Nothing here sees a site's data: targets are trained, and updates made, on the study centre's own
+public patients, with the study's plan. That answers what such weights *can* give away.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infomri_core.errors import Cancelled
+from infomri_core.kspace import fft2c
+from infomri_core.plan import Plan
+from infomri_core.privacy.attacks.lmmse import LMMSE
+from infomri_core.privacy.inversion import Case, audit_case
+from infomri_core.privacy.leakage import audit_labels, audit_sites
+from infomri_core.privacy.membership import audit_membership
+from infomri_core.privacy.updates import Protection
+from infomri_core.seeds import numpy_generator, torch_generator
+from infomri_core.statistics import KSpaceMoments
+from infomri_core.tasks.classification import Classification, build_model, unflatten
+from infomri_core.train import Diverged
+
+MEMBERSHIP_STEPS = 120
+INVERSION_STEPS = 80
+MEMBERSHIP_SHARE = 0.4
+INVERSION_SHARE = 0.45
+DP_LIKE = Protection(clip=1.0, noise_multiplier=1.0)
+CASES = (
+    Case(1),
+    Case(1, protection=DP_LIKE),
+    Case(4),
+    Case(4, local_steps=4),
+    Case(4, local_steps=4, protection=DP_LIKE),
+)
+Part = Callable[[], dict[str, Any]]
+
+
+def audit_weights(
+    plan: Plan,
+    flat_weights_by_arm: Mapping[str, np.ndarray],
+    images: Tensor,
+    labels: Tensor,
+    patients: np.ndarray,
+    seed: int,
+    budget_seconds: float,
+) -> dict[str, Any]:
+    """Attacks on weights and updates, as JSON: ``membership``, ``inversion``,
+    ``label_inference``, ``site_inference``; each says its arm, sizes and seed.
+
+    ``images`` (n, H, W), ``labels`` (n, K) multi-hot float and ``patients`` (n,) are the audit
+    set. The first arm given stands for all: arms share network and data. Work that the budget
+    does not cover is left out and said so; a run that the budget did not cut short repeats.
+    """
+    started = time.monotonic()
+
+    def expired(share: float = 1.0) -> bool:
+        return time.monotonic() - started > share * budget_seconds
+
+    name = next(iter(flat_weights_by_arm))
+    model = _trained(plan, name, flat_weights_by_arm[name], images.device)
+    ratio = 1 / min(plan.measurement.accelerations)
+    batch = plan.training.batch_size
+    variance = KSpaceMoments.from_kspace(fft2c(images.double())).variance.float()
+    shared = (model, images, labels, patients, ratio)
+    parts: dict[str, Part] = {
+        "label_inference": lambda: audit_labels(*shared, batch, seed),
+        "site_inference": lambda: audit_sites(*shared, batch, seed),
+        "membership": lambda: audit_membership(
+            *(plan, plan.arm(name), images, labels, patients, variance, seed),
+            n_steps=min(plan.total_steps, MEMBERSHIP_STEPS),
+            cancelled=lambda: expired(MEMBERSHIP_SHARE),
+        ),
+        "inversion": lambda: audit_inversion(
+            plan, *shared, seed, lambda share: expired(1 - INVERSION_SHARE * (1 - share))
+        ),
+    }
+    order = ("membership", "inversion", "label_inference", "site_inference")
+    done = {key: {"arm": name, "seed": seed} | _run(part, expired) for key, part in parts.items()}
+    return {key: done[key] for key in order}
+
+
+def audit_inversion(
+    plan: Plan,
+    model: Classification,
+    images: Tensor,
+    labels: Tensor,
+    patients: np.ndarray,
+    ratio: float,
+    seed: int,
+    expired: Callable[[float], bool],
+    n_steps: int = INVERSION_STEPS,
+) -> dict[str, Any]:
+    """Gradient inversion in every setting of ``CASES``: half the patients are the attacker's,
+    the others are attacked. ``expired(share)`` is true once that share of the time is spent."""
+    names = numpy_generator(seed, "inversion-patients").permutation(np.unique(patients))
+    public = np.isin(patients, names[: len(names) // 2])
+    if len(names) < 2:
+        return {"note": "needs two patients"}
+    generator = torch_generator(seed, "inversion-prior", device=images.device)
+    known, other = (torch.from_numpy(np.flatnonzero(rows)) for rows in (public, ~public))
+    prior = LMMSE(plan.task.shape).to(images.device)
+    prior.fit(
+        *(images[known], model.policy, [ratio], plan.measurement.noise_std, generator),
+        patients=patients[public],
+    )
+    cases: list[dict[str, Any]] = []
+    for k, case in enumerate(CASES):
+        if expired(k / len(CASES)):
+            break
+        limit = (k + 1) / len(CASES)
+        cases.append(
+            audit_case(
+                *(model, case, images[other], labels[other], prior, ratio),
+                *(plan.training.learning_rate, n_steps, seed, lambda limit=limit: expired(limit)),
+            )
+        )
+    report: dict[str, Any] = {"cases": cases, "cases_left_out": len(CASES) - len(cases)}
+    return report | {"acceleration": round(1 / ratio, 6), "steps": n_steps}
+
+
+def _trained(plan: Plan, name: str, flat: np.ndarray, device: torch.device) -> Classification:
+    model = build_model(plan, plan.arm(name)).to(device)
+    unflatten(model, np.asarray(flat))
+    return model.eval()
+
+
+def _run(part: Part, expired: Callable[[], bool]) -> dict[str, Any]:
+    if expired():
+        return {"note": "left out: the time given to the audit was over"}
+    try:
+        return part()
+    except Cancelled:
+        return {"note": "left out: it did not end in its share of the time"}
+    except Diverged:
+        return {"note": "left out: the simulated training diverged"}

@@ -1,0 +1,146 @@
+"""Laws of attacks on updates: gradients, protection, labels read exactly, images sought."""
+
+import numpy as np
+import pytest
+import torch
+
+from infomri_core.data import open_dataset
+from infomri_core.kspace import fft2c
+from infomri_core.privacy.attacks.lmmse import LMMSE
+from infomri_core.privacy.inversion import Case, audit_case, infer_label, invert
+from infomri_core.privacy.leakage import audit_labels, audit_sites, deal_sites, infer_counts
+from infomri_core.privacy.updates import (
+    Protection,
+    cosine,
+    gradient,
+    local_update,
+    matched,
+    parameters,
+)
+from infomri_core.seeds import torch_generator
+from infomri_core.tasks.classification import Classification, build_model
+from tests.small import AUDIT_URI, small_plan
+
+RATIO = 0.25
+
+
+@pytest.fixture(scope="module")
+def model() -> Classification:
+    plan = small_plan()
+    uniform = next(arm for arm in plan.arms if arm.sampler == "uniform")
+    return build_model(plan, uniform).eval()
+
+
+@pytest.fixture(scope="module")
+def audit() -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    data = open_dataset(AUDIT_URI)
+    labels = torch.from_numpy(data.table.labels.astype(np.float32))
+    return data.images(np.arange(len(data))), labels, data.table.patients
+
+
+def _measured(model: Classification, images: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    generator = torch_generator(seed)
+    with torch.no_grad():
+        return model.measure(images, model.draw(RATIO, len(images), generator), generator)
+
+
+def _norm(update) -> float:
+    return float(torch.stack([g.norm() for g in update]).norm())
+
+
+def test_one_local_step_is_the_gradient_and_leaves_the_model_as_it_was(model, audit) -> None:
+    images, labels, _ = audit
+    y = _measured(model, images[:3])
+    before = [p.detach().clone() for p in parameters(model)]
+    update = local_update(model, y[None], labels[:3], 0.1)
+    for a, b in zip(update, gradient(model, y, labels[:3])):
+        torch.testing.assert_close(a, b)
+    assert all(torch.equal(a, b) for a, b in zip(before, parameters(model)))
+
+
+def test_clipping_bounds_every_sample_and_a_loose_clip_changes_nothing(model, audit) -> None:
+    images, labels, _ = audit
+    y, t = _measured(model, images[:3]), labels[:3]
+    assert _norm(gradient(model, y, t, Protection(1e-3, 0.0))) <= 1e-3 + 1e-6
+    for a, b in zip(gradient(model, y, t, Protection(1e6, 0.0)), gradient(model, y, t)):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_the_truth_matches_its_own_update(model, audit) -> None:
+    images, labels, _ = audit
+    y = torch.stack([_measured(model, images[:2], k) for k in range(3)])
+    update = local_update(model, y, labels[:2], 1e-9)
+    assert float(cosine(matched(model, y, labels[:2]), update).detach()) > 1 - 1e-4
+
+
+def test_the_label_of_a_single_sample_is_read_exactly(model, audit) -> None:
+    images, labels, _ = audit
+    for k in range(8):
+        update = gradient(model, _measured(model, images[k : k + 1]), labels[k : k + 1])
+        assert torch.equal(infer_label(update, exclusive=False), labels[k : k + 1])
+
+
+def test_label_counts_follow_from_the_bias_gradient() -> None:
+    labels = torch.tensor([[1.0, 0], [1, 1], [0, 0], [1, 0]])
+    p = torch.tensor([0.4, 0.3])
+    bias = (p - labels).mean(0)
+    assert torch.equal(infer_counts((torch.zeros(1), bias), p, 4), labels.sum(0))
+
+
+def test_updates_give_labels_away_and_noise_hides_them(model, audit) -> None:
+    plain = audit_labels(model, *audit, RATIO, 4, 0, n_batches=4)
+    hidden = audit_labels(model, *audit, RATIO, 4, 0, Protection(1e-3, 1000.0), n_batches=4)
+    assert plain["proportion_error"] < plain["proportion_error_without_update"]
+    assert plain["proportion_error"] < hidden["proportion_error"]
+
+
+def test_simulated_sites_share_no_patient_and_leave_none_out() -> None:
+    patients = np.repeat(np.arange(11), 2)
+    generator = np.random.default_rng(0)
+    sites = deal_sites(generator.integers(0, 2, (22, 1)), patients, 3, generator)
+    dealt = [set(patients[rows]) for rows in sites]
+    assert sum(map(len, dealt)) == len(set.union(*dealt)) == 11
+
+
+def test_the_site_of_a_noise_update_is_a_guess(model, audit) -> None:
+    report = audit_sites(model, *audit, RATIO, 2, 0, Protection(1e-3, 1000.0), n_sites=2)
+    assert report["chance"] == 0.5
+    assert abs(report["accuracy"] - 0.5) <= 0.45
+    assert "note" in audit_sites(model, *(a[:2] for a in audit), RATIO, 2, 0)
+
+
+@pytest.fixture(scope="module")
+def prior(model, audit) -> LMMSE:
+    images, _, patients = audit
+    generator = torch_generator("prior")
+    return LMMSE((32, 32)).fit(
+        images[:16], model.policy, [RATIO], 0.02, generator, patients=patients[:16]
+    )
+
+
+def test_the_search_comes_nearer_to_the_update_than_the_mean_image(model, audit, prior) -> None:
+    images, labels, _ = audit
+    generator = torch_generator(1)
+    with torch.no_grad():
+        masks = model.draw(RATIO, 1, generator)[None]
+    y = masks * fft2c(images[20:21])
+    update = local_update(model, y, labels[20:21], 1e-3)
+    none = torch.zeros_like(y)
+    found = invert(model, update, labels[20:21], masks, none, prior, 8)
+    assert found.mismatch < found.mismatch_start
+    assert torch.equal(found.images, found.images.clamp(0, 1))
+    nothing = invert(model, update, labels[20:21], masks, none, prior, 8, lambda: True)
+    assert torch.equal(nothing.images[0], prior.mean.clamp(0, 1))
+
+
+@pytest.mark.parametrize("case", [Case(1), Case(2, 2, Protection(1.0, 1.0))], ids=str)
+def test_a_case_is_never_below_the_answer_without_the_update(model, audit, prior, case) -> None:
+    images, labels, _ = audit
+    once, again = (
+        audit_case(model, case, images[16:], labels[16:], prior, RATIO, 1e-3, 2, 0)
+        for _ in range(2)
+    )
+    assert once == again
+    assert once["psnr"] >= once["psnr_without_update"]
+    assert once["psnr_of_measurement"] > once["psnr_without_update"]
+    assert not once["matched"] and not once["ran_out_of_time"]
