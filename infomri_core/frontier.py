@@ -24,6 +24,8 @@ class Row:
     ``linkage_*``: success of who holds ``linkage_gallery`` candidate scans in finding the patient
     by the very scan (``same``) or another slice (``other``): rank-1 share and AUC, with intervals
     by name (``same_rank1`` ...).
+    ``legibility``: AUROC of a classifier of full images on what each attack rebuilt, and on the
+    'full image' itself.
     ``certified``: attacks that passed their test on the control mask; the others are weak.
     """
 
@@ -43,6 +45,7 @@ class Row:
     psnr_of_mean_mse: Mapping[str, float] = field(default_factory=dict)
     ssim: Mapping[str, float] = field(default_factory=dict)
     nmse: Mapping[str, float] = field(default_factory=dict)
+    legibility: Mapping[str, float] = field(default_factory=dict)
     certified: tuple[str, ...] = ()
     psnr_prior: float | None = None
     psnr_diagnosis: float | None = None

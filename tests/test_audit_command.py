@@ -16,7 +16,7 @@ from infomri_core.errors import InputError
 from infomri_core.frontier import read_results
 from tests.small import AUDIT_URI, local_sites, site_uri, small_plan, study
 
-QUICK = {"cnn": 3, "unet": 3}
+QUICK = {"cnn": 3, "unet": 3, "reader": 2}
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,7 @@ def test_an_audit_is_repeated_on_held_out_patients_with_another_attack(run: Path
     assert {row.arm for row in rows} == {row.arm for row in original}
     assert all(row.acceleration == 5.0 and set(row.psnr) == {"lmmse", "cnn"} for row in rows)
     assert all(row.n_patients == 6 and row.psnr_gain_diagnosis is not None for row in rows)
+    assert all({"full image", "cnn"} <= set(row.legibility) for row in rows)
     assert "held out of the audit set" in meta["scored_on"]
     assert sorted((run / "checkpoints").iterdir()) == before
 
@@ -76,7 +77,7 @@ def test_other_data_are_scored_by_the_command(run: Path, tmp_path: Path, capsys)
             site_uri("c").replace("=20", "=40"),
             ("lmmse",),
             (8.0,),
-            {},
+            {"reader": 0},
             tmp_path,
             device="cpu",
         )

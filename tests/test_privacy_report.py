@@ -27,6 +27,7 @@ ROW = Row(
     psnr_low={"lmmse": 16.8, "unet": 17.0},
     psnr_high={"lmmse": 17.5, "unet": 17.8},
     ssim={"lmmse": 0.42, "unet": 0.45, "cnn": 0.30},
+    legibility={"full image": 0.97, "unet": 0.71},
     nmse={"lmmse": 0.20, "unet": 0.18, "cnn": 0.31},
     certified=("lmmse", "unet"),
     psnr_prior=14.0,
@@ -109,6 +110,7 @@ def test_the_report_opens_with_the_verdict_and_holds_what_the_meta_holds(tmp_pat
     for part in ("Each site", "Attacks on weights", "membership inference", "data:image/png"):
         assert part in page
     assert page.index("weak: proves nothing") > 0
+    assert "0.710 <small>(0.970)</small>" in page
     linked = replace(ROW, linkage_same_rank1=0.93, linkage_gallery=24.0)
     assert "Same scan: rank 1" in render([linked], META, {})
     bare = render([ROW], {}, {})

@@ -42,7 +42,8 @@ def audit(
 
     Attacks are fitted on the audit set and scored on audit patients held out, or on --data.
     Writes results-audit.json, figures and privacy-report-audit.html, and attaches them to the
-    run in MLflow where centre.toml is beside the run.
+    run in MLflow where centre.toml is beside the run. A classifier of full images, trained on the
+    audit set (--steps reader=150; 0 leaves it out), says whether lesions stay legible.
 
     With --external it audits masks and k-space that another system made: DIR holds mask.npy
     (H, W) or (n, H, W), kspace.npy (n, H, W) complex, centred and orthonormal, external.toml

@@ -30,7 +30,7 @@ def frontier(rows: Sequence[Row]) -> str:
 def attacks(rows: Sequence[Row]) -> str:
     """One line an arm, acceleration and attack: PSNR, SSIM, NMSE and legibility of lesions."""
     headers = ["Arm", "Acceleration", "Attack", "PSNR, dB (95 %)", "SSIM", "NMSE"]
-    legible = any(_legibility(row) for row in rows)
+    legible = any(row.legibility for row in rows)
     if legible:
         headers.append("Lesions legible (AUROC)")
     lines = [
@@ -43,7 +43,7 @@ def attacks(rows: Sequence[Row]) -> str:
     if legible:
         caption += (
             " Lesions legible: AUROC of a classifier trained on full images, applied to what the "
-            "attack rebuilt."
+            "attack rebuilt, and in brackets to the full images themselves."
         )
     return table(headers, lines, caption)
 
@@ -159,12 +159,14 @@ def _attack_line(row: Row, name: str, rows: Sequence[Row], legible: bool) -> lis
         _number(row.nmse.get(name), "{:.3f}".format),
     ]
     if legible:
-        cells.append(_number(_legibility(row).get(name), "{:.3f}".format))
+        cells.append(_legible(row, name))
     return cells
 
 
-def _legibility(row: Row) -> Mapping[str, float]:
-    return getattr(row, "legibility", None) or {}
+def _legible(row: Row, name: str) -> Cell:
+    full = row.legibility.get("full image")
+    note = "" if full is None else f"({full:.3f})"
+    return Cell(_number(row.legibility.get(name), "{:.3f}".format).text, note, "n")
 
 
 def _place(row: Row, rows: Sequence[Row]) -> tuple[Cell, Cell]:
