@@ -34,6 +34,7 @@ from infomri_core.frontier import Row, read_results
 from infomri_core.inference import sampling_ratio
 from infomri_core.plan import Plan, parse_plan
 from infomri_core.privacy import attacks
+from infomri_core.privacy.weights import audit_weights
 from infomri_core.site import open_site
 
 SUFFIX = "-audit"
@@ -46,7 +47,8 @@ class Asked:
     """What ``infomri audit`` was told; None and () mean the run's own.
 
     ``steps``: optimizer steps by attack, and of the 'reader' of full images (0: none).
-    ``data``: score on these instead of audit patients.
+    ``data``: score on these instead of audit patients. ``weights_seconds``: time for the attacks
+    on weights and updates (0: none).
     """
 
     run: Path
@@ -58,6 +60,7 @@ class Asked:
     out: Path | None = None
     centre: Path | None = None
     device: str = "auto"
+    weights_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,22 @@ def repeat_audit(asked: Asked, say: Callable[[str], None]) -> Repeated:
         rows = with_legibility(rows, found)
     meta = study_meta(plan, fitted, merged, saved.dropped, history, seconds)
     meta |= {"audit_data": settings.data, "scored_on": words, "caution": _caution(plan, saved)}
+    meta["per_site"] = []
+    if asked.weights_seconds > 0:
+        say("attacking weights and updates on the audit set")
+        meta["weights"] = _weights(plan, saved, fit_on, asked.weights_seconds, device)
     shown = examples_for(plan, rows, saved.arms, fitted, fit_on, device)
     files = Published(asked.out or folder, SUFFIX).write(rows, meta, shown)
     return Repeated(stored, folder, rows, meta, files, centre)
+
+
+def _weights(
+    plan: Plan, saved: Checkpoint, known: SliceDataset, seconds: float, device: torch.device
+) -> dict[str, Any]:
+    images = known.images(np.arange(len(known))).to(device)
+    labels = torch.from_numpy(known.table.labels.astype(np.float32)).to(device)
+    patients, seed = known.table.patients, plan.study.seed
+    return audit_weights(plan, saved.arms, images, labels, patients, seed, seconds)
 
 
 def run_folder(path: Path) -> Path:
