@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format types clean
+.PHONY: demo test faults lint format types clean
 
 demo: $(READY)
 	$(BIN)/infomri demo $(ARGS)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --durations 15
+
+faults: $(READY)
+	$(BIN)/python -W ignore -m benchmarks.faults $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -97,6 +97,7 @@ def _executor(settings: SiteSettings, folder: Path) -> Part:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         },
+        event=_executor_event,
     )
 
 
@@ -130,6 +131,12 @@ def _vault_fault(code: int, lines: Sequence[str]) -> Fault | None:
         return None
     said = [line.rpartition(" ERROR vault: ")[2].strip() for line in lines if line.strip()]
     return Fault(said[-1] if said else "refused its settings", final=True)
+
+
+def _executor_event(line: str) -> str | None:
+    """A courier that died took its task along; the study centre asks again."""
+    _, found, ending = line.partition("a courier ended with ")
+    return f"a courier ended with {ending}; its task is lost, to be sent again" if found else None
 
 
 def _supernode_event(settings: SiteSettings, folder: Path, line: str) -> str | None:

@@ -157,3 +157,12 @@ def test_a_missing_credential_is_named(config: Path) -> None:
     (config.parent / "node.key").unlink()
     with pytest.raises(InputError, match=r"node\.key: expected a readable file"):
         site_parts(config, read_settings(config))
+
+
+def test_a_courier_that_dies_is_told_and_nothing_else_of_the_executor(config: Path) -> None:
+    listed = {part.name: part for part in site_parts(config, read_settings(config))}
+    event = listed["executor"].event
+    assert event is not None
+    told = event("2026-01-01 12:00:00,000 WARNING a courier ended with status -9")
+    assert told == "a courier ended with status -9; its task is lost, to be sent again"
+    assert event("2026-01-01 12:00:00,000 INFO ready") is None
