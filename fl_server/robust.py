@@ -1,9 +1,9 @@
 """Aggregates that a minority of wrong or hostile sites cannot move far.
 
-All of them need every reply of an arm at once: memory is 4 bytes x weights x sites (44.7 MB a site
-at 11.2 M weights), where the mean keeps one vector however many sites there are. Each site has one
-voice: a sample count is a site's own claim, so it does not weigh here. The study centre sees the
-weights of every site.
+All of them need every reply of a round at once: memory is 4 bytes x weights x arms x sites (44.7 MB
+for one arm of 11.2 M weights at one site), where the mean keeps one vector an arm however many
+sites there are. Each site has one voice: a sample count is a site's own claim, so it does not
+weigh here. The study centre sees the weights of every site.
 """
 
 from abc import ABC, abstractmethod
