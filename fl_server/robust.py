@@ -1,6 +1,6 @@
 """Aggregates that a minority of wrong or hostile sites cannot move far.
 
-All of them need every reply of a round at once: memory is 4 bytes x weights x arms x sites (44.7 MB
+All of them need every reply of a round at once: memory is 4 bytes x weights x arms x sites (45 MB
 for one arm of 11.2 M weights at one site), where the mean keeps one vector an arm however many
 sites there are. Each site has one voice: a sample count is a site's own claim, so it does not
 weigh here. The study centre sees the weights of every site.
