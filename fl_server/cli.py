@@ -74,9 +74,8 @@ def _root(
         import torch
 
         device = "CUDA" if torch.cuda.is_available() else "CPU"
-        print(
-            f"infomri {__version__}, Flower {flwr.__version__}, torch {torch.__version__}, {device}"
-        )
+        versions = f"Flower {flwr.__version__}, torch {torch.__version__}"
+        print(f"infomri {__version__}, {versions}, {device}")
         raise typer.Exit
 
 
@@ -84,9 +83,16 @@ def _root(
 def demo(
     data: Annotated[str, typer.Option(help="Data URI; see docs/data.md")] = "phantom:",
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/demo-<time>")] = None,
-    width: Annotated[int, typer.Option(help="ResNet18's base width; 64 is the full one")] = 16,
-    rounds: Annotated[int | None, typer.Option(help="Rounds of federated training")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps a site and round")] = None,
+    width: Annotated[
+        int, typer.Option(min=4, help="ResNet18's base width; 64 is the full one")
+    ] = 16,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of federated training")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimizer steps a site and round")
+    ] = None,
+    attack_steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimizer steps of each learned attacker")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Root of every random number")] = 0,
 ) -> None:
     """Run a whole hospital federation on this machine, from k-space to the audited frontier.
@@ -100,7 +106,9 @@ def demo(
     from fl_server.demo_plan import DemoOptions
 
     out = out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
-    options = DemoOptions(width=width, rounds=rounds, local_steps=steps, seed=seed)
+    options = DemoOptions(
+        width=width, rounds=rounds, local_steps=steps, attack_steps=attack_steps, seed=seed
+    )
     run_demo(data, out, options, Console())
 
 

@@ -26,6 +26,7 @@ class DemoOptions:
     width: int = 16
     rounds: int | None = None
     local_steps: int | None = None
+    attack_steps: int | None = None
     seed: int = 0
     min_cohort: int | None = None
 
@@ -88,8 +89,8 @@ def design(data: str, options: DemoOptions) -> DemoStudy:
         audit=audit,
         plan=tomli_w.dumps(_plan(kind, sample, len(sites), schedule, options)),
         min_cohort=options.min_cohort or schedule.min_cohort,
-        cnn_steps=schedule.cnn_steps,
-        unet_steps=schedule.unet_steps,
+        cnn_steps=options.attack_steps or schedule.cnn_steps,
+        unet_steps=options.attack_steps or schedule.unet_steps,
     )
 
 

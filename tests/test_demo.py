@@ -1,0 +1,131 @@
+"""The demo: the study it designs for each kind of data, and the whole of it as a user runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from fl_client.ledger import read_ledger
+from fl_server.demo_plan import DemoOptions, design
+from infomri_core import processes
+from infomri_core.data import open_dataset
+from infomri_core.errors import InputError
+from infomri_core.plan import parse_plan
+
+
+def patients(uri: str) -> set[str]:
+    return {str(p) for p in open_dataset(uri).table.patients}
+
+
+def an_archive(path: Path) -> str:
+    generator = np.random.default_rng(0)
+    n_patients, n_slices = 60, 2
+    n = n_patients * n_slices
+    with h5py.File(path, "w") as file:
+        file["image"] = generator.random((n, 32, 32)).astype(np.float32)
+        file["label"] = generator.integers(0, 2, n).astype(np.uint8)
+        file["patient"] = [f"p{i // n_slices}" for i in range(n)]
+        file["hospital"] = [f"H{i // n_slices % 2}" for i in range(n)]
+    return f"slices:{path}"
+
+
+def test_phantom_hospitals_differ_in_prevalence_and_share_no_patient() -> None:
+    study = design("phantom:", DemoOptions())
+    plan = parse_plan(study.plan)
+    tables = {name: open_dataset(uri).table for name, uri in study.sites.items()}
+    rates = [table.labels.mean() for table in tables.values()]
+    assert len(tables) == 3 == plan.training.quorum
+    assert len({round(float(rate), 2) for rate in rates}) == 3
+    groups = [patients(uri) for uri in (*study.sites.values(), study.audit)]
+    assert sum(map(len, groups)) == len(set().union(*groups))
+    assert {(arm.sampler, arm.beta > 0) for arm in plan.arms} == {
+        ("infomri", False),
+        ("infomri", True),
+        ("uniform", False),
+        ("variable-density", False),
+    }
+
+
+def test_on_real_data_the_audit_set_is_a_tenth_that_no_site_has(tmp_path: Path) -> None:
+    study = design(an_archive(tmp_path / "a.h5"), DemoOptions())
+    assert set(study.sites) == {"H0", "H1"}
+    groups = [patients(uri) for uri in (*study.sites.values(), study.audit)]
+    assert sum(map(len, groups)) == len(set().union(*groups)) == 60
+    assert 3 <= len(groups[-1]) <= 6
+
+
+def test_data_that_cannot_be_demonstrated_are_refused() -> None:
+    with pytest.raises(InputError, match="phantom"):
+        design("dicom:/somewhere", DemoOptions())
+
+
+def run_demo(out: Path) -> subprocess.Popen[str]:
+    command = [processes.script("infomri"), "demo", "--out", str(out), "--width", "4"]
+    return subprocess.Popen(
+        [*command, "--rounds", "1", "--steps", "2", "--attack-steps", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of living processes that mention ``folder``."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in line:
+            found.append(line)
+    return found
+
+
+def gone(folder: Path, patience: float = 20.0) -> list[str]:
+    until = time.monotonic() + patience
+    while processes_of(folder) and time.monotonic() < until:
+        time.sleep(0.2)
+    return processes_of(folder)
+
+
+@pytest.mark.processes
+def test_one_command_leaves_results_figure_ledgers_and_store_and_no_process(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "demo"
+    process = run_demo(out)
+    printed, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, printed
+    assert "AUROC" in printed and "infomri dashboard --run" in printed
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert len(rows) == 10
+    assert all({"lmmse", "cnn", "unet"} <= set(row["psnr"]) for row in rows)
+    assert (out / "frontier.png").stat().st_size > 10_000
+    assert (out / "mlflow.db").exists()
+    for name in ("north", "south", "east"):
+        kinds = [entry.job for entry in read_ledger(out / "ledgers" / f"{name}.jsonl")]
+        assert {"enrol", "train", "evaluate"} <= set(kinds)
+    assert gone(out) == []
+
+
+@pytest.mark.processes
+def test_ctrl_c_stops_every_process(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    process = run_demo(out)
+    until = time.monotonic() + 120
+    while not list(out.glob("sites/*/client.log")) and time.monotonic() < until:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=90)
+    assert process.returncode == 130, printed
+    assert "stopped" in printed
+    assert gone(out) == []
