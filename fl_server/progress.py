@@ -1,4 +1,4 @@
-"""What a study is doing, for people and programs: log lines, and ``events.jsonl`` in its folder."""
+"""What a study is doing, for people and programs: log lines, and ``events.jsonl``."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ logger = logging.getLogger("infomri")
 
 @final
 class Progress:
-    """Appends events of one run. An event is a JSON object with ``time``, ``event`` and details."""
+    """Appends events of one run: JSON objects with ``time``, ``event`` and details."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

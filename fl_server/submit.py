@@ -20,7 +20,8 @@ def follow(control: Control, run_id: str, console: Console) -> None:
     seen, lost_since = 0.0, None
     while True:
         try:
-            for piece, seen in control.log(run_id, seen):
+            for piece, latest in control.log(run_id, seen):
+                seen = latest
                 console.print(piece, end="", markup=False, highlight=False, soft_wrap=True)
             state = control.state(run_id)
             lost_since = None
