@@ -12,7 +12,7 @@ from fl_client.settings import Policy
 from infomri_core.errors import InputError, Refused
 from infomri_core.exchange import EnrolTask, ReleaseTask, SiteTask, TrainTask
 from infomri_core.plan import Plan
-from infomri_core.privacy.adversaries import DIAGNOSIS, LINKAGE
+from infomri_core.privacy.adversaries import DIAGNOSES, LINKAGE
 from infomri_core.privacy.attacks import FLOORS
 from infomri_core.wire import Arrays
 
@@ -132,7 +132,7 @@ def _check_variance(variance: np.ndarray, shape: tuple[int, int]) -> None:
 
 
 def _check_attacks(attacks: Mapping[str, Arrays], plan: Plan) -> None:
-    known = {*plan.evaluation.attacks, *FLOORS, DIAGNOSIS, LINKAGE}
+    known = {*plan.evaluation.attacks, *FLOORS, *DIAGNOSES, LINKAGE}
     if not set(attacks) <= known:
         raise Refused("bad-task", "the task has an attack that the plan has not")
     for name, arrays in attacks.items():

@@ -1,12 +1,13 @@
 """Fitting the attackers on the study centre's own patients, and certifying them first."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
+from fl_server.fitting import Grounds, Say, fit_attacks
 from fl_server.settings import Audit
 from infomri_core.data import SliceDataset
 from infomri_core.entropy import redundancy
@@ -14,9 +15,10 @@ from infomri_core.errors import InputError
 from infomri_core.plan import Plan
 from infomri_core.privacy import attacks
 from infomri_core.privacy.adversaries import Adversaries
-from infomri_core.privacy.attacks import FLOORS
+from infomri_core.privacy.attacks.class_means import ClassMeans
 from infomri_core.privacy.attacks.diagnosis import DiagnosisFloor
-from infomri_core.privacy.certify import Certificate, certify
+from infomri_core.privacy.attacks.learned import LearnedAttack
+from infomri_core.privacy.certify import Certificate
 from infomri_core.privacy.linkage import Likeness
 from infomri_core.seeds import torch_generator
 from infomri_core.tasks.classification import Classification, build_model, unflatten
@@ -25,18 +27,22 @@ from infomri_core.wire import Arrays
 BATCH = 64
 REDUNDANCY_MASKS = 64
 CONTROL_FOLDS = 7
-Say = Callable[[str], None]
 
 
 @dataclass
 class FittedAudit:
-    """The fitted adversaries, what certifies them, and how the learned ones converged."""
+    """The fitted adversaries, what certifies them, and how the learned ones converged.
+
+    ``failed``: attacks that could not be fitted, and why. ``budgets``: what training took.
+    """
 
     adversaries: Adversaries
     n_images: int
     certificates: dict[str, Certificate] = field(default_factory=dict)
     histories: dict[str, list[Any]] = field(default_factory=dict)
     redundancy: dict[tuple[str, float], float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    budgets: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def fit_audit(
@@ -50,28 +56,32 @@ def fit_audit(
     """Fit every attack of the plan once for all arms and ratios, on the audit set.
 
     They are certified on patients held out of it, against LMMSE on a control mask that can be
-    rebuilt; one that fails is reported as weak, never as privacy.
+    rebuilt; one that fails is reported as weak, never as privacy. One that cannot be fitted is
+    left out and named.
     """
     everything = audit_set.images(np.arange(len(audit_set))).to(device)
     kept, held_out = attacks.folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
-    images, patients = everything[torch.from_numpy(kept)], audit_set.table.patients[kept]
+    images, table = everything[torch.from_numpy(kept)], audit_set.table.take(kept)
     models = load_arms(plan, arms, device)
-    fitted = FittedAudit(Adversaries(), len(images))
-    ratios = [1 / a for a in plan.measurement.accelerations]
-    options = {"cnn": {"n_steps": settings.cnn_steps}, "unet": {"n_steps": settings.unet_steps}}
-    policies = [model.policy for model in models.values()]
-    for name in (*FLOORS, *plan.evaluation.attacks):
-        attack = attacks.build(name, plan.task.shape, **options.get(name, {})).to(device)
-        generator = torch_generator(plan.study.seed, "attack", name, device=device)
-        attack.fit(
-            images, policies, ratios, plan.measurement.noise_std, generator, patients=patients
-        )
-        fitted.adversaries.attacks[name] = attack
-        fitted.histories[name] = list(getattr(attack, "history", []))
-        if name not in FLOORS:
-            say(f"attack {name} fitted on {len(images)} images of the audit set")
-    fitted.adversaries.likeness = Likeness.fit(images, patients)
-    _certify(plan, fitted, everything[torch.from_numpy(held_out)])
+    grounds = Grounds(
+        plan,
+        images,
+        table.patients,
+        everything[torch.from_numpy(held_out)],
+        [model.policy for model in models.values()],
+        settings.options,
+        settings.size_curve,
+    )
+    found = fit_attacks(grounds, plan.evaluation.attacks, say)
+    fitted = FittedAudit(
+        Adversaries(found.attacks), len(images), found.certificates, failed=found.failed
+    )
+    for name, attack in found.attacks.items():
+        if isinstance(attack, LearnedAttack):
+            fitted.histories[name] = list(attack.history)
+            fitted.budgets[name] = asdict(attack.budget)
+    fitted.adversaries.likeness = Likeness.fit(images, table.patients)
+    fitted.adversaries.class_means = ClassMeans(plan.task.shape).fit_labels(images, table.labels)
     for arm, model in models.items():
         for acceleration in plan.measurement.accelerations:
             cell = (arm, acceleration)
@@ -99,18 +109,6 @@ def load_arms(plan: Plan, arms: Arrays, device: torch.device) -> Mapping[str, Cl
         unflatten(model, np.asarray(flat))
         models[name] = model.eval()
     return models
-
-
-def _certify(plan: Plan, fitted: FittedAudit, images: torch.Tensor) -> None:
-    reference = fitted.adversaries.attacks.get("lmmse")
-    if reference is None:
-        return
-    for name in plan.evaluation.attacks:
-        generator = torch_generator(plan.study.seed, "certify", device=images.device)
-        attack = fitted.adversaries.attacks[name]
-        fitted.certificates[name] = certify(
-            attack, reference, images, plan.measurement.noise_std, generator, plan.constraint
-        )
 
 
 @torch.no_grad()

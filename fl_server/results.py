@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
@@ -19,8 +19,9 @@ from infomri_core.exchange import EvaluateReply, Scores
 from infomri_core.frontier import Row
 from infomri_core.metrics import ImageQuality
 from infomri_core.plan import Plan
-from infomri_core.privacy.adversaries import DIAGNOSIS
+from infomri_core.privacy.adversaries import DIAGNOSES
 from infomri_core.privacy.attacks import FLOORS
+from infomri_core.privacy.certify import void_because
 from infomri_core.privacy.linkage_summary import FIGURES, KINDS, LinkageSummary
 
 Cell = tuple[str, float]
@@ -86,7 +87,7 @@ def _row(
     quality = {n: q for n, q in scores.quality.items() if n in plan.evaluation.attacks}
     intervals = {name: q.interval("psnr") for name, q in quality.items()}
     floors = [scores.quality[name].mean("psnr") for name in FLOORS if name in scores.quality]
-    diagnosis = scores.quality.get(DIAGNOSIS)
+    diagnoses = [scores.quality[n].mean("psnr") for n in DIAGNOSES if n in scores.quality]
     return Row(
         arm=arm.name,
         sampler=arm.sampler,
@@ -106,7 +107,7 @@ def _row(
         nmse={name: q.mean("nmse") for name, q in quality.items()},
         certified=tuple(n for n, c in fitted.certificates.items() if c.passed),
         psnr_prior=max(floors, default=None),
-        psnr_diagnosis=diagnosis.mean("psnr") if diagnosis else None,
+        psnr_diagnosis=max(diagnoses, default=None),
         redundancy=fitted.redundancy.get(cell),
         **linkage_figures(scores.linkage),
         n_train=n_train,
@@ -163,6 +164,15 @@ def record(
         tracker.artifact(path)
 
 
+def strongest(merged: MergedScores, plan: Plan) -> Iterator[tuple[str, str]]:
+    """For each arm and acceleration where it is, and the attack that rebuilt best there."""
+    for (arm, acceleration), scores in merged.scores.items():
+        psnr = {n: scores.quality[n].mean("psnr") for n in scores.quality}
+        names = [n for n in plan.evaluation.attacks if n in psnr]
+        if names:
+            yield f"{arm} at {acceleration:g}x", max(names, key=lambda n: (psnr[n], n))
+
+
 def study_meta(
     plan: Plan,
     fitted: FittedAudit,
@@ -186,6 +196,12 @@ def study_meta(
         "n_audit": fitted.n_images,
         "certificates": {name: asdict(c) for name, c in fitted.certificates.items()},
         "attack_histories": fitted.histories,
+        "attack_budgets": fitted.budgets,
+        "failed_attacks": fitted.failed,
+        "size_curves": {
+            name: dict(c.size_curve) for name, c in fitted.certificates.items() if c.size_curve
+        },
+        "audit_void": void_because(strongest(merged, plan), fitted.certificates) or False,
         "rounds": history["rounds"],
         "phase_seconds": dict(seconds),
         "versions": {

@@ -6,6 +6,8 @@ from pathlib import Path
 from infomri_core.config import build, read_toml
 from infomri_core.errors import InputError
 
+_WIDTHS = (8, 16, 32, 64)
+
 
 @dataclass(frozen=True)
 class Centre:
@@ -24,12 +26,28 @@ class Centre:
 class Audit:
     """``data`` is the URI of the audit set: patients of the centre's own, never a site's.
 
-    The learned attacks take ``cnn_steps`` and ``unet_steps`` optimizer steps on it.
+    Learned attacks take at most so many optimizer steps on it. ``unet_width`` 64 is the paper's
+    size. ``size_curve``: fit learned attacks on a quarter and half of it as well, for PSNR
+    against its size; other attacks always are.
     """
 
     data: str
     cnn_steps: int = 400
     unet_steps: int = 1500
+    unrolled_steps: int = 1000
+    pnp_steps: int = 1500
+    unet_width: int = 16
+    size_curve: bool = False
+
+    @property
+    def options(self) -> dict[str, dict[str, int]]:
+        """What each learned attack is built with."""
+        return {
+            "cnn": {"n_steps": self.cnn_steps},
+            "unet": {"n_steps": self.unet_steps, "width": self.unet_width},
+            "unrolled": {"n_steps": self.unrolled_steps},
+            "pnp": {"n_steps": self.pnp_steps},
+        }
 
 
 @dataclass(frozen=True)
@@ -82,8 +100,12 @@ def _rules(s: CentreSettings) -> list[tuple[bool, str, str, object]]:
             "a data URI such as phantom:?seed=7 or slices:FILE",
             s.audit.data,
         ),
-        (s.audit.cnn_steps >= 1, "[audit] cnn_steps", "at least 1", s.audit.cnn_steps),
-        (s.audit.unet_steps >= 1, "[audit] unet_steps", "at least 1", s.audit.unet_steps),
+        *(
+            (steps >= 1, f"[audit] {key}", "at least 1", steps)
+            for key, steps in vars(s.audit).items()
+            if key.endswith("_steps")
+        ),
+        (s.audit.unet_width in _WIDTHS, "[audit] unet_width", str(_WIDTHS), s.audit.unet_width),
         (
             s.centre.device.split(":")[0] in devices,
             "[centre] device",

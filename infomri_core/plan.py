@@ -100,7 +100,7 @@ class Evaluation:
     """What the sites score. ``position_band`` limits it to slices whose relative position lies
     inside; ``attack_slices`` bounds the slices a patient contributes to attack scores."""
 
-    attacks: tuple[str, ...] = ATTACKS
+    attacks: tuple[str, ...] = ("lmmse", "cnn", "unet")
     position_band: tuple[float, float] | None = None
     attack_slices: int = 4
     replicates: int = 200

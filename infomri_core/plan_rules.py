@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 SAMPLERS = ("infomri", "uniform", "variable-density")
 SUPPRESSIONS = ("marginal", "none")
 STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed-mean", "multi-krum")
-ATTACKS = ("lmmse", "cnn", "unet")
+ATTACKS = ("lmmse", "tv", "wavelet", "cnn", "unet", "unrolled", "pnp", "ensemble")
 
 Rule = tuple[bool, str, str, object]
 """Whether it holds, the key, what was expected, what came."""
@@ -111,6 +111,12 @@ def _training_rules(plan: "Plan") -> list[Rule]:
             set(e.attacks) <= set(ATTACKS) and len(set(e.attacks)) == len(e.attacks),
             "[evaluation] attacks",
             f"distinct names out of {', '.join(ATTACKS)}",
+            e.attacks,
+        ),
+        (
+            "ensemble" not in e.attacks or len(e.attacks) > 2,
+            "[evaluation] attacks",
+            "two others for the ensemble to average",
             e.attacks,
         ),
         (

@@ -65,6 +65,7 @@ def test_defaults_are_filled_in() -> None:
         ({"task.labels": []}, "at least one label"),
         ({"task.labels": ["a"], "task.exclusive": True}, "two or more"),
         ({"evaluation.attacks": ["telepathy"]}, "lmmse"),
+        ({"evaluation.attacks": ["lmmse", "ensemble"]}, "two others"),
         ({"evaluation.position_band": [0.8, 0.3]}, "low < high"),
         ({"release": {"arm": "nobody", "acceleration": 16.0}}, "[release] arm"),
         ({"release": {"arm": "uniform-s0", "acceleration": 3.0}}, "[release] acceleration"),

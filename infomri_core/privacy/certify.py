@@ -98,9 +98,14 @@ def void_because(
     ``strongest`` are pairs (where, attack): the attack that rebuilt best there. It is void where
     that attack has no certificate or failed the control mask: its figure is no bound.
     """
+    found = list(strongest)
+    if not found:
+        return "No attack could be scored."
+    if not certificates:
+        return "No attack could be certified: the LMMSE reference failed."
     failed = [
         (where, name)
-        for where, name in strongest
+        for where, name in found
         if name not in certificates or not certificates[name].strong
     ]
     if not failed:

@@ -56,7 +56,12 @@ class Portable(nn.Module):
 
 
 class Attack(Portable, ABC):
-    """Rebuilds images from sampled k-space, given the true mask and noise level."""
+    """Rebuilds images from sampled k-space, given the true mask and noise level.
+
+    On fewer than ``least_images`` an audit does not believe it and refuses to fit it.
+    """
+
+    least_images: ClassVar[int] = 1
 
     @abstractmethod
     def fit(

@@ -83,6 +83,8 @@ class LearnedAttack(Attack):
     that diverges ends there, with the best state so far, and sets ``diverged``.
     """
 
+    least_images = 8
+
     def __init__(
         self, shape: tuple[int, int], n_steps: int, batch_size: int, learning_rate: float
     ) -> None:

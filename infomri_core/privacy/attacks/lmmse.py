@@ -38,6 +38,7 @@ class LMMSE(Attack):
     """
 
     name = "lmmse"
+    least_images = 2
     mean: Tensor
     factors: Tensor
     lost: Tensor
