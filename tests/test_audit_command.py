@@ -57,7 +57,7 @@ def test_a_study_leaves_report_figures_and_each_sites_figures(run: Path):
 
 def test_an_audit_is_repeated_on_held_out_patients_with_another_attack(run: Path, tmp_path: Path):
     before = sorted((run / "checkpoints").iterdir())
-    files = again(run, tmp_path, attacks=("cnn",), accelerations=(5.0,))
+    files = again(run, tmp_path, attacks=("cnn",), accelerations=(5.0,), weights_seconds=0.01)
     assert {"results-audit.json", "privacy-report-audit.html", "frontier-audit.png"} <= set(files)
     rows, meta = read_results(tmp_path / "results-audit.json")
     original, _ = read_results(run / "results.json")
@@ -66,6 +66,9 @@ def test_an_audit_is_repeated_on_held_out_patients_with_another_attack(run: Path
     assert all(row.n_patients == 6 and row.psnr_gain_diagnosis is not None for row in rows)
     assert all({"full image", "cnn"} <= set(row.legibility) for row in rows)
     assert "held out of the audit set" in meta["scored_on"]
+    parts = {"membership", "inversion", "label_inference", "site_inference"}
+    assert set(meta["weights"]) == parts
+    assert "membership inference" in (tmp_path / "privacy-report-audit.html").read_text("utf-8")
     assert sorted((run / "checkpoints").iterdir()) == before
 
 

@@ -37,6 +37,10 @@ def audit(
         Path | None, typer.Option("--centre", help="centre.toml; default: beside the run.")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    weights: Annotated[
+        float,
+        typer.Option("--weights", min=0, help="Seconds for attacks on weights; 0: none."),
+    ] = 0.0,
 ) -> None:
     """Audit a stored run again, without training it: other attacks, other data.
 
@@ -44,6 +48,9 @@ def audit(
     Writes results-audit.json, figures and privacy-report-audit.html, and attaches them to the
     run in MLflow where centre.toml is beside the run. A classifier of full images, trained on the
     audit set (--steps reader=150; 0 leaves it out), says whether lesions stay legible.
+
+    --weights 120 spends up to 120 seconds on what weights and updates give away: membership
+    inference, gradient inversion, label and site inference, all on the audit set.
 
     With --external it audits masks and k-space that another system made: DIR holds mask.npy
     (H, W) or (n, H, W), kspace.npy (n, H, W) complex, centred and orthonormal, external.toml
@@ -69,6 +76,7 @@ def audit(
                 out,
                 centre,
                 device,
+                weights,
             )
         )
     else:
