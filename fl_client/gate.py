@@ -17,6 +17,7 @@ from typing import final
 import numpy as np
 
 from fl_client import budget
+from fl_client.frozen import counts_of, frozen_counts
 from fl_client.ledger import Entry, Ledger
 from fl_client.policy import check_cohort
 from fl_client.release_gate import Consent, admitted_release
@@ -87,11 +88,11 @@ class Gate:
         """
         check_cohort(context.n_patients, self._policy)
         if isinstance(reply, DatasetCard) and isinstance(context.task, EnrolTask):
-            checked: SiteReply = self._card(reply, context)
-        elif isinstance(reply, TrainReply) and isinstance(context.task, TrainTask):
+            return self._carded(self._card(reply, context), context.departure)
+        if isinstance(reply, TrainReply) and isinstance(context.task, TrainTask):
             return self._record(*self._trained(reply, context, context.task))
-        elif isinstance(reply, EvaluateReply) and isinstance(context.task, EvaluateTask):
-            checked = self._evaluated(reply, context, context.task)
+        if isinstance(reply, EvaluateReply) and isinstance(context.task, EvaluateTask):
+            checked: SiteReply = self._evaluated(reply, context, context.task)
         elif isinstance(reply, ReleaseReply) and isinstance(context.task, ReleaseTask):
             return self._released(reply, context, context.task)
         else:
@@ -118,6 +119,19 @@ class Gate:
             return self._record(safe, dataclasses.replace(departure, note=safe.code))
         except Refused as refusal:
             return wire.encode(ErrorReply(refusal.code, refusal.sentence).to_message())
+
+    def _carded(self, card: DatasetCard, departure: Entry) -> bytes:
+        """The card with the counts that left before, or these, noted as the first."""
+        fresh = counts_of(card)
+        kept = frozen_counts(self._ledger.entries(), set(fresh), self._policy.count_days)
+        counts = kept or fresh
+        same = dataclasses.replace(
+            card,
+            n_patients=counts["patients"],
+            n_slices=counts["slices"],
+            n_positive=tuple(counts[f"with {name}"] for name in card.labels),
+        )
+        return self._record(same, dataclasses.replace(departure, counts={} if kept else fresh))
 
     def _released(self, reply: ReleaseReply, context: Context, task: ReleaseTask) -> bytes:
         if context.consent is None:
