@@ -36,7 +36,7 @@ from flwr.supernode.runtime.run_clientapp import (
     push_task_output,
 )
 
-from fl_client import bundle, courier
+from fl_client import bundle, courier, isolation
 from infomri_core.processes import tether
 
 POLL_SECONDS = 0.2
@@ -167,10 +167,17 @@ def main() -> NoReturn:
     parser = argparse.ArgumentParser(prog="python -m fl_client.executor", description=__doc__)
     parser.add_argument("--runtime-api", required=True, help="the SuperNode's HOST:PORT")
     parser.add_argument("--secret-file", type=Path, help="the secret shared with the SuperNode")
+    parser.add_argument("--confine", type=Path, help="open no files but those of this folder")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     secret = arguments.secret_file.read_bytes() if arguments.secret_file else None
+    if arguments.confine:
+        (arguments.confine / "flwr").mkdir(parents=True, exist_ok=True)
+        keep = isolation.courier_keeps(
+            arguments.confine, Path(os.environ.get(courier.VAULT_SOCKET, ""))
+        )
+        isolation.apply(lambda: isolation.confine(keep), "no files but its own")
     run(arguments.runtime_api, secret)
 
 

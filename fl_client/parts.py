@@ -89,7 +89,7 @@ def _executor(settings: SiteSettings, folder: Path) -> Part:
     command = (sys.executable, "-m", "fl_client.executor", "--runtime-api", address)
     return Part(
         name="executor",
-        command=(*command, "--secret-file", str(secret_file(folder))),
+        command=(*command, "--secret-file", str(secret_file(folder)), "--confine", str(folder)),
         log=folder / "log" / "executor.log",
         environment={
             **_flower_environment(folder),

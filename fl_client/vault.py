@@ -18,7 +18,7 @@ from types import FrameType
 
 import torch
 
-from fl_client import channel
+from fl_client import channel, isolation
 from fl_client.jobs import Jobs
 from fl_client.ledger import Ledger
 from fl_client.settings import SiteSettings, read_settings
@@ -92,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     try:
+        isolation.apply(isolation.drop_network, "no network, Unix sockets only")
         run_vault(read_settings(options.config), stop)
     except InputError as error:
         log.error("%s", error)

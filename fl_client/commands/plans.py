@@ -1,0 +1,129 @@
+"""``infomri-client plan``: what a study would do here, in plain words, and who allowed it."""
+
+import getpass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fl_client.policy import parse_approvals
+from fl_client.settings import SiteSettings, read_settings
+from infomri_core.errors import InputError
+from infomri_core.files import write_atomically
+from infomri_core.plan import Plan, read_plan
+
+app = typer.Typer(help="What a study would do here, and whether it may.", no_args_is_help=True)
+
+PlanFile = Annotated[Path, typer.Argument(help="The study's plan.toml.")]
+Config = Annotated[Path, typer.Option(help="The site's settings.")]
+By = Annotated[str, typer.Option(help="Who decides; by default the user of this computer.")]
+_SITE = Path("site.toml")
+
+
+@app.command()
+def show(plan: PlanFile, config: Config = _SITE) -> None:
+    """Say in plain words what a plan would do here."""
+    study, settings = read_plan(plan), read_settings(config)
+    typer.echo("\n".join(in_words(study, settings)))
+
+
+@app.command()
+def approve(plan: PlanFile, config: Config = _SITE, by: By = "") -> None:
+    """Let a plan run here: its sha256, who and when go to the list of approvals."""
+    study, settings = read_plan(plan), read_settings(config)
+    path = settings.policy.approved
+    text = _read(path)
+    if study.digest not in parse_approvals(text, str(path)):
+        line = f"{study.digest}  {study.study.name}  approved by {_who(by)} {_now()}\n"
+        write_atomically(path, (_ended(text) + line).encode())
+    typer.echo(f"plan {study.digest[:12]} ({study.study.name}) is approved at this site")
+    if settings.policy.approvals != "listed":
+        typer.echo('this site runs every plan: set [policy] approvals = "listed" in site.toml')
+
+
+@app.command()
+def revoke(plan: PlanFile, config: Config = _SITE, by: By = "") -> None:
+    """Let a plan run here no longer, from its next job on; the list keeps who and when."""
+    study, settings = read_plan(plan), read_settings(config)
+    path = settings.policy.approved
+    text = _read(path)
+    if study.digest not in parse_approvals(text, str(path)):
+        remedy = "nothing is to be revoked"
+        raise InputError(str(path), "an approval of this plan", "none", remedy)
+    kept = [
+        f"# {line}  revoked by {_who(by)} {_now()}" if line.split()[:1] == [study.digest] else line
+        for line in text.splitlines()
+    ]
+    write_atomically(path, ("\n".join(kept) + "\n").encode())
+    typer.echo(f"plan {study.digest[:12]} ({study.study.name}) is no longer approved")
+
+
+def in_words(plan: Plan, settings: SiteSettings) -> list[str]:
+    """What ``plan`` does at the site of ``settings``, line by line."""
+    training, measured, policy = plan.training, plan.measurement, settings.policy
+    approved = plan.digest in parse_approvals(_read(policy.approved), str(policy.approved))
+    state = "approved" if approved else "not approved"
+    arms = ", ".join(arm.name for arm in plan.arms)
+    ratios = ", ".join(f"{a:g}x" for a in measured.accelerations)
+    every = "" if policy.approvals == "listed" else "; this site runs every plan, approved or not"
+    return [
+        f"study {plan.study.name}, plan {plan.digest}",
+        f"state at this site: {state}{every}",
+        f"learns to find: {', '.join(plan.task.labels)}",
+        f"trains {len(plan.arms)} arm(s): {arms}",
+        f"{training.rounds} round(s), {training.local_steps} step(s) of {training.batch_size} "
+        "slices an arm and round at this site",
+        f"scores once, after the last round, at {ratios}",
+        "what leaves:",
+        f"  counts of patients, slices and findings, in steps of {policy.round_to}",
+        "  the weights of every arm after every round",
+        f"  histograms of scores, and means of {', '.join(plan.evaluation.attacks)}"
+        f" attacks over at least {policy.min_cohort} patients",
+        *_release_words(plan, settings),
+        *_privacy_words(plan),
+    ]
+
+
+def _release_words(plan: Plan, settings: SiteSettings) -> list[str]:
+    if plan.release is None:
+        return ["  no k-space and no image of anybody"]
+    share = settings.policy.max_released_fraction
+    listed = settings.policy.consent
+    whose = f"patients listed in {listed}" if listed else "nobody, for want of a consent list"
+    return [
+        f"  sampled k-space under {plan.release.arm} at {plan.release.acceleration:g}x of {whose}",
+        f"    of no patient ever more than {share:.0%} of all positions",
+    ]
+
+
+def _privacy_words(plan: Plan) -> list[str]:
+    if plan.privacy is None:
+        return ["no differential privacy: the weights carry whatever training puts into them"]
+    noise = plan.privacy.noise_multiplier
+    return [
+        f"differential privacy of the weights: noise {noise:g}, unit {plan.privacy.unit}, at "
+        f"delta {plan.privacy.delta:g}; epsilon follows from this site's numbers and is kept "
+        "within its budget"
+    ]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(str(path), "a readable list", str(error), "check the path") from None
+
+
+def _ended(text: str) -> str:
+    return text if not text or text.endswith("\n") else text + "\n"
+
+
+def _who(by: str) -> str:
+    return " ".join((by or getpass.getuser()).replace("#", "").split())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,109 @@
+"""``infomri-client plan`` and ``ledger``: what a person at the hospital reads and decides."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fl_client.cli import app
+from fl_client.ledger import Ledger
+from fl_client.policy import parse_approvals
+from infomri_core.errors import InputError
+from tests.vault_fakes import (
+    PLAN,
+    RELEASE_PLAN,
+    encode,
+    enrol_task,
+    jobs_in,
+    make_settings,
+    refusal,
+)
+
+SITE = """
+[site]
+name = "north"
+[superlink]
+address = "localhost:9092"
+insecure = true
+[data]
+uri = "phantom:?seed=1"
+[policy]
+approvals = "listed"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "site.toml").write_text(SITE)
+    (tmp_path / "plan.toml").write_text(PLAN.text)
+    return tmp_path
+
+
+def said(folder: Path, *words: str) -> str:
+    line = [*words, "--config", str(folder / "site.toml")]
+    result = CliRunner().invoke(app, line, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_plan_is_shown_with_all_that_leaves(folder: Path) -> None:
+    text = said(folder, "plan", "show", str(folder / "plan.toml"))
+    for words in (PLAN.digest, "not approved", "2 arm(s)", "2 round(s)", "no k-space", "weights"):
+        assert words in text
+    (folder / "plan.toml").write_text(RELEASE_PLAN.text)
+    text = said(folder, "plan", "show", str(folder / "plan.toml"))
+    assert "sampled k-space under uniform-s0 at 4x of nobody" in text
+    assert "10%" in text
+
+
+def test_an_approval_names_who_and_when_and_a_revocation_takes_it_back(folder: Path) -> None:
+    plan, approved = str(folder / "plan.toml"), folder / "approved.txt"
+    policy = {"approvals": "listed", "approved": approved}
+    with jobs_in(folder, **policy) as (jobs, _, _):
+        assert refusal(jobs, enrol_task()) == "not-approved"
+        said(folder, "plan", "approve", plan, "--by", "Dr. Ada # Lovelace")
+        said(folder, "plan", "approve", plan)
+        text = approved.read_text()
+        assert text.count(PLAN.digest) == 1
+        assert "approved by Dr. Ada Lovelace 20" in text
+        assert "state at this site: approved" in said(folder, "plan", "show", plan)
+        assert b"card" in jobs.handle(encode(enrol_task()))
+        said(folder, "plan", "revoke", plan, "--by", "Grace")
+        assert refusal(jobs, enrol_task()) == "not-approved"
+    assert "revoked by Grace" in approved.read_text()
+    assert parse_approvals(approved.read_text(), "approved") == frozenset()
+
+
+def test_an_altered_plan_is_another_plan(folder: Path) -> None:
+    said(folder, "plan", "approve", str(folder / "plan.toml"))
+    (folder / "plan.toml").write_text(PLAN.text + "# altered\n")
+    shown = said(folder, "plan", "show", str(folder / "plan.toml"))
+    assert "state at this site: not approved" in shown
+
+
+def test_the_ledger_is_shown_verified_and_exported(folder: Path) -> None:
+    with jobs_in(folder) as (jobs, _, ledger):
+        jobs.handle(encode(enrol_task()))
+        n_entries = len(ledger.entries())
+    assert "enrol round 0: card" in said(folder, "ledger", "show")
+    assert f"{n_entries} departures, chain unbroken" in said(folder, "ledger", "verify")
+    said(folder, "ledger", "export", str(folder / "out.csv"))
+    with (folder / "out.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["run"] == PLAN.digest
+
+
+def test_a_ledger_put_back_is_told_by_a_copy_kept_elsewhere(folder: Path) -> None:
+    path = make_settings(folder).vault.state / "ledger.jsonl"
+    with jobs_in(folder) as (jobs, _, _):
+        jobs.handle(encode(enrol_task()))
+        older = path.read_bytes()
+        jobs.handle(encode(enrol_task()))
+    copy = folder / "copy.jsonl"
+    copy.write_bytes(path.read_bytes())
+    said(folder, "ledger", "verify", "--copy", str(copy))
+    path.write_bytes(older)
+    Ledger.open(path).close()
+    with pytest.raises(InputError, match="older ledger"):
+        said(folder, "ledger", "verify", "--copy", str(copy))
