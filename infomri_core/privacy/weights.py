@@ -110,9 +110,9 @@ def audit_inversion(
     )
     cases: list[dict[str, Any]] = []
     for k, case in enumerate(CASES):
-        if expired(k / len(CASES)):
-            break
         limit = (k + 1) / len(CASES)
+        if expired(limit):
+            break
         cases.append(
             audit_case(
                 *(model, case, images[other], labels[other], prior, ratio),
