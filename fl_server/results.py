@@ -12,6 +12,7 @@ import torch
 
 from fl_server.audit import FittedAudit
 from fl_server.examples import Examples
+from fl_server.privacy import privacy_meta, study_epsilon
 from fl_server.publish import Published
 from fl_server.tracking import Tracker
 from infomri_core import __version__
@@ -202,6 +203,8 @@ def study_meta(
             name: dict(c.size_curve) for name, c in fitted.certificates.items() if c.size_curve
         },
         "audit_void": void_because(strongest(merged, plan), fitted.certificates) or False,
+        "privacy": privacy_meta(plan, history),
+        "epsilon": study_epsilon(history),
         "rounds": history["rounds"],
         "phase_seconds": dict(seconds),
         "versions": {

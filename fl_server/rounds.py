@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -13,6 +13,7 @@ from fl_server import checkpoint
 from fl_server.audit import check_audit_set, fit_audit
 from fl_server.checkpoint import Checkpoint
 from fl_server.examples import examples_for
+from fl_server.privacy import check_epsilon, max_epsilon, study_epsilon
 from fl_server.progress import Progress
 from fl_server.release import collect_release
 from fl_server.results import MergedScores, build_rows, record, study_meta
@@ -139,7 +140,7 @@ class Study:
                 continue
             dropped |= {name: f"diverged at {self._roster.name(node)}" for name in reply.dropped}
             if self._add(sums, reply, node, number):
-                replies[node] = TrainReply(reply.n_samples, {}, reply.losses, reply.dropped)
+                replies[node] = replace(reply, arms={})
         if len(replies) < self.plan.training.quorum:
             return False
         self._close_round(state, number, sums, replies, dropped, time.monotonic() - started)
@@ -148,6 +149,7 @@ class Study:
     def _add(self, sums: dict[str, Aggregate], reply: TrainReply, node: str, number: int) -> bool:
         expected = set(sums) - set(reply.dropped)
         try:
+            check_epsilon(self.plan, reply)
             if set(reply.arms) != expected:
                 raise InputError("reply", f"arms {sorted(expected)}", str(sorted(reply.arms)), "")
             for name, flat in reply.arms.items():
@@ -182,17 +184,20 @@ class Study:
             state.arms[name], state.server[name] = step(
                 self.plan.aggregation, flat, sums[name].value(), state.server.get(name, {})
             )
-        losses = mean_losses(replies.values(), state.arms)
+        losses, epsilon = mean_losses(replies.values(), state.arms), max_epsilon(replies.values())
         state.history["rounds"].append(
             {
                 "round": number,
                 "sites": sorted(self._roster.name(node) for node in replies),
                 "n_train": sum(reply.n_samples for reply in replies.values()),
                 "losses": losses,
+                "epsilon": epsilon,
                 "seconds": seconds,
             }
         )
         shared = {"phase_seconds/train": seconds, "sites": float(len(replies))}
+        if epsilon is not None:
+            shared["epsilon"] = epsilon
         self._tracker.round(number, round_metrics(losses), shared)
         ce = ", ".join(f"{name} {terms['ce']:.3f}" for name, terms in losses.items())
         self._progress.tell(
@@ -243,7 +248,9 @@ class Study:
             raise StudyFailed("no site could be scored; see the refusals above")
         seconds = {"audit": audit_seconds, "evaluate": time.monotonic() - started}
         n_train = state.history["rounds"][-1]["n_train"]
+        epsilon = study_epsilon(state.history)
         rows = build_rows(self.plan, merged, fitted, n_train, state.round)
+        rows = [replace(row, epsilon=epsilon) for row in rows]
         meta = study_meta(self.plan, fitted, merged, state.dropped, state.history, seconds)
         meta["audit_data"] = self._centre.audit.data
         meta["released"] = collect_release(

@@ -26,6 +26,8 @@ class Row:
     by name (``same_rank1`` ...).
     ``legibility``: AUROC of a classifier of full images on what each attack rebuilt, and on the
     'full image' itself.
+    ``epsilon``: of the weights of the whole study, the largest of any site; None without
+    differential privacy.
     ``certified``: attacks that passed their test on the control mask; the others are weak.
     """
 
@@ -61,6 +63,7 @@ class Row:
     n_audit: int = 0
     n_patients: int = 0
     rounds: int = 0
+    epsilon: float | None = None
 
     @property
     def worst_attack(self) -> str | None:

@@ -1,0 +1,59 @@
+"""Epsilon at the study centre: a maximum, in every row, with what it does not cover."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from fl_server.privacy import max_epsilon, study_epsilon
+from infomri_core.exchange import SiteReply, SiteTask, TrainReply
+from infomri_core.plan import Plan, parse_plan
+from tests.small import SilentTracker, local_sites, small_table, study
+from tests.test_study import Wrapped
+
+
+def private_plan() -> Plan:
+    table = small_table(rounds=2, local_steps=1)
+    table["privacy"] = {"noise_multiplier": 1.0, "lot": 4}
+    return parse_plan(tomli_w.dumps(table))
+
+
+def replies(*epsilons: float | None) -> Sequence[TrainReply]:
+    return [TrainReply(1, {}, epsilon=e) for e in epsilons]
+
+
+def test_epsilon_is_the_largest_of_any_site_and_round() -> None:
+    assert max_epsilon(replies(1.0, 3.0, 2.0)) == 3.0
+    assert max_epsilon(replies(None)) is None
+    rounds = [{"epsilon": 4.0}, {"epsilon": 2.0}, {}]
+    assert study_epsilon({"rounds": rounds}) == 4.0
+
+
+def test_every_row_has_the_largest_epsilon_and_the_meta_what_it_leaves_out(tmp_path: Path) -> None:
+    def dear(task: SiteTask, node: str, reply: SiteReply) -> Any:
+        if isinstance(reply, TrainReply) and node == "b" and task.round == 1:  # type: ignore[union-attr]
+            reply = replace(reply, epsilon=77.0)
+        yield node, reply
+
+    tracker = SilentTracker()
+    sites = Wrapped(local_sites(tmp_path), dear)
+    rows = study(private_plan(), sites, tmp_path, tracker).run()
+    assert rows and all(row.epsilon == 77.0 for row in rows)
+    meta = json.loads((tmp_path / "run" / "results.json").read_text())["meta"]
+    assert meta["privacy"]["epsilon"] == 77.0 and meta["privacy"]["unit"] == "patient"
+    assert any("k-space" in what for what in meta["privacy"]["outside"])
+    assert meta["rounds"][0]["losses"] == {}
+
+
+def test_an_update_without_epsilon_is_not_used(tmp_path: Path) -> None:
+    def silent(task: SiteTask, node: str, reply: SiteReply) -> Any:
+        if isinstance(reply, TrainReply) and node == "b":
+            reply = replace(reply, epsilon=None)
+        yield node, reply
+
+    study(private_plan(), Wrapped(local_sites(tmp_path), silent), tmp_path).run()
+    meta = json.loads((tmp_path / "run" / "results.json").read_text())["meta"]
+    assert [entry["sites"] for entry in meta["rounds"]] == [["a"], ["a"]]
