@@ -15,10 +15,16 @@ from infomri_core.data import open_dataset
 from infomri_core.errors import InputError
 from infomri_core.privacy.attacks.cnn import CNNAttack
 from infomri_core.privacy.attacks.learned import LearnedAttack
+from infomri_core.privacy.attacks.tv import TVAttack
 from infomri_core.sampling import VariableDensityPolicy
 from tests.small import AUDIT_URI, SilentTracker, local_sites, small_plan, study
 
 STEPS = {"cnn": {"n_steps": 4}, "unet": {"n_steps": 4, "width": 8}, "pnp": {"n_steps": 4}}
+
+
+@pytest.fixture(autouse=True)
+def hasty_compressed_sensing(monkeypatch):
+    monkeypatch.setattr(TVAttack, "n_iterations", 1)
 
 
 def _grounds(n=28, size_curve=False):
