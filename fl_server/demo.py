@@ -27,7 +27,7 @@ from infomri_core.frontier_table import FULL_WIDTH, table
 from infomri_core.plan import parse_plan
 from infomri_core.ports import free_port
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 2.0
 LOG_LINES = 15
 
 

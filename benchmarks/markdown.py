@@ -1,0 +1,51 @@
+"""A results.json as the Markdown table of docs/results.md.
+
+Usage: ``python -m benchmarks.markdown runs/demo-x/results.json``
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from infomri_core.frontier import Row, attacks, label, read_results
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """One line an arm and acceleration; * marks an attack that failed its control."""
+    names = attacks(rows)
+    head = ["arm", "at", "AUROC (95 %)", *(f"{name} dB" for name in names)]
+    head += ["strongest", "floor", "gain", "diagnosis", "redundancy"]
+    lines = [head, ["---"] * len(head), *(_cells(row, rows, names) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cells(row: Row, rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    weak = {name: "" if name in row.certified else "*" for name in names}
+    psnr = [f"{row.psnr[n]:.1f}{weak[n]}" if n in row.psnr else "-" for n in names]
+    return [
+        label(row, rows),
+        f"{row.acceleration:g}x",
+        _auroc(row),
+        *psnr,
+        _decibel(row.psnr_worst),
+        _decibel(row.psnr_prior),
+        _decibel(row.psnr_gain),
+        _decibel(row.psnr_diagnosis),
+        "-" if row.redundancy is None else f"{row.redundancy:.0%}",
+    ]
+
+
+def _auroc(row: Row) -> str:
+    if row.auroc is None:
+        return "undefined"
+    if row.auroc_low is None or row.auroc_high is None:
+        return f"{row.auroc:.3f}"
+    return f"{row.auroc:.3f} ({row.auroc_low:.3f}-{row.auroc_high:.3f})"
+
+
+def _decibel(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+if __name__ == "__main__":
+    print(markdown(read_results(Path(sys.argv[1]))[0]))
