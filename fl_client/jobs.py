@@ -197,6 +197,8 @@ class Jobs:
         path = self._policy.approved
         try:
             return policy.parse_approvals(path.read_text(encoding="utf-8"), str(path))
+        except FileNotFoundError:
+            return frozenset()
         except (OSError, ValueError) as error:
             log.error("the approvals cannot be read: %s", error)
             raise Refused("not-approved", "this site's approvals cannot be read") from None

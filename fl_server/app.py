@@ -11,11 +11,13 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import final
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fl_server.federation import GridSites
+from fl_server.roster import StudyFailed
 from fl_server.settings import CentreSettings, read_settings
 from infomri_core.errors import InputError
 from infomri_core.plan import Plan, parse_plan
@@ -25,16 +27,42 @@ CENTRE_FILE = "INFOMRI_CENTRE"
 app = ServerApp()
 
 
+@final
+class PlainFailures(logging.Filter):
+    """In Flower's log, failures that say themselves what to do are one sentence: no traceback,
+    and no notice of an unhandled exception after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is shown; rewrites the one of such a failure."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, StudyFailed | InputError):
+            record.msg, record.args, record.exc_info = "%s", (str(error),), None
+            self._told = True
+            return True
+        return not (self._told and record.getMessage().startswith("Exit Code"))
+
+
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the study of the run config over the sites of ``grid``."""
     from fl_server.study import run_study
 
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("infomri").setLevel(logging.INFO)
+    _set_up_logging()
     resume = str(context.run_config.get("resume", ""))
     plan = plan_of(context.run_config) if context.run_config.get("plan") else None
     run_study(plan, centre_settings(), GridSites(grid), run_id=str(context.run_id), resume=resume)
+
+
+def _set_up_logging() -> None:
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("infomri").setLevel(logging.INFO)
+    flower = logging.getLogger("flwr")
+    flower.propagate = False
+    flower.addFilter(PlainFailures())
 
 
 def run_config(plan_text: str, resume: str = "") -> dict[str, str]:

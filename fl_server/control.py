@@ -18,6 +18,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.cli.build import build_fab_from_disk
+from flwr.cli.constant import FLOWER_CONFIG_FILE
 from flwr.cli.flower_config import read_superlink_connection
 from flwr.common.serde import fab_to_proto, run_from_proto, user_config_to_proto
 from flwr.proto.control_pb2 import (
@@ -34,11 +35,14 @@ from flwr.supercore.error import FlowerError
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.utils import get_flwr_home
 
 from infomri_core.errors import InputError
 
 Q = TypeVar("Q")
 R = TypeVar("R")
+
+_FAILED = "ServerApp failed with exception: "
 
 
 @dataclass(frozen=True)
@@ -97,12 +101,13 @@ class Control(AbstractContextManager["Control"]):
         try:
             connection = read_superlink_connection(name)
         except click.ClickException as error:
-            remedy = "add it as [superlink.NAME] with address and root-certificates"
-            raise InputError("--superlink", "a known connection", error.message, remedy) from None
+            raise InputError(
+                "--superlink", "a known connection", error.message, _how_to_name(name)
+            ) from None
         certificate = connection.root_certificates
         if not connection.address or (certificate is None and not connection.insecure):
-            got = "an address or root-certificates missing"
-            remedy = "complete [superlink.NAME] in the Flower configuration"
+            got = f"neither for {name or 'the default connection'}"
+            remedy = _how_to_name(name)
             raise InputError("--superlink", "address and root-certificates", got, remedy)
         return cls(connection.address, Path(certificate) if certificate else None)
 
@@ -130,7 +135,7 @@ class Control(AbstractContextManager["Control"]):
                 run_id=str(run.run_id),
                 status=run.status.status,
                 outcome=run.status.sub_status,
-                details=run.status.details,
+                details=run.status.details.removeprefix(_FAILED),
                 submitted_at=run.pending_at,
                 finished_at=run.finished_at,
             )
@@ -197,6 +202,13 @@ class Control(AbstractContextManager["Control"]):
                 raise InputError(self._address, "a trusted SuperLink", got, remedy) from None
             remedy = "start flower-superlink or correct the address"
             raise InputError(self._address, "a running SuperLink", str(error), remedy) from None
+
+
+def _how_to_name(name: str | None) -> str:
+    return (
+        f"in {get_flwr_home() / FLOWER_CONFIG_FILE} write [superlink.{name or 'NAME'}] with "
+        'address = "127.0.0.1:8000" and root-certificates = "/path/to/ca.crt"'
+    )
 
 
 def _certificate(path: Path | None) -> bytes | None:

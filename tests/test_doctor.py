@@ -123,8 +123,13 @@ def test_few_patients_and_labels_of_one_class_are_worth_a_warning():
     few = list(study.check_data("phantom:?patients=3&slices=1&size=32&seed=1"))
     assert few[0].level is Level.WARNING
     assert "minimum cohort is 5" in few[0].found
-    alone = study.check_data("phantom:?patients=8&slices=1&size=32&seed=1&prevalence=0")
+    alone = study.check_data("phantom:?patients=40&slices=1&size=32&seed=1&prevalence=0")
     assert levels(alone) == [Level.OK, Level.WARNING]
+
+
+def test_enough_patients_to_train_and_too_few_to_score_are_worth_a_warning():
+    found = study.check_data("phantom:?patients=10&slices=4&size=32&seed=1")
+    assert "data to score on" in [f.check for f in found if f.level is Level.WARNING]
 
 
 def test_a_port_in_use_is_a_problem_only_where_it_is_needed():

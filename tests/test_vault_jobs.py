@@ -103,10 +103,13 @@ def test_the_sites_limits_hold_whatever_the_plan_says(
         assert site.calls == 0
 
 
-def test_only_an_approved_plan_runs_and_a_revoked_one_no_more(tmp_path: Path) -> None:
+def test_only_an_approved_plan_runs_and_a_revoked_one_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     approved = tmp_path / "approved.txt"
     with jobs_in(tmp_path, approvals="listed", approved=approved) as (jobs, site, _):
         assert refusal(jobs, enrol_task()) == "not-approved"
+        assert "cannot be read" not in caplog.text
         approved.write_text("not a digest\n")
         assert refusal(jobs, enrol_task()) == "not-approved"
         approved.write_text(f"# ours\n{PLAN.digest}  plan.toml  Dr Who, 2026-11-23\n")

@@ -14,6 +14,7 @@ import numpy as np
 
 from fl_server.health.finding import Finding, ok, problem, warning
 from fl_server.health.machine import nearest_folder
+from infomri_core.data.base import SliceTable
 from infomri_core.errors import InputError
 
 MIN_COHORT = 5
@@ -51,7 +52,16 @@ def check_data(uri: str, min_cohort: int = MIN_COHORT) -> Iterator[Finding]:
         yield warning("data", f"{found}; the minimum cohort is {min_cohort}", remedy)
     else:
         yield ok("data", found)
+        yield from _scored(table, min_cohort)
     yield _labels(table.labels, table.label_names, table.split)
+
+
+def _scored(table: SliceTable, min_cohort: int) -> Iterator[Finding]:
+    n_scored = len(np.unique(table.patients[table.split == "val"]))
+    if 0 < n_scored < min_cohort:
+        found = f"{n_scored} patients to score on (split val); the minimum cohort is {min_cohort}"
+        remedy = "a study trains here, but no scores leave: add patients"
+        yield warning("data to score on", found, remedy)
 
 
 def _labels(labels: np.ndarray, names: tuple[str, ...], split: np.ndarray) -> Finding:
