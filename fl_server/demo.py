@@ -4,10 +4,10 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from subprocess import Popen
+from typing import final
 
 import tomli_w
 from rich.console import Console
@@ -31,6 +31,37 @@ POLL_SECONDS = 2.0
 LOG_LINES = 15
 
 
+@final
+class Interrupts:
+    """Makes Ctrl-C and SIGTERM unwind, so that every process is stopped.
+
+    An exception raised by a signal is lost when it lands in a callback that cannot raise; so the
+    wish is kept too, and :meth:`check` raises it again at the next safe place.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._previous = {
+            number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def check(self) -> None:
+        """Raise ``KeyboardInterrupt`` when one was asked for."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def restore(self) -> None:
+        """Give the signals back to whoever had them."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self._asked:  # already unwinding: what was started must still be stopped
+            return
+        self._asked = True
+        raise KeyboardInterrupt
+
+
 def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> None:
     """Run the demo on ``data`` (a URI) and leave everything under ``out``.
 
@@ -43,7 +74,9 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
     study = design(data, options)
     out = out.resolve()
     _write_centre(out, study)
-    with ExitStack() as stack, _signals_stop():
+    with ExitStack() as stack:
+        interrupts = Interrupts()
+        stack.callback(interrupts.restore)
         superlink = stack.enter_context(
             SuperLink(
                 SuperLinkOptions(
@@ -58,9 +91,11 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
         _start_sites(out, study, superlink, control, clients)
         console.print(f"  {len(clients)} sites: {', '.join(clients)}")
         run_id = control.submit(run_config(study.plan))
-        name = run_name(parse_plan(study.plan), run_id)
-        _follow(out / "centre" / name, control, run_id, clients, superlink, console)
-    _collect(out, out / "centre" / name, list(study.sites))
+        interrupts.check()
+        directory = out / "centre" / run_name(parse_plan(study.plan), run_id)
+        with Follower(directory / "events.jsonl", console) as follower:
+            _follow(follower, control, run_id, clients, superlink, interrupts)
+    _collect(out, directory, list(study.sites))
     _report(out, console)
 
 
@@ -115,24 +150,22 @@ def _stop_together(clients: dict[str, Popen]) -> None:
 
 
 def _follow(
-    directory: Path,
+    follower: Follower,
     control: Control,
     run_id: str,
     clients: dict[str, Popen],
     superlink: SuperLink,
-    console: Console,
+    interrupts: Interrupts,
 ) -> None:
-    with Follower(directory / "events.jsonl", console) as follower:
-        while True:
-            state = control.state(run_id)
-            follower.poll()
-            if state.finished:
-                break
-            for name, client in clients.items():
-                if client.poll() is not None:
-                    log = directory.parent.parent / "sites" / name / "client.log"
-                    raise StudyFailed(f"site {name} stopped by itself:\n{_tail(log)}")
-            time.sleep(POLL_SECONDS)
+    while not (state := control.state(run_id)).finished:
+        follower.poll()
+        interrupts.check()
+        for name, client in clients.items():
+            if client.poll() is not None:
+                log = superlink.options.folder.parent / "sites" / name / "client.log"
+                raise StudyFailed(f"site {name} stopped by itself:\n{_tail(log)}")
+        time.sleep(POLL_SECONDS)
+    follower.poll()
     if state.outcome != "completed":
         why = state.details or state.outcome
         raise StudyFailed(f"the study ended as {state.outcome}: {why}\n{_tail(superlink.log)}")
@@ -168,17 +201,3 @@ def _tail(log: Path) -> str:
         return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
     except OSError:
         return f"(no log at {log})"
-
-
-@contextmanager
-def _signals_stop() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C, so that every process is stopped."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -1,5 +1,6 @@
 """The demo: the study it designs for each kind of data, and the whole of it as a user runs it."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from fl_client.ledger import read_ledger
+from fl_server.demo import Interrupts
 from fl_server.demo_plan import DemoOptions, design
 from infomri_core import processes
 from infomri_core.data import open_dataset
@@ -63,6 +65,19 @@ def test_on_real_data_the_audit_set_is_a_tenth_that_no_site_has(tmp_path: Path) 
 def test_data_that_cannot_be_demonstrated_are_refused() -> None:
     with pytest.raises(InputError, match="phantom"):
         design("dicom:/somewhere", DemoOptions())
+
+
+def test_an_interrupt_that_was_swallowed_is_raised_at_the_next_safe_place() -> None:
+    interrupts = Interrupts()
+    try:
+        interrupts.check()
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        interrupts.restore()
 
 
 def run_demo(out: Path) -> subprocess.Popen[str]:
