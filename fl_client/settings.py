@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from infomri_core.config import build, read_toml
 from infomri_core.errors import InputError
+from infomri_core.exchange import is_site_name
 
 JOBS = ("enrol", "train", "evaluate", "release")
 _NO_PATH = ("phantom",)
@@ -158,14 +159,12 @@ def _check(where: str, settings: SiteSettings) -> None:
     link, vault, policy = settings.superlink, settings.vault, settings.policy
     name, uri = settings.site.name, settings.data.uri
     host, _, port = link.address.rpartition(":")
-    named = 0 < len(name) <= 64 and name[0].isalnum()
-    plain = all(c.isascii() and (c.isalnum() or c in "-_.") for c in name)
     secured = link.root_certificate is not None or link.insecure
     device = vault.device in ("auto", "cpu") or vault.device.startswith("cuda")
     jobs = set(policy.jobs) <= set(JOBS)
     listed = policy.approvals in ("any", "listed")
     rules = [
-        (named and plain, "[site] name", "up to 64 letters, digits, - _ .", name),
+        (is_site_name(name), "[site] name", "up to 64 letters, digits, - _ .", name),
         (bool(host) and _is_port(port), "[superlink] address", "host:port", link.address),
         (secured, "[superlink] root_certificate", "a file (or insecure = true)", "none"),
         (0 < link.runtime_port < 65536, "[superlink] runtime_port", "a port", link.runtime_port),

@@ -12,6 +12,7 @@ import numpy as np
 from infomri_core.errors import InputError
 
 SCALE = 2**24
+MAX_SAMPLES = 2**40
 _LIMIT = 2**63 - 1
 _CHUNK = 2**20
 
@@ -66,10 +67,13 @@ class WeightedMean:
 
 def largest_step(flat: np.ndarray, n_samples: int, shape: tuple[int, ...]) -> int:
     """The largest magnitude in a site's weights, in multiples of 2^-24. Raises ``InputError``
-    when they have not ``shape``, are not finite float32, or count no sample."""
+    when they have not ``shape``, are not finite float32, or count no sample, or more than any data
+    set has."""
     where, remedy = "aggregation", "the site runs another version or another plan"
     if n_samples < 1:
         raise InputError(where, "at least one sample", str(n_samples), "drop the reply")
+    if n_samples > MAX_SAMPLES:
+        raise InputError(where, f"at most {MAX_SAMPLES} samples", str(n_samples), "drop the reply")
     if flat.shape != shape or flat.dtype != np.float32:
         expected = f"float32 weights of shape {shape}"
         raise InputError(where, expected, f"{flat.dtype} {flat.shape}", remedy)

@@ -1,6 +1,7 @@
 """``infomri train``: a study on pooled data in this process."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ def train_centrally(plan: Plan, data: list[str], audit: str, out: Path, console:
 
     Raises ``InputError`` when a patient of the audit set is among the pooled ones.
     """
+    plan = of_one_site(plan)
     pooled = pool([open_dataset(uri) for uri in data])
     refuse_overlap(pooled, open_dataset(audit))
     site = open_site(pooled, "pooled", out / "site")
@@ -34,6 +36,14 @@ def train_centrally(plan: Plan, data: list[str], audit: str, out: Path, console:
         follower.poll()
     console.print(table(rows, {"study": plan.study.name}, console.width))
     console.print(f"Results    {directory / 'results.json'}", soft_wrap=True)
+
+
+def of_one_site(plan: Plan) -> Plan:
+    """The same study with a quorum of one: the pooled data are one site. Its text, and so its
+    identity, stays."""
+    alone = replace(plan, training=replace(plan.training, quorum=1))
+    object.__setattr__(alone, "text", plan.text)
+    return alone
 
 
 def refuse_overlap(training: SliceDataset, audit: SliceDataset) -> None:

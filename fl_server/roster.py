@@ -50,7 +50,7 @@ class Roster:
         while True:
             online = self._sites.online()
             new = [n for n in online if n not in self._cards and n not in self._refused]
-            if new and len(online) - len(self._refused) >= quorum:
+            if new and len(online) - len(self._refused & set(online)) >= quorum:
                 self._enrol(new)
             ready = [node for node in online if node in self._cards]
             if len(ready) >= quorum:

@@ -13,9 +13,10 @@ from fl_server import checkpoint
 from fl_server.audit import check_audit_set, fit_audit
 from fl_server.checkpoint import Checkpoint
 from fl_server.examples import examples_for
-from fl_server.privacy import check_epsilon, max_epsilon, study_epsilon
+from fl_server.privacy import max_epsilon, study_epsilon
 from fl_server.progress import Progress
 from fl_server.release import collect_release
+from fl_server.replies import check_update
 from fl_server.results import MergedScores, build_rows, record, study_meta
 from fl_server.roster import Roster, StudyFailed, deadline
 from fl_server.settings import CentreSettings
@@ -138,20 +139,18 @@ class Study:
             if not isinstance(reply, TrainReply):
                 self._roster.tell_refusal(node, reply, number)
                 continue
-            dropped |= {name: f"diverged at {self._roster.name(node)}" for name in reply.dropped}
             if self._add(sums, reply, node, number):
                 replies[node] = replace(reply, arms={})
+                where = self._roster.name(node)
+                dropped |= dict.fromkeys(reply.dropped, f"diverged at {where}")
         if len(replies) < self.plan.training.quorum:
             return False
         self._close_round(state, number, sums, replies, dropped, time.monotonic() - started)
         return True
 
     def _add(self, sums: dict[str, Aggregate], reply: TrainReply, node: str, number: int) -> bool:
-        expected = set(sums) - set(reply.dropped)
         try:
-            check_epsilon(self.plan, reply)
-            if set(reply.arms) != expected:
-                raise InputError("reply", f"arms {sorted(expected)}", str(sorted(reply.arms)), "")
+            check_update(self.plan, reply, sums)
             for name, flat in reply.arms.items():
                 sums[name].check(flat, reply.n_samples)
         except InputError as error:

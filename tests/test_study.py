@@ -131,13 +131,39 @@ def test_a_diverged_arm_is_dropped_and_the_others_go_on(tmp_path: Path) -> None:
         if isinstance(reply, TrainReply) and task.round == 2 and node == "a":
             name = "uniform-s0"
             arms = {k: v for k, v in reply.arms.items() if k != name}
-            reply = replace(reply, arms=arms, dropped=(name,))
+            losses = {k: v for k, v in reply.losses.items() if k != name}
+            reply = replace(reply, arms=arms, losses=losses, dropped=(name,))
         yield node, reply
 
     rows = study(small_plan(), Wrapped(local_sites(tmp_path), diverge), tmp_path).run()
     assert {row.sampler for row in rows} == {"infomri"}
     meta = json.loads((tmp_path / "run" / "results.json").read_text())["meta"]
     assert list(meta["dropped_arms"]) == ["uniform-s0"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"dropped": ("an-arm-of-no-plan",)},
+        {"losses": {"uniform-s0": {"entropy": 1.0}}},
+        {"losses": {"uniform-s0": {"ce": float("nan"), "entropy": 1.0}}},
+        {"n_samples": 2**63},
+    ],
+)
+def test_a_reply_that_is_not_what_was_asked_for_costs_that_site_only(
+    tmp_path: Path, odd: dict[str, Any]
+) -> None:
+    def odd_at_b(task: SiteTask, node: str, reply: SiteReply) -> Any:
+        if isinstance(reply, TrainReply) and node == "b":
+            zeros = {name: np.zeros_like(flat) for name, flat in reply.arms.items()}
+            reply = replace(reply, arms=zeros, **odd)
+        yield node, reply
+
+    running = study(small_plan(rounds=1), Wrapped(local_sites(tmp_path), odd_at_b), tmp_path)
+    state = running._restore()
+    running._train_round(state)
+    assert state.history["rounds"][0]["sites"] == ["a"]
+    assert not state.dropped
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])

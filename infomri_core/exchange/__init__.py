@@ -14,6 +14,7 @@ from infomri_core.exchange.values import (
     SiteTask,
     TrainReply,
     TrainTask,
+    is_site_name,
 )
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "SiteTask",
     "TrainReply",
     "TrainTask",
+    "is_site_name",
     "reply_from",
     "task_from",
 ]

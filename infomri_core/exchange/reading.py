@@ -19,6 +19,7 @@ from infomri_core.exchange.values import (
     SiteTask,
     TrainReply,
     TrainTask,
+    is_site_name,
 )
 from infomri_core.metrics import ImageQuality, ScoreHistogram
 from infomri_core.privacy.linkage_summary import LinkageSummary
@@ -56,15 +57,17 @@ def reply_from(message: Message) -> SiteReply:
         return ErrorReply(_field(message, "code", str), _field(message, "sentence", str))
     try:
         return _REPLIES[message.kind](message)
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
         raise Refused("bad-message", "a reply has not the form of its kind") from None
 
 
 def _card_from(message: Message) -> DatasetCard:
     h = message.header
     height, width = (int(n) for n in h["shape"])
+    if not is_site_name(h["site"]):
+        raise ValueError("site")
     return DatasetCard(
-        site=str(h["site"]),
+        site=h["site"],
         n_patients=int(h["n_patients"]),
         n_slices=int(h["n_slices"]),
         n_positive=tuple(int(n) for n in h["n_positive"]),

@@ -1,0 +1,79 @@
+"""What the study centre does not believe of a site's reply, and what it does not ask for twice."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from fl_server import roster
+from fl_server.central import of_one_site
+from fl_server.progress import Progress
+from fl_server.roster import Roster
+from infomri_core import wire
+from infomri_core.errors import Refused
+from infomri_core.exchange import (
+    DatasetCard,
+    ErrorReply,
+    SiteReply,
+    SiteTask,
+    reply_from,
+)
+from tests.small import local_sites, small_plan, study
+
+
+def card(name: str) -> DatasetCard:
+    return DatasetCard(name, 10, 40, (20,), (8, 8), ("finding",), {})
+
+
+@pytest.mark.parametrize("name", ["", "../north", "/tmp/north", ".north", "a" * 65, "a\nb"])
+def test_a_site_name_that_could_leave_its_folder_is_refused(name: str) -> None:
+    with pytest.raises(Refused):
+        reply_from(wire.decode(wire.encode(card(name).to_message())))
+    assert reply_from(wire.decode(wire.encode(card("north-1").to_message()))) == card("north-1")
+
+
+@pytest.mark.parametrize(
+    "odd", [{"n_samples": float("inf")}, {"losses": []}, {"losses": {"arm": 1}}, {"dropped": 1}]
+)
+def test_an_odd_header_is_a_refusal_and_never_another_error(odd: dict[str, object]) -> None:
+    header = {"n_samples": 5, "losses": {}, "dropped": [], "epsilon": None, **odd}
+    with pytest.raises(Refused):
+        reply_from(wire.decode(wire.encode(wire.Message("trained", header))))
+
+
+class Coming:
+    """Sites of which ``there`` are online; those whose name begins with 'no' refuse to enrol."""
+
+    def __init__(self) -> None:
+        self.there: list[str] = []
+
+    def online(self) -> list[str]:
+        return self.there
+
+    def ask(self, task: SiteTask, to: Sequence[str]) -> Iterator[tuple[str, SiteReply]]:
+        for node in to:
+            refuses = node.startswith("no")
+            yield node, ErrorReply("not-approved", "no") if refuses else card(node)
+
+
+def test_a_site_that_refused_and_left_takes_nobody_s_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites, plan = Coming(), small_plan(quorum=2, deadline_seconds=0.01)
+    monkeypatch.setattr(roster, "POLL_SECONDS", 0.0)
+    members = Roster(sites, plan, Progress(tmp_path / "events.jsonl"))
+    sites.there = ["no-1", "a"]
+    with pytest.raises(roster.StudyFailed):
+        members.participants(1)
+    sites.there = ["a", "b"]
+    assert members.participants(1) == ["a", "b"]
+
+
+def test_a_plan_for_three_hospitals_runs_on_pooled_data(tmp_path: Path) -> None:
+    plan = small_plan(rounds=1, quorum=3)
+    alone = of_one_site(plan)
+    assert alone.digest == plan.digest
+    running = study(alone, local_sites(tmp_path, ("a",)), tmp_path)
+    state = running._restore()
+    running._train_round(state)
+    assert state.round == 1
