@@ -3,6 +3,8 @@
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -54,9 +56,16 @@ def main() -> None:
     except StudyFailed as error:
         console.print(f"[bold red]Study failed[/bold red] {_safe(error)}", soft_wrap=True)
         sys.exit(FAILED)
+
+
+@contextmanager
+def interrupted(sentence: str) -> Iterator[None]:
+    """Turn Ctrl-C into a sentence that says how things stand, and its exit code."""
+    try:
+        yield
     except KeyboardInterrupt:
-        console.print("Interrupted; everything that was started has been stopped.")
-        sys.exit(INTERRUPTED)
+        Console(stderr=True).print(f"Interrupted: {sentence}.", soft_wrap=True, markup=False)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _safe(error: Exception) -> str:
@@ -109,7 +118,8 @@ def demo(
     options = DemoOptions(
         width=width, rounds=rounds, local_steps=steps, attack_steps=attack_steps, seed=seed
     )
-    run_demo(data, out, options, Console())
+    with interrupted("everything that was started has been stopped"):
+        run_demo(data, out, options, Console())
 
 
 @app.command()
@@ -134,7 +144,8 @@ def run(
         run_id = control.submit(run_config(text, resume))
         print(f"run {run_id} submitted")
         if not detach:
-            follow(control, run_id, Console())
+            with interrupted(f"run {run_id} goes on; `infomri stop {run_id}` ends it"):
+                follow(control, run_id, Console())
 
 
 @app.command()
