@@ -127,7 +127,7 @@ class Control(AbstractContextManager["Control"]):
 
     def runs(self, run_id: str | None = None) -> list[RunState]:
         """All runs, newest first, or the one of that id."""
-        request = ListRunsRequest(run_id=None if run_id is None else int(run_id))
+        request = ListRunsRequest(run_id=None if run_id is None else _number(run_id))
         reply = self._call(self._client.ListRuns, request)
         runs = [run_from_proto(proto) for proto in reply.run_dict.values()]
         return [
@@ -148,7 +148,7 @@ class Control(AbstractContextManager["Control"]):
 
     def stop(self, run_id: str) -> bool:
         """Stop a run; whether it was running."""
-        return self._call(self._client.StopRun, StopRunRequest(run_id=int(run_id))).success
+        return self._call(self._client.StopRun, StopRunRequest(run_id=_number(run_id))).success
 
     def log(self, run_id: str, after: float = 0.0) -> Iterator[tuple[str, float]]:
         """Pieces of a run's log after a timestamp, each with the timestamp to go on from.
@@ -194,7 +194,8 @@ class Control(AbstractContextManager["Control"]):
         except httpx.HTTPStatusError as error:
             known = FlowerError.from_json(error.response.text)
             got = known.message if known else f"HTTP status {error.response.status_code}"
-            raise InputError(self._address, "consent", got, "see the SuperLink's log") from None
+            remedy = "see `infomri status`, or the SuperLink's log"
+            raise InputError(self._address, "a request it accepts", got, remedy) from None
         except httpx.TransportError as error:
             if "CERTIFICATE" in str(error).upper():
                 remedy = "use the ca.crt of the study centre that runs this SuperLink"
@@ -202,6 +203,14 @@ class Control(AbstractContextManager["Control"]):
                 raise InputError(self._address, "a trusted SuperLink", got, remedy) from None
             remedy = "start flower-superlink or correct the address"
             raise InputError(self._address, "a running SuperLink", str(error), remedy) from None
+
+
+def _number(run_id: str) -> int:
+    try:
+        return int(run_id)
+    except ValueError:
+        remedy = "`infomri status` lists the runs"
+        raise InputError("run", "the number of a run", f"'{run_id}'", remedy) from None
 
 
 def _how_to_name(name: str | None) -> str:

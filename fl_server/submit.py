@@ -36,8 +36,9 @@ def follow(control: Control, run_id: str, console: Console) -> None:
                 break
         time.sleep(RETRY_SECONDS)
     if state.outcome != "completed":
+        why = state.details or ("`infomri stop`" if state.outcome == "stopped" else "see above")
         raise StudyFailed(
-            f"run {run_id} ended as {state.outcome}: {state.details or 'see the log above'}. "
+            f"run {run_id} {state.outcome}: {why}. "
             f"`infomri run --resume {run_id}` continues it from its last checkpoint"
         )
     console.print(f"run {run_id} completed")

@@ -48,3 +48,11 @@ def test_a_superlink_without_a_name_is_told_where_to_write_it(
     monkeypatch.setenv("FLWR_HOME", str(tmp_path))
     with pytest.raises(InputError, match=r"config.toml write \[superlink.knees\] with address = "):
         Control.named("knees")
+
+
+def test_a_run_is_named_by_its_number():
+    with (
+        Control("127.0.0.1:1", None) as control,
+        pytest.raises(InputError, match="infomri status"),
+    ):
+        control.stop("knees")
