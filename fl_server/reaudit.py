@@ -212,7 +212,7 @@ def _scores(
     task = EvaluateTask(plan.text, saved.round, 0.0, saved.arms, fitted.adversaries.to_arrays())
     with tempfile.TemporaryDirectory() as scratch:
         site = open_site(scored, "here", Path(scratch), device)
-        merged = MergedScores()
+        merged = MergedScores(plan)
         merged.add("here", site.evaluate(plan, task, lambda: False))
     return merged
 

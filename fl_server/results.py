@@ -30,24 +30,33 @@ Cell = tuple[str, float]
 
 @dataclass
 class MergedScores:
-    """Scores of all sites, merged as they arrive."""
+    """Scores of all sites of a study by ``plan``, merged as they arrive."""
 
+    plan: Plan
     scores: dict[Cell, Scores] = field(default_factory=dict)
     sites: dict[str, int] = field(default_factory=dict)
     by_site: dict[str, Mapping[Cell, Scores]] = field(default_factory=dict)
 
     def add(self, site: str, reply: EvaluateReply) -> bool:
-        """Merge one site's reply; False, and nothing merged, when its shapes differ."""
-        merged = dict(self.scores)
-        try:
-            for cell, scores in reply.scores.items():
-                merged[cell] = merge_scores(merged[cell], scores) if cell in merged else scores
-        except ValueError:
+        """Merge one site's reply; False, and nothing merged, when it is not of the plan's form."""
+        plan = self.plan
+        cells = {(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations}
+        if not set(reply.scores) <= cells or not all(map(self._fits, reply.scores.values())):
             return False
-        self.scores = merged
+        for cell, scores in reply.scores.items():
+            known = self.scores.get(cell)
+            self.scores[cell] = scores if known is None else merge_scores(known, scores)
         self.sites[site] = reply.n_patients
         self.by_site[site] = reply.scores
         return True
+
+    def _fits(self, scores: Scores) -> bool:
+        n = self.plan.evaluation.replicates + 1
+        means = [quality.means for quality in scores.quality.values()]
+        if scores.linkage is not None:
+            means.append(scores.linkage.means)
+        form = (n, len(self.plan.task.labels))
+        return scores.histogram.counts.shape[:2] == form and all(len(m) == n for m in means)
 
 
 def merge_scores(a: Scores, b: Scores) -> Scores:

@@ -236,7 +236,7 @@ class Study:
             state.arms,
             fitted.adversaries.to_arrays(),
         )
-        merged = MergedScores()
+        merged = MergedScores(self.plan)
         for node, reply in self._sites.ask(task, self._roster.participants(state.round)):
             if not isinstance(reply, EvaluateReply):
                 self._roster.tell_refusal(node, reply, state.round)

@@ -44,7 +44,7 @@ def evaluate_arm(
     """
     model.eval()
     gallery = Gallery.of(table.patients)
-    released: list[tuple[torch.Tensor, torch.Tensor]] = []
+    matched: list[tuple[torch.Tensor, torch.Tensor]] = []
     attacked = attacked_rows(table.patients, plan.evaluation.attack_slices)
     generator: torch.Generator | None = None
     all_logits: list[torch.Tensor] = []
@@ -63,7 +63,7 @@ def evaluate_arm(
         logits = model.logits(measurement)
         all_logits.append(logits.cpu())
         linked = torch.from_numpy(np.isin(rows, gallery.measured)).to(images.device)
-        released.append((measurement[linked], masks[linked]))
+        matched.append((measurement[linked], masks[linked]))
         chosen = torch.from_numpy(np.isin(rows, attacked)).to(images.device)
         if not chosen.any():
             continue
@@ -77,8 +77,8 @@ def evaluate_arm(
         _stack(all_logits, labels.shape[1]), labels, weights, plan.task.exclusive
     )
     linkage = None
-    if adversaries.likeness is not None and released:
-        y, m = (torch.cat(parts) for parts in zip(*released))
+    if adversaries.likeness is not None and matched:
+        y, m = (torch.cat(parts) for parts in zip(*matched))
         linkage = link(
             *(y, m, gallery, fetch, model.noise_std, adversaries.likeness),
             weights[:, gallery.measured],

@@ -31,10 +31,7 @@ def bootstrap_weights(
     Row 0 is ones. In the others whole patients are drawn with replacement, as many as there are:
     slices of a patient are not independent and never count as if they were.
     """
-    (
-        _,
-        inverse,
-    ) = np.unique(patients, return_inverse=True)
+    inverse = np.unique(patients, return_inverse=True)[1]
     n_patients = int(inverse.max()) + 1 if len(inverse) else 0
     weights = np.ones((n_replicates + 1, len(inverse)), dtype=np.int64)
     if n_patients:

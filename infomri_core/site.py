@@ -193,10 +193,6 @@ class Site:
         """Patients behind every figure of :meth:`evaluate`."""
         return len(np.unique(self._dataset.table.patients[self.scored(plan)]))
 
-    def n_training_patients(self) -> int:
-        """Patients behind a weight update."""
-        return len(np.unique(self._dataset.table.patients[self._train]))
-
     def _train_arm(
         self,
         plan: Plan,

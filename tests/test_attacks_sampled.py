@@ -15,6 +15,7 @@ from infomri_core.privacy.adversaries import Adversaries, load_adversaries
 from infomri_core.privacy.attacks.class_means import ClassMeans
 from infomri_core.privacy.attacks.conjugate import symmetrise, wiener
 from infomri_core.privacy.attacks.covariance import spread
+from infomri_core.privacy.attacks.diagnosis import DiagnosisFloor
 from infomri_core.privacy.attacks.floors import k_means
 from infomri_core.privacy.attacks.learned import Progress
 from infomri_core.privacy.attacks.tv import TotalVariation, divergence, gradient
@@ -152,6 +153,16 @@ def test_the_ensemble_is_the_mean_of_its_members_here_and_at_the_sites(study):
         assert torch.allclose(images["ensemble"], (images["lmmse"] + images["tv"]) / 2)
         alone = adversaries.attacks["ensemble"].reconstruct(y, masks)
         assert torch.allclose(alone, images["ensemble"])
+
+
+def test_the_diagnosis_floor_is_found_again_at_any_acceleration():
+    images = _blocks(24, (16, 16))
+    cell = ("arm", 1 / 0.15)
+    floor = DiagnosisFloor((16, 16)).fit_logits(images, images.mean((1, 2))[:, None])
+    arrays = Adversaries(diagnosis={cell: floor}).to_arrays()
+    loaded = load_adversaries(arrays, (16, 16), torch.device("cpu"))
+    y, masks = _measured(images[:2])
+    assert set(loaded.reconstruct(cell, y, masks, torch.zeros(2, 1))) == {"diagnosis"}
 
 
 def test_an_ensemble_travels_as_names_alone_and_is_refused_without_its_members(study):

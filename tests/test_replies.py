@@ -3,21 +3,26 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fl_server import roster
 from fl_server.central import of_one_site
 from fl_server.progress import Progress
+from fl_server.results import MergedScores
 from fl_server.roster import Roster
 from infomri_core import wire
 from infomri_core.errors import Refused
 from infomri_core.exchange import (
     DatasetCard,
     ErrorReply,
+    EvaluateReply,
+    Scores,
     SiteReply,
     SiteTask,
     reply_from,
 )
+from infomri_core.metrics import ScoreHistogram
 from tests.small import local_sites, small_plan, study
 
 
@@ -77,3 +82,21 @@ def test_a_plan_for_three_hospitals_runs_on_pooled_data(tmp_path: Path) -> None:
     state = running._restore()
     running._train_round(state)
     assert state.round == 1
+
+
+def scores(n_replicates: int, n_labels: int) -> Scores:
+    weights = np.ones((n_replicates + 1, 4), np.int64)
+    labels = np.array([[0], [1], [0], [1]]).repeat(n_labels, 1)
+    return Scores(ScoreHistogram.from_scores(labels - 0.5, labels, weights), {})
+
+
+def test_scores_of_another_form_never_crowd_out_the_honest_ones() -> None:
+    plan = small_plan()
+    cell, n, n_labels = ("uniform-s0", 4.0), plan.evaluation.replicates, len(plan.task.labels)
+    merged = MergedScores(plan)
+    for odd in (scores(n - 1, n_labels), scores(n, n_labels + 1)):
+        assert not merged.add("hostile", EvaluateReply(10, {cell: odd}))
+    elsewhere = {("no-such-arm", 4.0): scores(n, n_labels)}
+    assert not merged.add("hostile", EvaluateReply(10, elsewhere))
+    assert merged.add("honest", EvaluateReply(10, {cell: scores(n, n_labels)}))
+    assert set(merged.sites) == {"honest"}

@@ -54,7 +54,7 @@ class Adversaries:
         arrays = {name: dict(attack.to_arrays()) for name, attack in self.attacks.items()}
         if self.diagnosis:
             arrays[DIAGNOSIS] = {
-                f"{arm}|{acceleration:g}|{part}": array
+                f"{arm}|{acceleration!r}|{part}": array
                 for (arm, acceleration), floor in self.diagnosis.items()
                 for part, array in floor.to_arrays().items()
             }

@@ -108,10 +108,6 @@ def _study(rows: Sequence[Row], meta: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def _pairs(values: Mapping[str, Any] | None) -> str:
-    return ", ".join(f"{key}: {h.plain(value)}" for key, value in (values or {}).items())
-
-
 def _sigma(meta: Mapping[str, Any]) -> str:
     sigma = meta.get("noise_std")
     return "" if sigma is None else f"sigma = {sigma:g} in real and imaginary part"
