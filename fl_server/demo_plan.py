@@ -62,7 +62,7 @@ class _Schedule:
 
 
 _SCHEDULES = {
-    "phantom": _Schedule((8.0, 16.0), (0.04, 0.16), 4, 60, 32, 150, 200, betas=(0.0, 1e-4, 3e-4)),
+    "phantom": _Schedule((8.0, 16.0), (0.04, 0.16), 4, 48, 32, 150, 150, betas=(0.0, 1e-4, 3e-4)),
     "slices": _Schedule(
         (16.0, 32.0), (0.02, 0.16), 8, 70, 16, 300, 300, 2, True, (0.3, 0.8), exponent=10.0
     ),
