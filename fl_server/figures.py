@@ -86,16 +86,24 @@ def _trace(axes: "Axes", rows: Sequence[Row]) -> None:
         label=style.name,
     )
     if rows[0].sampler == "infomri":
-        for i, (row, at) in enumerate(zip(rows, zip(x, y))):
+        for row, at in zip(rows, zip(x, y)):
             axes.annotate(
-                f"β={row.beta:g}",
+                _beta(row.beta),
                 at,
-                (-6, 6 + 11 * i),
+                (-5, 6),
                 textcoords="offset points",
                 ha="right",
                 color=style.colour,
                 fontsize=8,
             )
+
+
+def _beta(beta: float) -> str:
+    """Short, since points lie close together: β=3e-4."""
+    mantissa, mark, exponent = f"{beta:.3g}".partition("e")
+    if not mark and 0 < beta < 0.1:
+        mantissa, mark, exponent = f"{beta:.0e}".partition("e")
+    return f"β={mantissa}" + (f"e{int(exponent)}" if mark else "")
 
 
 def _interval(
