@@ -101,7 +101,7 @@ def _trace(axes: "Axes", rows: Sequence[Row]) -> None:
 def _beta(beta: float) -> str:
     """Short, since points lie close together: β=3e-4."""
     mantissa, mark, exponent = f"{beta:.3g}".partition("e")
-    if not mark and 0 < beta < 0.1:
+    if not mark and 0 < beta < 1e-3:
         mantissa, mark, exponent = f"{beta:.0e}".partition("e")
     return f"β={mantissa}" + (f"e{int(exponent)}" if mark else "")
 
