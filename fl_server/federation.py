@@ -60,15 +60,17 @@ class _Pending:
     messages: list[str] = field(default_factory=list)
     failed: bool = False
     restarted: float | None = None
-    repeated: bool = False
+    repetitions: int = 0
 
 
 class GridSites:
     """The sites of a federation as a :class:`fl_server.sites.Sites`, over a Flower ``Grid``.
 
     A task is repeated to a site that Flower reported as failed, that came back from a restart
-    without having answered, or that was silent for long while others answered; the vault answers
-    a repetition from its cache. ``clock`` and ``sleep`` are arguments for the tests' sake.
+    without having answered, or that was silent for long: a message can be lost inside a SuperNode
+    without a word. The patience is ``silence`` seconds, less where the deadline is near, more
+    where others took long, and doubles with each repetition; the vault answers a repetition from
+    its cache. ``clock`` and ``sleep`` are arguments for the tests' sake.
     """
 
     def __init__(
@@ -110,8 +112,8 @@ class GridSites:
             now = self._clock()
             if pending and now - looked >= _LOOK_SECONDS:
                 looked = now
-                silence = max(self._silence, 3 * slowest)
-                self._send(pending, self._overdue(pending, silence), content, kind, until)
+                patience = self._patience(task.deadline - started, slowest)
+                self._send(pending, self._overdue(pending, patience), content, kind, until)
             if pending and not arrived:
                 self._sleep(min(1.0, 0.1 + 0.02 * (now - started)))
         for node in pending:
@@ -160,7 +162,14 @@ class GridSites:
                 return message
         return None
 
-    def _overdue(self, pending: dict[str, _Pending], silence: float) -> list[str]:
+    def _patience(self, allowed: float, slowest: float) -> float:
+        """Seconds of silence after which a task counts as lost, when ``allowed`` were given for
+        it and the slowest answer so far took ``slowest``, infinite where there is none."""
+        if math.isinf(slowest):
+            return allowed / 2
+        return max(min(self._silence, allowed / 4), 3 * slowest)
+
+    def _overdue(self, pending: dict[str, _Pending], patience: float) -> list[str]:
         """Sites online now whose task is lost, or may be."""
         online, now = self._activations(), self._clock()
         repeat = []
@@ -170,11 +179,12 @@ class GridSites:
             if online[node] != entry.activation:
                 entry.activation, entry.restarted = online[node], now
             back = entry.restarted is not None and now - entry.restarted >= _SETTLE_SECONDS
-            silent = not entry.repeated and now - entry.sent >= silence
+            silent = now - entry.sent >= patience * 2**entry.repetitions
             if entry.failed or back or silent:
                 _log.warning("sending the task to node %s again", node)
                 entry.restarted = None
-                entry.repeated = True
+                entry.sent = now
+                entry.repetitions += 1
                 repeat.append(node)
         return repeat
 

@@ -73,10 +73,21 @@ def test_a_lost_reply_is_asked_for_again_once_the_others_have_long_answered(
     assert 30 <= clock() - started < 60
 
 
-def test_a_site_alone_is_given_all_its_time(grid: InProcessGrid, clock: Clock) -> None:
+def test_a_site_alone_is_given_half_its_time_before_it_is_asked_again(
+    grid: InProcessGrid, clock: Clock
+) -> None:
     grid.nodes[3].lose = 1
-    assert list(sites(grid, clock, silence=30).ask(train_task(clock() + 300), ["3"])) == []
-    assert grid.nodes[3].asked == 1
+    started = clock()
+    replies = dict(sites(grid, clock, silence=30).ask(train_task(clock() + 300), ["3"]))
+    assert isinstance(replies["3"], TrainReply)
+    assert 150 <= clock() - started < 160
+
+
+def test_what_is_lost_twice_is_asked_for_a_third_time(grid: InProcessGrid, clock: Clock) -> None:
+    grid.nodes[3].lose = 2
+    replies = dict(sites(grid, clock).ask(train_task(clock() + 120), ["2", "3"]))
+    assert isinstance(replies["3"], TrainReply)
+    assert grid.nodes[3].asked == 3
 
 
 def test_who_is_late_yields_nothing_and_holds_nobody_up(grid: InProcessGrid, clock: Clock) -> None:
