@@ -1,11 +1,14 @@
 """The one place that writes to MLflow: runs found or made by tag, records sent to them."""
 
+import json
 import os
+import sys
 import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
 
+from fl_server.registry import register
 from fl_server.spool import Record
 from infomri_core import __version__
 from infomri_core.plan import Arm, Plan
@@ -48,9 +51,19 @@ class MlflowRuns:
                 self._client.set_tag(self._ids[record["arm"]], record["key"], record["value"])
             case "artifact":
                 self._client.log_artifact(self._ids[None], record["path"])
+            case "dataset":
+                for run_id in self._ids.values():
+                    self._client.log_inputs(run_id, [_dataset(record)])
+            case "model":
+                run_id = self._ids[record["arm"]]
+                register(self._client, run_id, record["name"], record["path"], record["tags"])
             case "finish":
                 for run_id in reversed(self._ids.values()):
                     self._client.set_terminated(run_id, record["status"], record["time"])
+
+    def load_library(self) -> None:
+        """Import MLflow, which takes seconds, without its warnings. For the main thread."""
+        load_library(self._uri)
 
     def forget(self) -> None:
         """Look the runs up afresh at the next record."""
@@ -59,7 +72,7 @@ class MlflowRuns:
     def _open(self, start_time: int) -> None:
         if self._ids:
             return
-        self._client = self._client or _connect(self._uri)
+        self._client = self._client or connect(self._uri)
         experiment = self._experiment()
         found = self._find(experiment)
         parent = self._run(experiment, start_time, found.get(None), None, "")
@@ -120,27 +133,56 @@ class MlflowRuns:
 def parameters_of(plan: Plan, arm: Arm | None) -> dict[str, str]:
     """What an arm and its study were run with, by the names that MLflow's compare view shows."""
     values = asdict(plan.measurement) | asdict(plan.model) | asdict(plan.training)
+    values |= {"study_seed": plan.study.seed, "strategy": plan.aggregation.strategy}
+    if plan.privacy is not None:
+        values |= asdict(plan.privacy)
     if arm is not None:
         values |= asdict(arm)
     return {name: _text(value) for name, value in values.items()}
 
 
-def _text(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _connect(uri: str) -> Any:
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+def connect(uri: str) -> Any:
+    """A client of the tracking store at ``uri``; a SQLite store is made if need be."""
+    load_library(uri)
     if uri.startswith(_SQLITE):
         Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    from mlflow import MlflowClient
+
+    # Model versions live in the store that holds the runs, whatever the environment says.
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def load_library(uri: str) -> None:
+    """Import what a client of ``uri`` needs; only a process that tracks pays the seconds."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if "mlflow" in sys.modules and not uri.startswith(_SQLITE):
+        return
     with warnings.catch_warnings():
         # MLflow's own use of a deprecated SQLAlchemy loader, told once at import.
         warnings.simplefilter("ignore", DeprecationWarning)
-        # Seconds to import: only a process that tracks pays for it.
-        from mlflow import MlflowClient
+        import mlflow
 
-        return MlflowClient(uri)
+        if uri.startswith(_SQLITE):
+            import mlflow.store.model_registry.sqlalchemy_store
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
+def _dataset(record: Record) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=record["name"],
+        digest=record["digest"],
+        source_type="infomri",
+        source=json.dumps({"site": record["name"]}),
+        profile=record["profile"],
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", record["context"])])
+
+
+def _text(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def is_permanent(error: Exception) -> bool:

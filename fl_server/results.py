@@ -170,6 +170,7 @@ def record(
     written = Published(directory).write(rows, meta, shown)
     plan_file.write_text(plan.text, encoding="utf-8")
     tracker.result(rows)
+    tracker.phases(len(meta["rounds"]), meta["phase_seconds"])
     for path in (*written, plan_file):
         tracker.artifact(path)
 

@@ -1,22 +1,30 @@
 """A study in MLflow: one experiment a study, a parent run a sweep, a nested run an arm.
 
-The study never waits for the tracking store, nor fails with it: what cannot be sent is spooled in
-the run's folder and sent, in order, when the store answers again.
+The study never waits for the tracking store, nor fails with it: records are spooled in the run's
+folder, and a thread sends them, in order, as long as the store answers.
 """
 
+import hashlib
+import json
 import logging
 import math
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from fl_server.mlflow_runs import MlflowRuns, is_permanent
+from fl_server.sampler import SystemSampler
 from fl_server.settings import CentreSettings
 from fl_server.spool import Record, Spool
 from infomri_core.frontier import Row
 from infomri_core.metric_names import metrics_of
 from infomri_core.plan import Plan
+
+SPOOL = "tracking.jsonl"
+SAMPLE_SECONDS = 10.0
+RETRY_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +33,8 @@ logger = logging.getLogger(__name__)
 class Tracker:
     """Reports one run of a plan. No method raises on account of the tracking store.
 
-    After a failure the store is left alone for ``retry_seconds``, so that an unreachable server
-    costs a study one timeout a minute at most. A run of the same name is continued.
+    After a failure the store is left alone for ``retry_seconds``. A run of the same name is
+    continued. System metrics are taken every ``sample_seconds``; 0 takes none.
     """
 
     def __init__(
@@ -34,13 +42,23 @@ class Tracker:
         centre: CentreSettings,
         plan: Plan,
         run_name: str,
-        retry_seconds: float = 60.0,
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+        sample_seconds: float = 0.0,
     ) -> None:
         self._runs = MlflowRuns(centre.tracking_uri, centre.artifacts, plan, run_name)
-        self._spool = Spool(centre.centre.directory / run_name / "tracking.jsonl")
+        self._spool = Spool(centre.centre.directory / run_name / SPOOL)
         self._retry_seconds = retry_seconds
         self._retry_at = 0.0
+        self._sample_seconds = sample_seconds or math.inf
+        self._datasets: set[str] = set()
+        self._wake, self._ended = threading.Event(), threading.Event()
         self._record({"do": "open"})
+        # MLflow silences warnings while it is imported, which only the main thread may do.
+        self._runs.load_library()
+        self._sampler = SystemSampler() if sample_seconds else None
+        self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+        self._thread.start()
 
     def round(
         self,
@@ -53,6 +71,10 @@ class Tracker:
             self._metrics(arm, number, metrics)
         self._metrics(None, number, {"round": number, **(study or {})})
 
+    def phases(self, number: int, seconds: Mapping[str, float]) -> None:
+        """Log how long each phase took, at step ``number``."""
+        self._metrics(None, number, {f"phase_seconds/{name}": s for name, s in seconds.items()})
+
     def result(self, rows: Sequence[Row]) -> None:
         """Log every defined figure of the frontier at its row's last round."""
         for row in rows:
@@ -62,14 +84,39 @@ class Tracker:
         """Mark an arm that diverged."""
         self._record({"do": "tag", "arm": arm, "key": "infomri.dropped", "value": why})
 
+    def dataset(self, name: str, card: Mapping[str, Any], context: str = "training") -> None:
+        """Log the card of a data set as an input of all runs: counts, no patient's value.
+
+        The same card again is not logged twice.
+        """
+        text = json.dumps(dict(card), sort_keys=True)
+        digest = hashlib.sha256(f"{name} {context} {text}".encode()).hexdigest()[:16]
+        if digest not in self._datasets:
+            self._datasets.add(digest)
+            about = {"name": name, "digest": digest, "profile": text, "context": context}
+            self._record({"do": "dataset", **about})
+
+    def model(self, arm: str, folder: Path, name: str, tags: Mapping[str, str]) -> None:
+        """Register the MLflow model in ``folder`` as a new version of ``name``."""
+        about = {"path": str(folder.resolve()), "name": name, "tags": dict(tags)}
+        self._record({"do": "model", "arm": arm, **about})
+
     def artifact(self, path: Path) -> None:
         """Attach a file to the parent run."""
         self._record({"do": "artifact", "path": str(path.resolve())})
 
     def finish(self, status: str) -> None:
-        """End all runs: ``FINISHED``, ``FAILED`` or ``KILLED``."""
-        self._retry_at = 0.0
+        """End all runs: ``FINISHED``, ``FAILED`` or ``KILLED``; send what can be sent."""
+        self._ended.set()
+        self._wake.set()
+        self._thread.join()
         self._record({"do": "finish", "status": status})
+        if not self.flush():
+            logger.warning(
+                "%s holds what MLflow has not got yet: `infomri resend %s` sends it",
+                self._spool.path,
+                self._spool.path.parent,
+            )
 
     def flush(self) -> bool:
         """Try to send what was spooled, at once. True when nothing is left."""
@@ -79,9 +126,28 @@ class Tracker:
             self._retry_at = time.monotonic() + self._retry_seconds
             logger.warning("MLflow is out of reach, the study goes on: %s", _short(error))
             return False
-        if n_sent > 1:
-            logger.info("%d spooled records were sent to MLflow", n_sent)
+        if self._retry_at and n_sent:
+            self._retry_at = 0.0
+            logger.warning("MLflow is back: %d spooled records were sent", n_sent)
         return True
+
+    def _work(self) -> None:
+        """Until the end: sample, and send when there is something to send and the store is up."""
+        sample_at = time.monotonic() + self._sample_seconds
+        while not self._ended.is_set():
+            left = sample_at - time.monotonic()
+            self._wake.wait(timeout=None if math.isinf(left) else max(0.0, left))
+            self._wake.clear()
+            if time.monotonic() >= sample_at:
+                sample_at += self._sample_seconds
+                self._sample()
+            if time.monotonic() >= self._retry_at and not self._ended.is_set():
+                self.flush()
+        self._sample()
+
+    def _sample(self) -> None:
+        if self._sampler is not None:
+            self._metrics(None, *self._sampler.sample())
 
     def _metrics(self, arm: str | None, step: int, metrics: Mapping[str, float]) -> None:
         finite = {name: float(v) for name, v in metrics.items() if math.isfinite(v)}
@@ -95,8 +161,7 @@ class Tracker:
         except OSError as error:
             logger.warning("a tracking record was lost: %s", error)
             return
-        if time.monotonic() >= self._retry_at:
-            self.flush()
+        self._wake.set()
 
     def _send(self, record: Record) -> None:
         try:

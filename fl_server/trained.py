@@ -11,6 +11,8 @@ from infomri_core.inference import ArmQuery, choose_arm, restore
 from infomri_core.plan import Arm, Plan, parse_plan
 from infomri_core.tasks.classification import Classification
 
+MLFLOW_DATA = Path("data") / "arm"
+
 
 @dataclass(frozen=True)
 class TrainedArm:
@@ -32,12 +34,15 @@ class TrainedArm:
 
 
 def open_arm(model: Path, query: ArmQuery, device: str = "cpu") -> TrainedArm:
-    """The arm that ``query`` chooses in ``model``: a run's folder, or one checkpoint file.
+    """The arm that ``query`` chooses in ``model``: a run's folder, an MLflow model's, or one
+    checkpoint file. Where there are weights of one arm only, no choice is needed.
 
     Raises ``InputError`` when there is no checkpoint, or no such arm in it.
     """
     saved = read_model(model)
     plan = parse_plan(saved.plan_text, f"plan in {model}")
+    if query == ArmQuery() and len(saved.arms) == 1:
+        query = ArmQuery(next(iter(saved.arms)))
     arm = choose_arm(plan, query, saved.arms, saved.dropped)
     restored = restore(plan, arm, saved.arms[arm.name], pick_device(device))
     return TrainedArm(plan, arm, restored, saved.round)
@@ -47,7 +52,7 @@ def read_model(model: Path) -> Checkpoint:
     """The newest whole checkpoint under ``model``, or ``model`` itself where it is a file."""
     if model.is_file():
         return checkpoint.load(model)
-    for folder in (model / "checkpoints", model):
+    for folder in (model / "checkpoints", model / MLFLOW_DATA, model):
         found = checkpoint.latest(folder)
         if found is not None:
             return found

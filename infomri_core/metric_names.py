@@ -15,9 +15,16 @@ _SINGLE = (
     "psnr_diagnosis",
     "redundancy",
     "n_patients",
+    "linkage_same_rank1",
+    "linkage_same_auc",
+    "linkage_other_rank1",
+    "linkage_other_auc",
+    "linkage_gallery",
 )
 _DERIVED = ("psnr_worst", "psnr_gain", "psnr_gain_diagnosis")
-_PER_ATTACK = ("psnr", "psnr_low", "psnr_high", "psnr_of_mean_mse", "ssim", "nmse")
+_PER_ATTACK = ("psnr", "psnr_low", "psnr_high", "psnr_of_mean_mse", "ssim", "nmse", "legibility")
+_PER_FIGURE = ("linkage_low", "linkage_high")
+_EPSILON = "epsilon"
 _COUNTS = ("n_train", "n_audit")
 _CERTIFIED = "certified"
 
@@ -27,10 +34,10 @@ def metrics_of(row: Row) -> dict[str, float]:
     values = to_json(row)
     at = f"{row.acceleration:g}x"
     found = {f"{name}/{at}": values[name] for name in _SINGLE + _DERIVED}
-    for name in _PER_ATTACK:
+    for name in _PER_ATTACK + _PER_FIGURE:
         found |= {f"{name}/{attack}/{at}": value for attack, value in values[name].items()}
     found |= {f"{_CERTIFIED}/{a}/{at}": float(a in row.certified) for a in row.psnr}
-    found |= {name: values[name] for name in _COUNTS}
+    found |= {name: values[name] for name in (*_COUNTS, _EPSILON)}
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
@@ -43,16 +50,22 @@ def rows_of(arm: Row, metrics: Mapping[str, float]) -> list[Row]:
     cells: dict[str, dict[str, float]] = {}
     for name, value in metrics.items():
         path, _, at = name.rpartition("/")
-        if path.split("/")[0] in (*_SINGLE, *_PER_ATTACK, _CERTIFIED) and _acceleration(at):
+        if path.split("/")[0] in (
+            *_SINGLE,
+            *_PER_ATTACK,
+            *_PER_FIGURE,
+            _CERTIFIED,
+        ) and _acceleration(at):
             cells.setdefault(at, {})[path] = value
     counts: dict[str, Any] = {name: int(metrics[name]) for name in _COUNTS if name in metrics}
-    rows = (_row(replace(arm, **counts), _acceleration(at), cell) for at, cell in cells.items())
+    known = replace(arm, epsilon=metrics.get(_EPSILON), **counts)
+    rows = (_row(known, _acceleration(at), cell) for at, cell in cells.items())
     return sorted(rows, key=lambda row: row.acceleration)
 
 
 def _row(arm: Row, acceleration: float, cell: Mapping[str, float]) -> Row:
     figures: dict[str, Any] = {name: cell[name] for name in _SINGLE if name in cell}
-    figures |= {name: dict(_within(cell, name)) for name in _PER_ATTACK}
+    figures |= {name: dict(_within(cell, name)) for name in _PER_ATTACK + _PER_FIGURE}
     figures["n_patients"] = int(figures.get("n_patients", 0))
     figures["certified"] = tuple(a for a, passed in _within(cell, _CERTIFIED) if passed)
     return replace(arm, acceleration=acceleration, **figures)

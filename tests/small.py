@@ -60,12 +60,19 @@ class SilentTracker:
         self.rounds: list[tuple[int, Any]] = []
         self.artifacts: list[Path] = []
         self.rows: list[Any] = []
+        self.datasets: dict[str, Any] = {}
 
     def round(self, number: int, metrics: Any, shared: Any = None) -> None:
         self.rounds.append((number, metrics))
 
     def dropped(self, arm: str, why: str) -> None:
         """Nothing to keep: the results name dropped arms."""
+
+    def dataset(self, name: str, card: Any, context: str = "training") -> None:
+        self.datasets[name] = card
+
+    def phases(self, number: int, seconds: Any) -> None:
+        """Nothing to keep: the results name them."""
 
     def result(self, rows: Any) -> None:
         self.rows = list(rows)

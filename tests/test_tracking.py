@@ -1,11 +1,14 @@
 """MLflow and its spool: a study is reported whole, and never stopped by its reports."""
 
+import json
 import logging
+import threading
 from pathlib import Path
 
 import pytest
 
 from fl_server.mlflow_runs import MlflowRuns, is_permanent
+from fl_server.sampler import SystemSampler
 from fl_server.settings import Audit, Centre, CentreSettings, Mlflow
 from fl_server.spool import Spool
 from fl_server.tracking import Tracker
@@ -62,17 +65,21 @@ def test_a_sweep_is_a_parent_run_with_a_nested_run_an_arm(store, tmp_path, plan)
     tracker.round(1, {LEARNED: {"train/ce": 0.7, "train/entropy": float("nan")}}, {"bytes_out": 9})
     tracker.round(2, {LEARNED: {"train/ce": 0.5}, UNIFORM: {"train/ce": 0.6}})
     tracker.dropped(UNIFORM, "diverged at north")
+    tracker.phases(2, {"audit": 7.5})
     row = Row(LEARNED, "infomri", 0.001, 0, 32.0, auroc=0.9, psnr={"unet": 15.0}, rounds=2)
     tracker.result([row])
     note = tmp_path / "results.json"
     note.write_text("{}")
     tracker.artifact(note)
+    card = {"n_patients": 20, "n_slices": 40, "labels": ["line", "spot"]}
+    for _ in range(2):
+        tracker.dataset("north", card)
     tracker.finish("FINISHED")
     found = runs_of(store, plan)
     assert found.keys() == {"run-1", LEARNED, UNIFORM}
     parent, learned = found["run-1"], found[LEARNED]
     assert learned.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert parent.data.metrics == {"bytes_out": 9.0, "round": 2.0}
+    assert parent.data.metrics == {"bytes_out": 9.0, "round": 2.0, "phase_seconds/audit": 7.5}
     assert learned.data.metrics["train/ce"] == 0.5
     assert learned.data.metrics["psnr/unet/32x"] == learned.data.metrics["psnr_worst/32x"] == 15.0
     assert learned.data.metrics["auroc/32x"] == 0.9
@@ -83,6 +90,10 @@ def test_a_sweep_is_a_parent_run_with_a_nested_run_an_arm(store, tmp_path, plan)
     assert expected.items() <= learned.data.params.items()
     assert {run.info.status for run in found.values()} == {"FINISHED"}
     assert len(list((store / "artifacts").rglob("results.json"))) == 1
+    for run in found.values():
+        (given,) = run.inputs.dataset_inputs
+        assert (given.dataset.name, json.loads(given.dataset.profile)) == ("north", card)
+        assert given.tags[0].value == "training"
 
 
 def test_a_resumed_run_goes_on_in_the_runs_it_had(store, tmp_path, plan):
@@ -91,6 +102,7 @@ def test_a_resumed_run_goes_on_in_the_runs_it_had(store, tmp_path, plan):
     first.finish("FAILED")
     before = runs_of(store, plan)
     second = Tracker(centre(store, tmp_path), plan, "run-1")
+    assert second.flush()
     assert {run.info.status for run in runs_of(store, plan).values()} == {"RUNNING"}
     second.round(2, {LEARNED: {"train/ce": 0.6}})
     second.finish("FINISHED")
@@ -108,12 +120,14 @@ def test_an_unreachable_store_loses_nothing_and_stops_nothing(store, tmp_path, p
         tracker.round(2, {LEARNED: {"train/ce": 0.6}})
         tracker.finish("FINISHED")
     assert not tracker.flush()
-    assert caplog.text.count("out of reach") == 3
+    assert 2 <= caplog.text.count("out of reach") <= 3
+    assert "`infomri resend" in caplog.text
     back = Tracker(centre(store, tmp_path), plan, "run-1")
     assert back.flush()
     found = runs_of(store, plan)
     assert found[LEARNED].data.metrics["train/ce"] == 0.6
     assert found["run-1"].info.status == "RUNNING"
+    back.finish("FINISHED")
     assert not (tmp_path / "run-1" / "tracking.jsonl").exists()
 
 
@@ -122,7 +136,8 @@ def test_a_record_the_store_refuses_for_good_holds_up_nothing(store, tmp_path, p
     with caplog.at_level(logging.WARNING):
         tracker.round(1, {LEARNED: {"a#bad/../name": 1.0}, "no-such-arm": {"train/ce": 1.0}})
         tracker.artifact(tmp_path / "gone.png")
-    tracker.round(2, {LEARNED: {"train/ce": 0.6}})
+        tracker.round(2, {LEARNED: {"train/ce": 0.6}})
+        assert tracker.flush()
     assert caplog.text.count("refused") == 3
     assert runs_of(store, plan)[LEARNED].data.metrics == {"train/ce": 0.6}
 
@@ -162,12 +177,55 @@ def test_a_spool_delivers_in_order_and_stops_at_the_first_failure(tmp_path: Path
     assert "torn" in caplog.text
 
 
+def test_what_is_appended_while_a_spool_is_drained_is_kept_and_sent(tmp_path: Path):
+    spool = Spool(tmp_path / "spool.jsonl")
+    for number in range(3):
+        spool.append({"n": number})
+    sent: list[int] = []
+
+    def send(record: dict) -> None:
+        if record["n"] < 3:
+            late = threading.Thread(target=spool.append, args=({"n": record["n"] + 10},))
+            late.start()
+            late.join()
+        sent.append(record["n"])
+
+    assert spool.drain(send) == 6
+    assert sent == [0, 1, 2, 10, 11, 12]
+    assert spool.pending() == []
+
+
+def test_system_metrics_are_those_of_mlflow_and_end_with_the_run(store, tmp_path, plan):
+    tracker = Tracker(centre(store, tmp_path), plan, "run-1", sample_seconds=3600.0)
+    tracker.finish("FINISHED")
+    metrics = runs_of(store, plan)["run-1"].data.metrics
+    assert 0 <= metrics["system/cpu_utilization_percentage"] <= 100
+    assert metrics["system/system_memory_usage_megabytes"] > 0
+
+
+def test_a_monitor_that_fails_is_left_out_and_the_others_go_on(monkeypatch):
+    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+
+    sampler = SystemSampler()
+
+    def broken(self: CPUMonitor) -> None:
+        raise OSError("no /proc")
+
+    monkeypatch.setattr(CPUMonitor, "collect_metrics", broken)
+    for number in (1, 2):
+        step, figures = sampler.sample()
+        assert step == number
+        assert "system/disk_usage_percentage" in figures
+        assert not [name for name in figures if "cpu" in name]
+
+
 def test_a_full_disk_costs_the_record_not_the_study(store, tmp_path, plan, caplog, monkeypatch):
     tracker = Tracker(centre(store, tmp_path), plan, "run-1")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    tracker.flush()
     monkeypatch.setattr(Spool, "append", full)
     tracker.round(1, {LEARNED: {"train/ce": 0.7}})
     assert "No space left" in caplog.text
