@@ -1,5 +1,6 @@
 """Who takes part: sites enrol when they first appear, and may come, go and come back."""
 
+import math
 import time
 from typing import final
 
@@ -9,6 +10,9 @@ from infomri_core.exchange import DatasetCard, EnrolTask, ErrorReply, SiteReply
 from infomri_core.plan import Plan
 
 POLL_SECONDS = 0.5
+RETRY_SECONDS = 10.0
+PASSING = frozenset({"stopping", "deadline", "vault-unreachable", "failed"})
+"""Codes of refusals that another try may not meet; what a site decided against stays so."""
 
 
 class StudyFailed(Exception):
@@ -29,7 +33,7 @@ class Roster:
         self._plan = plan
         self._progress = progress
         self._cards: dict[str, DatasetCard] = {}
-        self._refused: set[str] = set()
+        self._retry_at: dict[str, float] = {}
 
     @property
     def cards(self) -> list[DatasetCard]:
@@ -49,9 +53,9 @@ class Roster:
         quorum, give_up, told = self._plan.training.quorum, deadline(self._plan), False
         while True:
             online = self._sites.online()
-            new = [n for n in online if n not in self._cards and n not in self._refused]
-            if new and len(online) - len(self._refused & set(online)) >= quorum:
-                self._enrol(new)
+            new = [n for n in online if n not in self._cards and self._may_ask(n)]
+            if new and sum(self._may_yet_join(n) for n in online) >= quorum:
+                self._enrol(new, online)
             ready = [node for node in online if node in self._cards]
             if len(ready) >= quorum:
                 return ready
@@ -72,12 +76,34 @@ class Roster:
         where = f"round {round_number}: " if round_number else ""
         self._progress.tell("refused", f"{where}{self.name(node)} refused: {why}")
 
-    def _enrol(self, nodes: list[str]) -> None:
+    def _may_yet_join(self, node: str) -> bool:
+        return not math.isinf(self._retry_at.get(node, 0.0))
+
+    def _may_ask(self, node: str) -> bool:
+        return time.monotonic() >= self._retry_at.get(node, 0.0)
+
+    def _refused(self, node: str, reply: SiteReply) -> None:
+        """Ask again later, or never in this run, and say why."""
+        passing = isinstance(reply, ErrorReply) and reply.code in PASSING
+        self._retry_at[node] = time.monotonic() + RETRY_SECONDS if passing else math.inf
+        self.tell_refusal(node, reply, 0)
+
+    def _taken(self, card: DatasetCard, node: str, online: list[str]) -> bool:
+        """Whether another node that is online takes part under this site's name."""
+        return any(
+            other.site == card.site and known in online and known != node
+            for known, other in self._cards.items()
+        )
+
+    def _enrol(self, nodes: list[str], online: list[str]) -> None:
         task = EnrolTask(self._plan.text, deadline(self._plan))
         for node, reply in self._sites.ask(task, nodes):
             if not isinstance(reply, DatasetCard):
-                self._refused.add(node)
-                self.tell_refusal(node, reply, 0)
+                self._refused(node, reply)
+                continue
+            if self._taken(reply, node, online):
+                sentence = f"another node takes part as site {reply.site}; rename one of them"
+                self._refused(node, ErrorReply("site-name", sentence))
                 continue
             self._cards[node] = reply
             positives = ", ".join(f"{n} {k}" for k, n in zip(reply.labels, reply.n_positive))

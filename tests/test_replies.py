@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fl_server import roster
+from fl_server import checkpoint, roster
 from fl_server.central import of_one_site
 from fl_server.progress import Progress
 from fl_server.results import MergedScores
@@ -47,18 +47,26 @@ def test_an_odd_header_is_a_refusal_and_never_another_error(odd: dict[str, objec
 
 
 class Coming:
-    """Sites of which ``there`` are online; those whose name begins with 'no' refuse to enrol."""
+    """Sites of which ``there`` are online; those whose name begins with 'no' refuse to enrol, and
+    those in ``busy`` do so once. ``names`` are their cards' where not the node's."""
 
     def __init__(self) -> None:
         self.there: list[str] = []
+        self.busy: set[str] = set()
+        self.names: dict[str, str] = {}
 
     def online(self) -> list[str]:
         return self.there
 
     def ask(self, task: SiteTask, to: Sequence[str]) -> Iterator[tuple[str, SiteReply]]:
         for node in to:
-            refuses = node.startswith("no")
-            yield node, ErrorReply("not-approved", "no") if refuses else card(node)
+            if node in self.busy:
+                self.busy.remove(node)
+                yield node, ErrorReply("stopping", "this site is stopping; ask again later")
+            elif node.startswith("no"):
+                yield node, ErrorReply("not-approved", "no")
+            else:
+                yield node, card(self.names.get(node, node))
 
 
 def test_a_site_that_refused_and_left_takes_nobody_s_place(
@@ -74,14 +82,38 @@ def test_a_site_that_refused_and_left_takes_nobody_s_place(
     assert members.participants(1) == ["a", "b"]
 
 
+def test_a_site_that_refused_for_a_passing_reason_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(roster, "RETRY_SECONDS", 0.05)
+    sites, plan = Coming(), small_plan(quorum=2, deadline_seconds=5.0)
+    sites.there, sites.busy = ["a", "b"], {"b"}
+    members = Roster(sites, plan, Progress(tmp_path / "events.jsonl"))
+    assert members.participants(1) == ["a", "b"]
+
+
+def test_two_nodes_cannot_take_part_under_one_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "POLL_SECONDS", 0.0)
+    sites, plan = Coming(), small_plan(quorum=1, deadline_seconds=0.05)
+    sites.there, sites.names = ["1", "2"], {"1": "north", "2": "north"}
+    members = Roster(sites, plan, Progress(tmp_path / "events.jsonl"))
+    assert members.participants(1) == ["1"]
+    assert "another node takes part as site north" in (tmp_path / "events.jsonl").read_text()
+    sites.there = ["3"]
+    sites.names["3"] = "north"
+    assert members.participants(2) == ["3"], "a site with a new key takes its own place"
+
+
 def test_a_plan_for_three_hospitals_runs_on_pooled_data(tmp_path: Path) -> None:
     plan = small_plan(rounds=1, quorum=3)
     alone = of_one_site(plan)
     assert alone.digest == plan.digest
-    running = study(alone, local_sites(tmp_path, ("a",)), tmp_path)
-    state = running._restore()
-    running._train_round(state)
-    assert state.round == 1
+    study(alone, local_sites(tmp_path, ("a",)), tmp_path).run()
+    saved = checkpoint.latest(tmp_path / "run" / "checkpoints", alone.digest)
+    assert saved is not None and saved.round == 1
 
 
 def scores(n_replicates: int, n_labels: int) -> Scores:

@@ -1,7 +1,7 @@
 """A whole study over sites of this process: what the rounds, the audit and the results promise."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,19 +126,34 @@ def test_a_missed_quorum_fails_the_study_and_keeps_the_checkpoint(tmp_path: Path
     assert saved is not None and saved.round == 1
 
 
-def test_a_diverged_arm_is_dropped_and_the_others_go_on(tmp_path: Path) -> None:
+def diverging(*nodes: str) -> Callable[[SiteTask, str, SiteReply], Any]:
+    """Makes the uniform arm diverge at ``nodes`` in round 2."""
+
     def diverge(task: SiteTask, node: str, reply: SiteReply) -> Any:
-        if isinstance(reply, TrainReply) and task.round == 2 and node == "a":
+        if isinstance(reply, TrainReply) and task.round == 2 and node in nodes:
             name = "uniform-s0"
             arms = {k: v for k, v in reply.arms.items() if k != name}
             losses = {k: v for k, v in reply.losses.items() if k != name}
             reply = replace(reply, arms=arms, losses=losses, dropped=(name,))
         yield node, reply
 
-    rows = study(small_plan(), Wrapped(local_sites(tmp_path), diverge), tmp_path).run()
+    return diverge
+
+
+def test_an_arm_that_diverges_everywhere_is_dropped_and_the_others_go_on(tmp_path: Path) -> None:
+    sites = Wrapped(local_sites(tmp_path), diverging("a", "b"))
+    rows = study(small_plan(), sites, tmp_path).run()
     assert {row.sampler for row in rows} == {"infomri"}
     meta = json.loads((tmp_path / "run" / "results.json").read_text())["meta"]
-    assert list(meta["dropped_arms"]) == ["uniform-s0"]
+    assert meta["dropped_arms"] == {"uniform-s0": "diverged at a, b"}
+
+
+def test_one_site_cannot_end_an_arm_for_all(tmp_path: Path) -> None:
+    sites = Wrapped(local_sites(tmp_path), diverging("a"))
+    rows = study(small_plan(), sites, tmp_path).run()
+    assert {row.sampler for row in rows} == {"infomri", "uniform"}
+    events = (tmp_path / "run" / "events.jsonl").read_text()
+    assert "arm uniform-s0 diverged at a" in events
 
 
 @pytest.mark.parametrize(
@@ -159,11 +174,10 @@ def test_a_reply_that_is_not_what_was_asked_for_costs_that_site_only(
             reply = replace(reply, arms=zeros, **odd)
         yield node, reply
 
-    running = study(small_plan(rounds=1), Wrapped(local_sites(tmp_path), odd_at_b), tmp_path)
-    state = running._restore()
-    running._train_round(state)
-    assert state.history["rounds"][0]["sites"] == ["a"]
-    assert not state.dropped
+    study(small_plan(rounds=1), Wrapped(local_sites(tmp_path), odd_at_b), tmp_path).run()
+    saved = checkpoint.latest(tmp_path / "run" / "checkpoints")
+    assert saved is not None and not saved.dropped
+    assert saved.history["rounds"][0]["sites"] == ["a"]
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])

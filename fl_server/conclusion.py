@@ -1,0 +1,79 @@
+"""After the last round: fit the attackers, let the sites score arms and attacks, write results."""
+
+import time
+from dataclasses import replace
+
+from fl_server.audit import FittedAudit, fit_audit
+from fl_server.examples import examples_for
+from fl_server.privacy import study_epsilon
+from fl_server.release import collect_release
+from fl_server.results import MergedScores, build_rows, record, study_meta
+from fl_server.roster import StudyFailed, deadline
+from fl_server.setting import Setting, State
+from infomri_core.exchange import EvaluateReply, EvaluateTask
+from infomri_core.frontier import Row
+
+
+def conclude(setting: Setting, state: State) -> list[Row]:
+    """The rows of ``results.json``, written with all that belongs to them. Raises ``StudyFailed``
+    when no site could be scored."""
+    plan, progress = setting.plan, setting.progress
+    progress.tell("audit", "fitting the attackers on the study centre's audit set")
+    started = time.monotonic()
+    fitted = fit_audit(
+        plan,
+        setting.centre.audit,
+        setting.audit_set,
+        state.arms,
+        setting.device,
+        lambda sentence: progress.tell("attack", sentence),
+    )
+    fitted_at = time.monotonic()
+    merged = _score(setting, state, fitted)
+    seconds = {"audit": fitted_at - started, "evaluate": time.monotonic() - fitted_at}
+    rows = _results(setting, state, fitted, merged, seconds)
+    done = f"results in {setting.directory / 'results.json'}"
+    progress.tell("finished", done, phase=setting.n_phases, phases=setting.n_phases)
+    return rows
+
+
+def _score(setting: Setting, state: State, fitted: FittedAudit) -> MergedScores:
+    plan, roster, progress = setting.plan, setting.roster, setting.progress
+    phase = plan.training.rounds + 1
+    progress.tell(
+        "evaluate", "sites score the arms and the attacks", phase=phase, phases=setting.n_phases
+    )
+    attackers = fitted.adversaries.to_arrays()
+    task = EvaluateTask(plan.text, state.round, deadline(plan), state.arms, attackers)
+    merged = MergedScores(plan)
+    for node, reply in setting.sites.ask(task, roster.participants(state.round)):
+        if not isinstance(reply, EvaluateReply):
+            roster.tell_refusal(node, reply, state.round)
+        elif not merged.add(roster.name(node), reply):
+            sentence = f"scores of {roster.name(node)} not used: not of this plan's form"
+            progress.tell("refused", sentence)
+    if not merged.sites:
+        raise StudyFailed("no site could be scored; see the refusals above")
+    return merged
+
+
+def _results(
+    setting: Setting,
+    state: State,
+    fitted: FittedAudit,
+    merged: MergedScores,
+    seconds: dict[str, float],
+) -> list[Row]:
+    plan = setting.plan
+    n_train = state.history["rounds"][-1]["n_train"]
+    epsilon = study_epsilon(state.history)
+    rows = build_rows(plan, merged, fitted, n_train, state.round)
+    rows = [replace(row, epsilon=epsilon) for row in rows]
+    meta = study_meta(plan, fitted, merged, state.dropped, state.history, seconds)
+    meta["audit_data"] = setting.centre.audit.data
+    meta["released"] = collect_release(
+        plan, state.arms, setting.sites, setting.roster, setting.directory, setting.progress
+    )
+    shown = examples_for(plan, rows, state.arms, fitted, setting.audit_set, setting.device)
+    record(setting.directory, plan, rows, meta, setting.tracker, shown)
+    return rows

@@ -1,0 +1,49 @@
+"""What every phase of a study works with."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fl_server.progress import Progress
+from fl_server.roster import Roster
+from fl_server.settings import CentreSettings
+from fl_server.sites import Sites
+from fl_server.strategies import ServerState
+from fl_server.tracking import Tracker
+from infomri_core.data import SliceDataset
+from infomri_core.plan import Plan
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One run of a plan over ``sites``; everything it leaves lies in ``directory``."""
+
+    plan: Plan
+    centre: CentreSettings
+    sites: Sites
+    roster: Roster
+    audit_set: SliceDataset
+    directory: Path
+    progress: Progress
+    tracker: Tracker
+    device: torch.device
+
+    @property
+    def n_phases(self) -> int:
+        """Rounds of training, the scoring, and the conclusion: what progress is told in."""
+        return self.plan.training.rounds + 2
+
+
+@dataclass
+class State:
+    """Where a study stands: what a checkpoint holds."""
+
+    round: int
+    arms: dict[str, np.ndarray]
+    variance: np.ndarray
+    dropped: dict[str, str] = field(default_factory=dict)
+    history: dict[str, Any] = field(default_factory=lambda: {"rounds": []})
+    server: dict[str, ServerState] = field(default_factory=dict)

@@ -1,0 +1,157 @@
+"""One round of training: ask the sites, add their weights as they arrive, step, report."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import final
+
+from fl_server.privacy import max_epsilon
+from fl_server.replies import check_update
+from fl_server.roster import StudyFailed, deadline
+from fl_server.setting import Setting, State
+from fl_server.strategies import Aggregate, aggregate, step
+from infomri_core.errors import InputError
+from infomri_core.exchange import TrainReply, TrainTask
+
+ATTEMPTS = 3
+
+Losses = dict[str, dict[str, float]]
+
+
+def train_round(setting: Setting, state: State) -> None:
+    """Advance ``state`` by one round. Raises ``StudyFailed`` when the quorum of answers is missed
+    ``ATTEMPTS`` times, or every arm has diverged; ``state`` is then as it was."""
+    number, quorum = state.round + 1, setting.plan.training.quorum
+    for _ in range(ATTEMPTS):
+        started = time.monotonic()
+        answers = _ask(setting, state, number)
+        if len(answers.replies) >= quorum:
+            _close(setting, state, answers, time.monotonic() - started)
+            return
+    raise StudyFailed(
+        f"round {number} was answered by fewer than {quorum} sites "
+        f"{ATTEMPTS} times; mend the sites named above and resume"
+    )
+
+
+@final
+@dataclass
+class Answers:
+    """What came back in a round: one running aggregate an arm, the replies without weights, and
+    at which sites an arm diverged."""
+
+    number: int
+    sums: dict[str, Aggregate]
+    replies: dict[str, TrainReply] = field(default_factory=dict)
+    diverged: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, setting: Setting, node: str, reply: TrainReply) -> None:
+        """Take a reply in, or tell why it is not used; never a part of it."""
+        where = setting.roster.name(node)
+        try:
+            check_update(setting.plan, reply, self.sums)
+            for name, flat in reply.arms.items():
+                self.sums[name].check(flat, reply.n_samples)
+        except InputError as error:
+            sentence = f"round {self.number}: reply of {where} not used: {error}"
+            setting.progress.tell("refused", sentence)
+            return
+        for name, flat in reply.arms.items():
+            self.sums[name].add(flat, reply.n_samples)
+        self.replies[node] = replace(reply, arms={})
+        for name in reply.dropped:
+            self.diverged.setdefault(name, []).append(where)
+            sentence = f"round {self.number}: arm {name} diverged at {where}"
+            setting.progress.tell("diverged", sentence)
+
+    def dropped(self, quorum: int) -> dict[str, str]:
+        """Arms that fewer sites than ``quorum`` brought through the round, and why: so no single
+        site can end an arm for all."""
+        return {
+            name: f"diverged at {', '.join(sorted(sites))}"
+            for name, sites in self.diverged.items()
+            if len(self.replies) - len(sites) < quorum
+        }
+
+
+def _ask(setting: Setting, state: State, number: int) -> Answers:
+    plan, roster = setting.plan, setting.roster
+    nodes = roster.participants(number)
+    sums = {name: aggregate(plan.aggregation, len(flat)) for name, flat in state.arms.items()}
+    answers = Answers(number, sums)
+    task = TrainTask(plan.text, number, deadline(plan), state.variance, state.arms)
+    for node, reply in setting.sites.ask(task, nodes):
+        if isinstance(reply, TrainReply):
+            answers.add(setting, node, reply)
+        else:
+            roster.tell_refusal(node, reply, number)
+    return answers
+
+
+def _close(setting: Setting, state: State, answers: Answers, seconds: float) -> None:
+    dropped = answers.dropped(setting.plan.training.quorum)
+    remaining = {k: v for k, v in state.arms.items() if k not in dropped}
+    for name, why in dropped.items():
+        setting.progress.tell("dropped", f"round {answers.number}: arm {name} dropped: {why}")
+        setting.tracker.dropped(name, why)
+    if not remaining:
+        raise StudyFailed("every arm diverged; lower the learning rate in the plan")
+    state.dropped |= dropped
+    state.server = {k: v for k, v in state.server.items() if k in remaining}
+    state.arms = {}
+    for name, flat in remaining.items():
+        state.arms[name], state.server[name] = step(
+            setting.plan.aggregation, flat, answers.sums[name].value(), state.server.get(name, {})
+        )
+    state.round = answers.number
+    _report(setting, state, answers, seconds)
+
+
+def _report(setting: Setting, state: State, answers: Answers, seconds: float) -> None:
+    number, replies = answers.number, answers.replies
+    losses, epsilon = mean_losses(replies.values(), state.arms), max_epsilon(replies.values())
+    state.history["rounds"].append(
+        {
+            "round": number,
+            "sites": sorted(setting.roster.name(node) for node in replies),
+            "n_train": sum(reply.n_samples for reply in replies.values()),
+            "losses": losses,
+            "epsilon": epsilon,
+            "seconds": seconds,
+        }
+    )
+    shared = {"phase_seconds/train": seconds, "sites": float(len(replies))}
+    if epsilon is not None:
+        shared["epsilon"] = epsilon
+    setting.tracker.round(number, round_metrics(losses), shared)
+    ce = ", ".join(f"{name} {terms['ce']:.3f}" for name, terms in losses.items())
+    setting.progress.tell(
+        "round",
+        f"round {number}/{setting.plan.training.rounds}: {len(replies)} sites, "
+        f"{seconds:.1f} s, CE {ce}",
+        phase=number,
+        phases=setting.n_phases,
+        losses=losses,
+        seconds=seconds,
+    )
+
+
+def mean_losses(replies: Iterable[TrainReply], arms: Iterable[str]) -> Losses:
+    """Loss terms of each arm, averaged over the sites by their sample counts."""
+    replies = list(replies)
+    n = sum(reply.n_samples for reply in replies)
+    means: Losses = {}
+    for name in arms:
+        for reply in replies:
+            for term, value in reply.losses.get(name, {}).items():
+                terms = means.setdefault(name, {})
+                terms[term] = terms.get(term, 0.0) + value * reply.n_samples / n
+    return means
+
+
+def round_metrics(losses: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """MLflow's names for an arm's loss terms."""
+    return {
+        name: {f"train/{term}": value for term, value in terms.items()}
+        for name, terms in losses.items()
+    }
