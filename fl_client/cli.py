@@ -11,14 +11,19 @@ from typing import Annotated
 
 import typer
 
-from fl_client.commands import ledgers, plans
+from fl_client.commands import backups, ledgers, plans
 from fl_client.isolation import REQUIRE
 from fl_client.settings import SiteSettings, read_settings
+from fl_client.status import vault_status
+from infomri_core import logs
 from infomri_core.errors import InputError
+from infomri_core.ports import host_and_port
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(plans.app, name="plan")
 app.add_typer(ledgers.app, name="ledger")
+app.command()(backups.backup)
+app.command()(backups.restore)
 _log = logging.getLogger("infomri.client")
 
 
@@ -36,10 +41,13 @@ def run(
     require_isolation: Annotated[
         bool, typer.Option("--require-isolation", help="Do not start where it does not hold.")
     ] = False,
+    metrics: Annotated[
+        str, typer.Option(metavar="[HOST:]PORT", help="Answer Prometheus there.")
+    ] = "",
 ) -> None:
     """Join the federation: start vault, SuperNode and executor, and keep them running.
 
-    Example: infomri-client --config site.toml
+    Example: infomri-client --config site.toml --metrics 9464
     """
     if context.invoked_subcommand is not None:
         return
@@ -50,9 +58,33 @@ def run(
     settings = read_settings(config)
     _tell_isolation(settings, folder, with_vault, require_isolation)
     parts = site_parts(config, settings, folder=folder, with_vault=with_vault)
+    if metrics:
+        _serve_metrics(settings, metrics)
     stop = _stop_on_signals()
     _log.info("site %s, study centre %s", settings.site.name, settings.superlink.address)
     raise typer.Exit(Supervisor(parts, _log.info, stop).run())
+
+
+@app.command()
+def status(
+    config: Annotated[Path, typer.Option(help="The site's settings.")] = Path("site.toml"),
+) -> None:
+    """Say whether the vault answers and what has left it; exit code 1 when it does not answer.
+
+    Example: infomri-client status --config site.toml
+    """
+    socket = read_settings(config).vault.socket_path
+    answer = vault_status(socket)
+    if answer is None:
+        typer.echo(f"no vault answers at {socket}")
+        raise typer.Exit(1)
+    left = answer.tally
+    epsilon = "unbounded" if left.epsilon is None else f"{left.epsilon:.2f}"
+    typer.echo(
+        f"vault of {answer.site}: {'computing' if answer.busy else 'waiting'}; "
+        f"{sum(left.replies.values())} replies, {sum(left.refusals.values())} refusals, "
+        f"{left.n_bytes} bytes left, epsilon {epsilon}"
+    )
 
 
 def main() -> None:
@@ -79,10 +111,14 @@ def _tell_isolation(
         os.environ[REQUIRE] = "1"
 
 
+def _serve_metrics(settings: SiteSettings, address: str) -> None:
+    from fl_client.metrics import serve
+
+    serve(settings.vault.socket_path, host_and_port(address, "--metrics"))
+
+
 def _log_to_stdout() -> None:
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    _log.addHandler(handler)
+    _log.addHandler(logs.handler(sys.stdout, "client", "%(asctime)s %(message)s"))
     _log.setLevel(logging.INFO)
     _log.propagate = False
 

@@ -37,6 +37,7 @@ from flwr.supernode.runtime.run_clientapp import (
 )
 
 from fl_client import bundle, courier, isolation
+from infomri_core import logs
 from infomri_core.processes import tether
 
 POLL_SECONDS = 0.2
@@ -169,7 +170,8 @@ def main() -> NoReturn:
     parser.add_argument("--secret-file", type=Path, help="the secret shared with the SuperNode")
     parser.add_argument("--confine", type=Path, help="open no files but those of this folder")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    lines = logs.handler(sys.stderr, "executor", "%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(level=logging.INFO, handlers=[lines])
     logging.getLogger("httpx").setLevel(logging.WARNING)
     secret = arguments.secret_file.read_bytes() if arguments.secret_file else None
     if arguments.confine:

@@ -25,7 +25,7 @@ from fl_client.ledger import Entry, Ledger
 from fl_client.release_gate import Consent
 from fl_client.release_memory import ReleaseMemory
 from fl_client.settings import SiteSettings
-from fl_client.status import PING, VaultStatus
+from fl_client.status import PING, VaultStatus, tally
 from infomri_core import wire
 from infomri_core.data.base import SliceTable
 from infomri_core.errors import Cancelled, InputError, Refused
@@ -106,7 +106,7 @@ class Jobs:
         try:
             message = wire.decode(data)
             if message.kind == PING.kind:
-                return wire.encode(VaultStatus(self._name, self._lock.locked()).to_message())
+                return wire.encode(self._status().to_message())
             task = task_from(message)
             departure = departure_of(task)
             with self._turn(task.deadline) as cancelled:
@@ -117,6 +117,9 @@ class Jobs:
             error = self._error(exception)
         _tell(departure, f"refused ({error.code}: {error.sentence})", started)
         return self._gate.refuse(error, departure)
+
+    def _status(self) -> VaultStatus:
+        return VaultStatus(self._name, self._lock.locked(), tally(self._ledger.entries()))
 
     def _error(self, exception: Exception) -> ErrorReply:
         """What may be said of an exception: nothing, but for those made to be said."""

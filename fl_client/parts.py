@@ -21,6 +21,7 @@ from fl_client.settings import SiteSettings
 from fl_client.supernode import HOST, node_file, secret_file
 from fl_client.supervisor import Fault, Part
 from infomri_core.errors import InputError
+from infomri_core.logs import message_of
 from infomri_core.ports import check_port, without_local_proxy
 
 INPUT_ERROR_CODE = 2
@@ -129,13 +130,13 @@ def _flower_environment(folder: Path) -> dict[str, str]:
 def _vault_fault(code: int, lines: Sequence[str]) -> Fault | None:
     if code != INPUT_ERROR_CODE:
         return None
-    said = [line.rpartition(" ERROR vault: ")[2].strip() for line in lines if line.strip()]
+    said = [message_of(line, " ERROR vault: ") for line in lines if line.strip()]
     return Fault(said[-1] if said else "refused its settings", final=True)
 
 
 def _executor_event(line: str) -> str | None:
     """A courier that died took its task along; the study centre asks again."""
-    _, found, ending = line.partition("a courier ended with ")
+    _, found, ending = message_of(line, " WARNING ").partition("a courier ended with ")
     return f"a courier ended with {ending}; its task is lost, to be sent again" if found else None
 
 

@@ -22,6 +22,7 @@ from fl_client import channel, isolation
 from fl_client.jobs import Jobs
 from fl_client.ledger import Ledger
 from fl_client.settings import SiteSettings, read_settings
+from infomri_core import logs
 from infomri_core.data import open_dataset
 from infomri_core.errors import InputError
 from infomri_core.files import write_atomically
@@ -78,11 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m fl_client.vault", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the site's site.toml")
     options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s vault: %(message)s",
-    )
+    lines = logs.handler(sys.stderr, "vault", "%(asctime)s %(levelname)s vault: %(message)s")
+    logging.basicConfig(level=logging.INFO, handlers=[lines])
     os.umask(0o077)
     stop = threading.Event()
 

@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from fl_server.commands.audit import audit
+from fl_server.commands.backup import backup, restore
 from fl_server.commands.diagnose import diagnose
 from fl_server.commands.doctor import doctor
 from fl_server.commands.masks import masks_app
+from fl_server.commands.metrics import metrics
 from fl_server.commands.provision import provision
 from fl_server.roster import StudyFailed
 from infomri_core import __version__
@@ -31,9 +33,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(audit)
+app.command()(backup)
 app.command()(diagnose)
 app.command()(doctor)
+app.command()(metrics)
 app.command()(provision)
+app.command()(restore)
 app.add_typer(masks_app, name="masks")
 
 SuperLinkName = Annotated[

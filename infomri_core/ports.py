@@ -28,6 +28,14 @@ def check_port(host: str, port: int, remedy: str = "choose another port") -> Non
             raise InputError(f"{host}:{port}", "a free port", got, remedy) from None
 
 
+def host_and_port(text: str, where: str) -> tuple[str, int]:
+    """``HOST:PORT``, or ``PORT`` of loopback. Raises ``InputError``."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise InputError(where, "PORT or HOST:PORT", repr(text), "correct it")
+    return host or "127.0.0.1", int(port)
+
+
 def without_local_proxy(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables that keep HTTP clients from sending loopback traffic to a proxy."""
     known = environment.get("NO_PROXY") or environment.get("no_proxy") or ""
