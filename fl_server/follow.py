@@ -21,6 +21,7 @@ _PHASES = {
     "evaluate": "sites score arms and attacks",
     "finished": "done",
 }
+_QUIET = frozenset({"answer", "silent", "failed"})
 _STYLES = {"refused": "yellow", "dropped": "yellow", "finished": "bold green"}
 
 
@@ -66,6 +67,8 @@ class Follower:
 
     def _show(self, event: dict[str, Any]) -> None:
         kind = event["event"]
+        if kind in _QUIET:
+            return
         style = _STYLES.get(kind, "")
         self._console.print(f"  {escape(event['sentence'])}", style=style, highlight=False)
         self._bar.update(self._task, description=_PHASES.get(kind, kind))

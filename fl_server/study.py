@@ -9,6 +9,7 @@ from fl_server.rounds import Study
 from fl_server.settings import CentreSettings
 from fl_server.sites import Sites
 from fl_server.tracking import Tracker
+from fl_server.watched import WatchedSites
 from infomri_core.data import open_dataset
 from infomri_core.device import pick_device
 from infomri_core.errors import InputError
@@ -37,11 +38,15 @@ def run_study(
         torch.set_num_threads(centre.centre.threads)
     audit_set = open_dataset(centre.audit.data)
     tracker = Tracker(centre, plan, name)
+    watched = WatchedSites(sites, directory, tracker)
     try:
-        rows = Study(plan, centre, sites, audit_set, directory, tracker, device).run()
-    except BaseException:
+        rows = Study(plan, centre, watched, audit_set, directory, tracker, device).run()
+    except BaseException as error:
+        watched.failed(error)
+        watched.publish()
         tracker.finish("FAILED")
         raise
+    watched.publish()
     tracker.finish("FINISHED")
     return rows
 

@@ -24,6 +24,14 @@ def marginal_entropy(mask: torch.Tensor, variance: torch.Tensor, noise_std: floa
     where i = i*, so that the gradient is that of the expectation under independent draws. Where
     i = i* the imaginary part carries noise only, whatever ``variance`` says.
     """
+    return entropy_map(mask, variance, noise_std).sum((-2, -1))
+
+
+def entropy_map(mask: torch.Tensor, variance: torch.Tensor, noise_std: float) -> torch.Tensor:
+    """Nats that each position adds to :func:`marginal_entropy`, (..., H, W), whose sum it is.
+
+    Of sampling probabilities in place of a mask it is the expectation under independent draws.
+    """
     shape = tuple(mask.shape[-2:])
     if tuple(variance.shape) != (2, *shape):
         got = f"{tuple(variance.shape)} for masks {tuple(mask.shape)}"
@@ -32,7 +40,7 @@ def marginal_entropy(mask: torch.Tensor, variance: torch.Tensor, noise_std: floa
         raise InputError("marginal_entropy: noise_std", "> 0", str(noise_std), "set the noise")
     alone, paired = _terms(variance, noise_std)
     m = mask.to(torch.promote_types(mask.dtype, variance.dtype))
-    return (m * (alone + reflect(m) * (paired - alone))).sum((-2, -1))
+    return m * (alone + reflect(m) * (paired - alone))
 
 
 def _terms(variance: torch.Tensor, noise_std: float) -> tuple[torch.Tensor, torch.Tensor]:

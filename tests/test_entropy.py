@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infomri_core.entropy import marginal_entropy, redundancy, self_conjugate
+from infomri_core.entropy import entropy_map, marginal_entropy, redundancy, self_conjugate
 from infomri_core.errors import InputError
 from infomri_core.kspace import fft2c, ifft2c, reflect
 
@@ -117,6 +117,15 @@ def test_sampling_a_point_whose_partner_is_sampled_adds_less(shape, seed):
     own = self_conjugate(shape)
     assert (mask.grad[0] < half.grad[0])[~own].all()
     torch.testing.assert_close(mask.grad[0][own], half.grad[0][own])
+
+
+def test_the_map_of_probabilities_is_the_mean_over_independent_masks():
+    generator = torch.Generator().manual_seed(3)
+    mu, variance = torch.rand(4, 3, dtype=torch.float64, generator=generator), _variance((4, 3), 5)
+    draws = (torch.rand(20_000, 4, 3, dtype=torch.float64, generator=generator) < mu).double()
+    assert torch.allclose(
+        entropy_map(mu, variance, 0.1), entropy_map(draws, variance, 0.1).mean(0), atol=0.1
+    )
 
 
 def test_signal_in_the_imaginary_part_of_self_conjugate_points_is_ignored():

@@ -1,0 +1,109 @@
+"""Sites under watch: every answer goes to the run's events, and those to MLflow as they come."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, final
+
+from fl_server import checkpoint
+from fl_server.progress import Progress
+from fl_server.sites import Sites
+from fl_server.tracking import Tracker
+from infomri_core.errors import InputError
+from infomri_core.exchange import (
+    DatasetCard,
+    ErrorReply,
+    EvaluateTask,
+    SiteReply,
+    SiteTask,
+    TrainReply,
+)
+from infomri_core.files import write_atomically
+from infomri_core.study_file import NAME, StudyFile
+
+EVENTS = "events.jsonl"
+
+
+@final
+class WatchedSites:
+    """Other ``sites``, whose answers are told as events ``answer`` and ``silent``.
+
+    An answer says who (``site``), to what (``phase``, ``round``), after how many ``seconds``, how
+    many bytes of arrays went out and came back, and, of an update, ``n_samples`` and ``epsilon``.
+    Before the sites score it, the study is kept as one file (:mod:`infomri_core.study_file`).
+    """
+
+    def __init__(
+        self,
+        sites: Sites,
+        directory: Path,
+        tracker: Tracker,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sites = sites
+        self._directory = directory
+        self._tracker = tracker
+        self._clock = clock
+        self._progress = Progress(directory / EVENTS)
+        self._names: dict[str, str] = {}
+
+    def online(self) -> list[str]:
+        """Those of the sites behind."""
+        return self._sites.online()
+
+    def ask(self, task: SiteTask, to: Sequence[str]) -> Iterator[tuple[str, SiteReply]]:
+        """Ask the sites behind; tell of each answer, and of those that gave none."""
+        if isinstance(task, EvaluateTask):
+            self._keep(task)
+        message = task.to_message()
+        job = {"phase": message.kind, "round": message.header.get("round", 0)}
+        bytes_out, started, silent = _size(task), self._clock(), dict.fromkeys(to)
+        for node, reply in self._sites.ask(task, to):
+            silent.pop(node, None)
+            if isinstance(reply, DatasetCard):
+                self._names[node] = reply.site
+                self._tracker.dataset(reply.site, reply.to_message().header)
+            sizes = {"bytes_out": bytes_out, "bytes_in": _size(reply)}
+            self._tell(node, "answer", job | sizes | _told(reply), self._clock() - started)
+            yield node, reply
+        for node in silent:
+            self._tell(node, "silent", job, self._clock() - started)
+        self.publish()
+
+    def publish(self) -> None:
+        """Bring the events told so far to MLflow."""
+        if (self._directory / EVENTS).exists():
+            self._tracker.artifact(self._directory / EVENTS)
+
+    def failed(self, error: BaseException) -> None:
+        """Tell why the study ended early."""
+        self._progress.tell("failed", str(error) or type(error).__name__)
+
+    def _tell(self, node: str, event: str, facts: dict[str, Any], seconds: float) -> None:
+        site = self._names.get(node, f"node {node}")
+        how = "answered" if event == "answer" else "did not answer"
+        sentence = f"{site} {how} {facts['phase']} after {seconds:.1f} s"
+        self._progress.tell(event, sentence, site=site, seconds=seconds, **facts)
+
+    def _keep(self, task: EvaluateTask) -> None:
+        saved = checkpoint.latest(self._directory / "checkpoints")
+        if saved is None:
+            raise InputError(str(self._directory), "a checkpoint", "none", "start the study anew")
+        kept = StudyFile(task.plan_text, task.round, saved.variance, task.arms, task.attacks)
+        write_atomically(self._directory / NAME, kept.to_bytes())
+        self._tracker.artifact(self._directory / NAME)
+
+
+def _size(message: SiteTask | SiteReply) -> int:
+    """Bytes of the arrays in a message; its header, a few kB, is not counted."""
+    return sum(array.nbytes for array in message.to_message().arrays.values())
+
+
+def _told(reply: SiteReply) -> dict[str, Any]:
+    if isinstance(reply, ErrorReply):
+        return {"refused": f"{reply.code}: {reply.sentence}"}
+    if isinstance(reply, TrainReply):
+        return {"n_samples": reply.n_samples, "epsilon": reply.epsilon}
+    if isinstance(reply, DatasetCard):
+        return {"n_patients": reply.n_patients, "n_slices": reply.n_slices}
+    return {}
