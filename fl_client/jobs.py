@@ -20,7 +20,8 @@ import numpy as np
 from fl_client import budget, policy
 from fl_client.cache import ReplyCache
 from fl_client.consent import consenting, read_consent
-from fl_client.gate import Context, Gate
+from fl_client.context import Context
+from fl_client.gate import Gate
 from fl_client.ledger import Entry, Ledger
 from fl_client.release_gate import Consent
 from fl_client.release_memory import ReleaseMemory

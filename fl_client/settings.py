@@ -77,7 +77,7 @@ class Policy:
 
     ``min_cohort``: patients below which nothing computed from them leaves; ``min_class_cohort``:
     patients with and without a finding below which its histogram leaves empty; ``round_to``:
-    counts leave rounded down to multiples of it. ``approvals`` 'listed' runs only plans whose
+    counts leave rounded down to multiples of it. ``approvals`` "listed" runs only plans whose
     sha256 stands in the file ``approved``. ``max_inputs``: how many different inputs one plan may
     send for the same job and round (a repetition of the same input is answered from the cache).
     ``consent``: the file of the ids, one a line, of patients whose k-space may be released (no
@@ -90,7 +90,7 @@ class Policy:
     min_cohort: int = 5
     min_class_cohort: int = 2
     round_to: int = 5
-    approvals: str = "any"
+    approvals: str = "listed"
     approved: Path = Path("approved.txt")
     jobs: tuple[str, ...] = JOBS
     max_rounds: int = 1000
@@ -106,6 +106,10 @@ class Policy:
     count_days: float = 30.0
     max_epsilon: float | None = None
     max_delta: float = 1e-5
+
+    def coarse(self, count: int) -> int:
+        """A count as it may leave: rounded down to the site's step."""
+        return count - count % self.round_to
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def _start_sites(
             uri,
             runtime_port=free_port(),
             vault={"threads": threads},
-            policy={"min_cohort": study.min_cohort},
+            policy={"min_cohort": study.min_cohort, "approvals": "any"},
         )
         kit: SiteKit = site_kit(out / "sites" / name, name, superlink.authority, options)
         control.register(kit.public_key, name)

@@ -77,7 +77,7 @@ class Federation(ExitStack):
         return self.superlink
 
     def provide(self, name: str, data: str = ANY_DATA, **vault: Any) -> SiteKit:
-        policy = {"min_cohort": 2}
+        policy = {"min_cohort": 2, "approvals": "any"}
         address = self.address or self.superlink.address
         options = SiteOptions(address, data, free_port(), vault, policy)
         kit = site_kit(self.folder / name, name, self.superlink.authority, options)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_client.gate import Context, Gate
+from fl_client.context import Context
+from fl_client.gate import Gate
 from fl_client.jobs import count_patients, departure_of
 from fl_client.ledger import Ledger
 from fl_client.release_memory import ReleaseMemory

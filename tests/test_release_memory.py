@@ -12,7 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from fl_client.gate import Context, Gate
+from fl_client.context import Context
+from fl_client.gate import Gate
 from fl_client.jobs import departure_of
 from fl_client.ledger import Ledger
 from fl_client.release_gate import Consent

@@ -51,6 +51,7 @@ device = "cpu"
 threads = 1
 [policy]
 min_cohort = 4
+approvals = "any"
 """
 
 

@@ -162,7 +162,7 @@ def make_settings(folder: Path, **policy: Any) -> SiteSettings:
         SuperLink("localhost:9092", insecure=True),
         Data("phantom:"),
         Vault(state=folder / "state"),
-        Policy(**policy),
+        Policy(**{"approvals": "any", **policy}),
     )
 
 
