@@ -16,12 +16,14 @@ from fl_client.isolation import REQUIRE
 from fl_client.settings import SiteSettings, read_settings
 from fl_client.status import vault_status
 from infomri_core import logs
+from infomri_core.commands.data import data_app
 from infomri_core.errors import InputError
 from infomri_core.ports import host_and_port
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(plans.app, name="plan")
 app.add_typer(ledgers.app, name="ledger")
+app.add_typer(data_app, name="data")
 app.command()(backups.backup)
 app.command()(backups.restore)
 _log = logging.getLogger("infomri.client")

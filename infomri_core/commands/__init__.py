@@ -1,0 +1,1 @@
+"""Commands that hospital and study centre share; both command lines mount them."""

@@ -1,0 +1,1 @@
+"""What is in a slice archive, what is wrong with it, and who is trained on."""

@@ -1,0 +1,1 @@
+"""From what hospitals hold (DICOM, ISMRMRD, NIfTI, pictures) to a de-identified slice archive."""

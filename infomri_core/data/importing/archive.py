@@ -1,0 +1,89 @@
+"""Writing the archive: the rows of volumes that stand ready, and their columns."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from infomri_core.data.importing.label_table import Kind, LabelTable, Row
+from infomri_core.data.importing.parts import TOP, Part
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A volume that goes into the archive: ``rows`` of the label table for the part's slices,
+    None where a slice is left out."""
+
+    code: str
+    part: Part
+    positions: tuple[float, ...]
+    rows: tuple[Row | None, ...]
+
+    def chosen(self) -> list[tuple[int, Row]]:
+        """(index within the part, row) of the slices that are stored."""
+        return [(i, row) for i, row in enumerate(self.rows) if row is not None]
+
+
+def write_archive(
+    path: Path,
+    entries: Sequence[Entry],
+    shape: tuple[int, int],
+    table: LabelTable | None,
+    hospital: str,
+    step: Callable[[], None],
+) -> None:
+    """Write ``entries`` to a new file at ``path``; ``step`` is called once an entry.
+
+    Images are uint16, 65535 the value that becomes 1, compressed slice by slice. Nothing but the
+    columns of docs/data.md is stored: no time, no path, no header. Others than the owner's group
+    may not read it.
+    """
+    n = sum(len(entry.chosen()) for entry in entries)
+    with h5py.File(path, "w") as file:
+        image = file.create_dataset(
+            "image", (n, *shape), np.uint16, chunks=(1, *shape), compression=1, shuffle=True
+        )
+        image.attrs["scale"] = np.float64(TOP)
+        start = 0
+        for entry in entries:
+            wanted = {i for i, _ in entry.chosen()}
+            for i, slice_image in enumerate(entry.part.images()):
+                if i in wanted:
+                    image[start] = slice_image
+                    start += 1
+            step()
+        _write_columns(file, entries, table, hospital)
+    path.chmod(0o640)
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _write_columns(
+    file: h5py.File, entries: Sequence[Entry], table: LabelTable | None, hospital: str
+) -> None:
+    chosen = [(entry, i, row) for entry in entries for i, row in entry.chosen()]
+    file["patient"] = _text([entry.code for entry, _, _ in chosen])
+    file["relative_position"] = np.array(
+        [entry.positions[entry.part.kept[i]] for entry, i, _ in chosen], dtype=np.float32
+    )
+    hospitals = [row.hospital or hospital for _, _, row in chosen]
+    if any(hospitals):
+        file["hospital"] = _text(hospitals)
+    splits = [row.split for _, _, row in chosen]
+    if any(splits):
+        file["split"] = _text(splits)
+    if table is None:
+        file["label"] = np.zeros((len(chosen), 0), dtype=np.uint8)
+        return
+    values: Any = table.array([row.labels or () for _, _, row in chosen])
+    file["label"] = _text(values.tolist()) if table.kind is Kind.WORDS else values
+    if table.kind is Kind.BINARY:
+        file["label"].attrs["names"] = np.array(table.names, dtype=h5py.string_dtype())
+
+
+def _text(values: Sequence[str]) -> np.ndarray:
+    return np.array(values, dtype=h5py.string_dtype())

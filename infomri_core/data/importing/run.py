@@ -1,0 +1,240 @@
+"""From volumes that were found to an archive that is whole: labels, pixels, rows, report."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from infomri_core.data.importing.archive import Entry, write_archive
+from infomri_core.data.importing.choice import Choice
+from infomri_core.data.importing.identity import keyed, patient_code, site_secret
+from infomri_core.data.importing.label_table import Kind, LabelTable, Row, read_labels
+from infomri_core.data.importing.orientation import PLANES
+from infomri_core.data.importing.parts import Workshop
+from infomri_core.data.importing.report import Report, report_paths, write_reports
+from infomri_core.data.importing.volume import Journal, Volume
+from infomri_core.data.split import check_split
+from infomri_core.errors import InputError
+from infomri_core.progress import Progress
+
+Scan = Callable[[Journal, Callable[[], None]], list[Volume]]
+Rows = list[tuple[Volume, list[Row | None]]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an import goes and how: ``size`` (H, W) or None to keep the stored one, ``labels`` a
+    table or None, ``columns`` its label columns, ``hospital`` the name of all slices or ''."""
+
+    out: Path
+    secret: Path
+    labels: Path | None = None
+    columns: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
+    hospital: str = ""
+    force: bool = False
+
+
+def import_study(
+    source: str, scan: Scan, choice: Choice, target: Target, progress: Progress
+) -> Report:
+    """Read what ``scan`` finds into a slice archive at ``target.out``, de-identified.
+
+    Volumes that an interrupted import finished are not read again, as long as their files and
+    the size are the same. The archive appears whole or not at all. Memory holds the headers and
+    one volume's slice. ``InputError`` when the archive exists, cannot be written, or the data
+    and the label table do not fit together.
+    """
+    choice.check()
+    _check_out(target)
+    secret = site_secret(target.secret)
+    table = read_labels(target.labels, target.columns) if target.labels else None
+    workshop, finished, journal = Workshop(target.out), False, Journal()
+    try:
+        with progress.phase("reading headers", unit="files") as step:
+            volumes = _of_plane(scan(journal, step), choice, journal)
+        rows, unlabelled = _join(volumes, table)
+        if not rows:
+            raise _nothing(journal, unlabelled, target)
+        shape = target.size or _one_shape(rows)
+        _check_columns(rows, secret, table)
+        entries, taken = _read_all(rows, secret, workshop, target, journal, progress)
+        if not any(entry.chosen() for entry in entries):
+            raise _nothing(journal, unlabelled, target)
+        with progress.phase("writing the archive", unit="volumes", total=len(entries)) as step:
+            archive = workshop.folder / "archive.h5"
+            write_archive(archive, entries, shape, table, target.hospital, step)
+        report = _report(source, target, shape, entries, rows, journal, unlabelled, table)
+        archive.replace(target.out)
+        write_reports(target.out, report, journal, taken)
+        finished = True
+        return report
+    finally:
+        workshop.close(finished=finished)
+
+
+def _check_out(target: Target) -> None:
+    if target.out.suffix not in (".h5", ".hdf5"):
+        raise InputError("--out", "a name that ends in .h5", f"'{target.out.name}'", "rename it")
+    if target.out.is_dir():
+        raise InputError(str(target.out), "a file to write", "a folder", "choose another --out")
+    there = [path for path in (target.out, *report_paths(target.out)) if path.exists()]
+    if there and not target.force:
+        remedy = "choose another --out, or write over it with --force"
+        raise InputError(str(there[0]), "no such file yet", "one that exists", remedy)
+
+
+def _of_plane(volumes: list[Volume], choice: Choice, journal: Journal) -> list[Volume]:
+    if choice.plane in PLANES:
+        for volume in volumes:
+            if volume.plane != choice.plane:
+                journal.skip(volume.place, f"plane is {volume.plane}", len(volume))
+        return [volume for volume in volumes if volume.plane == choice.plane]
+    planes = Counter[str]()
+    for volume in volumes:
+        planes[volume.plane] += len(volume)
+    known = {name: n for name, n in planes.items() if name != "unknown"}
+    if len(known) > 1 and choice.plane != "any":
+        got = ", ".join(f"{name} {n}" for name, n in sorted(known.items()))
+        remedy = "choose with --plane or --series; --plane any takes all"
+        raise InputError("series", "slices of one plane", f"{got} (slices)", remedy)
+    if "unknown" in planes:
+        journal.warn(f"{planes['unknown']} slices have no orientation and are not turned")
+    return volumes
+
+
+def _join(volumes: list[Volume], table: LabelTable | None) -> tuple[Rows, dict[str, int]]:
+    """Volumes of which at least one slice is labelled, and how many slices are not."""
+    joined: Rows = []
+    left: Counter[str] = Counter()
+    for volume in volumes:
+        if table is None:
+            joined.append((volume, [Row(0, ())] * len(volume)))
+            continue
+        found = table.of(volume)
+        left["no row in the label table"] += found.count(None)
+        missing = sum(row is not None and row.labels is None for row in found)
+        left["label missing in the table"] += missing
+        usable = [row if row is not None and row.labels is not None else None for row in found]
+        if any(usable):
+            joined.append((volume, usable))
+    return joined, {why: n for why, n in left.items() if n}
+
+
+def _one_shape(rows: Rows) -> tuple[int, int]:
+    shapes = Counter[tuple[int, int]]()
+    for volume, _ in rows:
+        shapes[volume.shape] += len(volume)
+    if len(shapes) > 1:
+        got = ", ".join(f"{h} x {w} ({n} slices)" for (h, w), n in shapes.most_common(6))
+        largest = max(max(shape) for shape in shapes)
+        remedy = f"resample to one with --size, such as --size {largest}"
+        raise InputError("series", "slices of one shape", got, remedy)
+    return next(iter(shapes))
+
+
+def _check_columns(rows: Rows, secret: bytes, table: LabelTable | None) -> None:
+    """Refuse split and hospital columns that are filled only in part, and divided patients."""
+    if table is None:
+        return
+    kept = [(volume.patient, row) for volume, found in rows for row in found if row is not None]
+    for name in ("hospital", "split"):
+        empty = [row.number for _, row in kept if not getattr(row, name)]
+        if empty and len(empty) < len(kept):
+            remedy = "fill it in everywhere, or nowhere"
+            where = f"{table.where} row {empty[0]} column '{name}'"
+            raise InputError(where, f"a {name}", "nothing", remedy)
+    if kept and kept[0][1].split:
+        codes = {patient: patient_code(secret, patient) for patient, _ in kept}
+        patients = np.array([codes[patient] for patient, _ in kept])
+        check_split(patients, np.array([row.split for _, row in kept]), table.where)
+
+
+def _read_all(
+    rows: Rows,
+    secret: bytes,
+    workshop: Workshop,
+    target: Target,
+    journal: Journal,
+    progress: Progress,
+) -> tuple[list[Entry], list[tuple[str, str]]]:
+    """Every volume's part, made now or found, in the order of the patients' codes."""
+    entries: list[tuple[str, Entry]] = []
+    taken: list[tuple[str, str]] = []
+    with progress.phase(
+        "reading images", unit="slices", total=sum(len(v) for v, _ in rows)
+    ) as step:
+        for volume, found in rows:
+            key = _key(volume, secret, target.size)
+            part = workshop.part(key) or workshop.make(key, volume, target.size)
+            code = patient_code(secret, volume.patient)
+            for _, reason in part.left:
+                journal.skip(volume.place, reason)
+            chosen = tuple(found[number] for number in part.kept)
+            entries.append((key, Entry(code, part, volume.positions, chosen)))
+            taken.append((volume.place, code))
+            step(len(volume))
+    entries.sort(key=lambda pair: (pair[1].code, pair[0]))
+    return [entry for _, entry in entries], taken
+
+
+def _key(volume: Volume, secret: bytes, size: tuple[int, int] | None) -> str:
+    """What a finished part is called: another for changed files, slices or size."""
+    return keyed(secret, "part", f"{volume!r} {size}")
+
+
+def _report(
+    source: str,
+    target: Target,
+    shape: tuple[int, int],
+    entries: list[Entry],
+    rows: Rows,
+    journal: Journal,
+    unlabelled: dict[str, int],
+    table: LabelTable | None,
+) -> Report:
+    planes = Counter[str]()
+    for volume, found in rows:
+        planes[volume.plane] += sum(row is not None for row in found)
+    return Report(
+        source=source,
+        archive=target.out.name,
+        n_slices=sum(len(entry.chosen()) for entry in entries),
+        n_patients=len({entry.code for entry in entries if entry.chosen()}),
+        n_volumes=sum(bool(entry.chosen()) for entry in entries),
+        shape=shape,
+        resized=target.size is not None,
+        planes=dict(planes),
+        labels=_label_counts(entries, table),
+        skipped=dict(journal.skipped),
+        unlabelled=unlabelled,
+        unknown_rows=tuple(table.unused()) if table else (),
+        suspected_text=_text_rows(entries),
+        warnings=tuple(journal.warnings),
+    )
+
+
+def _label_counts(entries: list[Entry], table: LabelTable | None) -> dict[str, int]:
+    if table is None:
+        return {}
+    values = [row.labels or () for entry in entries for _, row in entry.chosen()]
+    if table.kind is Kind.BINARY:
+        return {name: sum(row[i] for row in values) for i, name in enumerate(table.names)}
+    return {name: sum(row[0] == i for row in values) for i, name in enumerate(table.names)}
+
+
+def _text_rows(entries: list[Entry]) -> tuple[int, ...]:
+    """Rows of the archive, from 0, whose slices may have text drawn into them."""
+    suspected = [
+        entry.part.kept[i] in entry.part.text for entry in entries for i, _ in entry.chosen()
+    ]
+    return tuple(np.flatnonzero(suspected).tolist())
+
+
+def _nothing(journal: Journal, unlabelled: dict[str, int], target: Target) -> InputError:
+    counts = Counter(journal.skipped) + Counter(unlabelled)
+    reasons = "; ".join(f"{why}: {n}" for why, n in counts.most_common(5)) or "no files"
+    remedy = "widen --series, --modality or --plane, or mend the ids of the label table"
+    return InputError(str(target.out), "at least one slice to take", f"none ({reasons})", remedy)

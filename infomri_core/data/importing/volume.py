@@ -1,0 +1,97 @@
+"""What every reader of hospital data hands on: volumes that are known but not yet read."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+Names = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Left:
+    """A slice that could not be used, and why (words without any identifier)."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One slice as a reader gives it: real, not negative, float32 (H, W), already turned."""
+
+    image: np.ndarray
+    text_suspected: bool = False
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A series, file or folder of one patient that shares one grey scale; nothing is read yet.
+
+    ``patient``, ``study``, ``series`` and ``slices`` are the hospital's own names: they find
+    labels and never reach the archive. Each may have several spellings, any of which a label
+    table may use. ``positions`` are relative places in the volume, in [0, 1]; ``spacing`` is mm
+    (or any unit) from row to row and column to column. ``fingerprint`` changes with the files.
+    ``read`` yields one result a slice, in order; it may write to the folder it is given.
+    """
+
+    patient: str
+    study: Names
+    series: Names
+    slices: tuple[Names, ...]
+    positions: tuple[float, ...]
+    shape: tuple[int, int]
+    spacing: tuple[float, float]
+    plane: str
+    place: str
+    fingerprint: str
+    read: Callable[[Path], Iterator[Frame | Left]] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+
+@final
+class Journal:
+    """What was passed over and what a person should look at.
+
+    ``skipped`` counts by reason and ``warnings`` are sentences: neither names a patient, a file or
+    a date. ``private`` holds (place, reason) and stays in the hospital.
+    """
+
+    def __init__(self) -> None:
+        self.skipped: Counter[str] = Counter()
+        self.warnings: list[str] = []
+        self.private: list[tuple[str, str]] = []
+
+    def skip(self, place: str | Path, reason: str, n: int = 1) -> None:
+        """``n`` slices or files at ``place`` are left out because of ``reason``."""
+        self.skipped[reason] += n
+        self.private.append((str(place), reason))
+
+    def warn(self, sentence: str, *places: str) -> None:
+        """Something that is taken and should be looked at."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+        self.private.extend((place, f"warning: {sentence}") for place in places)
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Every file below ``folder``, in a fixed order, without hidden ones; links to folders are
+    not followed."""
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            if not entry.is_symlink():
+                yield from walk(entry)
+        elif entry.is_file():
+            yield entry
+
+
+def fingerprint(*paths: Path) -> str:
+    """Names, sizes and times of files, as text: differs when any of them was changed."""
+    stats = ((path, path.stat()) for path in paths)
+    return "\n".join(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
