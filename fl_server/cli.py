@@ -18,9 +18,12 @@ from fl_server.commands.diagnose import diagnose
 from fl_server.commands.doctor import doctor
 from fl_server.commands.masks import masks_app
 from fl_server.commands.metrics import metrics
+from fl_server.commands.model import model_app
 from fl_server.commands.provision import provision
+from fl_server.commands.resend import resend
 from fl_server.roster import StudyFailed
 from infomri_core import __version__
+from infomri_core.commands.data import data_app
 from infomri_core.errors import InputError
 from infomri_core.plan import read_plan
 
@@ -38,8 +41,11 @@ app.command()(diagnose)
 app.command()(doctor)
 app.command()(metrics)
 app.command()(provision)
+app.command()(resend)
 app.command()(restore)
+app.add_typer(data_app, name="data")
 app.add_typer(masks_app, name="masks")
+app.add_typer(model_app, name="model")
 
 SuperLinkName = Annotated[
     str | None,

@@ -91,15 +91,13 @@ class Diagnoser:
         ratio = sampling_ratio(plan, acceleration)
         generator = torch_generator(int(params["seed"]), "diagnose", arm.name, acceleration)
         slices = [self._slice(i, row, float(params["scale"])) for i, row in enumerate(rows)]
-        found = np.empty((len(slices), len(plan.task.labels)))
-        for kind, diagnose in ((False, diagnose_images), (True, diagnose_kspace)):
-            places = [i for i, s in enumerate(slices) if torch.is_complex(s) == kind]
-            for start in range(0, len(places), BATCH):
-                batch = places[start : start + BATCH]
-                stacked = torch.stack([slices[i] for i in batch])
-                given = (self._trained.model, stacked, ratio, generator, int(params["draws"]))
-                found[batch] = diagnose(*given).mean
-        return found
+        if len({s.dtype for s in slices}) > 1:
+            got = "images and k-space"
+            raise InputError("model input", "rows of one kind", got, "send them in two requests")
+        diagnose = diagnose_kspace if torch.is_complex(slices[0]) else diagnose_images
+        batches = (torch.stack(slices[i : i + BATCH]) for i in range(0, len(slices), BATCH))
+        given = (ratio, generator, int(params["draws"]))
+        return np.concatenate([diagnose(self._trained.model, b, *given).mean for b in batches])
 
     def _slice(self, number: int, row: Mapping[str, Any], scale: float) -> torch.Tensor:
         """The row's image in [0, 1], float32, or its scaled k-space, complex64; (H, W)."""

@@ -1,16 +1,19 @@
 """Opening a study: the centre's audit set, device and tracker around :class:`rounds.Study`."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from fl_server import checkpoint
+from fl_server.offer import offer_models
 from fl_server.rounds import Study
 from fl_server.settings import CentreSettings
 from fl_server.sites import Sites
-from fl_server.tracking import Tracker
+from fl_server.tracking import SAMPLE_SECONDS, Tracker
 from fl_server.watched import WatchedSites
-from infomri_core.data import open_dataset
+from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.device import pick_device
 from infomri_core.errors import InputError
 from infomri_core.frontier import Row
@@ -37,18 +40,31 @@ def run_study(
     if centre.centre.threads:
         torch.set_num_threads(centre.centre.threads)
     audit_set = open_dataset(centre.audit.data)
-    tracker = Tracker(centre, plan, name)
+    tracker = Tracker(centre, plan, name, sample_seconds=SAMPLE_SECONDS)
+    tracker.dataset("audit set", audit_card(audit_set), "audit")
     watched = WatchedSites(sites, directory, tracker)
     try:
         rows = Study(plan, centre, watched, audit_set, directory, tracker, device).run()
     except BaseException as error:
         watched.failed(error)
         watched.publish()
-        tracker.finish("FAILED")
+        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
+    offer_models(directory, plan, rows, tracker)
     watched.publish()
     tracker.finish("FINISHED")
     return rows
+
+
+def audit_card(audit_set: SliceDataset) -> dict[str, Any]:
+    """What MLflow is told of the audit set: counts and shape."""
+    table = audit_set.table
+    return {
+        "n_patients": len(np.unique(table.patients)),
+        "n_slices": len(audit_set),
+        "shape": list(audit_set.shape),
+        "labels": list(table.label_names),
+    }
 
 
 def run_name(plan: Plan, run_id: str) -> str:
@@ -76,4 +92,4 @@ def _stored_plan(directory: Path, given: Plan | None) -> Plan:
     saved = checkpoint.latest(directory / "checkpoints", given.digest if given else None)
     if saved is None:
         raise InputError(str(directory), "a checkpoint", "none", "start the study anew")
-    return parse_plan(saved.plan_text, f"checkpoint of {directory.name}")
+    return given or parse_plan(saved.plan_text, f"checkpoint of {directory.name}")

@@ -34,7 +34,8 @@ class Tracker:
     """Reports one run of a plan. No method raises on account of the tracking store.
 
     After a failure the store is left alone for ``retry_seconds``. A run of the same name is
-    continued. System metrics are taken every ``sample_seconds``; 0 takes none.
+    continued, and is running again if ``opens``. System metrics are taken every
+    ``sample_seconds``; 0 takes none.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Tracker:
         *,
         retry_seconds: float = RETRY_SECONDS,
         sample_seconds: float = 0.0,
+        opens: bool = True,
     ) -> None:
         self._runs = MlflowRuns(centre.tracking_uri, centre.artifacts, plan, run_name)
         self._spool = Spool(centre.centre.directory / run_name / SPOOL)
@@ -53,7 +55,8 @@ class Tracker:
         self._sample_seconds = sample_seconds or math.inf
         self._datasets: set[str] = set()
         self._wake, self._ended = threading.Event(), threading.Event()
-        self._record({"do": "open"})
+        if opens:
+            self._record({"do": "open"})
         # MLflow silences warnings while it is imported, which only the main thread may do.
         self._runs.load_library()
         self._sampler = SystemSampler() if sample_seconds else None
@@ -107,10 +110,21 @@ class Tracker:
 
     def finish(self, status: str) -> None:
         """End all runs: ``FINISHED``, ``FAILED`` or ``KILLED``; send what can be sent."""
+        self._stop()
+        self._record({"do": "finish", "status": status})
+        self._send_rest()
+
+    def close(self) -> None:
+        """Leave the runs as they are; send what can be sent."""
+        self._stop()
+        self._send_rest()
+
+    def _stop(self) -> None:
         self._ended.set()
         self._wake.set()
         self._thread.join()
-        self._record({"do": "finish", "status": status})
+
+    def _send_rest(self) -> None:
         if not self.flush():
             logger.warning(
                 "%s holds what MLflow has not got yet: `infomri resend %s` sends it",
