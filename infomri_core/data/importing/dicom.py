@@ -1,9 +1,11 @@
 """Folders of DICOM files as volumes: one a series (and, within it, one an orientation)."""
 
 import hashlib
+import logging
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,9 +53,7 @@ def _add(
     """
     import pydicom
 
-    with warnings.catch_warnings():
-        # pydicom's warnings quote the header; a bad value makes a reason below.
-        warnings.simplefilter("ignore")
+    with _quiet():
         try:
             dataset = pydicom.dcmread(path, stop_before_pixels=True)
             reason = refusal(dataset, choice)
@@ -122,8 +122,7 @@ def _decode(header: Header) -> Frame | Left:
     """One frame, decompressed alone: memory does not grow with the file."""
     from pydicom.pixels.utils import iter_pixels
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         try:
             frame = next(iter(iter_pixels(header.path, indices=[header.frame], raw=True)))
         except Exception as error:
@@ -146,8 +145,24 @@ def _grey(stored: np.ndarray, header: Header) -> np.ndarray:
     return np.maximum(values, 0.0, dtype=np.float32)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without pydicom's warnings and log lines: they quote the header. Reasons replace them."""
+    log = logging.getLogger("pydicom")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
 def _reason(error: Exception) -> str:
     text = str(error)
     if "missing dependencies" in text or "plugins are missing" in text or "no plugins" in text:
         return "compressed in a way that no installed decoder knows"
+    if "does not support 'JPEG Extended' for samples with 12-bit" in text:
+        return "12-bit lossy JPEG (pylibjpeg-libjpeg, under the GPL, decodes it)"
     return "pixel data truncated or damaged"
