@@ -5,9 +5,9 @@ import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from fl_server.scans import Scan
 from fl_server.trained import TrainedArm
 from infomri_core.inference import diagnose_images, diagnose_kspace, sampling_ratio
+from infomri_core.scans import Scan
 from infomri_core.seeds import torch_generator
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -38,16 +37,16 @@ class StudyFile:
         return encode(Message(_KIND, header, arrays | {"variance": self.variance}))
 
 
-def read_study_file(path: Path) -> StudyFile:
-    """Read what :meth:`StudyFile.to_bytes` made. ``InputError`` on anything else."""
+def parse_study_file(data: bytes, where: str = NAME) -> StudyFile:
+    """What :meth:`StudyFile.to_bytes` made. ``InputError`` on anything else."""
     try:
-        message = decode(path.read_bytes())
+        message = decode(data)
         if message.kind != _KIND:
             raise ValueError(f"a message of kind {message.kind!r}")
         return _from_message(message)
-    except (OSError, Refused, KeyError, TypeError, ValueError) as error:
+    except (Refused, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            str(path), "the file of a finished study", str(error) or repr(error), "run it again"
+            where, "the file of a finished study", str(error) or repr(error), "run it again"
         ) from None
 
 

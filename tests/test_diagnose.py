@@ -4,6 +4,7 @@ import csv
 import io
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -12,11 +13,11 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from fl_server.commands.diagnose import diagnose
-from fl_server.scans import open_scan, phase_share
 from fl_server.trained import open_arm
 from infomri_core.errors import InputError
 from infomri_core.inference import ArmQuery, diagnose_kspace
 from infomri_core.kspace import fft2c
+from infomri_core.scans import open_scan, phase_share
 from infomri_core.tasks.classification import flatten
 from tests.trained_runs import LABELS, SHAPE, make_images, make_run
 
@@ -165,6 +166,28 @@ def test_a_png_is_diagnosed_like_its_array(run: Path, tmp_path: Path, mode: str)
     (expected,) = open_scan(str(npy), SHAPE).batches()
     torch.testing.assert_close(seen, expected)
     assert call(*choice(run), png).exit_code == 0
+
+
+def test_an_hdf5_file_is_its_image_or_the_centre_of_its_kspace(tmp_path: Path):
+    images = make_images()
+    with h5py.File(tmp_path / "image.h5", "w") as file:
+        file["image"] = images
+    kspace = fft2c(torch.from_numpy(images)).numpy()
+    with h5py.File(tmp_path / "kspace.h5", "w") as file:
+        file["kspace"] = np.pad(kspace, ((0, 0), (3, 4), (4, 4)))
+    np.save(tmp_path / "image.npy", images)
+    expected = next(open_scan(str(tmp_path / "image.npy"), SHAPE).batches())
+    taken = next(open_scan(str(tmp_path / "image.h5"), SHAPE).batches())
+    cut = next(open_scan(str(tmp_path / "kspace.h5"), SHAPE, magnitude=True).batches())
+    assert torch.equal(taken, expected)
+    assert torch.allclose(cut, expected, atol=1e-5)
+
+
+def test_an_hdf5_file_of_something_else_is_refused(tmp_path: Path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["spectrum"] = np.zeros(3)
+    with pytest.raises(InputError, match="image or kspace"):
+        open_scan(str(tmp_path / "x.h5"), SHAPE)
 
 
 def test_slices_of_a_data_set_are_taken_as_they_are(tmp_path: Path):

@@ -16,7 +16,7 @@ from infomri_core.errors import InputError
 from infomri_core.exchange import EnrolTask, ErrorReply, SiteReply, SiteTask
 from infomri_core.kspace import zero_fill
 from infomri_core.privacy.adversaries import load_adversaries
-from infomri_core.study_file import NAME, read_study_file
+from infomri_core.study_file import NAME, parse_study_file
 from tests import small
 
 
@@ -65,7 +65,7 @@ def test_every_answer_is_told_with_its_size_and_time(run):
 
 def test_the_study_is_kept_whole(run):
     directory, tracker = run
-    kept = read_study_file(directory / NAME)
+    kept = parse_study_file((directory / NAME).read_bytes())
     saved = checkpoint.latest(directory / "checkpoints")
     assert (kept.plan_text, kept.round) == (saved.plan_text, 1)
     assert np.array_equal(kept.variance, saved.variance)
@@ -95,8 +95,6 @@ def test_a_refusal_and_a_silence_are_told(tmp_path: Path):
     assert (failed["event"], failed["sentence"]) == ("failed", "nobody left")
 
 
-def test_another_file_is_no_study(tmp_path: Path):
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(b"not a study")
+def test_other_bytes_are_no_study():
     with pytest.raises(InputError, match="finished study"):
-        read_study_file(path)
+        parse_study_file(b"not a study")

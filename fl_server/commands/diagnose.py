@@ -52,11 +52,11 @@ def diagnose(
     Example: `infomri diagnose --model runs/knee --beta 3e-5 --acceleration 32 knee.npy`
     """
     from fl_server.diagnosis import diagnose_scan, to_csv
-    from fl_server.scans import open_scan
     from fl_server.trained import open_arm
     from infomri_core.errors import InputError
     from infomri_core.files import write_atomically
     from infomri_core.inference import ArmQuery, sampling_ratio
+    from infomri_core.scans import open_scan
 
     trained = open_arm(model, ArmQuery(arm, beta, sampler, arm_seed), device)
     sampling_ratio(trained.plan, acceleration)

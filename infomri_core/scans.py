@@ -15,12 +15,14 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from infomri_core.data import SliceDataset, open_dataset
+from infomri_core.data.hdf5 import open_hdf5
 from infomri_core.data.normalise import normalise, volume_scale
 from infomri_core.errors import InputError
 from infomri_core.kspace import ifft2c, reflect
 
 BATCH = 64
-FORMATS = "a .npy or .png file, or a data URI such as phantom:?seed=1"
+FORMATS = "a .npy, .png or .h5 file, or a data URI such as phantom:?seed=1"
+HDF5_NAMES = ("image", "kspace")
 PHASE_LIMIT = 0.05
 
 
@@ -51,11 +53,13 @@ class Scan:
 
 
 def open_scan(text: str, shape: tuple[int, int], magnitude: bool = False) -> Scan:
-    """Open an input: a .npy or .png file, or a data URI, whose slices have ``shape``.
+    """Open an input: a .npy, .png or .h5 file, or a data URI, whose slices have ``shape``.
 
-    Complex .npy files are centred single-coil k-space. With ``magnitude`` it is turned into its
-    magnitude image first, which is then measured as training images were. ``InputError`` for a
-    missing or unreadable file, another shape, NaN, negative or all-zero values.
+    A .h5 file holds 'image' as slice archives do, or 'kspace' as fastMRI's files do, of which the
+    centre of ``shape`` is taken. Complex numbers are centred single-coil k-space. With
+    ``magnitude`` it is turned into its magnitude image first, which is then measured as training
+    images were. ``InputError`` for a missing or unreadable file, another shape, NaN, negative or
+    all-zero values.
     """
     path = Path(text)
     if not path.exists() and ":" in text:
@@ -64,9 +68,10 @@ def open_scan(text: str, shape: tuple[int, int], magnitude: bool = False) -> Sca
         raise InputError(text, FORMATS, "no such file", "check the path")
     if path.suffix.lower() == ".png":
         return _from_images(text, _read_png(path, shape), shape)
-    if path.suffix.lower() != ".npy":
+    if path.suffix.lower() not in (".npy", ".h5"):
         raise InputError(text, FORMATS, f"'{path.suffix}'", "convert it to .npy")
-    array = _as_volume(text, _read_npy(path), shape)
+    read = _read_npy(path) if path.suffix.lower() == ".npy" else _read_hdf5(path, shape)
+    array = _as_volume(text, read, shape)
     if not np.iscomplexobj(array):
         return _from_images(text, array, shape)
     return _from_kspace(text, array, shape, magnitude)
@@ -125,6 +130,23 @@ def _read_npy(path: Path) -> np.ndarray:
         got = f"dtype {array.dtype}"
         raise InputError(str(path), "float images or complex k-space", got, "convert it")
     return array
+
+
+def _read_hdf5(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    with open_hdf5(path) as file:
+        name = next((n for n in HDF5_NAMES if n in file), None)
+        if name is None:
+            expected = f"a dataset {' or '.join(HDF5_NAMES)}"
+            raise InputError(str(path), expected, str(sorted(file))[:80], "export it as .npy")
+        dataset = file[name]
+        if dataset.dtype.kind not in "uifc" or dataset.ndim not in (2, 3):
+            got = f"dtype {dataset.dtype}, shape {dataset.shape}"
+            raise InputError(f"{path} {name}", "one coil's slices of numbers", got, "convert it")
+        if name == "image" or min(np.subtract(dataset.shape[-2:], shape)) < 0:
+            return np.asarray(dataset[()])
+        # Zero frequency is at n // 2 before and after the cut.
+        top, left = (n // 2 - m // 2 for n, m in zip(dataset.shape[-2:], shape))
+        return np.asarray(dataset[..., top : top + shape[0], left : left + shape[1]])
 
 
 def _as_volume(name: str, array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
