@@ -22,9 +22,9 @@ def run(n: int, n_sites: int, n_dropped: int) -> dict[str, float]:
     generator = np.random.default_rng(0)
     weights = {name: generator.normal(size=n).astype(np.float32) for name in names}
     marks = [time.perf_counter()]
-    sites = [Participant(name, b"benchmark", threshold, keys[name], trusted) for name in names]
+    sites = [Participant(name, b"benchmark", keys[name], trusted) for name in names]
     announced = [site.announcement for site in sites]
-    posted = {site.name: site.share(announced) for site in sites}
+    posted = {site.name: site.share(announced, threshold) for site in sites}
     inboxes = {
         name: {sender: box[name] for sender, box in posted.items() if sender != name}
         for name in names

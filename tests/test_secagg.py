@@ -42,21 +42,18 @@ class Round:
         return Collector(n, CONTEXT, self.threshold, announced, sharing, self.degree)
 
 
-def participants(names: Sequence[str], threshold: int, degree: int = 40) -> dict[str, Participant]:
+def participants(names: Sequence[str], degree: int = 40) -> dict[str, Participant]:
     trusted = {name: node_key(name).public_key() for name in names}
-    return {
-        name: Participant(name, CONTEXT, threshold, node_key(name), trusted, degree)
-        for name in names
-    }
+    return {name: Participant(name, CONTEXT, node_key(name), trusted, degree) for name in names}
 
 
 def shared(names: Sequence[str], threshold: int, degree: int = 40, silent: str = "") -> Round:
     """A round after step 2, in which the sites of ``silent`` announced and were heard no more."""
-    sites = participants(names, threshold, degree)
+    sites = participants(names, degree)
     announced = [site.announcement for site in sites.values()]
     inbox: dict[str, dict[str, bytes]] = {name: {} for name in names}
     for name in set(names) - set(silent):
-        for recipient, data in sites[name].share(announced).items():
+        for recipient, data in sites[name].share(announced, threshold).items():
             inbox[recipient][name] = data
     return Round(sites, inbox, threshold, degree)
 
@@ -145,29 +142,29 @@ def test_masks_are_new_in_every_round() -> None:
 
 
 def test_a_key_that_the_centre_swapped_is_refused() -> None:
-    sites = participants("abc", 2)
-    own = Participant("b", CONTEXT, 2, node_key("centre"), {"b": node_key("centre").public_key()})
+    sites = participants("abc")
+    own = Participant("b", CONTEXT, node_key("centre"), {"b": node_key("centre").public_key()})
     swapped = [sites["a"].announcement, own.announcement, sites["c"].announcement]
     mixed = replace(sites["b"].announcement, mask_key=own.announcement.mask_key)
     for announced in (swapped, [sites["a"].announcement, mixed, sites["c"].announcement]):
         with pytest.raises(Refused, match="not its site's own"):
-            sites["a"].share(announced)
+            sites["a"].share(announced, 2)
 
 
 def test_an_announcement_of_another_round_is_refused() -> None:
     trusted = {name: node_key(name).public_key() for name in "abc"}
-    old = Participant("b", b"plan, round 0", 2, node_key("b"), trusted).announcement
-    sites = participants("abc", 2)
+    old = Participant("b", b"plan, round 0", node_key("b"), trusted).announcement
+    sites = participants("abc")
     with pytest.raises(Refused, match="not its site's own"):
-        sites["a"].share([sites["a"].announcement, old, sites["c"].announcement])
+        sites["a"].share([sites["a"].announcement, old, sites["c"].announcement], 2)
 
 
 @pytest.mark.parametrize("announced", ["ab", "abcd", "aabc", "bc"])
 def test_a_list_of_sites_that_is_not_right_is_refused(announced: str) -> None:
-    sites, others = participants("abc", 3), participants("abcd", 3)
+    sites, others = participants("abc"), participants("abcd")
     known = {**others, **sites}
     with pytest.raises(Refused):
-        sites["a"].share([known[name].announcement for name in announced])
+        sites["a"].share([known[name].announcement for name in announced], 3)
 
 
 @pytest.mark.parametrize("threshold", [1, 2, 6])
@@ -253,3 +250,36 @@ def test_any_threshold_of_shares_give_the_secret_and_fewer_do_not(
 def test_what_has_no_place_in_the_ring_is_refused(flat: list[float], n_samples: int) -> None:
     with pytest.raises(ValueError, match="finite weights"):
         to_ring(np.array(flat, np.float32), n_samples)
+
+
+def test_a_site_that_was_asked_something_else_spoils_the_sum_and_tells_nothing() -> None:
+    made, zero = shared("abc", 2), np.zeros(500, np.uint64)
+    centre = made.collector(500, "abc")
+    for name, site in made.sites.items():
+        binding = b"other weights" if name == "c" else b""
+        centre.add(name, site.mask(zero, made.inbox[name], binding))
+    total = centre.total({n: site.unmask("abc") for n, site in made.sites.items()})
+    bits = np.unpackbits(total.view(np.uint8))
+    assert abs(bits.mean() - 0.5) < 5 * 0.5 / np.sqrt(bits.size)
+
+
+def test_no_sum_of_fewer_sites_than_the_plan_wants_is_unmasked() -> None:
+    sites = participants("abcd")
+    announced = [site.announcement for site in sites.values()]
+    posted = {name: site.share(announced, 3, fewest=4) for name, site in sites.items()}
+    inbox = {sender: box["a"] for sender, box in posted.items() if sender != "a"}
+    sites["a"].mask(np.zeros(3, np.uint64), inbox)
+    with pytest.raises(Refused, match="too few"):
+        sites["a"].unmask("abc")
+    assert set(sites["a"].unmask("abcd").seeds) == set("abcd")
+
+
+def test_the_centre_knows_when_it_can_unmask() -> None:
+    made = shared("abcd", 3)
+    centre = made.collector(3, "abcd")
+    for name in "abc":
+        centre.add(name, made.sites[name].mask(np.zeros(3, np.uint64), made.inbox[name]))
+    answers = {name: made.sites[name].unmask("abc") for name in "abc"}
+    assert not centre.enough({name: answers[name] for name in "ab"})
+    assert centre.enough(answers)
+    np.testing.assert_array_equal(centre.total(answers), np.zeros(3, np.uint64))

@@ -1,4 +1,4 @@
-"""What a site says of itself first: its keys of one round, signed by its node key."""
+"""What a site says of itself first: its keys of one sum, signed by its vault's key."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _ALGORITHM = ec.ECDSA(SHA384())
 
 @dataclass(frozen=True)
 class Announcement:
-    """``mask_key`` and ``cipher_key`` are X25519 public keys (32 bytes) for one round only."""
+    """``mask_key`` and ``cipher_key`` are X25519 public keys (32 bytes) for one sum only."""
 
     name: str
     mask_key: bytes
@@ -29,10 +29,10 @@ def announce(
     mask_key: bytes,
     cipher_key: bytes,
     context: bytes,
-    node_key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePrivateKey,
 ) -> Announcement:
-    """An announcement for the round that ``context`` names, signed."""
-    signature = node_key.sign(_signed(name, mask_key, cipher_key, context), _ALGORITHM)
+    """An announcement for the sum that ``context`` names, signed."""
+    signature = key.sign(_signed(name, mask_key, cipher_key, context), _ALGORITHM)
     return Announcement(name, mask_key, cipher_key, signature)
 
 
@@ -41,9 +41,9 @@ def verified(
     trusted: Mapping[str, ec.EllipticCurvePublicKey],
     context: bytes,
 ) -> dict[str, Announcement]:
-    """The announcements by name, once each bears its site's signature for this very round.
+    """The announcements by name, once each bears its site's signature for this very sum.
 
-    ``trusted``: the node keys that this site itself holds of the others, never the centre's word.
+    ``trusted``: the keys that this site itself holds of the others, never the centre's word.
     Raises ``Refused("secure-aggregation")`` for an unknown site, a name that comes twice, or a
     signature that is not the site's.
     """
@@ -58,6 +58,12 @@ def verified(
             raise Refused("secure-aggregation", "an announcement is not its site's own") from None
         known[a.name] = a
     return known
+
+
+def threshold_for(at_least: int, n_sites: int, degree: int) -> int:
+    """How many shares give a secret back: a majority of those that hold one, so that no centre
+    can get both secrets of a site by telling two halves different things, and ``at_least``."""
+    return max(at_least, min(n_sites, degree + 1) // 2 + 1)
 
 
 def neighbours(name: str, announced: Mapping[str, Announcement], degree: int) -> list[str]:

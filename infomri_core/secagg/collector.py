@@ -17,6 +17,7 @@ class Collector:
     """Sums masked vectors, uint64 (n,), as they arrive: one vector of memory for all sites.
 
     ``sharing``: the sites whose shares were passed on; the others mask with these alone.
+    ``binding``: what the sites were asked, as they gave it to ``Participant.mask``.
     """
 
     def __init__(
@@ -27,8 +28,10 @@ class Collector:
         announcements: Iterable[Announcement],
         sharing: Iterable[str],
         degree: int = DEGREE,
+        binding: bytes = b"",
     ) -> None:
         self._context = context
+        self._binding = binding
         self._threshold = threshold
         self._announced = {a.name: a for a in announcements}
         self._around = {
@@ -52,6 +55,11 @@ class Collector:
         self._sum += masked
         self._delivered.add(name)
 
+    def enough(self, unmaskings: Mapping[str, Unmasking]) -> bool:
+        """Whether these answers hold the threshold's number of shares of every secret that
+        :meth:`total` needs."""
+        return all(len(held) >= self._threshold for held in self._needed(unmaskings).values())
+
     def total(self, unmaskings: Mapping[str, Unmasking]) -> np.ndarray:
         """The sum of the delivered vectors without masks, uint64 (n,); ``unmaskings`` by the site
         that sent them.
@@ -60,15 +68,31 @@ class Collector:
         is needed, or their shares do not give it.
         """
         total = self._sum.copy()
-        for name in self._delivered:
-            held = {u: answer.seeds.get(name) for u, answer in unmaskings.items()}
-            add_mask(total, self._secret(name, held), -1)
-        for name in self._sharing - self._delivered:
-            witnesses = [u for u in self._around[name] if u in self._delivered]
-            if witnesses:
-                held = {u: answer.mask_keys.get(name) for u, answer in unmaskings.items()}
-                self._remove_pairs(total, name, self._secret(name, held), witnesses)
+        for name, points in self._needed(unmaskings).items():
+            secret = self._secret(name, points)
+            if name in self._delivered:
+                add_mask(total, secret, -1)
+            else:
+                self._remove_pairs(total, name, secret, self._witnesses(name))
         return total
+
+    def _needed(self, unmaskings: Mapping[str, Unmasking]) -> dict[str, dict[int, bytes]]:
+        """By the name of each site with masks in the sum, the shares of the secret that undoes
+        them: of the seed where it delivered, of the mask key where it did not."""
+        needed = {}
+        for name in sorted(self._sharing):
+            if name in self._delivered:
+                held = {u: answer.seeds.get(name) for u, answer in unmaskings.items()}
+            elif self._witnesses(name):
+                held = {u: answer.mask_keys.get(name) for u, answer in unmaskings.items()}
+            else:
+                continue
+            needed[name] = self._points(name, held)
+        return needed
+
+    def _witnesses(self, name: str) -> list[str]:
+        """Sites that delivered and masked with ``name``."""
+        return [u for u in self._around[name] if u in self._delivered]
 
     def _remove_pairs(
         self, total: np.ndarray, dropped: str, key: bytes, witnesses: Iterable[str]
@@ -76,18 +100,20 @@ class Collector:
         if public_of(key) != self._announced[dropped].mask_key:
             raise Refused("secure-aggregation", f"the shares of {dropped} are not of its key")
         for other in witnesses:
-            purpose = pair_purpose(self._context, dropped, other)
+            purpose = pair_purpose(self._context, self._binding, dropped, other)
             seed = agree(key, self._announced[other].mask_key, purpose)
             add_mask(total, seed, -pair_sign(other, dropped))
 
-    def _secret(self, name: str, held: Mapping[str, bytes | None]) -> bytes:
-        """The secret of ``name`` from the shares of those who hold one."""
+    def _points(self, name: str, held: Mapping[str, bytes | None]) -> dict[int, bytes]:
+        """The shares of ``name``'s secret by their point, of those who may hold one."""
         holders = sorted([*self._around[name], name])
-        points = {
+        return {
             holders.index(holder) + 1: share
             for holder, share in sorted(held.items())
             if share is not None and holder in holders
         }
+
+    def _secret(self, name: str, points: Mapping[int, bytes]) -> bytes:
         if len(points) < self._threshold:
             got = f"{len(points)} of {self._threshold} needed sites hold a share of {name}"
             raise Refused("secure-aggregation", got)

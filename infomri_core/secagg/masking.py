@@ -46,9 +46,9 @@ def labelled(*parts: str | bytes) -> bytes:
     return b"".join(len(part).to_bytes(4) + part for part in encoded)
 
 
-def pair_purpose(context: bytes, a: str, b: str) -> bytes:
+def pair_purpose(context: bytes, binding: bytes, a: str, b: str) -> bytes:
     """What the pairwise mask of two sites is for, whichever of them asks."""
-    return labelled("infomri pairwise mask", context, min(a, b), max(a, b))
+    return labelled("infomri pairwise mask", context, binding, min(a, b), max(a, b))
 
 
 def pair_sign(site: str, other: str) -> int:

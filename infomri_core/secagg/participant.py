@@ -37,8 +37,8 @@ class Unmasking:
 
 @final
 class Participant:
-    """One site in one round. ``context`` names plan and round and is the same at all sites;
-    ``trusted`` holds the node keys of all sites, this one's too.
+    """One site in one sum. ``context`` names plan and sum and is the same at all sites; ``key``
+    signs for this site, and ``trusted`` holds the public keys of all sites, this one's too.
 
     Every step raises ``Refused("secure-aggregation")`` rather than go on with what is wrong.
     """
@@ -47,36 +47,39 @@ class Participant:
         self,
         name: str,
         context: bytes,
-        threshold: int,
-        node_key: ec.EllipticCurvePrivateKey,
+        key: ec.EllipticCurvePrivateKey,
         trusted: Mapping[str, ec.EllipticCurvePublicKey],
         degree: int = DEGREE,
         random: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self.name = name
         self._context = context
-        self._threshold = threshold
         self._trusted = trusted
         self._degree = degree
         self._random = random
         self._mask_key, self._cipher_key, self._seed = (random(32) for _ in range(3))
         keys = public_of(self._mask_key), public_of(self._cipher_key)
-        self.announcement = announce(name, *keys, context, node_key)
+        self.announcement = announce(name, *keys, context, key)
         self._announced: dict[str, Announcement] = {}
         self._neighbours: list[str] = []
         self._held: dict[str, tuple[bytes, bytes]] = {}
+        self._fewest = 0
         self._done = 0
 
-    def share(self, announcements: Iterable[Announcement]) -> dict[str, bytes]:
-        """Encrypted shares of this site's secrets, by the neighbour they are for."""
+    def share(
+        self, announcements: Iterable[Announcement], threshold: int, fewest: int = 0
+    ) -> dict[str, bytes]:
+        """Encrypted shares of this site's secrets, by the neighbour they are for: ``threshold`` of
+        them give a secret back. No sum of fewer sites than ``fewest`` is helped to."""
         announced = verified(announcements, self._trusted, self._context)
         _need(announced.get(self.name) == self.announcement, "this site is not announced as it is")
         around = neighbours(self.name, announced, self._degree)
-        n, threshold = len(around) + 1, self._threshold
+        n = len(around) + 1
         _need(1 < threshold <= n, f"{n} sites cannot reach a threshold of {threshold}")
         _need(2 * threshold > n, f"a threshold of {threshold} is no majority of {n} sites")
         self._step(0)
         self._announced, self._neighbours = announced, around
+        self._fewest = max(threshold, min(fewest, n))
         holders = sorted([*around, self.name])
         secrets_of = [
             shamir.split(secret, n, threshold, self._random)
@@ -86,17 +89,24 @@ class Participant:
         self._held[self.name] = shares.pop(self.name)
         return {name: self._sealed(name, a + b) for name, (a, b) in shares.items()}
 
-    def mask(self, vector: np.ndarray, inbox: Mapping[str, bytes]) -> np.ndarray:
+    def mask(
+        self, vector: np.ndarray, inbox: Mapping[str, bytes], binding: bytes = b""
+    ) -> np.ndarray:
         """Uint64 (n,) ``vector`` with all masks added, modulo 2^64; ``inbox``: what the others'
-        :meth:`share` gave for this site, by sender. Who sent nothing takes no part."""
+        :meth:`share` gave for this site, by sender. Who sent nothing takes no part.
+
+        ``binding`` is what this site was asked: masks cancel only among sites that were asked
+        the same. So a centre that sends one site other weights than the rest, in order to tell
+        its update from theirs (Pasquini et al. 2022), gets noise.
+        """
         held = {sender: self._opened(sender, data) for sender, data in inbox.items()}
-        _need(len(held) + 1 >= self._threshold, "too few sites take part")
+        _need(len(held) + 1 >= self._fewest, "too few sites take part")
         self._step(1)
         self._held |= held
         masked = vector.astype(np.uint64)
         add_mask(masked, self._seed, 1)
         for other in held:
-            purpose = pair_purpose(self._context, self.name, other)
+            purpose = pair_purpose(self._context, binding, self.name, other)
             seed = agree(self._mask_key, self._announced[other].mask_key, purpose)
             add_mask(masked, seed, pair_sign(self.name, other))
         return masked
@@ -105,7 +115,7 @@ class Participant:
         """Shares for the centre, given who ``delivered`` a masked vector."""
         present = set(delivered) & set(self._held)
         _need(self.name in present, "this site's vector is said to be missing")
-        _need(len(present) >= self._threshold, "too few sites delivered")
+        _need(len(present) >= self._fewest, "too few sites delivered")
         self._step(2)
         return Unmasking(
             {name: self._held[name][0] for name in sorted(present)},

@@ -6,15 +6,16 @@ SCALE = 2**24
 _CHUNK = 2**20
 
 
-def to_ring(flat: np.ndarray, n_samples: int) -> np.ndarray:
+def to_ring(flat: np.ndarray, n_samples: int, n_sites: int = 1) -> np.ndarray:
     """Uint64 (n + 1,): ``n_samples`` x float32 (n,) in multiples of 2^-24, then ``n_samples``.
 
-    Sums of such vectors are exact while samples x largest weight over all sites stays below
-    2^39. Raises ``ValueError`` when a value is not finite or this site alone passes that.
+    Sums of such vectors over ``n_sites`` are exact: raises ``ValueError`` when a value is not
+    finite, or samples x largest weight passes this site's part of the 2^39 that have room.
     """
     largest = float(np.abs(flat).max(initial=0.0))
-    if not np.isfinite(largest) or n_samples < 1 or largest * n_samples >= 2.0**39:
-        raise ValueError("expected finite weights with samples x largest weight below 2^39")
+    room = 2.0**39 / n_sites
+    if not np.isfinite(largest) or n_samples < 1 or largest * n_samples >= room:
+        raise ValueError(f"expected finite weights with samples x largest below {room:.3g}")
     ring = np.empty(len(flat) + 1, dtype=np.uint64)
     for start in range(0, len(flat), _CHUNK):
         steps = np.rint(flat[start : start + _CHUNK].astype(np.float64) * SCALE)
