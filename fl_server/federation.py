@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flwr.app import Array, ArrayRecord, Message, RecordDict
@@ -57,6 +57,7 @@ class _Pending:
 
     sent: float
     activation: str
+    content: RecordDict
     messages: list[str] = field(default_factory=list)
     failed: bool = False
     restarted: float | None = None
@@ -96,13 +97,28 @@ class GridSites:
         Ends when all have answered or the task's deadline and a grace for the way back have
         passed. One reply is held at a time. A malformed reply arrives as an ``ErrorReply``.
         """
-        kind = MESSAGE_TYPES[type(task)]
         content = pack(wire.encode(task.to_message()))
-        until = task.deadline + GRACE_SECONDS
+        return self._ask(dict.fromkeys(to, content), MESSAGE_TYPES[type(task)], task.deadline)
+
+    def ask_each(self, tasks: Mapping[str, SiteTask]) -> Iterator[tuple[str, SiteReply]]:
+        """:meth:`ask` with a task of its own for each node, all of one kind and deadline."""
+        if not tasks:
+            return iter(())
+        first = next(iter(tasks.values()))
+        contents = {node: pack(wire.encode(task.to_message())) for node, task in tasks.items()}
+        return self._ask(contents, MESSAGE_TYPES[type(first)], first.deadline)
+
+    def _ask(
+        self, contents: Mapping[str, RecordDict], kind: str, deadline: float
+    ) -> Iterator[tuple[str, SiteReply]]:
+        until = deadline + GRACE_SECONDS
         activations = self._activations()
         started = self._clock()
-        pending = {node: _Pending(started, activations.get(node, "")) for node in to}
-        self._send(pending, list(pending), content, kind, until)
+        pending = {
+            node: _Pending(started, activations.get(node, ""), content)
+            for node, content in contents.items()
+        }
+        self._send(pending, list(pending), kind, until)
         looked, slowest = started, math.inf
         while pending and self._clock() < until:
             arrived = False
@@ -112,8 +128,8 @@ class GridSites:
             now = self._clock()
             if pending and now - looked >= _LOOK_SECONDS:
                 looked = now
-                patience = self._patience(task.deadline - started, slowest)
-                self._send(pending, self._overdue(pending, patience), content, kind, until)
+                patience = self._patience(deadline - started, slowest)
+                self._send(pending, self._overdue(pending, patience), kind, until)
             if pending and not arrived:
                 self._sleep(min(1.0, 0.1 + 0.02 * (now - started)))
         for node in pending:
@@ -126,14 +142,13 @@ class GridSites:
         self,
         pending: dict[str, _Pending],
         nodes: Sequence[str],
-        content: RecordDict,
         kind: str,
         until: float,
     ) -> None:
         ttl = until - self._clock()
         if not nodes or ttl <= 0:
             return
-        messages = [Message(content, int(node), kind, ttl=ttl) for node in nodes]
+        messages = [Message(pending[n].content, int(n), kind, ttl=ttl) for n in nodes]
         for node, message_id in zip(nodes, self._grid.push_messages(messages), strict=True):
             pending[node].failed = not message_id
             if message_id:

@@ -1,7 +1,8 @@
 """The same study in one process, on pooled data: the reference federation is compared with."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import final
 
 from infomri_core.errors import Refused
@@ -14,12 +15,8 @@ from infomri_core.site import Site
 class LocalSites:
     """Sites of this process, asked one after the other, with no gate between."""
 
-    def __init__(
-        self, sites: Sequence[Site], before_task: Callable[[], None] = lambda: None
-    ) -> None:
-        """``before_task`` is called before each question, for whoever shows progress."""
+    def __init__(self, sites: Sequence[Site]) -> None:
         self._sites = {site.name: site for site in sites}
-        self._before_task = before_task
 
     def online(self) -> list[str]:
         """All of them, always."""
@@ -27,10 +24,17 @@ class LocalSites:
 
     def ask(self, task: SiteTask, to: Sequence[str]) -> Iterator[tuple[str, SiteReply]]:
         """Run the task at each site in turn."""
-        plan = parse_plan(task.plan_text)
-        for name in to:
-            self._before_task()
+        return self.ask_each(dict.fromkeys(to, task))
+
+    def ask_each(self, tasks: Mapping[str, SiteTask]) -> Iterator[tuple[str, SiteReply]]:
+        """Run each site's task, one site after the other."""
+        for name, task in tasks.items():
+            plan = parse_plan(task.plan_text)
             try:
-                yield name, self._sites[name].run(plan, task, lambda: time.time() > task.deadline)
+                yield name, self._sites[name].run(plan, task, partial(_late, task))
             except Refused as refusal:
                 yield name, ErrorReply(refusal.code, refusal.sentence)
+
+
+def _late(task: SiteTask) -> bool:
+    return time.time() > task.deadline

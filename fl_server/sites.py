@@ -1,6 +1,6 @@
 """The hospitals as the study sees them: somebody to ask, who answers, or doesn't."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from infomri_core.exchange import SiteReply, SiteTask
@@ -18,4 +18,8 @@ class Sites(Protocol):
 
         Ends when all have answered or the task's deadline has passed; who is late yields nothing.
         """
+        ...
+
+    def ask_each(self, tasks: Mapping[str, SiteTask]) -> Iterator[tuple[str, SiteReply]]:
+        """:meth:`ask` with a task of its own for each node, all of one kind and deadline."""
         ...

@@ -1,7 +1,7 @@
 """Sites under watch: every answer goes to the run's events, and those to MLflow as they come."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -53,21 +53,32 @@ class WatchedSites:
 
     def ask(self, task: SiteTask, to: Sequence[str]) -> Iterator[tuple[str, SiteReply]]:
         """Ask the sites behind; tell of each answer, and of those that gave none."""
-        if isinstance(task, EvaluateTask):
-            self._keep(task)
-        message = task.to_message()
-        job = {"phase": message.kind, "round": message.header.get("round", 0)}
-        bytes_out, started, silent = _size(task), self._clock(), dict.fromkeys(to)
-        for node, reply in self._sites.ask(task, to):
+        return self._watch(dict.fromkeys(to, task), lambda: self._sites.ask(task, to))
+
+    def ask_each(self, tasks: Mapping[str, SiteTask]) -> Iterator[tuple[str, SiteReply]]:
+        """:meth:`ask` with a task of its own for each node."""
+        return self._watch(tasks, lambda: self._sites.ask_each(tasks))
+
+    def _watch(
+        self,
+        tasks: Mapping[str, SiteTask],
+        ask: Callable[[], Iterator[tuple[str, SiteReply]]],
+    ) -> Iterator[tuple[str, SiteReply]]:
+        kept = next((t for t in tasks.values() if isinstance(t, EvaluateTask)), None)
+        if kept is not None:
+            self._keep(kept)
+        started, silent = self._clock(), dict(tasks)
+        for node, reply in ask():
             silent.pop(node, None)
             if isinstance(reply, DatasetCard):
                 self._names[node] = reply.site
                 self._tracker.dataset(reply.site, reply.to_message().header)
-            sizes = {"bytes_out": bytes_out, "bytes_in": _size(reply)}
-            self._tell(node, "answer", job | sizes | _told(reply), self._clock() - started)
+            sizes = {"bytes_out": _size(tasks[node]), "bytes_in": _size(reply)}
+            facts = _job(tasks[node]) | sizes | _told(reply)
+            self._tell(node, "answer", facts, self._clock() - started)
             yield node, reply
-        for node in silent:
-            self._tell(node, "silent", job, self._clock() - started)
+        for node, task in silent.items():
+            self._tell(node, "silent", _job(task), self._clock() - started)
         self.publish()
 
     def publish(self) -> None:
@@ -92,6 +103,11 @@ class WatchedSites:
         kept = StudyFile(task.plan_text, task.round, saved.variance, task.arms, task.attacks)
         write_atomically(self._directory / NAME, kept.to_bytes())
         self._tracker.artifact(self._directory / NAME)
+
+
+def _job(task: SiteTask) -> dict[str, Any]:
+    message = task.to_message()
+    return {"phase": message.kind, "round": message.header.get("round", 0)}
 
 
 def _size(message: SiteTask | SiteReply) -> int:
