@@ -1,15 +1,19 @@
 """``python -m dashboard [TRACKING_URI]``: serve the dashboard on this machine."""
 
 import argparse
+import contextlib
 import os
 import sys
 from pathlib import Path
+
+from dashboard import runs
+from dashboard.runs import StoreUnreachable
 
 _THEME = {"primaryColor": "#0072B2", "base": "light"}
 
 
 def command(uri: str, port: int, address: str = "127.0.0.1") -> list[str]:
-    """The command line that serves the dashboard for the store ``uri``."""
+    """Streamlit's arguments that serve the dashboard for the store ``uri``."""
     options = {
         "server.port": port,
         "server.address": address,
@@ -21,18 +25,24 @@ def command(uri: str, port: int, address: str = "127.0.0.1") -> list[str]:
     }
     app = Path(__file__).with_name("app.py")
     flags = [f"--{key}={value}" for key, value in options.items()]
-    return [sys.executable, "-m", "streamlit", "run", str(app), *flags, "--", *([uri] * bool(uri))]
+    return ["streamlit", "run", str(app), *flags, "--", *([uri] * bool(uri))]
 
 
 def main() -> None:
-    """Replace this process by the server."""
+    """Serve until stopped."""
     parser = argparse.ArgumentParser(prog="python -m dashboard", description=__doc__)
     parser.add_argument("uri", nargs="?", default=os.environ.get("INFOMRI_TRACKING_URI", ""))
     parser.add_argument("--port", type=int, default=8501)
     parser.add_argument("--address", default="127.0.0.1", help="loopback unless behind a proxy")
     arguments = parser.parse_args()
-    line = command(arguments.uri, arguments.port, arguments.address)
-    os.execv(line[0], line)
+    # Importing MLflow and opening a store take seconds: the first visitor need not wait for them.
+    if arguments.uri:
+        with contextlib.suppress(StoreUnreachable):
+            runs.studies(arguments.uri)
+    sys.argv = command(arguments.uri, arguments.port, arguments.address)
+    from streamlit.web.cli import main as serve
+
+    serve()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import streamlit as st
 
-PAGES = Path(__file__).parent / "pages"
+FOLDER = Path(__file__).parent / "pages"
+PAGES = (
+    ("frontier", "Frontier", "trending_up"),
+    ("sampling", "Sampling", "grain"),
+    ("audit", "Audit", "policy"),
+    ("sites", "Sites", "domain"),
+    ("training", "Training", "monitoring"),
+    ("trial", "Try it", "biotech"),
+)
 
 
 def main() -> None:
@@ -13,7 +21,10 @@ def main() -> None:
     st.set_page_config(page_title="InfoMRI Federated", layout="wide")
     st.session_state.setdefault("arguments", sys.argv[1:])
     page = st.navigation(
-        [st.Page(PAGES / "frontier.py", title="Frontier", icon=":material/trending_up:")]
+        [
+            st.Page(FOLDER / f"{name}.py", title=title, icon=f":material/{icon}:")
+            for name, title, icon in PAGES
+        ]
     )
     page.run()
 

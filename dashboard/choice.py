@@ -1,13 +1,12 @@
 """The sidebar every page shares: which store, study and run is looked at."""
 
-from typing import TypeVar
+from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard import runs
-from dashboard.runs import StoreUnreachable, Sweep
+from dashboard import cache, runs
+from dashboard.runs import NEWEST, StoreUnreachable, Sweep
 
-T = TypeVar("T")
 _EMPTY = (
     "No study has been recorded in this store yet. `infomri demo` makes one in about five minutes;"
     " a study of your own starts with `infomri run plan.toml`. Then reload this page."
@@ -16,33 +15,63 @@ _NO_STORE = (
     "No MLflow store was named. Start the dashboard with `infomri dashboard --run DIR`, or set "
     "`INFOMRI_TRACKING_URI`, for instance to `sqlite:///runs/mlflow.db`."
 )
+EXPORT = {"displaylogo": False}
 
 
-def choose_sweep() -> tuple[str, Sweep]:
-    """Store URI and the chosen sweep. Where there is none, says why and ends the page."""
+def show(title: str, body: Callable[[str, Sweep], None]) -> None:
+    """A page: its title, the sidebar, and ``body`` of store URI and sweep.
+
+    Where there is nothing to show, or MLflow does not answer, the page says so.
+    """
+    st.title(title)
     uri = runs.tracking_uri(st.session_state.get("arguments", []))
     if not uri:
-        _stop(_NO_STORE)
+        stop(_NO_STORE)
     try:
-        return uri, _choose(uri)
+        body(uri, _choose(uri))
     except StoreUnreachable as error:
         st.error(str(error), icon=":material/cloud_off:")
-        st.stop()
+
+
+def stop(text: str) -> None:
+    """Say ``text`` and end the page."""
+    st.info(text, icon=":material/info:")
+    st.stop()
+
+
+def export(name: str) -> dict[str, object]:
+    """Settings of a figure whose camera button saves ``name`` as SVG, for a paper."""
+    return EXPORT | {"toImageButtonOptions": {"format": "svg", "filename": name}}
+
+
+def early_end(sweep: Sweep) -> None:
+    """Say so where a run failed or was stopped."""
+    if sweep.status in ("FAILED", "KILLED"):
+        st.error(
+            f"This run ended early ({sweep.status.lower()}) after round {sweep.rounds_done} of "
+            f"{sweep.n_rounds}. `infomri run --resume {sweep.name}` continues it.",
+            icon=":material/error:",
+        )
 
 
 def _choose(uri: str) -> Sweep:
-    found = {name: runs.sweeps(uri, key) for name, key in runs.studies(uri).items()}
-    found = {name: sweeps for name, sweeps in found.items() if sweeps}
+    found = cache.studies(uri)
     if not found:
-        _stop(_EMPTY)
+        stop(_EMPTY)
     with st.sidebar:
         study = st.selectbox("Study", list(found), key="study", bind="query-params")
-        sweep = st.selectbox("Run", found[study], format_func=lambda s: s.title, key="run")
+        sweeps = cache.sweeps(uri, found[study])
+        if not sweeps:
+            stop(f"The experiment {study} holds no study of InfoMRI. Choose another.")
+        chosen = st.selectbox(
+            "Run", [s.run_id for s in sweeps], format_func=_titles(sweeps).__getitem__, key="run"
+        )
+        if len(sweeps) == NEWEST:
+            st.caption(f"The newest {NEWEST} runs of this study.")
         st.caption(f"Read from {uri}")
-        st.button("Reload", icon=":material/refresh:", width="stretch")
-    return sweep
+        st.button("Reload", icon=":material/refresh:", width="stretch", on_click=cache.clear)
+    return next(s for s in sweeps if s.run_id == chosen)
 
 
-def _stop(text: str) -> None:
-    st.info(text, icon=":material/info:")
-    st.stop()
+def _titles(sweeps: list[Sweep]) -> dict[str, str]:
+    return {s.run_id: s.title for s in sweeps}

@@ -1,7 +1,9 @@
-"""What the dashboard knows: studies, sweeps and frontier rows, all read from MLflow."""
+"""What the dashboard knows: studies, sweeps, arms, curves and files, all read from MLflow."""
 
 import os
+import tempfile
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -13,6 +15,9 @@ from infomri_core.metric_names import rows_of
 
 _SQLITE = "sqlite:///"
 _PAGE = 1000
+NEWEST = 100
+"""So many runs of a study can be chosen; a list of thousands is read by nobody."""
+_SWEEPS = "tags.`infomri.kind` = 'sweep'"
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -36,6 +41,12 @@ class Sweep:
     started: datetime
     n_rounds: int
     rounds_done: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether more is to come."""
+        return self.status == "RUNNING"
 
     @property
     def title(self) -> str:
@@ -46,11 +57,30 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Arms:
-    """What a sweep's arms have reached: ``rows`` once they were scored, ``dropped`` and why."""
+    """What a sweep's arms have reached: ``rows`` once they were scored, ``dropped`` and why.
+
+    ``runs``: run ids by arm name; ``parameters`` and ``metrics`` (names) by arm name.
+    """
 
     rows: tuple[Row, ...] = ()
-    names: tuple[str, ...] = ()
+    runs: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, dict[str, str]] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The arms' names, in the plan's order."""
+        return tuple(self.runs)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric over a run: steps, values, and when each was logged (Unix seconds)."""
+
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+    times: tuple[float, ...]
 
 
 def tracking_uri(arguments: list[str]) -> str:
@@ -59,41 +89,73 @@ def tracking_uri(arguments: list[str]) -> str:
 
 
 def studies(uri: str) -> dict[str, str]:
-    """Experiment ids by study name, newest first. Raises ``StoreUnreachable``."""
+    """Experiment ids by study name, that of the newest sweep first; {} where there is no sweep.
+
+    Raises ``StoreUnreachable``, as all functions here do.
+    """
     found = _ask(uri, "search_experiments", max_results=_PAGE, order_by=["last_update_time DESC"])
-    return {e.name: e.experiment_id for e in found if e.name != "Default"}
+    ids = {e.name: e.experiment_id for e in found if e.name != "Default"}
+    newest = sweeps(uri, *ids.values(), limit=1) if ids else []
+    if not newest:
+        return {}
+    return dict(sorted(ids.items(), key=lambda item: item[1] != newest[0].experiment_id))
 
 
-def sweeps(uri: str, experiment_id: str) -> list[Sweep]:
-    """The sweeps of a study, newest first; none where an experiment is not InfoMRI's."""
-    runs = _ask(
+def sweeps(uri: str, *experiment_ids: str, limit: int = NEWEST) -> list[Sweep]:
+    """The newest sweeps of these experiments, newest first; none where none is InfoMRI's."""
+    found = _call(
+        uri,
+        "search_runs",
+        experiment_ids=list(experiment_ids),
+        filter_string=_SWEEPS,
+        max_results=limit,
+        order_by=["attributes.start_time DESC"],
+    )
+    return [_sweep(run) for run in found]
+
+
+def arms(uri: str, experiment_id: str, run_id: str) -> Arms:
+    """Arms of the sweep ``run_id`` and every frontier row that was logged so far."""
+    found = _ask(
         uri,
         "search_runs",
         experiment_ids=[experiment_id],
-        filter_string="tags.`infomri.kind` = 'sweep'",
-        max_results=_PAGE,
-        order_by=["attributes.start_time DESC"],
-    )
-    return [_sweep(run) for run in runs]
-
-
-def arms(uri: str, sweep: Sweep) -> Arms:
-    """Arms of a sweep and every frontier row that was logged so far."""
-    runs = _ask(
-        uri,
-        "search_runs",
-        experiment_ids=[sweep.experiment_id],
-        filter_string=f"tags.`mlflow.parentRunId` = '{sweep.run_id}'",
+        filter_string=f"tags.`mlflow.parentRunId` = '{run_id}'",
         max_results=_PAGE,
         order_by=["attributes.start_time ASC"],
     )
-    rows = sorted((row for run in runs for row in _rows(run)), key=_order)
-    reasons = {_name(run): run.data.tags.get("infomri.dropped", "") for run in runs}
+    of_arms = [run for run in found if "infomri.arm" in run.data.tags]
+    rows = sorted((row for run in of_arms for row in _rows(run)), key=_order)
+    reasons = {_name(run): run.data.tags.get("infomri.dropped", "") for run in of_arms}
     return Arms(
         rows=tuple(rows),
-        names=tuple(reasons),
+        runs={_name(run): run.info.run_id for run in of_arms},
         dropped={name: why for name, why in reasons.items() if why},
+        parameters={_name(run): dict(run.data.params) for run in of_arms},
+        metrics={_name(run): dict(run.data.metrics) for run in of_arms},
     )
+
+
+def curve(uri: str, run_id: str, metric: str) -> Curve:
+    """Every value of a run's metric, in the order of its steps; empty where it has none."""
+    found = _call(uri, "get_metric_history", run_id=run_id, key=metric)
+    points = sorted((m.step, m.timestamp / 1000, m.value) for m in found)
+    steps, times, values = zip(*points) if points else ((), (), ())
+    return Curve(steps, values, times)
+
+
+def files(uri: str, run_id: str) -> dict[str, int]:
+    """Sizes in bytes of a run's files, by name."""
+    return {f.path: f.file_size or 0 for f in _call(uri, "list_artifacts", run_id=run_id)}
+
+
+def read_file(uri: str, run_id: str, name: str) -> bytes | None:
+    """The content of a run's file; None where it has none of that name."""
+    if name not in files(uri, run_id):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = _call(uri, "download_artifacts", run_id=run_id, path=name, dst_path=folder)
+        return Path(path).read_bytes()
 
 
 def _rows(run: Any) -> list[Row]:
@@ -127,19 +189,23 @@ def _sweep(run: Any) -> Sweep:
         started=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC).astimezone(),
         n_rounds=int(run.data.params.get("rounds", 0)),
         rounds_done=int(run.data.metrics.get("round", 0)),
+        metrics=dict(run.data.metrics),
     )
 
 
 def _ask(uri: str, question: str, **arguments: Any) -> list[Any]:
     """All pages of a client's answer."""
+    page = _call(uri, question, **arguments)
+    answer = list(page)
+    while page.token:
+        page = _call(uri, question, **arguments, page_token=page.token)
+        answer += page
+    return answer
+
+
+def _call(uri: str, question: str, **arguments: Any) -> Any:
     try:
-        client = _client(uri)
-        page = getattr(client, question)(**arguments)
-        answer = list(page)
-        while page.token:
-            page = getattr(client, question)(**arguments, page_token=page.token)
-            answer += page
-        return answer
+        return getattr(_client(uri), question)(**arguments)
     except StoreUnreachable:
         raise
     except Exception as error:

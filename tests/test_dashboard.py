@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import plots, runs
 from dashboard.__main__ import command
+from dashboard.axes import ceiling
 from fl_server.settings import Audit, Centre, CentreSettings
 from fl_server.tracking import Tracker
 from infomri_core.frontier import Row
@@ -98,14 +99,25 @@ def texts(app: AppTest) -> str:
     return " ".join(element.value for element in shown)
 
 
+def progress_bars(app: AppTest) -> list:
+    return [element.proto for element in app.get("progress")]
+
+
 def test_the_store_gives_back_the_rows_that_were_logged(uri: str):
     study = runs.studies(uri)["knee"]
     (sweep,) = runs.sweeps(uri, study)
     assert (sweep.name, sweep.status, sweep.n_rounds) == ("knee-1", "FINISHED", 4)
-    found = runs.arms(uri, sweep)
+    found = runs.arms(uri, study, sweep.run_id)
     expected = rows_of(parse_plan(PLAN))
     assert sorted(found.rows, key=repr) == sorted(expected, key=repr)
     assert found.dropped == {"uniform-s0": "diverged at north"}
+    assert found.parameters["uniform-s0"]["sampler"] == "uniform"
+    curve = runs.curve(uri, found.runs["uniform-s0"], "train/ce")
+    assert (curve.steps, curve.values) == ((3,), (0.6,))
+
+
+def test_the_study_of_the_newest_run_comes_first(uri: str):
+    assert next(iter(runs.studies(uri))) == "heart"
 
 
 def test_the_page_shows_the_frontier_of_the_chosen_study(uri: str, open_app):
@@ -114,24 +126,34 @@ def test_the_page_shows_the_frontier_of_the_chosen_study(uri: str, open_app):
     shown = texts(app)
     assert "diverged at north" in shown
     assert "Up" in shown
-    best, private, beyond = app.metric
-    assert (best.label, best.value) == ("Best diagnosis: InfoMRI β=0", "AUROC 0.950")
-    assert private.label == "As good, most private: InfoMRI β=0.01"
-    assert private.value == "14.0 dB"
-    assert beyond.value == "+1.5 dB"
+    (suggested,) = app.metric
+    assert (suggested.label, suggested.value) == ("InfoMRI β=0.01", "14.0 dB")
+    assert "costs 0.020 AUROC and takes 3.0 dB from the attacker" in shown
     table = app.dataframe[0].value
     assert list(table["arm"]) == ["InfoMRI β=0", "InfoMRI β=0.01", "uniform"]
     assert list(table["unbeaten"]) == [True, True, False]
     assert set(table["weak attacks"]) == {"cnn"}
 
 
-def test_acceleration_and_attack_can_be_chosen(uri: str, open_app):
+def test_acceleration_attack_and_figures_can_be_chosen(uri: str, open_app):
     app = open_app(uri)
     app.selectbox(key="study").select("knee").run()
     assert app.segmented_control(key="acceleration").value == 32.0
     app.segmented_control(key="acceleration").set_value(16.0)
     app.selectbox(key="attack").select("cnn").run()
-    assert app.metric[1].value == "13.5 dB"
+    assert app.metric[0].value == "13.5 dB"
+    app.selectbox(key="privacy").select("gain").run()
+    assert app.metric[0].value == "1.5 dB"
+
+
+def test_the_users_constraint_decides_what_is_suggested(uri: str, open_app):
+    app = open_app(uri)
+    app.selectbox(key="study").select("knee").run()
+    app.number_input(key="least-AUROC-32").set_value(0.94).run()
+    assert (app.metric[0].label, app.metric[0].value) == ("InfoMRI β=0", "17.0 dB")
+    assert "privacy costs nothing" in texts(app)
+    app.number_input(key="least-AUROC-32").set_value(0.99).run()
+    assert "No arm reaches AUROC 0.990; the best has 0.950" in texts(app)
 
 
 def test_a_running_study_says_how_far_it_is(uri: str, open_app):
@@ -168,19 +190,31 @@ def test_an_empty_store_says_how_to_fill_it(tmp_path: Path, open_app):
     assert "infomri demo" in texts(open_app(empty))
 
 
-def test_the_plot_has_a_trace_a_sampler_and_hollows_what_is_beaten():
+def test_the_plot_has_a_trace_a_sampler_and_fades_what_is_beaten():
     first = Row("a", "infomri", 0.0, 0, 16.0, auroc=0.9, psnr={"cnn": 15.0}, psnr_prior=12.0)
-    softer = replace(first, arm="b", beta=0.1, suppression="marginal", auroc=0.85)
+    softer = replace(first, arm="b", beta=1e-4, suppression="marginal", auroc=0.85)
     fixed = replace(first, arm="c", sampler="uniform", auroc=0.7, psnr={"cnn": 14.0})
     undefined = replace(fixed, arm="d", auroc=None)
     figure = plots.frontier([first, softer, fixed, undefined], "cnn")
-    learned, uniform, floor = figure.data
-    assert list(learned.text) == ["β=0", "β=0.1"]
-    assert list(learned.marker.color) == [learned.line.color, "white"]
+    front, learned, uniform, floor = figure.data
+    assert list(front.x) == [14.0, 15.0]
+    assert list(learned.text) == ["β=0", "β=1e-4"]
+    assert list(learned.marker.opacity) == [1.0, plots.FADED]
     assert list(uniform.customdata) == ["c"]
     assert "dB" in figure.layout.xaxis.title.text
     assert floor.name == "floor: nothing measured (12.0 dB)"
     assert figure.layout.shapes[0].x0 == 12.0
+
+
+def test_the_ceiling_is_drawn_where_all_of_kspace_was_measured_and_nowhere_else():
+    row = Row("a", "infomri", 0.0, 0, 16.0, auroc=0.9, psnr={"cnn": 15.0})
+    full = replace(row, acceleration=1.0, auroc=0.97)
+    read = replace(row, legibility={"full image": 0.96, "cnn": 0.6})
+    assert ceiling([row]) is None
+    assert ceiling([row, full]) == 0.97
+    assert ceiling([read]) == 0.96
+    names = [trace.name for trace in plots.frontier([row], everywhere=[row, full]).data]
+    assert "ceiling: all of k-space (0.970)" in names
 
 
 def test_an_empty_plot_is_a_plot():
@@ -190,3 +224,30 @@ def test_an_empty_plot_is_a_plot():
 def test_the_server_listens_on_loopback_unless_told_otherwise():
     assert "--server.address=127.0.0.1" in command("sqlite:///x.db", 8501)
     assert command("sqlite:///x.db", 8501)[-1] == "sqlite:///x.db"
+
+
+def test_every_page_says_something_sensible_of_every_state(uri: str, open_app):
+    app = open_app(uri)
+    for study, page, expected in (
+        ("brain", "sampling", "Come back"),
+        ("brain", "audit", "not audited yet"),
+        ("brain", "sites", "No site has answered"),
+        ("brain", "training", "Round 3 of 4, running"),
+        ("brain", "trial", "Come back"),
+        ("heart", "sampling", "has kept no trained arms"),
+        ("heart", "audit", "ended early"),
+        ("heart", "sites", "ended early"),
+        ("heart", "training", "ended early"),
+        ("knee", "training", "diverged at north"),
+    ):
+        app.switch_page(f"pages/{page}.py").run()
+        app.selectbox(key="study").select(study).run()
+        shown = texts(app) + " ".join(bar.text for bar in progress_bars(app))
+        assert expected in shown, (study, page, shown)
+
+
+@pytest.mark.parametrize("page", ["sampling", "audit", "sites", "training", "trial"])
+def test_every_page_survives_a_store_that_does_not_answer(page: str, open_app):
+    app = open_app("http://127.0.0.1:9")
+    app.switch_page(f"pages/{page}.py").run()
+    assert "does not answer" in texts(app)

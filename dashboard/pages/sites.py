@@ -1,0 +1,78 @@
+"""Fourth page: the hospitals, what they did and what it took."""
+
+import streamlit as st
+
+from dashboard import cache, choice, sites
+from dashboard.record import Results
+from dashboard.runs import Sweep
+from dashboard.tables import site_scores
+
+_NOTHING = (
+    "No site has answered in this run yet, or it was made by a version that did not tell of "
+    "single sites."
+)
+_BUDGET = (
+    "Epsilon is what this study's updates have spent at each site, at the plan's delta, rounded "
+    "up by the site itself. The budget it counts against is the hospital's own setting (`[policy] "
+    "max_epsilon` in its site.toml) over all studies, and is not sent here: a site whose budget "
+    "would be passed refuses before it starts, and is shown above as refused."
+)
+
+
+def page(uri: str, sweep: Sweep) -> None:
+    """Draw the page."""
+    choice.early_end(sweep)
+    every = 5.0 if sweep.is_running else None
+    st.fragment(_live, run_every=every)(uri, sweep)
+    found = cache.results(uri, sweep.run_id)
+    if found is not None:
+        _local(found)
+
+
+def _live(uri: str, sweep: Sweep) -> None:
+    found = sites.sites_of(cache.events(uri, sweep.run_id))
+    if not found:
+        st.info(_NOTHING, icon=":material/info:")
+        return
+    out = [site.name for site in found if "answered" not in list(site.rounds.values())[-1:]]
+    if sweep.is_running and out:
+        st.warning(f"Not in the last round: {', '.join(out)}", icon=":material/warning:")
+    st.plotly_chart(sites.rounds(found), config=choice.export("rounds"), key="rounds")
+    columns = {
+        "sent to it, MB": st.column_config.NumberColumn(format="%.1f"),
+        "came back, MB": st.column_config.NumberColumn(format="%.1f"),
+        "epsilon spent": st.column_config.NumberColumn(format="%.3f"),
+        "last seen": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
+    }
+    st.dataframe(sites.table(found), hide_index=True, column_config=columns)
+    private = any(site.epsilon is not None for site in found)
+    st.caption(_BUDGET if private else "This study trains without differential privacy.")
+    left, right = st.columns(2)
+    left.plotly_chart(sites.phases(found, False), config=choice.export("seconds"), key="seconds")
+    right.plotly_chart(sites.phases(found, True), config=choice.export("bytes"), key="bytes")
+
+
+def _local(found: Results) -> None:
+    table = site_scores(found.meta, found.rows)
+    if table.empty:
+        return
+    st.subheader("Each site's own figures", anchor=False)
+    at = st.segmented_control(
+        "Acceleration",
+        sorted(set(table["acceleration"]), key=lambda text: float(text[:-1])),
+        default=table["acceleration"].iloc[-1],
+        key="site-acceleration",
+        required=True,
+    )
+    names = [name for name in table if name.startswith("PSNR")]
+    columns = dict.fromkeys(names, st.column_config.NumberColumn(format="%.1f"))
+    shares = dict.fromkeys(["AUROC", "from", "to"], st.column_config.NumberColumn(format="%.3f"))
+    shown = table[table["acceleration"] == at].drop(columns="acceleration")
+    st.dataframe(shown, hide_index=True, column_config=columns | shares)
+    st.caption(
+        "AUROC with its 95 % interval over the site's validation patients; PSNR of each attack in "
+        "dB. A site lets them leave only for at least its minimum cohort."
+    )
+
+
+choice.show("Sites", page)

@@ -1,0 +1,126 @@
+"""Sixth page: a scan of one's own through mask, attack and diagnosis, on this machine."""
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import cache, choice, trial
+from dashboard.axes import WORST, attack_of
+from dashboard.files import choose_arm, the_study
+from dashboard.runs import Sweep
+from dashboard.trained import TrainedStudy
+from infomri_core.errors import InputError
+from infomri_core.frontier import Row
+from infomri_core.scans import Scan, open_scan
+
+_INTRODUCTION = (
+    "One slice as a site would measure it, what the attacker makes of that measurement, and the "
+    "diagnosis. Everything is computed on the machine that runs this dashboard; nothing is kept "
+    "or sent. **Not for clinical use.**"
+)
+
+
+def page(uri: str, sweep: Sweep) -> None:
+    """Draw the page."""
+    study = the_study(uri, sweep)
+    rows = cache.arms(uri, sweep.experiment_id, sweep.run_id).rows
+    st.markdown(_INTRODUCTION)
+    try:
+        scan = _scan(study)
+        if scan is not None:
+            _shown(study, rows, scan)
+    except InputError as error:
+        st.error(str(error), icon=":material/broken_image:")
+
+
+def _scan(study: TrainedStudy) -> Scan | None:
+    left, right = st.columns([1, 3], vertical_alignment="bottom")
+    height, width = study.plan.task.shape
+    source = left.segmented_control(
+        "Scan", ["phantom", "file"], default="phantom", key="source", required=True
+    )
+    if source == "phantom":
+        return trial.phantom(study, right.number_input("Patient number", 0, 9999, 1, key="seed"))
+    dropped = right.file_uploader(
+        f"A slice or volume of {height} x {width} (.h5, .npy or .png)",
+        ["h5", "npy", "png"],
+        key="file",
+    )
+    as_trained = left.toggle(
+        "Magnitude image", True, help="Of k-space with phase, which training never saw."
+    )
+    if dropped is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"scan{Path(dropped.name).suffix.lower()}"
+        path.write_bytes(dropped.getvalue())
+        try:
+            return open_scan(str(path), (height, width), as_trained)
+        except InputError as error:
+            raise InputError(dropped.name, error.expected, error.got, error.remedy) from None
+
+
+def _shown(study: TrainedStudy, rows: tuple[Row, ...], scan: Scan) -> None:
+    columns = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
+    with columns[0]:
+        arm = choose_arm(study, rows)
+    low, high = study.plan.measurement.ratio_range
+    offered = sorted({*study.plan.measurement.accelerations, 1 / low, 1 / high})
+    acceleration = columns[1].select_slider(
+        "Acceleration", offered, offered[-1], format_func=lambda a: f"{a:.3g}x", key="trial-at"
+    )
+    n = trial.n_slices(scan)
+    number = columns[2].number_input("Slice", 1, n, 1 + n // 2 if n > 1 else 1, key="slice") - 1
+    n_draws = columns[3].number_input("Measurements", 1, 64, 8, key="draws")
+    attack = strongest(study, rows, arm, acceleration)
+    done = trial.run(study, scan, number, arm, acceleration, attack, n_draws, seed=number)
+    _pictures(done, acceleration)
+    _diagnosis(study, done, n_draws)
+    note = scan.note[:1].upper() + scan.note[1:]
+    st.caption(f"{note}. Arm {arm}; weights after round {study.file.round}.")
+
+
+def strongest(study: TrainedStudy, rows: tuple[Row, ...], arm: str, acceleration: float) -> str:
+    """The attack that rebuilt best against the arm, at the nearest acceleration that was scored;
+    where none was, the first that was fitted."""
+    scored = [row for row in rows if row.arm == arm and row.worst_attack]
+    nearest = min(scored, key=lambda row: abs(row.acceleration - acceleration), default=None)
+    name = "" if nearest is None else attack_of(nearest, WORST)
+    attacks = study.plan.evaluation.attacks
+    return name if name in study.adversaries.attacks else attacks[0]
+
+
+def _pictures(done: trial.Trial, acceleration: float) -> None:
+    shown = (
+        (done.truth, "The scan"),
+        (done.mask, f"Measured points of k-space, {acceleration:.3g}x"),
+        (done.zero_filled, "Zero-filled image"),
+        (done.rebuilt, f"Rebuilt by '{done.attack}', the strongest attack: {done.psnr:.1f} dB"),
+    )
+    for column, (image, caption) in zip(st.columns(4), shown):
+        column.image(trial.picture(image), caption, width="stretch")
+
+
+def _diagnosis(study: TrainedStudy, done: trial.Trial, n_draws: int) -> None:
+    st.subheader("Diagnosis", anchor=False)
+    st.dataframe(
+        pd.DataFrame(trial.answers(study.plan.task.labels, done.diagnosis)),
+        hide_index=True,
+        column_config={
+            "probability": st.column_config.ProgressColumn(
+                format="%.2f", min_value=0.0, max_value=1.0
+            ),
+            "± over draws": st.column_config.NumberColumn(format="%.3f"),
+        },
+    )
+    what = "1 measurement" if n_draws == 1 else f"{n_draws} measurements"
+    st.caption(
+        f"Mean over {what} with fresh masks and noise; ± is their standard deviation, which says "
+        "how much the answer depends on the draw, not how often it is right. Together they saw "
+        f"{int(done.diagnosis.n_points[0])} points of k-space."
+    )
+
+
+choice.show("Try it", page)
