@@ -1,12 +1,21 @@
 """Laws of the one-run audit of DP: monotone, nothing from chance, never above the truth."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+import tomli_w
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infomri_core.data import open_dataset
 from infomri_core.errors import InputError
+from infomri_core.plan import parse_plan
+from infomri_core.privacy import canaries_training
 from infomri_core.privacy.canaries import Guesses, epsilon_lower_bound, guess, p_value
+from infomri_core.privacy.canaries_training import audit_dp
+from tests.small import AUDIT_URI, small_plan, small_table
 
 
 @settings(max_examples=20)
@@ -58,7 +67,7 @@ def test_randomised_response_is_never_proved_worse_than_it_is(epsilon: float) ->
 def test_abstaining_keeps_the_surest_guesses() -> None:
     generator = np.random.default_rng(1)
     inserted = generator.random(1000) < 0.5
-    scores = inserted + generator.normal(size=1000)
+    scores = inserted - 0.5 + generator.normal(size=1000)
     few, many = guess(scores, inserted, 100), guess(scores, inserted, 1000)
     assert few.n_right / few.n_made > many.n_right / many.n_made
     assert (many.n_canaries, many.n_made) == (1000, 1000)
@@ -71,3 +80,61 @@ def test_impossible_counts_are_refused() -> None:
         guess(np.zeros(3), np.zeros(3, bool), 4)
     with pytest.raises(InputError):
         epsilon_lower_bound(Guesses(10, 5, 5), confidence=0.1)
+
+
+def _audited(noise_multiplier: float, lot: int = 20, **settings: Any) -> dict[str, Any]:
+    """An audit of twelve steps on phantoms of 16 patients, a fifth of all units a step."""
+    table = small_table(rounds=3, local_steps=2)
+    table["privacy"] = {"noise_multiplier": noise_multiplier, "lot": lot}
+    plan = parse_plan(tomli_w.dumps(table))
+    data = open_dataset(AUDIT_URI)
+    images = data.images(np.arange(len(data)))
+    labels = torch.from_numpy(data.table.labels.astype(np.float32))
+    variance = torch.full((2, 32, 32), 0.1)
+    return audit_dp(
+        *(plan, plan.arms[1], images, labels, data.table.patients, variance, 3),
+        **{"n_canaries": 84, "study_epsilon": 6.0, **settings},
+    )
+
+
+@pytest.fixture(scope="module")
+def audited() -> dict[str, Any]:
+    return _audited(1.0)
+
+
+def test_what_is_proved_of_real_training_is_never_above_what_is_accounted(
+    audited: dict[str, Any],
+) -> None:
+    assert 0 <= audited["epsilon_lower_bound"] <= audited["epsilon_accounted"]
+    assert audited["epsilon_accounted"] == pytest.approx(6.0, rel=0.1)
+    assert audited["steps"] == 12
+
+
+def test_with_hardly_any_noise_the_audit_wins(audited: dict[str, Any]) -> None:
+    control = audited["control"]
+    assert control["epsilon_lower_bound"] > 1.5
+    assert control["epsilon_lower_bound"] <= control["largest_provable"]
+
+
+def test_a_clip_that_does_not_clip_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Canaries ten clips long come through whole: more is proved than the accountant says."""
+    monkeypatch.setattr(
+        canaries_training, "clip_weights", lambda squares, clip: torch.ones_like(squares)
+    )
+    broken = _audited(4.0, study_epsilon=1.0)
+    assert broken["epsilon_lower_bound"] > broken["epsilon_accounted"]
+
+
+def test_an_audit_that_is_stopped_accounts_for_the_steps_it_made() -> None:
+    steps = iter(range(100))
+    stopped = _audited(1.0, cancelled=lambda: next(steps) >= 16)
+    assert 0 < stopped["steps"] < stopped["steps_of_the_study"]
+    assert stopped["epsilon_accounted"] < 6.0
+
+
+def test_without_privacy_there_is_nothing_to_audit() -> None:
+    with pytest.raises(InputError, match="privacy"):
+        audit_dp(
+            *(small_plan(), small_plan().arms[1], torch.zeros(2, 32, 32), torch.zeros(2, 1)),
+            *(np.arange(2), torch.ones(2, 32, 32), 0),
+        )

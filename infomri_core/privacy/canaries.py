@@ -14,6 +14,7 @@ from scipy.stats import binom
 
 from infomri_core.errors import InputError
 
+SHARES = (0.05, 0.2, 0.5, 1.0)
 _LARGEST = 50.0
 
 
@@ -67,10 +68,10 @@ def epsilon_lower_bound(guesses: Guesses, delta: float = 0.0, confidence: float 
 def guess(
     scores: npt.NDArray[np.floating], inserted: npt.NDArray[np.bool_], n_guesses: int
 ) -> Guesses:
-    """Guess that the highest scores were inserted and the lowest were not; abstain between.
+    """Guess of the ``n_guesses`` scores (m,) furthest from zero that the positive ones were
+    inserted and the others not; abstain on the rest. ``inserted`` (m,) are the coins.
 
-    ``scores`` (m,) are high where a canary seems to have been trained on; ``inserted`` (m,) are
-    the coins. ``n_guesses`` must be fixed before looking at the scores.
+    Scores come from the mechanism's output alone; ``n_guesses`` is fixed before looking at it.
     """
     n = len(scores)
     if scores.shape != (n,) or inserted.shape != (n,) or not np.isfinite(scores).all():
@@ -78,11 +79,28 @@ def guess(
         raise InputError("canaries", "finite scores (m,) and coins (m,)", got, "correct them")
     if not 0 < n_guesses <= n:
         raise InputError("canaries", f"1 to {n} guesses", str(n_guesses), "make fewer guesses")
-    order = np.argsort(scores, kind="stable")
-    n_in = n_guesses // 2
-    n_out = n_guesses - n_in
-    right = inserted[order[n - n_in :]].sum() + (~inserted[order[:n_out]]).sum()
+    surest = np.argsort(-np.abs(scores), kind="stable")[:n_guesses]
+    right = ((scores > 0) == inserted)[surest].sum()
     return Guesses(n, n_guesses, int(right))
+
+
+def best_bound(
+    scores: npt.NDArray[np.floating],
+    inserted: npt.NDArray[np.bool_],
+    delta: float,
+    confidence: float = 0.95,
+) -> tuple[float, Guesses]:
+    """The best lower bound of guessing the surest 5, 20, 50 and 100 % of the canaries.
+
+    Each of the four is held to a quarter of the error (Bonferroni), so that the best of them
+    still exceeds the true epsilon with probability 1 - ``confidence`` at most.
+    """
+    each = 1 - (1 - confidence) / len(SHARES)
+    n = len(scores)
+    made = [guess(scores, inserted, max(1, round(share * n))) for share in SHARES]
+    bounds = [epsilon_lower_bound(g, delta, each) for g in made]
+    best = int(np.argmax(bounds))
+    return bounds[best], made[best]
 
 
 def _check(guesses: Guesses, delta: float) -> None:

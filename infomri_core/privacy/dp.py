@@ -1,7 +1,7 @@
 """DP-SGD for classifier and sampling policy together (Abadi et al. 2016)."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast, final
 
 import numpy as np
@@ -17,6 +17,9 @@ from infomri_core.sampling import draw_masks
 from infomri_core.seeds import derive_seed
 from infomri_core.tasks.classification import Classification, LossTerms
 from infomri_core.train import Fetch
+
+Canaries = Callable[[np.ndarray, float, Gradients], np.ndarray]
+"""Adds the gradients, clipped, of those rows that are an audit's canaries; returns the others."""
 
 
 @final
@@ -44,14 +47,17 @@ class PrivateGradients:
         units: Sequence[np.ndarray],
         fetch: Fetch,
         generator: torch.Generator,
+        canaries: Canaries | None = None,
     ) -> None:
-        """``units``: the indices that ``fetch`` takes, of each unit."""
+        """``units``: the indices that ``fetch`` takes, of each unit. In an audit some units are
+        ``canaries``, whose indices ``fetch`` never sees."""
         self._plan = plan
         self._privacy = private(plan)
         self._variance = variance
         self._units = units
         self._fetch = fetch
         self._generator = generator
+        self._canaries = canaries
         seed = torch.randint(2**62, (4,), generator=generator, device=generator.device)
         self._order = np.random.default_rng(seed.tolist())
         self._rate = sampling_rate(self._privacy.lot, len(units))
@@ -63,6 +69,8 @@ class PrivateGradients:
         policy = [p for p in model.policy.parameters() if p.requires_grad]
         total = {p: torch.zeros_like(p) for p in (*policy, *model.network.parameters())}
         drawn, ce = self.draw(), 0.0
+        if self._canaries is not None:
+            drawn = self._canaries(drawn, self._privacy.clip, total)
         for batch in _parts(drawn, self._plan.training.batch_size):
             ce += self._add(model, probabilities, policy, batch, total)
         entropy = self._entropy(model, probabilities, policy, beta, total)
@@ -152,7 +160,7 @@ def add_clipped(
         return (
             add_clipped(model, probabilities, policy, *rest, clip, total) if len(rest[0]) else 0.0
         )
-    weights = clip / squares.sqrt().clamp(min=clip)
+    weights = clip_weights(squares, clip)
     for layer in layers:
         for parameter, gradient in layer.weighted(weights).items():
             total[parameter] += gradient
@@ -162,6 +170,11 @@ def add_clipped(
         for parameter, gradient in zip(policy, sums):
             total[parameter] += gradient
     return float(ce.detach())
+
+
+def clip_weights(squared_norms: torch.Tensor, clip: float) -> torch.Tensor:
+    """min(1, clip / |g|) of gradients g with these squared norms (B,)."""
+    return clip / squared_norms.sqrt().clamp(min=clip)
 
 
 def units_of(plan: Plan, patients: np.ndarray) -> list[np.ndarray]:
