@@ -1,6 +1,7 @@
 """Running imports as the commands do, without a terminal."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,10 @@ def images_of(scan: Callable[..., list[Volume]], *arguments: Any, scratch: Path)
     volumes = scan(*arguments, Journal(), lambda: None)
     results = [result for volume in volumes for result in volume.read(scratch)]
     return [r.image if isinstance(r, Frame) else r.reason for r in results]
+
+
+class Quiet:
+    """Progress that nobody watches."""
+
+    def phase(self, name: str, *, unit: str, total: int | None = None) -> Any:
+        return nullcontext(lambda n=1: None)

@@ -1,11 +1,8 @@
 """Folders of DICOM files as volumes: one a series (and, within it, one an orientation)."""
 
 import hashlib
-import logging
-import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +11,10 @@ import numpy as np
 
 from infomri_core.data.importing.choice import Choice
 from infomri_core.data.importing.dicom_header import Header, frames, refusal
+from infomri_core.data.importing.dicom_pixels import quiet, read_frames
 from infomri_core.data.importing.extra import need
 from infomri_core.data.importing.patients import one_person_each
-from infomri_core.data.importing.pixels import suspect_text
-from infomri_core.data.importing.volume import Frame, Journal, Left, Volume, fingerprint, walk
+from infomri_core.data.importing.volume import Journal, Volume, fingerprint, walk
 
 
 def scan_dicom(
@@ -53,7 +50,7 @@ def _add(
     """
     import pydicom
 
-    with _quiet():
+    with quiet():
         try:
             dataset = pydicom.dcmread(path, stop_before_pixels=True)
             reason = refusal(dataset, choice)
@@ -105,64 +102,9 @@ def _volume(headers: list[Header], folder: Path) -> Volume:
         plane=first.turn.plane,
         place=f"{files[0].parent.relative_to(folder)} {first.description}".strip(),
         fingerprint=fingerprint(*files),
-        read=partial(_read, ordered),
+        read=partial(read_frames, ordered),
     )
 
 
 def _spacing(headers: list[Header]) -> tuple[float, float]:
     return Counter(header.turn.pair(header.spacing) for header in headers).most_common(1)[0][0]
-
-
-def _read(headers: list[Header], scratch: Path) -> Iterator[Frame | Left]:
-    for header in headers:
-        yield _decode(header)
-
-
-def _decode(header: Header) -> Frame | Left:
-    """One frame, decompressed alone: memory does not grow with the file."""
-    from pydicom.pixels.utils import iter_pixels
-
-    with _quiet():
-        try:
-            frame = next(iter(iter_pixels(header.path, indices=[header.frame], raw=True)))
-        except Exception as error:
-            # Decoders raise what they like on damaged data; none of it may end the import.
-            return Left(_reason(error))
-    if frame.shape != header.shape:
-        return Left("pixel data of another shape than the header's")
-    image = _grey(frame.astype(np.float32), header)
-    return Frame(np.ascontiguousarray(header.turn.apply(image)), suspect_text(image))
-
-
-def _grey(stored: np.ndarray, header: Header) -> np.ndarray:
-    """Stored values to grey values: slope and intercept, MONOCHROME1 turned round, padding and
-    negative values to zero."""
-    upright = stored if header.inverted is None else np.float32(header.inverted) - stored
-    values = upright * np.float32(header.slope) + np.float32(header.intercept)
-    if header.padding is not None:
-        low, high = header.padding
-        values[(stored >= low) & (stored <= high)] = 0.0
-    return np.maximum(values, 0.0, dtype=np.float32)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without pydicom's warnings and log lines: they quote the header. Reasons replace them."""
-    log = logging.getLogger("pydicom")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if "missing dependencies" in text or "plugins are missing" in text or "no plugins" in text:
-        return "compressed in a way that no installed decoder knows"
-    if "does not support 'JPEG Extended' for samples with 12-bit" in text:
-        return "12-bit lossy JPEG (pylibjpeg-libjpeg, under the GPL, decodes it)"
-    return "pixel data truncated or damaged"

@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
-from skimage.transform import resize
 
 BRIGHT, DARK = 0.92, 0.25
 GLYPHS = 4
@@ -20,11 +20,11 @@ def fit(image: np.ndarray, size: tuple[int, int], spacing: tuple[float, float]) 
     pixel = max(height / size[0], width / size[1])
     rows = min(size[0], max(1, round(height / pixel)))
     columns = min(size[1], max(1, round(width / pixel)))
-    if (rows, columns) == image.shape:
-        small = image
-    else:
-        # Anti-aliasing blurs an axis by the factor it shrinks by; an axis that grows stays sharp.
-        small = resize(image, (rows, columns), order=1, mode="edge", anti_aliasing=True)
+    small = image
+    if (rows, columns) != image.shape:
+        # Pillow widens the triangle by the factor an axis shrinks by, which is the anti-aliasing.
+        picture = Image.fromarray(np.ascontiguousarray(image, dtype=np.float32))
+        small = np.asarray(picture.resize((columns, rows), Image.Resampling.BILINEAR))
     top, left = (size[0] - rows) // 2, (size[1] - columns) // 2
     result = np.zeros(size, dtype=np.float32)
     result[top : top + rows, left : left + columns] = small
@@ -44,10 +44,10 @@ def suspect_text(image: np.ndarray) -> bool:
     bright = image >= BRIGHT * top
     if not 20 <= bright.sum() <= 0.1 * image.size:
         return False
-    edge = bright & (ndimage.minimum_filter(image, size=3, mode="nearest") <= DARK * top)
     labels, n_found = ndimage.label(bright, structure=np.ones((3, 3)))
     if not GLYPHS <= n_found <= 2000:
         return False
+    edge = bright & (ndimage.minimum_filter(image, size=3, mode="nearest") <= DARK * top)
     boxes = ndimage.find_objects(labels)
     areas = ndimage.sum_labels(bright, labels, np.arange(1, n_found + 1))
     sharp = ndimage.sum_labels(edge, labels, np.arange(1, n_found + 1)) / areas
