@@ -12,14 +12,20 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeVar, final
 
 import httpx
 from flwr.app import Context, Message
 from flwr.common.constant import SubStatus
-from flwr.proto.runtime_pb2 import AcquireTaskRequest, AcquireTaskResponse
+from flwr.proto.runtime_pb2 import (
+    AcquireTaskRequest,
+    AcquireTaskResponse,
+    PullAppMessagesRequest,
+    PullAppMessagesResponse,
+)
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
 from flwr.supercore.interceptors import (
@@ -43,10 +49,30 @@ from infomri_core.processes import tether
 POLL_SECONDS = 0.2
 _ABSENT_SECONDS = 0.5
 _GIVE_UP_SECONDS = 60.0
+_MESSAGE_SECONDS = 20.0
 _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 _TASKS = (TaskType.CLIENT_APP, TaskType.AGENT_APP)
 
 _log = logging.getLogger("infomri.executor")
+
+
+@final
+class PatientClient(RuntimeHttpClient):
+    """A SuperNode offers a task a moment before it has stored the task's message. Who comes so
+    early gets no message, and the SuperNode would wait for that reply for ever: so ask again."""
+
+    def PullMessages(  # noqa: N802
+        self, request: PullAppMessagesRequest
+    ) -> PullAppMessagesResponse:
+        until = time.monotonic() + _MESSAGE_SECONDS
+        while True:
+            answer: PullAppMessagesResponse = super().PullMessages(request)
+            if answer.messages_list or time.monotonic() > until:
+                return answer
+            time.sleep(POLL_SECONDS)
+
+
+_Client = TypeVar("_Client", bound=RuntimeHttpClient)
 
 
 def reply_to(message: Message, context: Context, fab: bytes) -> Message:
@@ -67,7 +93,8 @@ def serve_task(address: str, token: str) -> None:
     """Fetch the message of one acquired task, answer it, and report the task as done."""
     retry = make_simple_http_retry_invoker()
     retry.max_time = _GIVE_UP_SECONDS
-    client = _client(address, "flwr-clientapp", [RuntimeTokenHttpInterceptor(token)], retry)
+    token_of_task = [RuntimeTokenHttpInterceptor(token)]
+    client = _client(PatientClient, address, "flwr-clientapp", token_of_task, retry)
     heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
     heartbeat.start()
     message, context, _, fab = pull_task_input(client)
@@ -82,7 +109,7 @@ def run(address: str, secret: bytes | None) -> NoReturn:
         signers.append(
             SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=_ACQUIRE)
         )
-    client = _client(address, "SuperExec", signers)
+    client = _client(RuntimeHttpClient, address, "SuperExec", signers)
     request = AcquireTaskRequest(supported_task_types=[str(kind.value) for kind in _TASKS])
     children: set[int] = set()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -114,6 +141,7 @@ def _fork(address: str, token: str) -> int:
     parent = os.getpid()
     child = os.fork()
     if child:
+        _log.info("courier %d started", child)
         return child
     code = 1
     try:
@@ -139,6 +167,8 @@ def _reap(children: set[int]) -> set[int]:
             done.add(pid)
             if status:
                 _log.warning("a courier ended with status %d", os.waitstatus_to_exitcode(status))
+            else:
+                _log.info("courier %d served its task", pid)
     return done
 
 
@@ -148,13 +178,14 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _client(
+    kind: type[_Client],
     address: str,
     component: str,
-    interceptors: list[ProtobufClientInterceptor],
+    interceptors: Sequence[ProtobufClientInterceptor],
     retry: RetryInvoker | None = None,
-) -> RuntimeHttpClient:
+) -> _Client:
     version = RuntimeVersionHttpInterceptor(component_name=component)
-    return RuntimeHttpClient.from_server_address(
+    return kind.from_server_address(
         server_address=address,
         insecure=True,
         root_certificates=None,

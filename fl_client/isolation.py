@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from fl_client.settings import SuperLink
 from infomri_core.errors import InputError
 
 REQUIRE = "INFOMRI_REQUIRE_ISOLATION"
+RUN_FILES = ("node", "executor.secret")
 _PR_SET_NO_NEW_PRIVS = 38
 _SYS_LANDLOCK = {"create": 444, "add": 445, "restrict": 446}
 _READ_FILE, _READ_DIR, _EXECUTE = 1 << 2, 1 << 3, 1 << 0
@@ -134,6 +136,13 @@ def confine(keep: Confinement) -> None:
 def courier_keeps(folder: Path, socket_path: Path) -> Confinement:
     """The files of the executor and its couriers: Flower's folder, and the way to the socket."""
     return Confinement(write=(folder / "flwr",), pass_through=(socket_path.parent,))
+
+
+def supernode_keeps(link: SuperLink, folder: Path) -> Confinement:
+    """The files of the SuperNode: Flower's folder, what its connection needs, and the secret and
+    node id under ``folder``/run."""
+    own = (link.root_certificate, link.node_key, *(folder / "run" / name for name in RUN_FILES))
+    return Confinement(read=tuple(path for path in own if path), write=(folder / "flwr",))
 
 
 def apply(step: Callable[[], None], what: str) -> None:

@@ -20,6 +20,7 @@ from fl_client.courier import VAULT_SOCKET
 from fl_client.settings import SiteSettings
 from fl_client.supernode import HOST, node_file, secret_file
 from fl_client.supervisor import Fault, Part
+from fl_client.unanswered import Unanswered
 from infomri_core.errors import InputError
 from infomri_core.logs import message_of
 from infomri_core.ports import check_port, without_local_proxy
@@ -35,8 +36,15 @@ _EVENTS = (
     (r"Sent successfully", r"reply sent"),
     (r"Failed to send message (.*)", r"the reply could not be sent: \1"),
     (r"Failed to receive message (.*)", r"the task could not be received: \1"),
+    (r"(this site's clock is .* set it right)", r"\1"),
 )
+_ELSEWHERE = r"(?i)certificate has expired|certificate is not yet valid"
 _FAULTS = (
+    (
+        _ELSEWHERE,
+        "the certificate of {address} has ended; the study centre renews it with "
+        "`infomri provision` and starts its SuperLink again",
+    ),
     (
         r"(?i)certificate.verify.failed|self.signed certificate",
         "{address} showed a certificate that {certificate} did not sign; ask the study centre "
@@ -71,7 +79,11 @@ def site_parts(
     check_port(HOST, settings.superlink.runtime_port, "set [superlink] runtime_port in site.toml")
     folder = (folder or settings.vault.state).resolve()
     _make_secret(secret_file(folder))
-    network = [_executor(settings, folder), _supernode(config, settings, folder, with_vault)]
+    unanswered = Unanswered()
+    network = [
+        _executor(settings, folder, unanswered),
+        _supernode(config, settings, folder, with_vault, unanswered),
+    ]
     return [_vault(config, settings, folder), *network] if with_vault else network
 
 
@@ -85,7 +97,7 @@ def _vault(config: Path, settings: SiteSettings, folder: Path) -> Part:
     )
 
 
-def _executor(settings: SiteSettings, folder: Path) -> Part:
+def _executor(settings: SiteSettings, folder: Path, unanswered: Unanswered) -> Part:
     address = f"{HOST}:{settings.superlink.runtime_port}"
     command = (sys.executable, "-m", "fl_client.executor", "--runtime-api", address)
     return Part(
@@ -98,11 +110,13 @@ def _executor(settings: SiteSettings, folder: Path) -> Part:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         },
-        event=_executor_event,
+        event=partial(_executor_event, unanswered),
     )
 
 
-def _supernode(config: Path, settings: SiteSettings, folder: Path, with_vault: bool) -> Part:
+def _supernode(
+    config: Path, settings: SiteSettings, folder: Path, with_vault: bool, unanswered: Unanswered
+) -> Part:
     command = (sys.executable, "-m", "fl_client.supernode", "--config", str(config.resolve()))
     return Part(
         name="supernode",
@@ -111,7 +125,8 @@ def _supernode(config: Path, settings: SiteSettings, folder: Path, with_vault: b
         environment=_flower_environment(folder),
         needs="vault" if with_vault else None,
         fault=partial(_supernode_fault, settings, folder),
-        event=partial(_supernode_event, settings, folder),
+        event=partial(_supernode_event, settings, folder, unanswered),
+        stuck=unanswered.verdict,
     )
 
 
@@ -134,13 +149,17 @@ def _vault_fault(code: int, lines: Sequence[str]) -> Fault | None:
     return Fault(said[-1] if said else "refused its settings", final=True)
 
 
-def _executor_event(line: str) -> str | None:
+def _executor_event(unanswered: Unanswered, line: str) -> str | None:
     """A courier that died took its task along; the study centre asks again."""
+    unanswered.executor(line)
     _, found, ending = message_of(line, " WARNING ").partition("a courier ended with ")
     return f"a courier ended with {ending}; its task is lost, to be sent again" if found else None
 
 
-def _supernode_event(settings: SiteSettings, folder: Path, line: str) -> str | None:
+def _supernode_event(
+    settings: SiteSettings, folder: Path, unanswered: Unanswered, line: str
+) -> str | None:
+    unanswered.supernode(line)
     for pattern, sentence in _EVENTS:
         match = re.search(pattern, line)
         if match:
@@ -166,7 +185,8 @@ def _supernode_fault(
                 port=link.runtime_port,
             )
             again = pattern == _KEY_REFUSED and node_file(folder).exists()
-            return Fault(said, final=not again)
+            elsewhere = pattern == _ELSEWHERE
+            return Fault(said, final=not (again or elsewhere), elsewhere=elsewhere)
     explained = last_words.splitlines()[1:3] if "Exit Code:" in last_words else []
     return Fault(" ".join(explained), final=False) if explained else None
 

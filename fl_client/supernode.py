@@ -1,4 +1,4 @@
-"""Becomes ``flower-supernode``, after taking back what a predecessor left open.
+"""Runs Flower's SuperNode, confined to its own files, after taking back what a predecessor left.
 
 A SuperLink counts a SuperNode that died without a word as online for a minute, and admits no
 other with its key so long. So the node id is kept in a file, and before the next start the
@@ -8,13 +8,18 @@ SuperLink is told, signed with the node's key, that the former connection is ove
 import argparse
 import logging
 import os
+import sys
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
+from fl_client import clocks, isolation
 from fl_client.settings import SiteSettings, read_settings
-from infomri_core import processes
+from infomri_core import logs, processes
+from infomri_core.errors import InputError
 
 HOST = "127.0.0.1"
 
@@ -71,21 +76,50 @@ def release(settings: SiteSettings, node: int) -> None:
         client.DeactivateNode(DeactivateNodeRequest(node_id=node))
 
 
-def main() -> None:
-    """``python -m fl_client.supernode --config site.toml --folder FOLDER``."""
-    parser = argparse.ArgumentParser(prog="python -m fl_client.supernode", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="the site's site.toml")
-    parser.add_argument("--folder", type=Path, required=True, help="where its files are")
-    arguments = parser.parse_args()
-    settings = read_settings(arguments.config)
-    admitted = node_file(arguments.folder)
+def serve(settings: SiteSettings, folder: Path) -> NoReturn:
+    """Be the site's SuperNode until told to end. Flower's own program stays, deaf, when its main
+    loop gave up, because its API's thread goes on: this one ends with code 1."""
+    link = settings.superlink
+    if link.root_certificate is not None:
+        measure = partial(clocks.offset, link.address, link.root_certificate)
+        clocks.await_agreement(link.address, measure)
+    admitted = node_file(folder)
     if admitted.exists():
         try:
             release(settings, int(admitted.read_text()))
         except Exception as error:
             _log.info("no former connection to take back: %s", error)
-    line = command(settings, secret_file(arguments.folder))
-    os.execv(line[0], line)
+    from flwr.supernode.cli.flower_supernode import flower_supernode
+
+    sys.argv = command(settings, secret_file(folder))
+    try:
+        flower_supernode()
+        _log.error("the SuperNode gave up on an answer of %s", link.address)
+    except Exception:
+        _log.exception("the SuperNode failed")
+    logging.shutdown()
+    os._exit(1)
+
+
+def main() -> NoReturn:
+    """``python -m fl_client.supernode --config site.toml --folder FOLDER``."""
+    parser = argparse.ArgumentParser(prog="python -m fl_client.supernode", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="the site's site.toml")
+    parser.add_argument("--folder", type=Path, required=True, help="where its files are")
+    arguments = parser.parse_args()
+    lines = logs.handler(sys.stderr, "supernode", "%(asctime)s %(levelname)s %(message)s")
+    for logger in (_log, isolation.log):
+        logger.addHandler(lines)
+        logger.setLevel(logging.INFO)
+    try:
+        settings = read_settings(arguments.config)
+        (arguments.folder / "flwr").mkdir(parents=True, exist_ok=True)
+        keep = isolation.supernode_keeps(settings.superlink, arguments.folder)
+        isolation.apply(lambda: isolation.confine(keep), "no files but its own")
+    except InputError as error:
+        _log.error("%s", error)
+        sys.exit(2)
+    serve(settings, arguments.folder)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a part ended, and what to do. ``final``: no restart can mend it."""
+    """Why a part ended, and what to do. ``final``: no restart can mend it. ``elsewhere``: others
+    must mend it, so it is tried again without end."""
 
     sentence: str
     final: bool
+    elsewhere: bool = False
 
 
 def _unexplained(code: int, lines: Sequence[str]) -> Fault | None:
@@ -40,13 +42,17 @@ def _nothing(line: str) -> str | None:
     return None
 
 
+def _well() -> str | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Part:
     """One process of a site.
 
     ``ready`` tells whether a part that needs this one may start; ``fault(exit code, log lines)``
     explains its end where it can; ``event(log line)`` gives what is worth telling of a line of
-    its log.
+    its log; ``stuck`` says why a part that runs must be started again.
     """
 
     name: str
@@ -57,6 +63,7 @@ class Part:
     ready: Callable[[], bool] | None = None
     fault: Callable[[int, Sequence[str]], Fault | None] = _unexplained
     event: Callable[[str], str | None] = _nothing
+    stuck: Callable[[], str | None] = _well
 
 
 class _Watched:
@@ -86,14 +93,19 @@ class _Watched:
         """The exit code of a process that has just ended, else None."""
         return None if self.process is None else self.process.poll()
 
-    def bury(self) -> float | None:
-        """Note a death; seconds until the next start, or None when it died young too often."""
+    def end(self) -> None:
+        """End what is left of the process; a new one may start at once."""
         if self.process is not None:
             processes.stop(self.process)
         self.process = None
+
+    def bury(self, *, patient: bool) -> float | None:
+        """Note a death; seconds until the next start, or None when it died young too often, which
+        a ``patient`` one never does."""
+        self.end()
         young = time.monotonic() - self._started < QUICK_SECONDS
         self._strikes = self._strikes + 1 if young else 1
-        if self._strikes >= MAX_STRIKES:
+        if self._strikes >= MAX_STRIKES and not patient:
             return None
         backoff = min(MAX_BACKOFF_SECONDS, 0.5 * 3 ** (self._strikes - 1))
         self._start_at = time.monotonic() + backoff
@@ -154,6 +166,9 @@ class Supervisor:
             self._say(f"{part.name}: {event}")
         if code is not None:
             return self._after_death(watched, code)
+        if watched.process is not None and (why := part.stuck()) is not None:
+            self._say(f"{part.name}: {why}; starting it again")
+            watched.end()
         if watched.process is None:
             if watched.due() and self._may_start(part):
                 watched.start()
@@ -169,7 +184,7 @@ class Supervisor:
     def _after_death(self, watched: _Watched, code: int) -> int:
         part = watched.part
         fault = part.fault(code, watched.lines)
-        backoff = watched.bury()
+        backoff = watched.bury(patient=fault is not None and fault.elsewhere)
         why = fault.sentence if fault else f"ended with code {code}{watched.last_words(code)}"
         if backoff is None or (fault is not None and fault.final):
             self._say(f"{part.name}: {why}; see {part.log}")

@@ -1,20 +1,33 @@
 """The executor: only our bundle, always an answer, no stuck task."""
 
+import dataclasses
+import hashlib
 import io
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable
 from importlib.resources import as_file, files
 
 import pytest
+import uvicorn
 from flwr.app import Context, Message, RecordDict
 from flwr.cli.build import build_fab_from_disk, build_fab_from_files
+from flwr.supercore.constant import TaskType
+from flwr.supercore.fab import Fab
+from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
+from flwr.supernode.main import create_app
+from flwr.supernode.nodestate import NodeStateFactory
+from flwr.supernode.start_client_internal import _insert_message
 
 from fl_client import bundle, courier, executor
 from infomri_core import wire
 from infomri_core.exchange import ErrorReply, reply_from
+from infomri_core.ports import free_port
+from tests.realfederation import wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
 
@@ -123,3 +136,38 @@ def test_it_ends_with_its_parent() -> None:
     pid = int(done.stdout)
     waiting = ["tail", f"--pid={pid}", "-f", "/dev/null"]
     subprocess.run(waiting, timeout=30, check=True)
+
+
+def test_a_task_offered_before_its_message_is_there_is_answered_all_the_same() -> None:
+    """Flower's own node state and API, in the order that a busy machine makes of them."""
+    state = NodeStateFactory(ObjectStoreFactory())
+    port = free_port()
+    config = uvicorn.Config(create_app(state), "127.0.0.1", port, ws="none", log_config=None)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        node, store = state.state(), state.objectstore_factory.store()
+        fab = Fab(hashlib.sha256(own_fab()).hexdigest(), own_fab(), {})
+        node.set_node_id(1)
+        node.store_fab(fab)
+        node.store_run(dataclasses.replace(Run.create_empty(7), fab_hash=fab.hash_str))
+        node.set_run_series_context(0, Context(7, 1, {}, RecordDict(), {}))
+        task = node.create_task(TaskType.CLIENT_APP, 7, fab.hash_str)
+        assert task is not None
+        token = node.claim_task(task)
+        assert token is not None
+        courier_ = threading.Thread(
+            target=executor.serve_task, args=(f"127.0.0.1:{port}", token), daemon=True
+        )
+        wait_for(lambda: server.started, 10)
+        courier_.start()
+        wait_for(lambda: node.get_tasks()[0].status.status == "running", 10)
+        message, _ = message_to("query.enrol")
+        _insert_message(message, node, store)
+        wait_for(lambda: bool(node.get_messages_legacy(is_reply=True)), 10)
+        courier_.join(10)
+        assert node.get_tasks()[0].status.sub_status == "completed"
+    finally:
+        server.should_exit = True
+        thread.join(10)

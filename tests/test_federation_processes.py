@@ -56,7 +56,7 @@ def test_a_supernode_killed_while_training_costs_nothing(federation: Federation)
     run_id = federation.submit()
     told = federation.told
     wait_for(lambda: federation.log("a").count("task received: train") > before, 60, told)
-    federation.kill("flower-supernode", str(federation.kits["a"].folder))
+    federation.kill("fl_client.supernode", str(federation.kits["a"].folder))
     wait_for(lambda: "supernode: ended with code -9" in federation.log("a"), 20, told)
     pause.unlink()
     assert federation.finish(run_id).outcome == "completed", told()
