@@ -17,6 +17,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fl_server.federation import GridSites
+from fl_server.progress import EVENTS_LOGGER
 from fl_server.roster import StudyFailed
 from fl_server.settings import CentreSettings, read_settings
 from infomri_core.errors import InputError
@@ -58,8 +59,9 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def _set_up_logging() -> None:
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("infomri").setLevel(logging.INFO)
+    logging.getLogger(EVENTS_LOGGER).setLevel(logging.INFO)
     flower = logging.getLogger("flwr")
     flower.propagate = False
     flower.addFilter(PlainFailures())

@@ -1,40 +1,54 @@
 """``infomri train``: a study on pooled data in this process."""
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
+from fl_server.exits import interrupted
 from fl_server.follow import Follower
 from fl_server.local import LocalSites
-from fl_server.settings import Audit, Centre, CentreSettings
-from fl_server.study import run_name, run_study
+from fl_server.screen import print_frontier
+from fl_server.settings import Audit, Centre, CentreSettings, Mlflow
+from fl_server.study import find_run, run_name, run_study
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.data.pool import pool
 from infomri_core.errors import InputError
-from infomri_core.frontier_table import table
 from infomri_core.plan import Plan
 from infomri_core.site import open_site
 
 
-def train_centrally(plan: Plan, data: list[str], audit: str, out: Path, console: Console) -> None:
+@dataclass(frozen=True)
+class Places:
+    """``out`` holds the run, which ``resume`` names if it is to be continued; ``store`` is
+    MLflow's URI, '' for a SQLite store in ``out``."""
+
+    out: Path
+    resume: str = ""
+    store: str = ""
+
+
+def train_centrally(
+    plan: Plan, data: list[str], audit: str, places: Places, console: Console
+) -> None:
     """Run ``plan`` on the pooled data sets and print the frontier.
 
     Raises ``InputError`` when a patient of the audit set is among the pooled ones.
     """
-    plan = of_one_site(plan)
+    plan, out = of_one_site(plan), places.out
     pooled = pool([open_dataset(uri) for uri in data])
     refuse_overlap(pooled, open_dataset(audit))
     site = open_site(pooled, "pooled", out / "site")
-    centre = CentreSettings(Audit(audit), Centre(out.resolve()))
+    centre = CentreSettings(Audit(audit), Centre(out.resolve()), Mlflow(places.store))
     run_id = time.strftime("%Y%m%d%H%M%S")
-    directory = out / run_name(plan, run_id)
-    with Follower(directory / "events.jsonl", console) as follower:
-        rows = run_study(plan, centre, LocalSites([site], follower.poll), run_id=run_id)
-        follower.poll()
-    console.print(table(rows, {"study": plan.study.name}, console.width))
+    name = find_run(centre, places.resume) if places.resume else run_name(plan, run_id)
+    directory = out / name
+    stands = f"whole rounds are kept; the same command with --resume {directory} goes on"
+    with interrupted(stands), Follower(directory / "events.jsonl", console):
+        rows = run_study(plan, centre, LocalSites([site]), run_id=run_id, resume=places.resume)
+    print_frontier(console, rows, {"study": plan.study.name})
     console.print(f"Results    {directory / 'results.json'}", soft_wrap=True)
 
 

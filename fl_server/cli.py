@@ -3,17 +3,15 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from fl_server.commands.audit import audit
 from fl_server.commands.backup import backup, restore
+from fl_server.commands.compare import compare
 from fl_server.commands.diagnose import diagnose
 from fl_server.commands.doctor import doctor
 from fl_server.commands.masks import masks_app
@@ -21,81 +19,71 @@ from fl_server.commands.metrics import metrics
 from fl_server.commands.model import model_app
 from fl_server.commands.provision import provision
 from fl_server.commands.resend import resend
-from fl_server.roster import StudyFailed
-from infomri_core import __version__
+from fl_server.commands.runs import follow, run, status, stop
+from fl_server.exits import EPILOG, ended, interrupted
 from infomri_core.commands.data import data_app
-from infomri_core.errors import InputError
 from infomri_core.plan import read_plan
-
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="Train MR diagnosis across hospitals from sampled k-space, and audit what it gives away.",
     pretty_exceptions_enable=False,
+    epilog=EPILOG,
 )
-app.command()(audit)
-app.command()(backup)
-app.command()(diagnose)
-app.command()(doctor)
-app.command()(metrics)
-app.command()(provision)
-app.command()(resend)
-app.command()(restore)
+for command in (
+    audit,
+    backup,
+    compare,
+    diagnose,
+    doctor,
+    follow,
+    metrics,
+    provision,
+    resend,
+    restore,
+    run,
+    status,
+    stop,
+):
+    app.command()(command)
 app.add_typer(data_app, name="data")
 app.add_typer(masks_app, name="masks")
 app.add_typer(model_app, name="model")
 
-SuperLinkName = Annotated[
-    str | None,
-    typer.Option("--superlink", help="A connection of Flower's config.toml; default: its default"),
-]
-
 
 def main() -> None:
-    """Run the command line; errors are one paragraph on stderr and an exit code.
-
-    0: done; 1: the study failed; 2: bad input; 130: interrupted.
-    """
-    console = Console(stderr=True, highlight=False)
-    try:
-        app()
-    except InputError as error:
-        console.print(f"[bold red]Error[/bold red] {_safe(error)}", soft_wrap=True)
-        sys.exit(BAD_INPUT)
-    except StudyFailed as error:
-        console.print(f"[bold red]Study failed[/bold red] {_safe(error)}", soft_wrap=True)
-        sys.exit(FAILED)
-
-
-@contextmanager
-def interrupted(sentence: str) -> Iterator[None]:
-    """Turn Ctrl-C into a sentence that says how things stand, and its exit code."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        Console(stderr=True).print(f"Interrupted: {sentence}.", soft_wrap=True, markup=False)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _safe(error: Exception) -> str:
-    return str(error).replace("[", "\\[")
+    """Run the command line and exit with one of the codes of :mod:`fl_server.exits`."""
+    sys.exit(ended(app))
 
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the versions and stop.")
     ] = False,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "-v",
+            "--verbose",
+            count=True,
+            metavar="",
+            show_default=False,
+            help="Say more; twice: everything.",
+        ),
+    ] = 0,
 ) -> None:
+    context.obj = verbose
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    # What a study does is on the screen already.
+    logging.getLogger("infomri").setLevel(logging.WARNING)
     if version:
-        import flwr
-        import torch
+        from fl_server.versions import versions
 
-        device = "CUDA" if torch.cuda.is_available() else "CPU"
-        versions = f"Flower {flwr.__version__}, torch {torch.__version__}"
-        print(f"infomri {__version__}, {versions}, {device}")
+        print(versions())
         raise typer.Exit
 
 
@@ -134,78 +122,15 @@ def demo(
 
 
 @app.command()
-def run(
-    plan: Annotated[Path | None, typer.Argument(help="The study's plan.toml")] = None,
-    superlink: SuperLinkName = None,
-    resume: Annotated[str, typer.Option(help="Continue this run from its last checkpoint")] = "",
-    detach: Annotated[bool, typer.Option(help="Submit and return at once")] = False,
-) -> None:
-    """Submit a study to a running SuperLink and follow it; exit code 1 if it fails.
-
-    Example: `infomri run plan.toml --superlink hospital-net`
-    """
-    from fl_server.app import run_config
-    from fl_server.control import Control
-    from fl_server.submit import follow
-
-    if plan is None and not resume:
-        raise InputError("infomri run", "a plan file or --resume RUN", "neither", "give one")
-    text = read_plan(plan).text if plan else ""
-    with Control.named(superlink) as control:
-        run_id = control.submit(run_config(text, resume))
-        print(f"run {run_id} submitted")
-        if not detach:
-            with interrupted(f"run {run_id} goes on; `infomri stop {run_id}` ends it"):
-                follow(control, run_id, Console())
-
-
-@app.command()
-def status(
-    run_id: Annotated[str | None, typer.Argument(help="One run; default: all")] = None,
-    superlink: SuperLinkName = None,
-) -> None:
-    """Show the runs and the sites of a SuperLink.
-
-    Example: `infomri status --superlink hospital-net`
-    """
-    from fl_server.control import Control
-
-    console = Console()
-    with Control.named(superlink) as control:
-        runs = Table("run", "status", "submitted", "finished", "details", title="Runs")
-        for state in control.runs(run_id):
-            shown = state.outcome if state.finished else state.status
-            details = state.details[:80]
-            runs.add_row(state.run_id, shown, state.submitted_at, state.finished_at, details)
-        console.print(runs)
-        sites = Table("node", "name", "status", title="Sites")
-        for node in control.nodes():
-            sites.add_row(node.node_id, node.name, node.status)
-        console.print(sites)
-
-
-@app.command()
-def stop(
-    run_id: Annotated[str, typer.Argument(help="The run to stop; see `infomri status`")],
-    superlink: SuperLinkName = None,
-) -> None:
-    """Stop a run; its checkpoints stay, so that it can be resumed.
-
-    Example: `infomri stop 1234567890 --superlink hospital-net`
-    """
-    from fl_server.control import Control
-
-    with Control.named(superlink) as control:
-        stopped = control.stop(run_id)
-    print(f"run {run_id} {'stopped' if stopped else 'was not running'}")
-
-
-@app.command()
 def train(
     plan: Annotated[Path, typer.Argument(help="The study's plan.toml")],
     data: Annotated[list[str], typer.Option(help="Data URI; several are pooled")],
     audit: Annotated[str, typer.Option(help="URI of the audit set: other patients")],
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/train-<time>")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue the run in this folder, on the same data")
+    ] = None,
+    store: Annotated[str, typer.Option(help="MLflow's URI; default: mlflow.db in --out")] = "",
 ) -> None:
     """Run a study centrally, in one process without Flower, on the same code as a federation.
 
@@ -213,11 +138,11 @@ def train(
 
     Example: `infomri train plan.toml --data phantom:?seed=1 --audit phantom:?seed=2`
     """
-    from fl_server.central import train_centrally
+    from fl_server.central import Places, train_centrally
 
-    logging.basicConfig(level=logging.WARNING)
     out = out or Path("runs") / time.strftime("train-%Y%m%d-%H%M%S")
-    train_centrally(read_plan(plan), data, audit, out, Console())
+    places = Places(resume.parent if resume else out, resume.name if resume else "", store)
+    train_centrally(read_plan(plan), data, audit, places, Console())
 
 
 @app.command()

@@ -93,8 +93,8 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
         run_id = control.submit(run_config(study.plan))
         interrupts.check()
         directory = out / "centre" / run_name(parse_plan(study.plan), run_id)
-        with Follower(directory / "events.jsonl", console) as follower:
-            _follow(follower, control, run_id, clients, superlink, interrupts)
+        with Follower(directory / "events.jsonl", console):
+            _follow(control, run_id, clients, superlink, interrupts)
     _collect(out, directory, list(study.sites))
     _report(out, console)
 
@@ -150,7 +150,6 @@ def _stop_together(clients: dict[str, Popen]) -> None:
 
 
 def _follow(
-    follower: Follower,
     control: Control,
     run_id: str,
     clients: dict[str, Popen],
@@ -158,14 +157,12 @@ def _follow(
     interrupts: Interrupts,
 ) -> None:
     while not (state := control.state(run_id)).finished:
-        follower.poll()
         interrupts.check()
         for name, client in clients.items():
             if client.poll() is not None:
                 log = superlink.options.folder.parent / "sites" / name / "client.log"
                 raise StudyFailed(f"site {name} stopped by itself:\n{_tail(log)}")
         time.sleep(POLL_SECONDS)
-    follower.poll()
     if state.outcome != "completed":
         why = state.details or state.outcome
         raise StudyFailed(f"the study ended as {state.outcome}: {why}\n{_tail(superlink.log)}")

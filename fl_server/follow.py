@@ -1,54 +1,32 @@
-"""Watching a study from a terminal: a bar over its rounds and a line for each event."""
+"""Following the events of a study that runs on this machine."""
 
+import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Self, final
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fl_server.progress import read_events
+from fl_server.screen import Screen
 
-_PHASES = {
-    "waiting": "waiting for sites",
-    "enrolled": "sites enrol",
-    "start": "first round",
-    "resume": "resuming",
-    "round": "training",
-    "audit": "fitting the attackers",
-    "attack": "fitting the attackers",
-    "evaluate": "sites score arms and attacks",
-    "finished": "done",
-}
-_QUIET = frozenset({"answer", "silent", "failed"})
-_STYLES = {"refused": "yellow", "dropped": "yellow", "finished": "bold green"}
+POLL_SECONDS = 0.5
 
 
 @final
 class Follower:
-    """Prints new events of ``events.jsonl`` at each :meth:`poll`; use as a context manager.
-
-    On a terminal a bar shows the phase and the rounds done; elsewhere one line an event.
-    """
+    """Shows new events of ``events.jsonl`` as they are written; use as a context manager."""
 
     def __init__(self, path: Path, console: Console) -> None:
         self._path = path
-        self._console = console
+        self._screen = Screen(console)
         self._offset = 0
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:g}/{task.total:g} phases"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("starting", total=1)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="follower", daemon=True)
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._screen.__enter__()
+        self._thread.start()
         return self
 
     def __exit__(
@@ -57,20 +35,16 @@ class Follower:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        self._ended.set()
+        self._thread.join()
+        self._poll()
+        self._screen.__exit__(kind, error, trace)
 
-    def poll(self) -> None:
-        """Show what has happened since the last call."""
+    def _work(self) -> None:
+        while not self._ended.wait(POLL_SECONDS):
+            self._poll()
+
+    def _poll(self) -> None:
         events, self._offset = read_events(self._path, self._offset)
         for event in events:
-            self._show(event)
-
-    def _show(self, event: dict[str, Any]) -> None:
-        kind = event["event"]
-        if kind in _QUIET:
-            return
-        style = _STYLES.get(kind, "")
-        self._console.print(f"  {escape(event['sentence'])}", style=style, highlight=False)
-        self._bar.update(self._task, description=_PHASES.get(kind, kind))
-        if "phases" in event:
-            self._bar.update(self._task, total=event["phases"], completed=event["phase"])
+            self._screen.show(event)

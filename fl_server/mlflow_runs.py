@@ -1,6 +1,7 @@
 """The one place that writes to MLflow: runs found or made by tag, records sent to them."""
 
 import json
+import logging
 import os
 import sys
 import warnings
@@ -156,6 +157,8 @@ def load_library(uri: str) -> None:
     """Import what a client of ``uri`` needs; only a process that tracks pays the seconds."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # Each lost connection would be told twice, once by whom we did not ask.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     if "mlflow" in sys.modules and not uri.startswith(_SQLITE):
         return
     with warnings.catch_warnings():

@@ -52,6 +52,7 @@ class Tracker:
         self._spool = Spool(centre.centre.directory / run_name / SPOOL)
         self._retry_seconds = retry_seconds
         self._retry_at = 0.0
+        self._lost = False
         self._sample_seconds = sample_seconds or math.inf
         self._datasets: set[str] = set()
         self._wake, self._ended = threading.Event(), threading.Event()
@@ -138,10 +139,12 @@ class Tracker:
             n_sent = self._spool.drain(self._send)
         except Exception as error:
             self._retry_at = time.monotonic() + self._retry_seconds
-            logger.warning("MLflow is out of reach, the study goes on: %s", _short(error))
+            level = logging.INFO if self._lost else logging.WARNING
+            logger.log(level, "MLflow is out of reach, the study goes on: %s", _short(error))
+            self._lost = True
             return False
-        if self._retry_at and n_sent:
-            self._retry_at = 0.0
+        if self._lost and n_sent:
+            self._lost = False
             logger.warning("MLflow is back: %d spooled records were sent", n_sent)
         return True
 
@@ -188,4 +191,4 @@ class Tracker:
 
 
 def _short(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [repr(error)])[0][:300]
+    return (str(error).strip().splitlines() or [repr(error)])[0][:200]

@@ -120,7 +120,7 @@ def test_an_unreachable_store_loses_nothing_and_stops_nothing(store, tmp_path, p
         tracker.round(2, {LEARNED: {"train/ce": 0.6}})
         tracker.finish("FINISHED")
     assert not tracker.flush()
-    assert 2 <= caplog.text.count("out of reach") <= 3
+    assert caplog.text.count("out of reach") == 1
     assert "`infomri resend" in caplog.text
     back = Tracker(centre(store, tmp_path), plan, "run-1")
     assert back.flush()

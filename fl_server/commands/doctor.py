@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from fl_server.health.finding import Finding, Level, run_checks
-from fl_server.health.places import Asked, checks
 
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 
@@ -42,6 +41,8 @@ def doctor(
 
     Example: `infomri doctor --config site.toml`
     """
+    from fl_server.health.places import Asked, checks
+
     asked = Asked(config, centre, superlink, root_certificate, data, federation)
     findings = list(run_checks(checks(asked)))
     if as_json:

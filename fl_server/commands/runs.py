@@ -1,0 +1,134 @@
+"""``infomri run``, ``follow``, ``status`` and ``stop``: studies at a running SuperLink."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fl_server.exits import interrupted
+from infomri_core.errors import InputError
+
+if TYPE_CHECKING:
+    from fl_server.control import Control
+
+SuperLinkName = Annotated[
+    str | None,
+    typer.Option("--superlink", help="A connection of Flower's config.toml; default: its default"),
+]
+
+
+def run(
+    context: typer.Context,
+    plan: Annotated[Path | None, typer.Argument(help="The study's plan.toml")] = None,
+    superlink: SuperLinkName = None,
+    resume: Annotated[str, typer.Option(help="Continue this run from its last checkpoint")] = "",
+    detach: Annotated[bool, typer.Option(help="Submit and return at once")] = False,
+    centre: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="INFOMRI_CENTRE", help="centre.toml; to look for --resume among its runs"
+        ),
+    ] = None,
+) -> None:
+    """Submit a study to a running SuperLink and follow it to its frontier; exit code 1 if it
+    fails.
+
+    Example: `infomri run plan.toml --superlink hospital-net`
+    """
+    from fl_server.app import run_config
+    from fl_server.control import Control
+    from fl_server.submit import check_resume
+    from infomri_core.plan import read_plan
+
+    if plan is None and not resume:
+        raise InputError("infomri run", "a plan file or --resume RUN", "neither", "give one")
+    text = read_plan(plan).text if plan else ""
+    with Control.named(superlink) as control:
+        if resume:
+            check_resume(control, resume, centre)
+        run_id = control.submit(run_config(text, resume))
+        print(f"run {run_id} submitted")
+        if not detach:
+            _show(control, run_id, verbose=bool(context.obj))
+
+
+def follow(
+    context: typer.Context,
+    run_id: Annotated[str, typer.Argument(help="The run's number; see `infomri status`")],
+    superlink: SuperLinkName = None,
+) -> None:
+    """Show a submitted run from its beginning, and go on until it ends.
+
+    Example: `infomri follow 1234567890 --superlink hospital-net`
+    """
+    from fl_server.control import Control
+
+    with Control.named(superlink) as control:
+        control.state(run_id)
+        _show(control, run_id, verbose=bool(context.obj))
+
+
+def status(
+    run_id: Annotated[str | None, typer.Argument(help="One run; default: all")] = None,
+    superlink: SuperLinkName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Show the runs and the sites of a SuperLink.
+
+    Example: `infomri status --superlink hospital-net`
+    """
+    from fl_server.control import Control
+
+    with Control.named(superlink) as control:
+        states, nodes = control.runs(run_id), control.nodes()
+    if as_json:
+        sites = [{"node_id": n.node_id, "name": n.name, "status": n.status} for n in nodes]
+        print(json.dumps({"runs": [asdict(state) for state in states], "sites": sites}, indent=2))
+        return
+    console = Console()
+    runs = Table("run", "status", "submitted", "finished", "details", title="Runs")
+    for state in states:
+        shown = state.outcome if state.finished else state.status
+        details = state.details[:80]
+        runs.add_row(state.run_id, shown, state.submitted_at, state.finished_at, details)
+    console.print(runs)
+    sites_table = Table("node", "name", "status", title="Sites")
+    for node in nodes:
+        sites_table.add_row(node.node_id, node.name, node.status)
+    console.print(sites_table)
+
+
+def stop(
+    run_id: Annotated[str, typer.Argument(help="The run to stop; see `infomri status`")],
+    superlink: SuperLinkName = None,
+) -> None:
+    """Stop a run; its checkpoints stay, so that it can be resumed.
+
+    Example: `infomri stop 1234567890 --superlink hospital-net`
+    """
+    from fl_server.control import Control
+
+    with Control.named(superlink) as control:
+        stopped = control.stop(run_id)
+    print(f"run {run_id} {'stopped' if stopped else 'was not running'}")
+
+
+def _show(control: "Control", run_id: str, *, verbose: bool) -> None:
+    from fl_server.screen import Screen, print_frontier
+    from fl_server.submit import follow
+
+    console = Console()
+    goes_on = (
+        f"run {run_id} goes on; `infomri follow {run_id}` shows it again, "
+        f"`infomri stop {run_id}` ends it"
+    )
+    with interrupted(goes_on):
+        with Screen(console) as screen:
+            rows = follow(control, run_id, screen, verbose=verbose)
+        if rows:
+            print_frontier(console, rows, {})
+        console.print(f"run {run_id} completed")
