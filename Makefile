@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test faults lint format types clean
+.PHONY: demo test faults deploy-check lint format types clean
 
 demo: $(READY)
 	$(BIN)/infomri demo $(ARGS)
@@ -14,6 +14,17 @@ test: $(READY)
 
 faults: $(READY)
 	$(BIN)/python -W ignore -m benchmarks.faults $(ARGS)
+
+# Tools from the registry, then, as root, a federation out of the compose file without an engine.
+TOOLS := $(abspath $(VENV))/deploy-tools
+deploy-check: $(READY) $(TOOLS)/.ready
+	INFOMRI_DEPLOY_TOOLS=$(TOOLS) $(BIN)/pytest tests/test_deploy_tools.py
+	/usr/bin/python3 -m venv $(TOOLS)/image
+	rm -rf build && $(TOOLS)/image/bin/pip install --quiet --no-compile --constraint constraints.txt '.[metrics,postgres]'
+	$(BIN)/python -W ignore -m benchmarks.apart --environment $(TOOLS)/image
+
+$(TOOLS)/.ready: deploy/tools.sh
+	sh deploy/tools.sh $(TOOLS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -6,7 +6,11 @@ check and ends with 1 when one of them does not hold.
 """
 
 import argparse
+import base64
 import os
+import pwd
+import re
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -14,7 +18,10 @@ import time
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
+from http.client import HTTPSConnection
 from pathlib import Path
+from typing import final
 
 import h5py
 import numpy as np
@@ -62,6 +69,8 @@ def prepare(folder: Path) -> dict[str, str]:
                 (secrets / Path(name).name).write_bytes(kit.read(name))
     for name in ("server.crt", "server.key"):
         (secrets / name).write_bytes((folder / "federation" / "server" / name).read_bytes())
+    (secrets / "postgres_password").write_text("0123456789abcdef")
+    (secrets / "desk_passwords").write_text("lead:{PLAIN}open sesame\n")
     for name, uid in (("node.key", 10002), ("server.key", 10003)):
         (secrets / name).chmod(0o600)
         os.chown(secrets / name, uid, 10100)
@@ -80,11 +89,54 @@ def prepare(folder: Path) -> dict[str, str]:
     }
 
 
+def postgres(folder: Path) -> list[str] | None:
+    """The command of this machine's PostgreSQL on a fresh cluster with the user and database that
+    the service makes; None where there is none."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        return None
+    user, cluster = pwd.getpwnam("postgres"), folder / "postgres"
+    cluster.mkdir(mode=0o700)
+    os.chown(cluster, user.pw_uid, user.pw_gid)
+    become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+    secret = folder / "secrets" / "postgres_password"
+    initdb = [str(programs[-1] / "initdb"), "-U", "mlflow", "-A", "scram-sha-256"]
+    line = [*become, *initdb, f"--pwfile={secret}", "-D", str(cluster)]
+    subprocess.run(line, check=True, capture_output=True)
+    single = [str(programs[-1] / "postgres"), "--single", "-D", str(cluster), "postgres"]
+    made = b"create database mlflow"
+    subprocess.run([*become, *single], input=made, check=True, capture_output=True)
+    options = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={cluster}"]
+    return [*become, str(programs[-1] / "postgres"), "-D", str(cluster), *options]
+
+
+def at_the_desk(port: int, *, certificate: Path, path: str, password: str) -> tuple[int, bytes]:
+    """Status and body of a GET through the desk's nginx; 0 where nobody listens."""
+    context = ssl.create_default_context(cafile=certificate)
+    connection = HTTPSConnection("localhost", port, context=context, timeout=30)
+    token = base64.b64encode(f"lead:{password}".encode()).decode()
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Basic {token}"})
+    except ConnectionError:
+        return 0, b""
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def peak_memory(process: int) -> int:
+    """The largest resident memory so far (MiB), summed over a process and its descendants."""
+    status = Path(f"/proc/{process}/status").read_text()
+    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
+    total = int(peak[1]) // 1024 if peak else 0
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return total + sum(peak_memory(int(child)) for child in children)
+
+
 def plan() -> str:
     """A study of seconds."""
     table = {
         "study": {"name": "apart"},
-        "task": {"labels": ["label"], "shape": [32, 32]},
+        "task": {"labels": ["positive"], "shape": [32, 32]},
         "measurement": {"ratio_range": [0.05, 0.3], "accelerations": [4.0]},
         "model": {"width": 4},
         "training": {"rounds": 2, "local_steps": 2, "batch_size": 8},
@@ -104,50 +156,87 @@ def within(seconds: float, condition: Callable[[], bool]) -> bool:
     return True
 
 
-def check(folder: Path, environment: Path) -> bool:
-    """Run it all; whether every check held."""
-    engine = Engine(
-        read_compose(DEPLOY / "compose.yaml", prepare(folder)), DEPLOY, folder, environment
-    )
-    outcomes: list[bool] = []
+@final
+class Trial(ExitStack):
+    """Services of the compose file in ``folder``, and what was seen of them."""
 
-    def tell(what: str, holds: bool) -> bool:
+    def __init__(self, folder: Path, environment: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.certificate = folder / "secrets" / "ca.crt"
+        self.held: list[bool] = []
+        self.started: dict[str, int] = {}
+        compose = read_compose(DEPLOY / "compose.yaml", prepare(folder))
+        desk = compose["services"]["desk"]["environment"]
+        desk.update(INFOMRI_DASHBOARD_LISTEN="9443", INFOMRI_MLFLOW_LISTEN="9444")
+        self.engine = Engine(compose, DEPLOY, folder, environment)
+
+    def start(self, *names: str) -> None:
+        """Start services; they end with the context."""
+        for name in names:
+            process = self.engine.start(name)
+            self.started[name] = process.pid
+            self.callback(processes.stop, process, 5.0)
+
+    def tell(self, what: str, holds: bool) -> None:
+        """Print and keep an outcome."""
         print(f"{'ok  ' if holds else 'FAIL'} {what}", flush=True)
-        outcomes.append(holds)
-        return holds
+        self.held.append(holds)
 
-    with ExitStack() as stack:
+    def healthy(self, *names: str, seconds: float = 120.0) -> None:
+        """Wait for the health checks of services."""
+        for name in names:
+            self.tell(f"{name} healthy", within(seconds, partial(self.engine.healthy, name)))
 
-        def start(name: str) -> None:
-            stack.callback(processes.stop, engine.start(name), 5.0)
+    def stores(self) -> None:
+        """MLflow on PostgreSQL."""
+        command = postgres(self.folder)
+        if command is None:
+            print("skip  no PostgreSQL here: MLflow is out of reach, and the study goes on")
+            return
+        database = processes.start(command, self.folder / "log" / "postgres.log")
+        self.callback(processes.stop, database, 5.0)
+        self.start("mlflow")
+        self.healthy("mlflow")
 
-        for name in ("superlink", "door", "figures", "vault"):
-            start(name)
-        tell(
-            "vault healthy, alone and without network", within(90, lambda: engine.healthy("vault"))
-        )
-        tell("SuperLink healthy", within(60, lambda: engine.healthy("superlink")))
-        control = stack.enter_context(Control("127.0.0.1:8000", folder / "secrets" / "ca.crt"))
-        control.register(folder / "federation" / "sites" / "north" / "node.pub", "north")
-        start("courier")
-        text = plan()
-        (folder / "plan.toml").write_text(text)
-        state = folder / "volumes" / "vault-state"
-        approve(folder / "plan.toml", state / "approved-plans")
+    def federation(self) -> None:
+        """A study over one site, whose vault and courier are apart, through the door."""
+        self.start("superlink", "door", "figures", "vault")
+        self.healthy("vault", "superlink")
+        control = self.enter_context(Control("127.0.0.1:8000", self.certificate))
+        control.register(self.folder / "federation" / "sites" / "north" / "node.pub", "north")
+        state, text = self.folder / "volumes" / "vault-state", plan()
+        (self.folder / "plan.toml").write_text(text)
+        approve(self.folder / "plan.toml", state / "approved-plans")
+        self.start("courier")
         run = control.submit(run_config(text))
-        tell("courier healthy", within(60, lambda: engine.healthy("courier")))
-        tell("door healthy", engine.healthy("door"))
+        self.healthy("courier", "door", "figures")
         within(300, lambda: control.state(run).finished)
         outcome = control.state(run)
-        tell(f"study {outcome.outcome} {outcome.details}".strip(), outcome.outcome == "completed")
-        tell("the centre's figures are there", engine.healthy("figures"))
-        tell("the ledger stands in the vault's volume", (state / "ledger.jsonl").exists())
-        said = engine.log("courier").read_text()
-        tell(
-            "the courier could not open data",
-            "cannot open data, ledger and site key: holds" in said,
-        )
-    return all(outcomes)
+        self.tell(f"study {outcome.outcome} {outcome.details}", outcome.outcome == "completed")
+        self.tell("the ledger is in the vault's volume", (state / "ledger.jsonl").exists())
+        said = self.engine.log("courier").read_text()
+        holds = "cannot open data, ledger and site key: holds" in said
+        self.tell("the courier cannot open data", holds)
+
+    def memory(self) -> None:
+        """What each service took at most; a run's processes are gone by then."""
+        for name, process in self.started.items():
+            print(f"      {name}: {peak_memory(process)} MiB")
+
+    def desk(self) -> None:
+        """Dashboard and MLflow behind the password."""
+        self.start("dashboard")
+        self.healthy("dashboard")
+        self.start("desk")
+        ask = partial(at_the_desk, certificate=self.certificate)
+        within(20, lambda: ask(9443, path="/", password="guess")[0] == 401)
+        self.tell("the desk asks for a password", ask(9444, path="/", password="guess")[0] == 401)
+        page = ask(9443, path="/", password="open sesame")
+        self.tell("dashboard at the desk", page[0] == 200)
+        listed = "/api/2.0/mlflow/experiments/search?max_results=10"
+        status, body = ask(9444, path=listed, password="open sesame")
+        self.tell("the study is in MLflow at the desk", status == 200 and b'"apart"' in body)
 
 
 def approve(plan_file: Path, approvals: Path) -> None:
@@ -170,10 +259,14 @@ def main() -> int:
         line = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
         inside = [*line, sys.executable, "-m", "benchmarks.apart", *sys.argv[1:]]
         return subprocess.run(inside, env={**os.environ, INSIDE: "1"}, check=False).returncode
-    if options.folder:
-        return 0 if check(options.folder.resolve(), options.environment.resolve()) else 1
-    with tempfile.TemporaryDirectory() as folder:
-        return 0 if check(Path(folder), options.environment.resolve()) else 1
+    with ExitStack() as stack:
+        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        with Trial(folder.resolve(), options.environment.resolve()) as trial:
+            trial.stores()
+            trial.federation()
+            trial.desk()
+            trial.memory()
+    return 0 if all(trial.held) else 1
 
 
 if __name__ == "__main__":
