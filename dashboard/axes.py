@@ -55,12 +55,21 @@ def front(points: Sequence[Point]) -> list[Point]:
     ]
 
 
-def ceiling(rows: Sequence[Row]) -> float | None:
-    """AUROC with all of k-space measured: of an arm at acceleration 1, or else of the audit's
-    classifier of full images; None where a study has neither."""
+class Ceiling(NamedTuple):
+    """What the diagnosis could be with all of k-space: its AUROC, and whose it is."""
+
+    auroc: float
+    whose: str
+
+
+def ceiling(rows: Sequence[Row]) -> Ceiling | None:
+    """That of an arm at acceleration 1, or else of the classifier that the audit trained on its
+    own patients' full images; None where a study has neither."""
     full = [row.auroc for row in rows if row.acceleration == 1 and row.auroc is not None]
+    if full:
+        return Ceiling(max(full), "all of k-space")
     read = [row.legibility["full image"] for row in rows if "full image" in row.legibility]
-    return max(full or read, default=None)
+    return Ceiling(max(read), "full images, the audit's reader") if read else None
 
 
 def _psnr_interval(row: Row, attack: str) -> Interval:

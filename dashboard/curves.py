@@ -23,8 +23,13 @@ def by_round(curves: Mapping[str, Curve], samplers: Mapping[str, str], title: st
         figure.add_trace(
             go.Scatter(x=curve.steps, y=curve.values, name=name, mode="lines+markers", line=line)
         )
-    figure.update_xaxes(title="round")
+    whole_rounds(figure, max((len(curve.steps) for curve in curves.values()), default=0))
     return _finished(figure, title)
+
+
+def whole_rounds(figure: go.Figure, n_rounds: int) -> None:
+    """An axis of rounds: whole numbers only."""
+    figure.update_xaxes(title="round", dtick=1 if n_rounds <= 20 else None)
 
 
 def over_time(curves: Mapping[str, Curve], title: str) -> go.Figure:

@@ -10,6 +10,7 @@ from dashboard.axes import (
     PSNR,
     WORST,
     Axis,
+    Ceiling,
     Interval,
     Point,
     attack_of,
@@ -69,7 +70,7 @@ def _front_line(figure: go.Figure, best: Sequence[Point]) -> None:
             x=[p.x for p in ordered],
             y=[p.y for p in ordered],
             mode="lines",
-            line={"color": GREY, "width": 1, "shape": "hv", "dash": "longdashdot"},
+            line={"color": GREY, "width": 1, "shape": "hv"},
             name="Pareto front",
             hoverinfo="skip",
         )
@@ -105,8 +106,8 @@ def _trace(
             "opacity": opacity,
             "line": {"color": style.colour, "width": 1},
         },
-        # A faded point elsewhere must not look like one that was not clicked.
-        unselected={"marker": {"opacity": None}},
+        # Plotly's own fading of all but the clicked point would make faded ones vanish.
+        unselected={"marker": {"opacity": FADED}},
         error_x=_bars(xs, [x.interval(row, attack) for row in trace], style.colour),
         error_y=_bars(ys, [y.interval(row, attack) for row in trace], style.colour),
         customdata=[row.arm for row in trace],
@@ -178,11 +179,11 @@ def _line(figure: go.Figure, values: Sequence[float | None], dash: str, name: st
     _legend(figure, f"{name} ({max(defined):.1f} dB)", line)
 
 
-def _ceiling(figure: go.Figure, value: float | None) -> None:
-    if value is not None:
+def _ceiling(figure: go.Figure, found: Ceiling | None) -> None:
+    if found is not None:
         line = {"color": GREY, "dash": "dashdot", "width": 1.5}
-        figure.add_hline(value, line=line)
-        _legend(figure, f"ceiling: all of k-space ({value:.3f})", line)
+        figure.add_hline(found.auroc, line=line)
+        _legend(figure, f"ceiling: {found.whose} ({found.auroc:.3f})", line)
 
 
 def _legend(figure: go.Figure, name: str, line: Mapping[str, object]) -> None:

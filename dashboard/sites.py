@@ -8,6 +8,7 @@ from typing import Literal
 import pandas as pd
 import plotly.graph_objects as go
 
+from dashboard.curves import whole_rounds
 from dashboard.record import Event
 from infomri_core.palette import GREY
 
@@ -117,7 +118,7 @@ def rounds(sites: Sequence[Site]) -> go.Figure:
             figure.add_trace(
                 go.Scatter(x=x, y=y, mode="markers", name=name, marker=marker, hovertemplate=hover)
             )
-    figure.update_xaxes(title="round", dtick=1 if _span(sites) <= 30 else None)
+    whole_rounds(figure, max((len(site.rounds) for site in sites), default=0))
     figure.update_yaxes(title="site", autorange="reversed", type="category")
     return _finished(figure, sites)
 
@@ -148,10 +149,6 @@ def _amount(site: Site, phase: str, bytes_: bool) -> float:
     if not bytes_:
         return site.seconds.get(phase, 0.0)
     return (site.bytes_out.get(phase, 0) + site.bytes_in.get(phase, 0)) / 1e6
-
-
-def _span(sites: Sequence[Site]) -> int:
-    return max((len(site.rounds) for site in sites), default=0)
 
 
 def _finished(figure: go.Figure, sites: Sequence[Site]) -> go.Figure:

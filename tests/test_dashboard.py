@@ -211,8 +211,8 @@ def test_the_ceiling_is_drawn_where_all_of_kspace_was_measured_and_nowhere_else(
     full = replace(row, acceleration=1.0, auroc=0.97)
     read = replace(row, legibility={"full image": 0.96, "cnn": 0.6})
     assert ceiling([row]) is None
-    assert ceiling([row, full]) == 0.97
-    assert ceiling([read]) == 0.96
+    assert ceiling([row, full, read]) == (0.97, "all of k-space")
+    assert ceiling([row, read]) == (0.96, "full images, the audit's reader")
     names = [trace.name for trace in plots.frontier([row], everywhere=[row, full]).data]
     assert "ceiling: all of k-space (0.970)" in names
 

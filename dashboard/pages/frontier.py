@@ -26,8 +26,9 @@ _READING = """
   measurement gave the attacker beyond it.
 - **Ideal** (dotted line): what the diagnosis alone gives away about the image. An arm on this line
   gives these attacks nothing beyond the diagnosis it was made for.
-- **Ceiling** (horizontal line): the diagnosis with all of k-space measured. It is drawn where the
-  study has an arm at acceleration 1, or a repeated audit has read full images.
+- **Ceiling** (horizontal line): the diagnosis with all of k-space measured. Where the plan has an
+  acceleration of 1, it is the best arm there; else, where the audit has trained a reader of full
+  images on its own patients, it is that reader's AUROC on them, which an arm may well exceed.
 - **Redundancy** is the share of sampled points whose conjugate partner was sampled as well.
 - All of this is about *released measurements*. It does not protect the model's weights.
 """

@@ -99,6 +99,7 @@ def _resources(uri: str, sweep: Sweep) -> None:
             "round",
             "seconds a phase",
         )
+        curves.whole_rounds(figure, sweep.n_rounds)
         left.plotly_chart(figure, config=choice.export("phases"), key="phases")
     used = {
         title: cache.curve(uri, sweep.run_id, name)
