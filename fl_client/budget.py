@@ -16,32 +16,37 @@ from fl_client.ledger import Entry
 from fl_client.settings import Policy
 from infomri_core.data.base import SliceTable
 from infomri_core.errors import Refused
-from infomri_core.exchange import EnrolTask, SiteTask, TrainTask
+from infomri_core.exchange import EnrolTask, MomentsTask, SiteTask, TrainTask
 from infomri_core.plan import Plan
-from infomri_core.privacy.accounting import Mechanism, epsilon, round_mechanism
+from infomri_core.privacy.accounting import (
+    Mechanism,
+    epsilon,
+    moments_mechanism,
+    round_mechanism,
+)
 
 log = logging.getLogger(__name__)
 
 
-def round_cost(plan: Plan, task: SiteTask, table: SliceTable) -> Mechanism | None:
-    """What one round of ``plan`` does to this site's training patients (or slices): of the arms
-    that ``task`` has, or of all. None for other jobs, and for plans without ``[privacy]``."""
-    if plan.privacy is None or not isinstance(task, EnrolTask | TrainTask):
-        return None
-    n_arms = len(task.arms) if isinstance(task, TrainTask) else len(plan.arms)
-    trained = table.patients[table.split == "train"]
-    n_units = len(np.unique(trained)) if plan.privacy.unit == "patient" else len(trained)
-    return round_mechanism(plan.privacy, plan.training.local_steps, n_arms, n_units)
+def job_cost(plan: Plan, task: SiteTask, table: SliceTable) -> Mechanism | None:
+    """What answering ``task`` does to this site's training patients (or slices). None for jobs
+    that say nothing of them, and for plans without ``[privacy]``."""
+    if plan.privacy is not None and isinstance(task, TrainTask):
+        n_units, n_steps = n_protected(plan, table), plan.training.local_steps
+        return round_mechanism(plan.privacy, n_steps, len(task.arms), n_units)
+    if plan.moments is not None and isinstance(task, MomentsTask):
+        return moments_mechanism(plan.moments)
+    return None
 
 
 def check_budget(
-    plan: Plan, task: SiteTask, cost: Mechanism | None, entries: Iterable[Entry], policy: Policy
+    plan: Plan, task: SiteTask, table: SliceTable, entries: Iterable[Entry], policy: Policy
 ) -> None:
     """Raise ``Refused("budget")``, before any work, for a study that would pass the site's budget
-    with the rounds it has still to come, and where there is a budget for one without privacy."""
-    if policy.max_epsilon is None or not isinstance(task, EnrolTask | TrainTask):
+    with all that is still to come of it, and where there is a budget for one without privacy."""
+    if policy.max_epsilon is None or not isinstance(task, EnrolTask | MomentsTask | TrainTask):
         return
-    if plan.privacy is None or cost is None:
+    if plan.privacy is None:
         raise Refused("budget", "this site trains with differential privacy only")
     if plan.privacy.delta > policy.max_delta:
         sentence = (
@@ -49,15 +54,40 @@ def check_budget(
         )
         raise Refused("budget", sentence)
     entries = list(entries)
-    left = {entry.round for entry in _counted(entries) if entry.run == plan.digest}
-    to_come = set(range(1, plan.training.rounds + 1)) - left
-    if isinstance(task, TrainTask):
-        to_come.add(task.round)
-    noise, rate, steps = cost
-    whole = epsilon([*spent(entries), (noise, rate, steps * len(to_come))], policy.max_delta)
+    whole = epsilon([*spent(entries), *to_come(plan, task, table, entries)], policy.max_delta)
     if whole > policy.max_epsilon:
         log.warning("the study would bring this site to epsilon %.4g: refused", whole)
         raise Refused("budget", "the whole study would pass this site's privacy budget")
+
+
+def to_come(
+    plan: Plan, task: SiteTask | None, table: SliceTable, entries: Iterable[Entry]
+) -> list[Mechanism]:
+    """What is left to do of ``plan``: its moments and rounds without those that left, with what
+    ``task`` asks for, whether it left before or not."""
+    if plan.privacy is None:
+        return []
+    left = {(e.job, e.round) for e in _counted(entries) if e.run == plan.digest}
+    rounds = {n for n in range(1, plan.training.rounds + 1) if ("train", n) not in left}
+    n_arms = len(plan.arms)
+    if isinstance(task, TrainTask):
+        rounds.add(task.round)
+        n_arms = len(task.arms)
+    asked = isinstance(task, MomentsTask) or (
+        not isinstance(task, TrainTask) and ("moments", 0) not in left
+    )
+    first = [moments_mechanism(plan.moments)] if plan.moments is not None and asked else []
+    noise, rate, steps = round_mechanism(
+        plan.privacy, plan.training.local_steps, n_arms, n_protected(plan, table)
+    )
+    return [*first, (noise, rate, steps * len(rounds))]
+
+
+def n_protected(plan: Plan, table: SliceTable) -> int:
+    """How many patients (or slices) of ``table`` the plan trains on."""
+    trained = table.patients[table.split == "train"]
+    by_patient = plan.privacy is None or plan.privacy.unit == "patient"
+    return len(np.unique(trained)) if by_patient else len(trained)
 
 
 def spent(entries: Iterable[Entry], run: str | None = None) -> list[Mechanism]:
@@ -83,12 +113,14 @@ def debit(cost: Mechanism, entries: Iterable[Entry], policy: Policy) -> dict[str
 
 
 def told_epsilon(plan: Plan, cost: Mechanism | None, entries: Iterable[Entry]) -> float | None:
-    """The epsilon that leaves with an update: this study's alone, at the plan's delta, rounded up
-    to two decimals (it follows from the site's exact number of patients). None without privacy.
-    Raises ``Refused("budget")`` where the noise is too weak for any."""
-    if plan.privacy is None or cost is None:
+    """The epsilon that leaves with a reply: all that this study has spent here, with what the
+    reply itself costs, at the plan's delta, rounded up to two decimals (it follows from the
+    site's exact number of patients). None without privacy. Raises ``Refused("budget")`` where the
+    noise is too weak for any."""
+    if plan.privacy is None:
         return None
-    total = epsilon([*spent(entries, plan.digest), cost], plan.privacy.delta)
+    history = [*spent(entries, plan.digest), *([] if cost is None else [cost])]
+    total = epsilon(history, plan.privacy.delta)
     if not math.isfinite(total):
         raise Refused("budget", "the plan's noise is too weak for any epsilon")
     return math.ceil(total * 100) / 100

@@ -1,13 +1,14 @@
 """What a reply is judged by before it leaves."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
 from fl_client.ledger import Entry
 from fl_client.release_gate import Consent
 from infomri_core.errors import Refused
-from infomri_core.exchange import SiteTask
+from infomri_core.exchange import MaskedReply, SiteTask, TrainReply
 from infomri_core.plan import Plan
 from infomri_core.privacy.accounting import Mechanism
 
@@ -21,7 +22,7 @@ class Context:
     ``class_patients`` (L,): the smaller of the numbers of patients with and without the finding;
     ``positive_patients`` (L,): those with it. ``departure``: the ledger entry of the reply, but
     for what left; ``consent``: whose k-space a release may hold; ``cost``: what the job does to
-    the privacy budget."""
+    the privacy budget; ``mask``: puts an update under the masks of its task."""
 
     site: str
     plan: Plan
@@ -32,6 +33,7 @@ class Context:
     class_patients: tuple[int, ...]
     consent: Consent | None = None
     cost: Mechanism | None = None
+    mask: Callable[[TrainReply], MaskedReply] | None = None
 
 
 def unfit(what: str) -> Refused:

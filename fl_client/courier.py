@@ -80,6 +80,30 @@ def evaluate(message: Message, context: Context) -> Message:
     return _answer(message)
 
 
+@app.query("moments")
+def moments(message: Message, context: Context) -> Message:
+    """Carry a question for noised moments of k-space."""
+    return _answer(message)
+
+
+@app.query("announce")
+def announce(message: Message, context: Context) -> Message:
+    """Carry the site's keys for secure aggregation."""
+    return _answer(message)
+
+
+@app.query("share")
+def share(message: Message, context: Context) -> Message:
+    """Carry encrypted shares from and to other sites."""
+    return _answer(message)
+
+
+@app.query("unmask")
+def unmask(message: Message, context: Context) -> Message:
+    """Carry the shares that unmask a sum."""
+    return _answer(message)
+
+
 @app.query("release")
 def release(message: Message, context: Context) -> Message:
     """Carry a release of k-space."""

@@ -13,6 +13,8 @@ from typing import final
 
 from fl_client import budget
 from fl_client.checks.cards import checked_card
+from fl_client.checks.masked import checked_masked, checked_secure
+from fl_client.checks.moments import checked_moments
 from fl_client.checks.scores import checked_scores
 from fl_client.checks.weights import checked_weights
 from fl_client.context import Context, unfit
@@ -25,16 +27,21 @@ from fl_client.settings import Policy
 from infomri_core import wire
 from infomri_core.errors import Refused
 from infomri_core.exchange import (
+    AnnounceReply,
     DatasetCard,
     EnrolTask,
     ErrorReply,
     EvaluateReply,
     EvaluateTask,
+    MomentsReply,
+    MomentsTask,
     ReleaseReply,
     ReleaseTask,
+    ShareReply,
     SiteReply,
     TrainReply,
     TrainTask,
+    UnmaskReply,
 )
 
 MAX_SENTENCE = 400
@@ -61,11 +68,17 @@ class Gate:
         match reply, context.task:
             case DatasetCard(), EnrolTask():
                 return self._carded(reply, context)
+            case MomentsReply(), MomentsTask():
+                return self._private(checked_moments(reply, context, self._policy), context)
             case TrainReply(), TrainTask():
-                return self._trained(reply, context, context.task)
+                checked = checked_weights(reply, context, context.task, self._policy)
+                return self._private(checked, context)
             case EvaluateReply(), EvaluateTask():
                 scores = checked_scores(reply, context, context.task, self._policy)
-                return self._record(scores, context.departure)
+                told = budget.told_epsilon(context.plan, None, self._ledger.entries())
+                return self._record(dataclasses.replace(scores, epsilon=told), context.departure)
+            case (AnnounceReply() | ShareReply() | UnmaskReply()) as keys, _:
+                return self._record(checked_secure(keys, context), context.departure)
             case ReleaseReply(), ReleaseTask():
                 return self._released(reply, context, context.task)
             case _:
@@ -106,14 +119,25 @@ class Gate:
         )
         return self._record(same, dataclasses.replace(departure, counts={} if kept else fresh))
 
-    def _trained(self, reply: TrainReply, context: Context, task: TrainTask) -> bytes:
-        """The weights, with what they do to the privacy budget."""
-        checked = checked_weights(reply, context, task, self._policy)
+    def _private(self, reply: TrainReply | MomentsReply, context: Context) -> bytes:
+        """Weights or moments, with what they do to the privacy budget."""
         plan, cost, entries = context.plan, context.cost, self._ledger.entries()
-        epsilon = budget.told_epsilon(plan, cost, entries)
-        privacy = budget.debit(cost, entries, self._policy) if cost is not None else {}
-        departure = dataclasses.replace(context.departure, privacy=privacy)
-        return self._record(dataclasses.replace(checked, epsilon=epsilon), departure)
+        told = dataclasses.replace(reply, epsilon=budget.told_epsilon(plan, cost, entries))
+        leaving = self._masked(told, context)
+        if cost is None:
+            return self._record(leaving, context.departure)
+        privacy = budget.debit(cost, entries, self._policy)
+        data = self._record(leaving, dataclasses.replace(context.departure, privacy=privacy))
+        self._memory.mark.move()
+        return data
+
+    def _masked(self, reply: TrainReply | MomentsReply, context: Context) -> SiteReply:
+        """An update under its masks where the plan has secure aggregation, or not at all."""
+        if not isinstance(reply, TrainReply) or not context.plan.aggregation.secure:
+            return reply
+        if context.mask is None or not isinstance(context.task, TrainTask):
+            raise unfit("an update without masks")
+        return checked_masked(context.mask(reply), context.task)
 
     def _released(self, reply: ReleaseReply, context: Context, task: ReleaseTask) -> bytes:
         if context.consent is None:
@@ -123,7 +147,7 @@ class Gate:
         )
         check_cohort(len(checked.patients), self._policy)
         data = self._record(checked, dataclasses.replace(context.departure, released=record))
-        self._memory.remember()
+        self._memory.mark.move()
         return data
 
     def _record(self, reply: SiteReply, departure: Entry) -> bytes:

@@ -7,22 +7,25 @@ safe sentence. The text of an exception stays in the site's own log.
 import contextlib
 import dataclasses
 import hashlib
-import json
 import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Protocol, final
 
 import numpy as np
 
 from fl_client import budget, policy
 from fl_client.cache import ReplyCache
+from fl_client.cohort import count_patients
 from fl_client.consent import consenting, read_consent
 from fl_client.context import Context
 from fl_client.gate import Gate
 from fl_client.ledger import Entry, Ledger
+from fl_client.mark import Mark
+from fl_client.masking import Sessions, summed
 from fl_client.release_gate import Consent
 from fl_client.release_memory import ReleaseMemory
 from fl_client.settings import SiteSettings
@@ -34,11 +37,15 @@ from infomri_core.exchange import (
     EnrolTask,
     ErrorReply,
     EvaluateTask,
+    MomentsTask,
     ReleaseReply,
     ReleaseTask,
+    SecureTask,
     SiteReply,
     SiteTask,
     TrainTask,
+    UnmaskTask,
+    question_of,
     task_from,
 )
 from infomri_core.plan import Plan, parse_plan
@@ -92,10 +99,11 @@ class Jobs:
         self._site = site
         self._table = table
         self._ledger = ledger
-        mark = settings.vault.state / "released.json"
-        memory = ReleaseMemory(ledger, mark, settings.policy.max_released_fraction)
+        self._mark = Mark(ledger, settings.vault.state / "released.json")
+        memory = ReleaseMemory(ledger, self._mark, settings.policy.max_released_fraction)
         self._gate = Gate(settings.policy, ledger, memory)
         self._cache = ReplyCache(settings.vault.state / "replies", settings.policy.cached_replies)
+        self._sessions = Sessions(settings.site.name, settings.secure)
         self._stopping = stopping
         self._clock = clock
         self._lock = threading.Lock()
@@ -152,17 +160,26 @@ class Jobs:
         context = self._admit(task, departure)
         if isinstance(task, ReleaseTask):
             return "answered", self._release(context, task, cancelled)
-        key = hashlib.sha256(repr((departure.run, departure.job, departure.input)).encode())
-        kept = self._cache.get(key.hexdigest())
+        key = _occasion(task, departure)
+        kept = self._cache.get(key)
         again = None if kept is None else self._gate.repeat(kept, context)
         if again is not None:
             return "repeated", again
         entries = self._ledger.entries()
         policy.check_inputs(entries, departure, self._policy.max_inputs)
-        budget.check_budget(context.plan, task, context.cost, entries, self._policy)
-        reply = self._gate.leave(self._site.run(context.plan, task, cancelled), context)
-        self._cache.put(key.hexdigest(), reply)
+        if context.cost is not None:
+            self._mark.check()
+        budget.check_budget(context.plan, task, self._table, entries, self._policy)
+        reply = self._gate.leave(self._reply(context, task, cancelled), context)
+        self._cache.put(key, reply)
         return "answered", reply
+
+    def _reply(self, context: Context, task: SiteTask, cancelled: Callable[[], bool]) -> SiteReply:
+        if isinstance(task, SecureTask):
+            return self._sessions.answer(context.plan, task, self._ledger.entries())
+        if isinstance(task, TrainTask) and task.masking is not None:
+            self._sessions.check(context.plan, task.masking)
+        return self._site.run(context.plan, task, cancelled)
 
     def _release(
         self, context: Context, task: ReleaseTask, cancelled: Callable[[], bool]
@@ -190,8 +207,13 @@ class Jobs:
         policy.check_limits(plan, departure.job, self._policy)
         policy.check_task(task, plan, self._arm_sizes(plan, task))
         context = Context(self._name, plan, task, departure, *self._patients(plan, task))
-        context = dataclasses.replace(context, cost=budget.round_cost(plan, task, self._table))
+        context = dataclasses.replace(context, cost=budget.job_cost(plan, task, self._table))
         policy.check_cohort(context.n_patients, self._policy)
+        if plan.aggregation.secure:
+            self._sessions.trust()
+        if isinstance(task, TrainTask) and task.masking is not None:
+            mask = partial(self._sessions.mask, plan, task)
+            context = dataclasses.replace(context, mask=mask)
         return context
 
     def _approved(self) -> frozenset[str]:
@@ -208,7 +230,7 @@ class Jobs:
             raise Refused("not-approved", "this site's approvals cannot be read") from None
 
     def _arm_sizes(self, plan: Plan, task: SiteTask) -> dict[str, int]:
-        if isinstance(task, EnrolTask):
+        if isinstance(task, EnrolTask | MomentsTask):
             return {}
         if self._sizes[0] != plan.digest:
             self._sizes = (plan.digest, arm_sizes(plan))
@@ -218,7 +240,7 @@ class Jobs:
         self, plan: Plan, task: SiteTask
     ) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
         rows = np.arange(len(self._table))
-        if isinstance(task, TrainTask):
+        if isinstance(task, TrainTask | MomentsTask):
             rows = np.flatnonzero(self._table.split == "train")
         elif isinstance(task, EvaluateTask):
             rows = self._site.scored(plan)
@@ -229,43 +251,27 @@ class Jobs:
         return count_patients(self._table.take(rows))
 
 
-def count_patients(table: SliceTable) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
-    """Patients in ``table``; of these, for each label, those with a positive slice; and the
-    smaller of the numbers of patients with a positive and with a negative slice."""
-    patients, owner = np.unique(table.patients, return_inverse=True)
-    having = np.zeros((2, len(patients), table.labels.shape[1]), dtype=bool)
-    np.logical_or.at(having[0], owner, table.labels == 0)
-    np.logical_or.at(having[1], owner, table.labels != 0)
-    negative, positive = having.sum(1)
-    return (
-        len(patients),
-        tuple(int(n) for n in positive),
-        tuple(int(n) for n in np.minimum(negative, positive)),
-    )
-
-
 def departure_of(task: SiteTask) -> Entry:
-    """The ledger entry of an answer to ``task``, but for what left.
-
-    Its ``input`` is the sha256 of all that the task says except when it is wanted, so that a task
-    sent again, with a new deadline, is the same task.
-    """
-    message = task.to_message()
-    header = {key: value for key, value in message.header.items() if key != "deadline"}
-    digest = hashlib.sha256(json.dumps([message.kind, header], sort_keys=True).encode())
-    for name in sorted(message.arrays):
-        array = np.ascontiguousarray(message.arrays[name])
-        digest.update(repr((name, array.dtype.str, array.shape)).encode())
-        digest.update(array.data)
+    """The ledger entry of an answer to ``task``, but for what left. Its ``input`` is the question
+    that the task asks, so that a task sent again, with a new deadline, is the same task."""
     return Entry(
         run=hashlib.sha256(task.plan_text.encode()).hexdigest(),
-        job=message.kind,
-        round=0 if isinstance(task, EnrolTask) else task.round,
+        job=task.to_message().kind,
+        round=0 if isinstance(task, EnrolTask | MomentsTask) else task.round,
         kind="",
         n_bytes=0,
         sha256="",
-        input=digest.hexdigest(),
+        input=question_of(task),
+        note=summed(task) if isinstance(task, UnmaskTask) else "",
     )
+
+
+def _occasion(task: SiteTask, departure: Entry) -> str:
+    """Under which key the reply is kept: the question, and the masks if it is to leave masked."""
+    key = [departure.run, departure.job, departure.input]
+    if isinstance(task, TrainTask) and task.masking is not None:
+        key.append(task.masking.binding(departure.input).hex())
+    return hashlib.sha256(repr(tuple(key)).encode()).hexdigest()
 
 
 def _tell(departure: Entry, outcome: str, started: float, n_bytes: int = 0) -> None:

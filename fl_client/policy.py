@@ -10,10 +10,12 @@ import numpy as np
 from fl_client.ledger import Entry
 from fl_client.settings import Policy
 from infomri_core.errors import InputError, Refused
-from infomri_core.exchange import EnrolTask, ReleaseTask, SiteTask, TrainTask
+from infomri_core.exchange import EnrolTask, MomentsTask, ReleaseTask, SiteTask, TrainTask
+from infomri_core.exchange.secure import SECURE_JOBS, SecureTask
 from infomri_core.plan import Plan
 from infomri_core.privacy.adversaries import DIAGNOSES, LINKAGE
 from infomri_core.privacy.attacks import FLOORS
+from infomri_core.privacy.reader import READER
 from infomri_core.wire import Arrays
 
 _HEX = frozenset("0123456789abcdef")
@@ -45,7 +47,7 @@ def check_approved(plan: Plan, policy: Policy, approved: frozenset[str]) -> None
 
 def check_limits(plan: Plan, job: str, policy: Policy) -> None:
     """The site's hard limits, whatever the plan says."""
-    if job not in policy.jobs:
+    if ("train" if job in SECURE_JOBS else job) not in policy.jobs:
         raise Refused("policy", f"this site does not run '{job}'")
     for what, value, limit in (
         ("rounds", plan.training.rounds, policy.max_rounds),
@@ -64,11 +66,17 @@ def check_task(task: SiteTask, plan: Plan, sizes: Mapping[str, int]) -> None:
     """
     if isinstance(task, EnrolTask):
         return
+    if isinstance(task, MomentsTask):
+        _check_moments(task, plan)
+        return
     rounds = plan.training.rounds
     if not 1 <= task.round <= rounds:
         raise Refused("bad-task", f"the plan has rounds 1 to {rounds}, not {task.round}")
     if isinstance(task, ReleaseTask):
         _check_release(task, plan, sizes)
+        return
+    _check_masking(task, plan)
+    if isinstance(task, SecureTask):
         return
     _check_arms(task.arms, sizes)
     if isinstance(task, TrainTask):
@@ -86,13 +94,15 @@ def check_cohort(n_patients: int, policy: Policy) -> None:
 
 
 def check_inputs(entries: Iterable[Entry], departure: Entry, limit: int) -> None:
-    """At most ``limit`` different inputs for one plan, job and round, ever.
+    """At most ``limit`` different inputs for one plan, job and round, ever. The preparations of
+    secure aggregation ask nothing of any patient and are not counted.
 
     Scoring answers questions about patients; asking again with other weights is another question.
     """
     same = (departure.run, departure.job, departure.round)
     seen = {e.input for e in entries if e.kind != "error" and (e.run, e.job, e.round) == same}
-    if departure.input not in seen and len(seen) >= limit:
+    counted = departure.job not in SECURE_JOBS
+    if counted and departure.input not in seen and len(seen) >= limit:
         raise Refused(
             "asked-often",
             f"this site answered '{departure.job}' of round {departure.round} of this plan "
@@ -115,6 +125,16 @@ def _check_arms(arms: Arrays, sizes: Mapping[str, int]) -> None:
             raise Refused("bad-task", f"the weights of arm {name} are not finite")
 
 
+def _check_masking(task: SiteTask, plan: Plan) -> None:
+    """Masks where the plan has secure aggregation, and there only."""
+    if not isinstance(task, SecureTask | TrainTask):
+        return
+    masked = not isinstance(task, TrainTask) or task.masking is not None
+    if masked != plan.aggregation.secure:
+        how = "masked only" if plan.aggregation.secure else "without masks"
+        raise Refused("bad-task", f"by the plan, updates leave this site {how}")
+
+
 def _check_release(task: ReleaseTask, plan: Plan, sizes: Mapping[str, int]) -> None:
     chosen = plan.release
     if chosen is None or (task.arm, task.acceleration) != (chosen.arm, chosen.acceleration):
@@ -122,6 +142,14 @@ def _check_release(task: ReleaseTask, plan: Plan, sizes: Mapping[str, int]) -> N
     if task.round != plan.training.rounds:
         raise Refused("bad-task", "k-space is released after the last round only")
     _check_arms({task.arm: task.weights}, sizes)
+
+
+def _check_moments(task: MomentsTask, plan: Plan) -> None:
+    if plan.moments is None:
+        raise Refused("bad-task", "the task asks for moments, the plan has no [moments]")
+    mean, form = task.mean, (2, *plan.task.shape)
+    if mean.shape != form or mean.dtype != np.float32 or not np.isfinite(mean).all():
+        raise Refused("bad-task", f"the mean must be finite float32 of {form}")
 
 
 def _check_variance(variance: np.ndarray, shape: tuple[int, int]) -> None:
@@ -132,7 +160,7 @@ def _check_variance(variance: np.ndarray, shape: tuple[int, int]) -> None:
 
 
 def _check_attacks(attacks: Mapping[str, Arrays], plan: Plan) -> None:
-    known = {*plan.evaluation.attacks, *FLOORS, *DIAGNOSES, LINKAGE}
+    known = {*plan.evaluation.attacks, *FLOORS, *DIAGNOSES, LINKAGE, READER}
     if not set(attacks) <= known:
         raise Refused("bad-task", "the task has an attack that the plan has not")
     for name, arrays in attacks.items():

@@ -1,25 +1,23 @@
 """What of each patient has ever left as k-space, and whether more may.
 
 The ledger is the memory: every release stands in it with the patients' permanent ids and position
-bitmaps, and the union is computed from there. Beside it lies a mark, the number and hash of the
-ledger's entries at the last release: a ledger restored from an older backup does not reach its
-mark, and nothing more is released. The limit counts positions, not repetitions of noise.
+bitmaps, and the union is computed from there. A ledger that does not reach its mark
+(:mod:`fl_client.mark`) releases nothing more. The limit counts positions, not repetitions of
+noise.
 """
 
 import base64
-import json
 import logging
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
 from fl_client.ledger import Entry, Ledger
+from fl_client.mark import Mark
 from infomri_core.errors import Refused
-from infomri_core.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +38,9 @@ class Question:
 class ReleaseMemory:
     """At most ``fraction`` of a patient's k-space positions ever leave, conjugates counted."""
 
-    def __init__(self, ledger: Ledger, mark: Path, fraction: float) -> None:
+    def __init__(self, ledger: Ledger, mark: Mark, fraction: float) -> None:
         self._ledger = ledger
-        self._mark = mark
+        self.mark = mark
         self._fraction = fraction
 
     def admit(self, question: Question, masks: Mapping[str, np.ndarray]) -> frozenset[str]:
@@ -54,7 +52,7 @@ class ReleaseMemory:
         the ledger does not reach its mark, "key" when it was written under another site key.
         """
         entries = [entry for entry in self._ledger.entries() if entry.released]
-        self._check_mark()
+        self.mark.check()
         check_question(entries, question)
         unions = released_unions(entries)
         limit = int(self._fraction * question.shape[0] * question.shape[1])
@@ -64,29 +62,6 @@ class ReleaseMemory:
             if union.sum() <= limit:
                 admitted.add(name)
         return frozenset(admitted)
-
-    def remember(self) -> None:
-        """Move the mark to the ledger's end. Call it after a release was written there."""
-        entries = self._ledger.entries()
-        mark = {"entries": len(entries), "hash": entries[-1].hash}
-        try:
-            write_atomically(self._mark, json.dumps(mark).encode())
-        except OSError as error:
-            log.error("the mark of the releases cannot be written: %s", error.strerror)
-            raise Refused("ledger", "the site cannot note its releases; nothing leaves") from None
-
-    def _check_mark(self) -> None:
-        try:
-            mark = json.loads(self._mark.read_bytes())
-            number, digest = int(mark["entries"]), mark["hash"]
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, KeyError, TypeError):
-            number, digest = 0, "unreadable"
-        entries = self._ledger.entries()
-        if not 0 < number <= len(entries) or entries[number - 1].hash != digest:
-            log.error("the ledger is older than %s says: was a backup restored?", self._mark)
-            raise Refused("ledger", "the site's ledger is not whole; nothing is released")
 
 
 def check_question(entries: list[Entry], question: Question) -> None:

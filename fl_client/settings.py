@@ -12,7 +12,7 @@ from infomri_core.config import build, read_toml
 from infomri_core.errors import InputError
 from infomri_core.exchange import is_site_name
 
-JOBS = ("enrol", "train", "evaluate", "release")
+JOBS = ("enrol", "moments", "train", "evaluate", "release")
 _NO_PATH = ("phantom",)
 _BELOW_ONE = ("max_released_fraction", "max_epsilon", "max_delta")
 
@@ -113,6 +113,15 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Secure:
+    """Secure aggregation: the ``key`` that the vault signs with, which is not the node's, and the
+    list of all sites' public keys that this site trusts (``trusted``)."""
+
+    key: Path | None = None
+    trusted: Path | None = None
+
+
+@dataclass(frozen=True)
 class SiteSettings:
     """A whole ``site.toml``; every path is absolute after :func:`read_settings`."""
 
@@ -121,9 +130,10 @@ class SiteSettings:
     data: Data
     vault: Vault = field(default_factory=Vault)
     policy: Policy = field(default_factory=Policy)
+    secure: Secure = field(default_factory=Secure)
 
 
-T = TypeVar("T", SuperLink, Vault, Policy)
+T = TypeVar("T", SuperLink, Vault, Policy, Secure)
 
 
 def read_settings(path: Path) -> SiteSettings:
@@ -140,6 +150,7 @@ def read_settings(path: Path) -> SiteSettings:
         data=Data(resolve_uri(settings.data.uri, folder)),
         vault=_resolved(settings.vault, folder, ("state", "socket")),
         policy=_resolved(settings.policy, folder, ("approved", "consent")),
+        secure=_resolved(settings.secure, folder, ("key", "trusted")),
     )
 
 

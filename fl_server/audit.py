@@ -20,6 +20,7 @@ from infomri_core.privacy.attacks.diagnosis import DiagnosisFloor
 from infomri_core.privacy.attacks.learned import LearnedAttack
 from infomri_core.privacy.certify import Certificate
 from infomri_core.privacy.linkage import Likeness
+from infomri_core.privacy.reader import Reader
 from infomri_core.seeds import torch_generator
 from infomri_core.tasks.classification import Classification, build_model, unflatten
 from infomri_core.wire import Arrays
@@ -82,6 +83,11 @@ def fit_audit(
             fitted.budgets[name] = asdict(attack.budget)
     fitted.adversaries.likeness = Likeness.fit(images, table.patients)
     fitted.adversaries.class_means = ClassMeans(plan.task.shape).fit_labels(images, table.labels)
+    if settings.reader_steps:
+        say("training a reader of full images, to see whether lesions stay legible")
+        labels = torch.from_numpy(table.labels.astype(np.float32)).to(device)
+        reader = Reader(plan.task.shape)
+        fitted.adversaries.reader = reader.fit(plan, images, labels, settings.reader_steps)
     for arm, model in models.items():
         for acceleration in plan.measurement.accelerations:
             cell = (arm, acceleration)

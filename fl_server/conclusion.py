@@ -5,20 +5,24 @@ from dataclasses import replace
 
 from fl_server.audit import FittedAudit, fit_audit
 from fl_server.examples import examples_for
-from fl_server.privacy import study_epsilon
+from fl_server.privacy import study_epsilon, tell_epsilons
 from fl_server.release import collect_release
 from fl_server.results import MergedScores, build_rows, record, study_meta
 from fl_server.roster import StudyFailed, deadline
 from fl_server.setting import Setting, State
 from infomri_core.exchange import EvaluateReply, EvaluateTask
-from infomri_core.frontier import Row
+from infomri_core.frontier import Row, to_json
 
 
 def conclude(setting: Setting, state: State) -> list[Row]:
     """The rows of ``results.json``, written with all that belongs to them. Raises ``StudyFailed``
     when no site could be scored."""
     plan, progress = setting.plan, setting.progress
-    progress.tell("audit", "fitting the attackers on the study centre's audit set")
+    progress.tell(
+        "audit",
+        "fitting the attackers on the study centre's audit set",
+        steps=len(plan.evaluation.attacks),
+    )
     started = time.monotonic()
     fitted = fit_audit(
         plan,
@@ -32,6 +36,7 @@ def conclude(setting: Setting, state: State) -> list[Row]:
     merged = _score(setting, state, fitted)
     seconds = {"audit": fitted_at - started, "evaluate": time.monotonic() - fitted_at}
     rows = _results(setting, state, fitted, merged, seconds)
+    progress.tell("results", f"{len(rows)} rows", rows=[to_json(row) for row in rows])
     done = f"results in {setting.directory / 'results.json'}"
     progress.tell("finished", done, phase=setting.n_phases, phases=setting.n_phases)
     return rows
@@ -49,7 +54,9 @@ def _score(setting: Setting, state: State, fitted: FittedAudit) -> MergedScores:
     for node, reply in setting.sites.ask(task, roster.participants(state.round)):
         if not isinstance(reply, EvaluateReply):
             roster.tell_refusal(node, reply, state.round)
-        elif not merged.add(roster.name(node), reply):
+            continue
+        tell_epsilons(state.history, {roster.name(node): reply.epsilon})
+        if not merged.add(roster.name(node), reply):
             sentence = f"scores of {roster.name(node)} not used: not of this plan's form"
             progress.tell("refused", sentence)
     if not merged.sites:

@@ -12,19 +12,27 @@ from flwr.serverapp import Grid
 from infomri_core import wire
 from infomri_core.errors import Refused
 from infomri_core.exchange import (
+    AnnounceTask,
     EnrolTask,
     ErrorReply,
     EvaluateTask,
+    MomentsTask,
     ReleaseTask,
+    ShareTask,
     SiteReply,
     SiteTask,
     TrainTask,
+    UnmaskTask,
     reply_from,
 )
 
 MESSAGE_TYPES = {
     EnrolTask: "query.enrol",
+    MomentsTask: "query.moments",
+    AnnounceTask: "query.announce",
+    ShareTask: "query.share",
     TrainTask: "train",
+    UnmaskTask: "query.unmask",
     EvaluateTask: "evaluate",
     ReleaseTask: "query.release",
 }

@@ -1,11 +1,11 @@
 """Epsilon of a study: a maximum over sites, never a mean; and what stands outside it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from infomri_core.errors import InputError
-from infomri_core.exchange import TrainReply
+from infomri_core.exchange import MaskedReply, MomentsReply, TrainReply
 from infomri_core.plan import Plan
 
 OUTSIDE = (
@@ -17,22 +17,27 @@ OUTSIDE = (
 """What epsilon does not cover; see docs/privacy.md."""
 
 
-def check_epsilon(plan: Plan, reply: TrainReply) -> None:
+def check_epsilon(plan: Plan, reply: TrainReply | MaskedReply | MomentsReply) -> None:
     """``InputError`` for an update with no epsilon where the plan has privacy, or the reverse."""
     if (plan.privacy is None) != (reply.epsilon is None):
         expected = "none" if plan.privacy is None else "a number"
         raise InputError("reply: epsilon", expected, str(reply.epsilon), "update that site")
 
 
-def max_epsilon(replies: Iterable[TrainReply]) -> float | None:
-    """The largest epsilon at any site: each patient is at one of them only. None without any."""
-    return max((r.epsilon for r in replies if r.epsilon is not None), default=None)
+def tell_epsilons(history: dict[str, Any], told: Mapping[str, float | None]) -> None:
+    """Note what sites, by name, told of their spending in this study. Each number holds all that
+    ever left the site for the study: replies that came late or were not used are in it too, and
+    so the largest one told stands."""
+    known = history.setdefault("epsilons", {})
+    for site, epsilon in told.items():
+        if epsilon is not None:
+            known[site] = max(epsilon, known.get(site, 0.0))
 
 
 def study_epsilon(history: Mapping[str, Any]) -> float | None:
-    """The largest epsilon of any round: a site that dropped out has spent what it spent."""
-    found = [entry.get("epsilon") for entry in history["rounds"]]
-    return max((e for e in found if e is not None), default=None)
+    """The largest epsilon that any site ever told: each patient is at one of them only, and a site
+    that dropped out has spent what it spent. None without privacy."""
+    return max(history.get("epsilons", {}).values(), default=None)
 
 
 def privacy_meta(plan: Plan, history: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -40,4 +45,10 @@ def privacy_meta(plan: Plan, history: Mapping[str, Any]) -> dict[str, Any] | Non
     if plan.privacy is None:
         return None
     outside = [*OUTSIDE, *(["mean loss terms of each round"] if plan.privacy.losses else [])]
-    return {**asdict(plan.privacy), "epsilon": study_epsilon(history), "outside": outside}
+    return {
+        **asdict(plan.privacy),
+        **({} if plan.moments is None else {"moments": asdict(plan.moments)}),
+        "epsilon": study_epsilon(history),
+        "epsilon_by_site": dict(history.get("epsilons", {})),
+        "outside": outside,
+    }

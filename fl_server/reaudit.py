@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fl_server.audit import FittedAudit, fit_audit, load_arms
+from fl_server.audit import FittedAudit, fit_audit
 from fl_server.audit_data import (
     MIN_FIT_PATIENTS,
     MIN_SCORED_PATIENTS,
@@ -21,10 +21,10 @@ from fl_server.audit_data import (
 from fl_server.central import refuse_overlap
 from fl_server.checkpoint import Checkpoint
 from fl_server.examples import examples_for
-from fl_server.legibility import READER_STEPS, legibility, train_reader, with_legibility
+from fl_server.privacy import study_epsilon
 from fl_server.publish import Published
 from fl_server.results import MergedScores, build_rows, study_meta
-from fl_server.settings import Audit, CentreSettings, read_settings
+from fl_server.settings import Audit, CentreSettings, least_steps, read_settings
 from fl_server.trained import read_model
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.device import pick_device
@@ -39,7 +39,6 @@ from infomri_core.site import open_site
 
 SUFFIX = "-audit"
 REFERENCE = "lmmse"
-READER = "reader"
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def repeat_audit(asked: Asked, say: Callable[[str], None]) -> Repeated:
     centre = _centre(asked, folder)
     settings = _audit_settings(asked, folder, centre)
     fit_on, scored, words = _data(plan, asked, settings.data)
-    seen = _seen(plan, scored, folder)
+    _check_scored(plan, scored, folder)
     device = torch.device(pick_device(asked.device))
     started = time.monotonic()
     fitted = fit_audit(plan, settings, fit_on, saved.arms, device, say)
@@ -97,30 +96,30 @@ def repeat_audit(asked: Asked, say: Callable[[str], None]) -> Repeated:
     history = saved.history if isinstance(saved.history, dict) else {"rounds": []}
     n_train = history["rounds"][-1]["n_train"] if history["rounds"] else 0
     rows = build_rows(plan, merged, fitted, n_train, saved.round)
-    if n_reader := asked.steps.get(READER, READER_STEPS):
-        say("training a reader of full images, to see whether lesions stay legible")
-        reader = train_reader(plan, fit_on, n_reader, device)
-        models = load_arms(plan, saved.arms, device)
-        found = legibility(plan, reader, models, fitted.adversaries, seen, device)
-        rows = with_legibility(rows, found)
     meta = study_meta(plan, fitted, merged, saved.dropped, history, seconds)
     meta |= {"audit_data": settings.data, "scored_on": words, "caution": _caution(plan, saved)}
     meta["per_site"] = []
     if asked.weights_seconds > 0:
         say("attacking weights and updates on the audit set")
-        meta["weights"] = _weights(plan, saved, fit_on, asked.weights_seconds, device)
+        epsilon = study_epsilon(history)
+        meta["weights"] = _weights(plan, saved, fit_on, asked.weights_seconds, device, epsilon)
     shown = examples_for(plan, rows, saved.arms, fitted, fit_on, device)
     files = Published(asked.out or folder, SUFFIX).write(rows, meta, shown)
     return Repeated(stored, folder, rows, meta, files, centre)
 
 
 def _weights(
-    plan: Plan, saved: Checkpoint, known: SliceDataset, seconds: float, device: torch.device
+    plan: Plan,
+    saved: Checkpoint,
+    known: SliceDataset,
+    seconds: float,
+    device: torch.device,
+    epsilon: float | None,
 ) -> dict[str, Any]:
     images = known.images(np.arange(len(known))).to(device)
     labels = torch.from_numpy(known.table.labels.astype(np.float32)).to(device)
     patients, seed = known.table.patients, plan.study.seed
-    return audit_weights(plan, saved.arms, images, labels, patients, seed, seconds)
+    return audit_weights(plan, saved.arms, images, labels, patients, seed, seconds, epsilon)
 
 
 def run_folder(path: Path) -> Path:
@@ -166,12 +165,11 @@ def _audit_settings(asked: Asked, folder: Path, centre: CentreSettings | None) -
         )
     settings = replace(centre.audit, data=uri) if centre else Audit(uri)
     known = {name.removesuffix("_steps"): name for name in vars(settings) if "_steps" in name}
-    wanted = {name: n for name, n in asked.steps.items() if name != READER}
-    for name, steps in wanted.items():
-        if name not in known or steps < 1:
+    for name, steps in asked.steps.items():
+        if name not in known or steps < least_steps(known[name]):
             expected = f"NAME=N with N >= 1 and NAME one of {', '.join(known)}"
             raise InputError("--steps", expected, f"{name}={steps}", "correct it")
-    changed: dict[str, Any] = {known[name]: n for name, n in wanted.items()}
+    changed: dict[str, Any] = {known[name]: n for name, n in asked.steps.items()}
     return replace(settings, **changed)
 
 
@@ -195,15 +193,13 @@ def _data(plan: Plan, asked: Asked, uri: str) -> tuple[SliceDataset, SliceDatase
     return audit_set, other, "other data, scored here; at no site"
 
 
-def _seen(plan: Plan, scored: SliceDataset, folder: Path) -> SliceDataset:
-    """The slices of ``scored`` that the plan has scored; ``InputError`` when they are too few."""
-    site = open_site(scored, "here", folder, "cpu")
-    n_patients = site.n_scored_patients(plan)
+def _check_scored(plan: Plan, scored: SliceDataset, folder: Path) -> None:
+    """``InputError`` when the plan has too few patients of ``scored`` scored."""
+    n_patients = open_site(scored, "here", folder, "cpu").n_scored_patients(plan)
     if n_patients < MIN_SCORED_PATIENTS:
         expected = f"at least {MIN_SCORED_PATIENTS} patients that the plan has scored"
         remedy = "give more data: only the validation split, in the plan's band, is scored"
         raise InputError("--data", expected, str(n_patients), remedy)
-    return scored.where(np.isin(np.arange(len(scored)), site.scored(plan)))
 
 
 def _scores(

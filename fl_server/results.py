@@ -24,6 +24,7 @@ from infomri_core.privacy.adversaries import DIAGNOSES
 from infomri_core.privacy.attacks import FLOORS
 from infomri_core.privacy.certify import void_because
 from infomri_core.privacy.linkage_summary import FIGURES, KINDS, LinkageSummary
+from infomri_core.privacy.reader import REPLICATES
 
 Cell = tuple[str, float]
 
@@ -36,6 +37,7 @@ class MergedScores:
     scores: dict[Cell, Scores] = field(default_factory=dict)
     sites: dict[str, int] = field(default_factory=dict)
     by_site: dict[str, Mapping[Cell, Scores]] = field(default_factory=dict)
+    failed: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def add(self, site: str, reply: EvaluateReply) -> bool:
         """Merge one site's reply; False, and nothing merged, when it is not of the plan's form."""
@@ -47,6 +49,8 @@ class MergedScores:
             known = self.scores.get(cell)
             self.scores[cell] = scores if known is None else merge_scores(known, scores)
         self.sites[site] = reply.n_patients
+        if reply.failed:
+            self.failed[site] = dict(reply.failed)
         self.by_site[site] = reply.scores
         return True
 
@@ -56,7 +60,10 @@ class MergedScores:
         if scores.linkage is not None:
             means.append(scores.linkage.means)
         form = (n, len(self.plan.task.labels))
-        return scores.histogram.counts.shape[:2] == form and all(len(m) == n for m in means)
+        read = {h.counts.shape[:2] for h in scores.legibility.values()}
+        read_form = (min(REPLICATES, n - 1) + 1, form[1])
+        whole = scores.histogram.counts.shape[:2] == form and read <= {read_form}
+        return whole and all(len(m) == n for m in means)
 
 
 def merge_scores(a: Scores, b: Scores) -> Scores:
@@ -67,7 +74,10 @@ def merge_scores(a: Scores, b: Scores) -> Scores:
     linkage = a.linkage or b.linkage
     if a.linkage is not None and b.linkage is not None:
         linkage = a.linkage.merge(b.linkage)
-    return Scores(a.histogram.merge(b.histogram), quality, linkage)
+    legibility = dict(a.legibility)
+    for name, read in b.legibility.items():
+        legibility[name] = legibility[name].merge(read) if name in legibility else read
+    return Scores(a.histogram.merge(b.histogram), quality, linkage, legibility)
 
 
 def build_rows(
@@ -115,6 +125,7 @@ def _row(
         psnr_of_mean_mse={name: q.psnr_of_mean_mse for name, q in quality.items()},
         ssim={name: q.mean("ssim") for name, q in quality.items()},
         nmse={name: q.mean("nmse") for name, q in quality.items()},
+        **legibility_figures(scores),
         certified=tuple(n for n, c in fitted.certificates.items() if c.passed),
         psnr_prior=max(floors, default=None),
         psnr_diagnosis=max(diagnoses, default=None),
@@ -125,6 +136,16 @@ def _row(
         n_patients=n_patients,
         rounds=rounds,
     )
+
+
+def legibility_figures(scores: Scores) -> dict[str, Any]:
+    """The row's fields on what a reader of full images makes of each attack's images."""
+    intervals = {name: read.auroc_interval() for name, read in scores.legibility.items()}
+    value, low, high = (
+        {name: figures[i] for name, figures in intervals.items() if figures[i] is not None}
+        for i in range(3)
+    )
+    return {"legibility": value, "legibility_low": low, "legibility_high": high}
 
 
 def linkage_figures(linkage: LinkageSummary | None) -> dict[str, Any]:
@@ -209,6 +230,7 @@ def study_meta(
         "attack_histories": fitted.histories,
         "attack_budgets": fitted.budgets,
         "failed_attacks": fitted.failed,
+        "failed_at_sites": merged.failed,
         "size_curves": {
             name: dict(c.size_curve) for name, c in fitted.certificates.items() if c.size_curve
         },

@@ -10,6 +10,8 @@ from fl_server import checkpoint
 from fl_server.audit import check_audit_set
 from fl_server.checkpoint import Checkpoint
 from fl_server.conclusion import conclude
+from fl_server.moments import public_moments, sites_variance, tell_clipping
+from fl_server.privacy import tell_epsilons
 from fl_server.progress import Progress
 from fl_server.roster import Roster
 from fl_server.setting import Setting, State
@@ -19,9 +21,7 @@ from fl_server.tracking import Tracker
 from fl_server.training import train_round
 from infomri_core.data import SliceDataset
 from infomri_core.frontier import Row
-from infomri_core.kspace import fft2c
 from infomri_core.plan import Plan
-from infomri_core.statistics import KSpaceMoments
 from infomri_core.tasks.classification import build_model, flatten
 
 
@@ -61,7 +61,13 @@ class Study:
     def _restore(self) -> State:
         saved = checkpoint.latest(self._checkpoints, self.plan.digest)
         if saved is not None:
-            self._setting.progress.tell("resume", f"resuming after round {saved.round}")
+            self._setting.progress.tell(
+                "resume",
+                f"resuming after round {saved.round}",
+                steps=self.plan.training.rounds,
+                done=saved.round,
+                run=self._setting.directory.name,
+            )
             arms = {name: np.array(flat) for name, flat in saved.arms.items()}
             return State(
                 saved.round,
@@ -72,10 +78,26 @@ class Study:
                 dict(saved.server),
             )
         audit_set = self._setting.audit_set
-        state = initial_state(self.plan, audit_set.images(np.arange(len(audit_set))))
+        state = self._begin(audit_set.images(np.arange(len(audit_set))))
         self._save(state)
         names = ", ".join(state.arms)
-        self._setting.progress.tell("start", f"study {self.plan.study.name}: arms {names}")
+        sentence = f"study {self.plan.study.name}: arms {names}"
+        self._setting.progress.tell(
+            "start",
+            sentence,
+            steps=self.plan.training.rounds,
+            run=self._setting.directory.name,
+        )
+        return state
+
+    def _begin(self, audit_images: torch.Tensor) -> State:
+        if self.plan.moments is None:
+            return initial_state(self.plan, public_moments(audit_images).variance)
+        public = public_moments(audit_images)
+        tell_clipping(self._setting, audit_images, public)
+        variance, epsilons = sites_variance(self._setting, public)
+        state = initial_state(self.plan, variance)
+        tell_epsilons(state.history, epsilons)
         return state
 
     def _save(self, state: State) -> None:
@@ -96,8 +118,9 @@ class Study:
         return self._setting.directory / "checkpoints"
 
 
-def initial_state(plan: Plan, audit_images: torch.Tensor) -> State:
-    """Fresh weights of every arm; k-space variance and spectral start from the audit set."""
-    variance = KSpaceMoments.from_kspace(fft2c(audit_images.double())).variance.float()
+def initial_state(plan: Plan, variance: torch.Tensor) -> State:
+    """Fresh weights of every arm; ``variance`` (2, H, W) of k-space is their spectral start's and
+    the entropy's."""
+    variance = variance.float()
     arms = {arm.name: flatten(build_model(plan, arm, variance)) for arm in plan.arms}
     return State(0, arms, variance.numpy())

@@ -9,6 +9,7 @@ import torch
 
 from fl_server.progress import Progress
 from fl_server.roster import Roster
+from fl_server.secure_session import Sessions
 from fl_server.settings import CentreSettings
 from fl_server.sites import Sites
 from fl_server.strategies import ServerState
@@ -19,7 +20,8 @@ from infomri_core.plan import Plan
 
 @dataclass(frozen=True)
 class Setting:
-    """One run of a plan over ``sites``; everything it leaves lies in ``directory``."""
+    """One run of a plan over ``sites``; everything it leaves lies in ``directory``. ``sessions``
+    are those of secure aggregation."""
 
     plan: Plan
     centre: CentreSettings
@@ -30,6 +32,7 @@ class Setting:
     progress: Progress
     tracker: Tracker
     device: torch.device
+    sessions: Sessions = field(default_factory=Sessions)
 
     @property
     def n_phases(self) -> int:

@@ -1,13 +1,16 @@
 """One round of training: ask the sites, add their weights as they arrive, step, report."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Protocol, final
 
-from fl_server.privacy import max_epsilon
+import numpy as np
+
+from fl_server.privacy import study_epsilon, tell_epsilons
 from fl_server.replies import check_update
 from fl_server.roster import StudyFailed, deadline
+from fl_server.secure_training import gather_masked
 from fl_server.setting import Setting, State
 from fl_server.strategies import Aggregate, aggregate, step
 from infomri_core.errors import InputError
@@ -20,12 +23,15 @@ Losses = dict[str, dict[str, float]]
 
 def train_round(setting: Setting, state: State) -> None:
     """Advance ``state`` by one round. Raises ``StudyFailed`` when the quorum of answers is missed
-    ``ATTEMPTS`` times, or every arm has diverged; ``state`` is then as it was."""
+    ``ATTEMPTS`` times, or every arm has diverged; ``state`` is then as it was, but for what the
+    sites have told of their spending."""
     number, quorum = state.round + 1, setting.plan.training.quorum
+    gather = gather_masked if setting.plan.aggregation.secure else _gather
     for _ in range(ATTEMPTS):
         started = time.monotonic()
-        answers = _ask(setting, state, number)
-        if len(answers.replies) >= quorum:
+        answers: Gathered = gather(setting, state, number)
+        tell_epsilons(state.history, answers.epsilons)
+        if len(answers.sites) >= quorum:
             _close(setting, state, answers, time.monotonic() - started)
             return
     raise StudyFailed(
@@ -34,20 +40,42 @@ def train_round(setting: Setting, state: State) -> None:
     )
 
 
+class Gathered(Protocol):
+    """What a round gave, added up site by site or by the sites themselves. ``epsilons``: what
+    each site, by name, told of its spending, whether its reply was used or not."""
+
+    number: int
+    epsilons: dict[str, float | None]
+
+    @property
+    def sites(self) -> Sequence[str]: ...
+
+    @property
+    def n_samples(self) -> int: ...
+
+    def mean(self, name: str) -> np.ndarray: ...
+
+    def losses(self) -> Mapping[str, Mapping[str, float]]: ...
+
+    def dropped(self, quorum: int) -> dict[str, str]: ...
+
+
 @final
 @dataclass
 class Answers:
-    """What came back in a round: one running aggregate an arm, the replies without weights, and
-    at which sites an arm diverged."""
+    """What came back in a round: one running aggregate an arm, the replies without weights by
+    site, and at which sites an arm diverged; ``epsilons`` as in :class:`Gathered`."""
 
     number: int
     sums: dict[str, Aggregate]
     replies: dict[str, TrainReply] = field(default_factory=dict)
     diverged: dict[str, list[str]] = field(default_factory=dict)
+    epsilons: dict[str, float | None] = field(default_factory=dict)
 
     def add(self, setting: Setting, node: str, reply: TrainReply) -> None:
         """Take a reply in, or tell why it is not used; never a part of it."""
         where = setting.roster.name(node)
+        self.epsilons[where] = reply.epsilon
         try:
             check_update(setting.plan, reply, self.sums)
             for name, flat in reply.arms.items():
@@ -58,11 +86,29 @@ class Answers:
             return
         for name, flat in reply.arms.items():
             self.sums[name].add(flat, reply.n_samples)
-        self.replies[node] = replace(reply, arms={})
+        self.replies[where] = replace(reply, arms={})
         for name in reply.dropped:
             self.diverged.setdefault(name, []).append(where)
             sentence = f"round {self.number}: arm {name} diverged at {where}"
             setting.progress.tell("diverged", sentence)
+
+    @property
+    def sites(self) -> Sequence[str]:
+        """Sites whose replies are used, in ascending order."""
+        return sorted(self.replies)
+
+    @property
+    def n_samples(self) -> int:
+        """Samples behind the replies."""
+        return sum(reply.n_samples for reply in self.replies.values())
+
+    def mean(self, name: str) -> np.ndarray:
+        """The aggregate of an arm's weights, float32 (n,)."""
+        return self.sums[name].value()
+
+    def losses(self) -> Losses:
+        """Loss terms of each arm, averaged over the sites."""
+        return mean_losses(self.replies.values(), self.sums)
 
     def dropped(self, quorum: int) -> dict[str, str]:
         """Arms that fewer sites than ``quorum`` brought through the round, and why: so no single
@@ -74,7 +120,7 @@ class Answers:
         }
 
 
-def _ask(setting: Setting, state: State, number: int) -> Answers:
+def _gather(setting: Setting, state: State, number: int) -> Answers:
     plan, roster = setting.plan, setting.roster
     nodes = roster.participants(number)
     sums = {name: aggregate(plan.aggregation, len(flat)) for name, flat in state.arms.items()}
@@ -88,7 +134,7 @@ def _ask(setting: Setting, state: State, number: int) -> Answers:
     return answers
 
 
-def _close(setting: Setting, state: State, answers: Answers, seconds: float) -> None:
+def _close(setting: Setting, state: State, answers: Gathered, seconds: float) -> None:
     dropped = answers.dropped(setting.plan.training.quorum)
     remaining = {k: v for k, v in state.arms.items() if k not in dropped}
     for name, why in dropped.items():
@@ -101,33 +147,33 @@ def _close(setting: Setting, state: State, answers: Answers, seconds: float) -> 
     state.arms = {}
     for name, flat in remaining.items():
         state.arms[name], state.server[name] = step(
-            setting.plan.aggregation, flat, answers.sums[name].value(), state.server.get(name, {})
+            setting.plan.aggregation, flat, answers.mean(name), state.server.get(name, {})
         )
     state.round = answers.number
     _report(setting, state, answers, seconds)
 
 
-def _report(setting: Setting, state: State, answers: Answers, seconds: float) -> None:
-    number, replies = answers.number, answers.replies
-    losses, epsilon = mean_losses(replies.values(), state.arms), max_epsilon(replies.values())
+def _report(setting: Setting, state: State, answers: Gathered, seconds: float) -> None:
+    number, sites, epsilon = answers.number, list(answers.sites), study_epsilon(state.history)
+    losses = {k: dict(terms) for k, terms in answers.losses().items() if k in state.arms}
     state.history["rounds"].append(
         {
             "round": number,
-            "sites": sorted(setting.roster.name(node) for node in replies),
-            "n_train": sum(reply.n_samples for reply in replies.values()),
+            "sites": sites,
+            "n_train": answers.n_samples,
             "losses": losses,
             "epsilon": epsilon,
             "seconds": seconds,
         }
     )
-    shared = {"phase_seconds/train": seconds, "sites": float(len(replies))}
+    shared = {"phase_seconds/train": seconds, "sites": float(len(sites))}
     if epsilon is not None:
         shared["epsilon"] = epsilon
     setting.tracker.round(number, round_metrics(losses), shared)
     ce = ", ".join(f"{name} {terms['ce']:.3f}" for name, terms in losses.items())
     setting.progress.tell(
         "round",
-        f"round {number}/{setting.plan.training.rounds}: {len(replies)} sites, "
+        f"round {number}/{setting.plan.training.rounds}: {len(sites)} sites, "
         f"{seconds:.1f} s, CE {ce}",
         phase=number,
         phases=setting.n_phases,

@@ -1,9 +1,11 @@
 """Scoring one arm at one acceleration: how well it diagnoses, and what attackers rebuild."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from infomri_core.data.base import SliceTable
 from infomri_core.errors import Cancelled
@@ -11,8 +13,11 @@ from infomri_core.exchange import Scores
 from infomri_core.images import image_metrics
 from infomri_core.metrics import ImageQuality, ScoreHistogram
 from infomri_core.plan import Arm, Plan
-from infomri_core.privacy.adversaries import Adversaries
+from infomri_core.privacy.adversaries import DIAGNOSES, Adversaries
+from infomri_core.privacy.attacks import FLOORS
 from infomri_core.privacy.linkage import Gallery, link
+from infomri_core.privacy.linkage_summary import LinkageSummary
+from infomri_core.privacy.reader import FULL_IMAGE, REPLICATES
 from infomri_core.privacy.worst_patient import WorstPatients
 from infomri_core.seeds import torch_generator
 from infomri_core.tasks.classification import Classification
@@ -20,80 +25,123 @@ from infomri_core.tasks.classification import Classification
 BATCH = 64
 
 
-@torch.no_grad()
-def evaluate_arm(
-    model: Classification,
-    plan: Plan,
-    arm: Arm,
-    acceleration: float,
-    table: SliceTable,
-    fetch: Callable[[np.ndarray], torch.Tensor],
-    adversaries: Adversaries,
-    weights: np.ndarray,
-    stream: tuple[str | int, ...],
-    cancelled: Callable[[], bool] = lambda: False,
-    worst: WorstPatients | None = None,
-) -> Scores:
-    """Histogram of scores over all rows of ``table``, and the quality of each attack's images
-    over at most ``attack_slices`` rows a patient.
+@dataclass(frozen=True)
+class Scoring:
+    """What every arm of a study is scored on, and by whom.
 
-    ``fetch`` gives images (k, H, W) for row numbers, ``weights`` (R + 1, n) are the bootstrap's.
-    Each slice is measured once, with a mask and noise of its own; attacks see the very
-    measurement that the classifier saw, and so does who holds candidate scans. ``worst`` takes
-    what must not be in the scores: single patients' figures.
+    ``fetch`` gives images (k, H, W) for row numbers of ``table``, ``weights`` (R + 1, n) are the
+    bootstrap's, ``stream`` seeds masks and noise. ``worst`` takes what must not be in the scores:
+    single patients' figures.
     """
-    model.eval()
-    gallery = Gallery.of(table.patients)
-    matched: list[tuple[torch.Tensor, torch.Tensor]] = []
-    attacked = attacked_rows(table.patients, plan.evaluation.attack_slices)
-    generator: torch.Generator | None = None
-    all_logits: list[torch.Tensor] = []
-    quality: dict[str, list[torch.Tensor]] = {}
-    for start in range(0, len(table), BATCH):
-        if cancelled():
-            raise Cancelled
-        rows = np.arange(start, min(start + BATCH, len(table)))
-        images = fetch(rows)
-        if generator is None:
-            generator = torch_generator(
-                *stream, "evaluate", arm.seed, acceleration, device=images.device
+
+    plan: Plan
+    table: SliceTable
+    fetch: Callable[[np.ndarray], Tensor]
+    adversaries: Adversaries
+    weights: np.ndarray
+    stream: tuple[str | int, ...]
+    cancelled: Callable[[], bool] = lambda: False
+    worst: WorstPatients | None = None
+
+    @torch.no_grad()
+    def score(self, model: Classification, arm: Arm, acceleration: float) -> Scores:
+        """Histogram of scores over all rows, and the quality of each attack's images over at most
+        ``attack_slices`` rows a patient.
+
+        Each slice is measured once, with a mask and noise of its own; attacks see the very
+        measurement that the classifier saw, and so does who holds candidate scans.
+        """
+        model.eval()
+        seen = _Seen(self, Gallery.of(self.table.patients), (arm.name, acceleration))
+        generator: torch.Generator | None = None
+        for start in range(0, len(self.table), BATCH):
+            if self.cancelled():
+                raise Cancelled
+            rows = np.arange(start, min(start + BATCH, len(self.table)))
+            images = self.fetch(rows)
+            generator = generator or torch_generator(
+                *self.stream, "evaluate", arm.seed, acceleration, device=images.device
             )
-        masks = model.draw(1 / acceleration, len(rows), generator)
-        measurement = model.measure(images, masks, generator)
-        logits = model.logits(measurement)
-        all_logits.append(logits.cpu())
-        linked = torch.from_numpy(np.isin(rows, gallery.measured)).to(images.device)
-        matched.append((measurement[linked], masks[linked]))
-        chosen = torch.from_numpy(np.isin(rows, attacked)).to(images.device)
+            masks = model.draw(1 / acceleration, len(rows), generator)
+            measurement = model.measure(images, masks, generator)
+            seen.add(rows, images, measurement, masks, model.logits(measurement))
+        return seen.scores(model.noise_std)
+
+
+@dataclass
+class _Seen:
+    """What one arm at one acceleration has shown so far."""
+
+    scoring: Scoring
+    gallery: Gallery
+    cell: tuple[str, float]
+    logits: list[Tensor] = field(default_factory=list)
+    matched: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    quality: dict[str, list[Tensor]] = field(default_factory=dict)
+    read: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        plan, table = self.scoring.plan, self.scoring.table
+        self.attacked = attacked_rows(table.patients, plan.evaluation.attack_slices)
+
+    def add(
+        self, rows: np.ndarray, images: Tensor, measurement: Tensor, masks: Tensor, logits: Tensor
+    ) -> None:
+        self.logits.append(logits.cpu())
+        linked = torch.from_numpy(np.isin(rows, self.gallery.measured)).to(images.device)
+        self.matched.append((measurement[linked], masks[linked]))
+        chosen = torch.from_numpy(np.isin(rows, self.attacked)).to(images.device)
         if not chosen.any():
-            continue
+            return
+        truth, adversaries = images[chosen], self.scoring.adversaries
         rebuilt = adversaries.reconstruct(
-            (arm.name, acceleration), measurement[chosen], masks[chosen], logits[chosen]
+            self.cell, measurement[chosen], masks[chosen], logits[chosen]
         )
         for name, output in rebuilt.items():
-            quality.setdefault(name, []).append(image_metrics(output, images[chosen]).cpu())
-    labels = table.labels.astype(np.int64)
-    histogram = ScoreHistogram.from_scores(
-        _stack(all_logits, labels.shape[1]), labels, weights, plan.task.exclusive
-    )
-    linkage = None
-    if adversaries.likeness is not None and matched:
-        y, m = (torch.cat(parts) for parts in zip(*matched))
-        linkage = link(
-            *(y, m, gallery, fetch, model.noise_std, adversaries.likeness),
-            weights[:, gallery.measured],
+            self.quality.setdefault(name, []).append(image_metrics(output, truth).cpu())
+        if adversaries.reader is not None:
+            for name, output in {FULL_IMAGE: truth, **rebuilt}.items():
+                if name not in (*FLOORS, *DIAGNOSES):
+                    self.read.setdefault(name, []).append(adversaries.reader.logits(output).cpu())
+
+    def scores(self, noise_std: float) -> Scores:
+        weights = self.scoring.weights
+        quality = self._whole(self.quality)
+        if self.scoring.worst is not None:
+            patients = self.scoring.table.patients[self.attacked]
+            self.scoring.worst.add(self.cell, patients, quality)
+        few = weights[: REPLICATES + 1]
+        everything = np.arange(len(self.scoring.table))
+        return Scores(
+            self._histogram(_stack(self.logits), everything, weights),
+            {
+                n: ImageQuality.from_images(v, weights[:, self.attacked])
+                for n, v in quality.items()
+            },
+            self._linkage(noise_std),
+            {n: self._histogram(v, self.attacked, few) for n, v in self._whole(self.read).items()},
         )
-    per_image = {name: _stack(parts, 4) for name, parts in quality.items()}
-    if worst is not None:
-        worst.add((arm.name, acceleration), table.patients[attacked], per_image)
-    return Scores(
-        histogram,
-        {
-            name: ImageQuality.from_images(values, weights[:, attacked])
-            for name, values in per_image.items()
-        },
-        linkage,
-    )
+
+    def _whole(self, found: Mapping[str, list[Tensor]]) -> dict[str, np.ndarray]:
+        """The figures of those that did not break down on the way."""
+        failed = self.scoring.adversaries.failed
+        return {name: _stack(parts) for name, parts in found.items() if name not in failed}
+
+    def _histogram(
+        self, logits: np.ndarray, rows: np.ndarray, weights: np.ndarray
+    ) -> ScoreHistogram:
+        labels = self.scoring.table.labels[rows].astype(np.int64)
+        scores = logits if len(rows) else np.zeros(labels.shape)
+        exclusive = self.scoring.plan.task.exclusive
+        return ScoreHistogram.from_scores(scores, labels, weights[:, rows], exclusive)
+
+    def _linkage(self, noise_std: float) -> LinkageSummary | None:
+        likeness = self.scoring.adversaries.likeness
+        if likeness is None or not self.matched:
+            return None
+        y, masks = (torch.cat(parts) for parts in zip(*self.matched))
+        weights = self.scoring.weights[:, self.gallery.measured]
+        return link(y, masks, self.gallery, self.scoring.fetch, noise_std, likeness, weights)
 
 
 def attacked_rows(patients: np.ndarray, n_slices: int) -> np.ndarray:
@@ -106,7 +154,5 @@ def attacked_rows(patients: np.ndarray, n_slices: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
 
 
-def _stack(parts: list[torch.Tensor], n_columns: int) -> np.ndarray:
-    if not parts:
-        return np.zeros((0, n_columns))
-    return torch.cat(parts).double().numpy()
+def _stack(parts: list[Tensor]) -> np.ndarray:
+    return torch.cat(parts).double().numpy() if parts else np.zeros((0, 0))

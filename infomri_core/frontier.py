@@ -25,7 +25,7 @@ class Row:
     by the very scan (``same``) or another slice (``other``): rank-1 share and AUC, with intervals
     by name (``same_rank1`` ...).
     ``legibility``: AUROC of a classifier of full images on what each attack rebuilt, and on the
-    'full image' itself.
+    'full image' itself, with its interval.
     ``epsilon``: of the weights of the whole study, the largest of any site; None without
     differential privacy.
     ``certified``: attacks that passed their test on the control mask; the others are weak.
@@ -48,6 +48,8 @@ class Row:
     ssim: Mapping[str, float] = field(default_factory=dict)
     nmse: Mapping[str, float] = field(default_factory=dict)
     legibility: Mapping[str, float] = field(default_factory=dict)
+    legibility_low: Mapping[str, float] = field(default_factory=dict)
+    legibility_high: Mapping[str, float] = field(default_factory=dict)
     certified: tuple[str, ...] = ()
     psnr_prior: float | None = None
     psnr_diagnosis: float | None = None

@@ -22,7 +22,10 @@ _SINGLE = (
     "linkage_gallery",
 )
 _DERIVED = ("psnr_worst", "psnr_gain", "psnr_gain_diagnosis")
-_PER_ATTACK = ("psnr", "psnr_low", "psnr_high", "psnr_of_mean_mse", "ssim", "nmse", "legibility")
+_PER_ATTACK = (
+    *("psnr", "psnr_low", "psnr_high", "psnr_of_mean_mse", "ssim", "nmse"),
+    *("legibility", "legibility_low", "legibility_high"),
+)
 _PER_FIGURE = ("linkage_low", "linkage_high")
 _EPSILON = "epsilon"
 _COUNTS = ("n_train", "n_audit")

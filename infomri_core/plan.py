@@ -78,7 +78,11 @@ class Training:
 class Aggregation:
     """How one model is made of the sites' weights. ``proximal`` is FedProx's; the server's rate,
     betas and ``tau`` are FedAdam's; ``trim`` is the share of sites cut at each end by the trimmed
-    mean; ``byzantine`` the number of wrong sites that Multi-Krum withstands."""
+    mean; ``byzantine`` the number of wrong sites that Multi-Krum withstands.
+
+    ``secure``: updates leave the sites masked, and the study centre sees only their sum over at
+    least ``quorum`` sites. A secret is given back by ``threshold`` sites, or a majority where
+    that is more; each site masks with ``degree`` others, or all where they are fewer."""
 
     strategy: str = "fedavg"
     proximal: float = 0.01
@@ -88,6 +92,9 @@ class Aggregation:
     tau: float = 1e-3
     trim: float = 0.2
     byzantine: int = 1
+    secure: bool = False
+    threshold: int = 2
+    degree: int = 40
 
     @property
     def proximal_weight(self) -> float:
@@ -147,6 +154,20 @@ class Privacy:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """The variance of k-space from the sites' own training patients, in place of the study
+    centre's audit set alone; needs ``[privacy]``, whose unit, delta and budget are shared.
+
+    Each unit gives the squares of its k-space about the audit set's mean, averaged over its
+    slices and clipped to the norm ``clip`` over all positions and parts; the noise of the sum has
+    standard deviation ``noise_multiplier * clip`` at every position.
+    """
+
+    noise_multiplier: float
+    clip: float
+
+
+@dataclass(frozen=True)
 class Release:
     """The one arm and acceleration of which consenting patients' sampled k-space is asked."""
 
@@ -168,6 +189,7 @@ class Plan:
     aggregation: Aggregation = field(default_factory=Aggregation)
     release: Release | None = None
     privacy: Privacy | None = None
+    moments: Moments | None = None
     text: str = field(default="", init=False, repr=False)
 
     @property

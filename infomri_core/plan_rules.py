@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 SAMPLERS = ("infomri", "uniform", "variable-density")
 SUPPRESSIONS = ("marginal", "none")
 STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed-mean", "multi-krum")
+SUMMED = ("fedavg", "fedprox", "fedadam")
+"""Strategies that need the sum of the weights only: those that secure aggregation can serve."""
 ATTACKS = ("lmmse", "tv", "wavelet", "cnn", "unet", "unrolled", "pnp", "ensemble")
 
 Rule = tuple[bool, str, str, object]
@@ -26,8 +28,10 @@ def check(plan: "Plan", where: str) -> None:
         _training_rules(plan),
         _arm_rules(plan),
         _aggregation_rules(plan),
+        _secure_rules(plan),
         _release_rules(plan),
         _privacy_rules(plan),
+        _moments_rules(plan),
     ):
         if not ok:
             raise InputError(f"{where}: {key}", expected, str(got), "correct it in the plan")
@@ -195,6 +199,19 @@ def _privacy_rules(plan: "Plan") -> list[Rule]:
     ]
 
 
+def _moments_rules(plan: "Plan") -> list[Rule]:
+    m = plan.moments
+    if m is None:
+        return []
+    noise = m.noise_multiplier
+    alone = plan.privacy is None
+    return [
+        (0 < noise <= 1e6, "[moments] noise_multiplier", "0 < noise_multiplier <= 10^6", noise),
+        (0 < m.clip <= 1e6, "[moments] clip", "0 < clip <= 10^6", m.clip),
+        (not alone, "[moments]", "[privacy] beside it, whose unit and delta it shares", "none"),
+    ]
+
+
 def _aggregation_rules(plan: "Plan") -> list[Rule]:
     a, quorum, where = plan.aggregation, plan.training.quorum, "[aggregation]"
     needed = {
@@ -218,4 +235,37 @@ def _aggregation_rules(plan: "Plan") -> list[Rule]:
         (0 < a.trim < 0.5, f"{where} trim", "0 < trim < 0.5", a.trim),
         (1 <= a.byzantine <= 1000, f"{where} byzantine", "1 .. 1000", a.byzantine),
         (quorum >= enough, "[training] quorum", f"at least {enough} for {a.strategy}", quorum),
+    ]
+
+
+def _secure_rules(plan: "Plan") -> list[Rule]:
+    a, quorum, where = plan.aggregation, plan.training.quorum, "[aggregation]"
+    if not a.secure:
+        return []
+    return [
+        (
+            a.strategy in SUMMED,
+            f"{where} strategy",
+            f"{' | '.join(SUMMED)} with secure = true: a robust aggregator must see each site's "
+            "weights, which secure aggregation hides",
+            a.strategy,
+        ),
+        (
+            quorum >= 3,
+            "[training] quorum",
+            "at least 3 with secure = true: of a sum of two, each site knows the other's part",
+            quorum,
+        ),
+        (
+            2 <= a.threshold <= quorum,
+            f"{where} threshold",
+            "2 .. [training] quorum, or a round with no more sites could not be unmasked",
+            a.threshold,
+        ),
+        (
+            a.degree % 2 == 0 and max(4, quorum - 1) <= a.degree <= 1000,
+            f"{where} degree",
+            "an even number from 4, and no fewer than quorum - 1, to 1000",
+            a.degree,
+        ),
     ]

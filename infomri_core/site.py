@@ -15,13 +15,16 @@ from infomri_core import __version__, errors
 from infomri_core.data.base import SliceDataset
 from infomri_core.device import pick_device
 from infomri_core.errors import Refused
-from infomri_core.evaluate import evaluate_arm
+from infomri_core.evaluate import Scoring
 from infomri_core.exchange import (
     DatasetCard,
     EvaluateReply,
     EvaluateTask,
+    MomentsReply,
+    MomentsTask,
     ReleaseReply,
     ReleaseTask,
+    SecureTask,
     SiteReply,
     SiteTask,
     TrainReply,
@@ -30,9 +33,10 @@ from infomri_core.exchange import (
 from infomri_core.metrics import bootstrap_weights
 from infomri_core.optimizer_store import OptimizerStore
 from infomri_core.plan import Arm, Plan
-from infomri_core.privacy.accounting import epsilon, round_mechanism
+from infomri_core.privacy.accounting import study_epsilon
 from infomri_core.privacy.adversaries import load_adversaries
 from infomri_core.privacy.dp import PrivateGradients, secret_generator, units_of
+from infomri_core.privacy.moments import moments_rules, noised_moments
 from infomri_core.privacy.worst_patient import WorstPatients
 from infomri_core.release import keyed, permanent_id, pseudonym, release_patient
 from infomri_core.seeds import numpy_generator
@@ -72,12 +76,16 @@ class Site:
 
     def run(self, plan: Plan, task: SiteTask, cancelled: Cancelled) -> SiteReply:
         """Do one task of the closed list. Raises ``Refused``, or ``Cancelled`` between steps."""
+        if isinstance(task, MomentsTask):
+            return self.moments(plan, task, cancelled)
         if isinstance(task, TrainTask):
             return self.train(plan, task, cancelled)
         if isinstance(task, EvaluateTask):
             return self.evaluate(plan, task, cancelled)
         if isinstance(task, ReleaseTask):
             raise Refused("consent", "this site releases no k-space")
+        if isinstance(task, SecureTask):
+            raise Refused("secure-aggregation", "there is no vault here to make keys")
         return self.enrol(plan)
 
     def enrol(self, plan: Plan) -> DatasetCard:
@@ -94,11 +102,23 @@ class Site:
             versions={"infomri": __version__, "torch": torch.__version__},
         )
 
+    def moments(self, plan: Plan, task: MomentsTask, cancelled: Cancelled) -> MomentsReply:
+        """Noised second moments of the training patients' k-space about the task's mean."""
+        self._check_training(plan)
+        units = self._units(plan)
+        total = noised_moments(
+            moments_rules(plan),
+            units,
+            lambda batch: self._images(self._train[batch]),
+            torch.from_numpy(task.mean).to(self._device),
+            secret_generator(self._secret, self._device),
+            cancelled,
+        )
+        return MomentsReply(total.cpu().numpy(), len(units), study_epsilon(plan, len(units), 0, 0))
+
     def train(self, plan: Plan, task: TrainTask, cancelled: Cancelled) -> TrainReply:
         """One round of local steps for every arm in the task, one arm after the other."""
-        self._check(plan)
-        if len(self._train) == 0:
-            raise Refused("data", "this site has no training slices")
+        self._check_training(plan)
         variance = torch.from_numpy(task.variance.astype(np.float32)).to(self._device)
         arms: dict[str, np.ndarray] = {}
         losses: dict[str, dict[str, float]] = {}
@@ -113,7 +133,8 @@ class Site:
                 dropped.append(name)
         if plan.privacy is not None and not plan.privacy.losses:
             losses = {}
-        spent = self._spent(plan, task)
+        n_units = 0 if plan.privacy is None else len(self._units(plan))
+        spent = study_epsilon(plan, n_units, len(task.arms), task.round)
         return TrainReply(len(self._train), arms, losses, tuple(dropped), spent)
 
     def evaluate(self, plan: Plan, task: EvaluateTask, cancelled: Cancelled) -> EvaluateReply:
@@ -128,26 +149,24 @@ class Site:
         generator = numpy_generator(plan.study.seed, self.name, self._secret, "bootstrap")
         weights = bootstrap_weights(table.patients, plan.evaluation.replicates, generator)
         worst = WorstPatients(lambda patient: permanent_id(self._secret, patient))
+        scoring = Scoring(
+            plan,
+            table,
+            lambda rows: self._images(indices[rows]),
+            adversaries,
+            weights,
+            (plan.study.seed, self.name),
+            cancelled,
+            worst,
+        )
         scores = {}
         for name, flat in task.arms.items():
             model = build_model(plan, plan.arm(name)).to(self._device)
             unflatten(model, flat)
             for acceleration in plan.measurement.accelerations:
-                scores[name, acceleration] = evaluate_arm(
-                    model,
-                    plan,
-                    plan.arm(name),
-                    acceleration,
-                    table,
-                    lambda rows: self._images(indices[rows]),
-                    adversaries,
-                    weights,
-                    (plan.study.seed, self.name),
-                    cancelled,
-                    worst,
-                )
+                scores[name, acceleration] = scoring.score(model, plan.arm(name), acceleration)
         worst.write(self._directory, plan)
-        return EvaluateReply(self.n_scored_patients(plan), scores)
+        return EvaluateReply(self.n_scored_patients(plan), scores, failed=adversaries.failed)
 
     @torch.no_grad()
     def release(
@@ -240,14 +259,6 @@ class Site:
     def _units(self, plan: Plan) -> list[np.ndarray]:
         return units_of(plan, self._dataset.table.patients[self._train])
 
-    def _spent(self, plan: Plan, task: TrainTask) -> float | None:
-        """Epsilon of this study up to this round, if each round was asked for once."""
-        if plan.privacy is None:
-            return None
-        n_units, n_steps = len(self._units(plan)), plan.training.local_steps
-        noise, rate, steps = round_mechanism(plan.privacy, n_steps, len(task.arms), n_units)
-        return epsilon([(noise, rate, task.round * steps)], plan.privacy.delta)
-
     def _fetch(self, batch: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         rows = self._train[batch]
         return self._images(rows), self._labels[rows].to(self._device)
@@ -259,6 +270,11 @@ class Site:
         if self._resident is None:
             self._resident = self._dataset.images(np.arange(len(self._dataset))).to(self._device)
         return self._resident[torch.from_numpy(rows).to(self._device)]
+
+    def _check_training(self, plan: Plan) -> None:
+        self._check(plan)
+        if len(self._train) == 0:
+            raise Refused("data", "this site has no training slices")
 
     def _check(self, plan: Plan) -> None:
         table = self._dataset.table

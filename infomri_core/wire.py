@@ -63,6 +63,17 @@ def decode(data: bytes) -> Message:
     return Message(kind, header, arrays)
 
 
+def under(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:
+    """The arrays with ``prefix/`` before their names."""
+    return {f"{prefix}/{name}": array for name, array in arrays.items()}
+
+
+def within(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with ``prefix/``, without it."""
+    start = f"{prefix}/"
+    return {name[len(start) :]: a for name, a in arrays.items() if name.startswith(start)}
+
+
 def _metadata(data: bytes) -> dict[str, str]:
     size = int.from_bytes(data[:8], "little")
     if size > min(MAX_HEADER_BYTES, len(data) - 8):

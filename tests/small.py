@@ -43,7 +43,7 @@ def small_plan(**training: Any) -> Plan:
 
 def settings(directory: Path) -> CentreSettings:
     return CentreSettings(
-        Audit(AUDIT_URI, cnn_steps=3, unet_steps=3), Centre(directory, device="cpu")
+        Audit(AUDIT_URI, cnn_steps=3, unet_steps=3, reader_steps=3), Centre(directory, device="cpu")
     )
 
 

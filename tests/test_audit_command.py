@@ -66,7 +66,7 @@ def test_an_audit_is_repeated_on_held_out_patients_with_another_attack(run: Path
     assert all(row.n_patients == 6 and row.psnr_gain_diagnosis is not None for row in rows)
     assert all({"full image", "cnn"} <= set(row.legibility) for row in rows)
     assert "held out of the audit set" in meta["scored_on"]
-    parts = {"membership", "inversion", "label_inference", "site_inference"}
+    parts = {"dp", "membership", "inversion", "label_inference", "site_inference"}
     assert set(meta["weights"]) == parts
     assert "membership inference" in (tmp_path / "privacy-report-audit.html").read_text("utf-8")
     assert sorted((run / "checkpoints").iterdir()) == before

@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 CENTRE = {
-    "audit": {"data": AUDIT_URI, "cnn_steps": 3, "unet_steps": 3},
+    "audit": {"data": AUDIT_URI, "cnn_steps": 3, "unet_steps": 3, "reader_steps": 3},
     "centre": {"directory": "runs", "device": "cpu", "threads": 1},
 }
 

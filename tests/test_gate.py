@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fl_client.cohort import count_patients
 from fl_client.context import Context
 from fl_client.gate import Gate
-from fl_client.jobs import count_patients, departure_of
+from fl_client.jobs import departure_of
 from fl_client.ledger import Ledger
+from fl_client.mark import Mark
 from fl_client.release_memory import ReleaseMemory
 from fl_client.settings import Policy
 from infomri_core import wire
@@ -46,7 +48,7 @@ ARM = next(iter(SIZES))
 @contextlib.contextmanager
 def gate(folder: Path, **policy: Any) -> Iterator[tuple[Gate, Ledger]]:
     with contextlib.closing(Ledger.open(folder / "ledger.jsonl")) as ledger:
-        memory = ReleaseMemory(ledger, Path(folder) / "released.json", 0.1)
+        memory = ReleaseMemory(ledger, Mark(ledger, Path(folder) / "released.json"), 0.1)
         yield Gate(Policy(**policy), ledger, memory), ledger
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from fl_server.results import linkage_figures, merge_scores
 from infomri_core.data import open_dataset
-from infomri_core.evaluate import evaluate_arm
+from infomri_core.evaluate import Scoring
 from infomri_core.exchange import EvaluateReply, EvaluateTask
 from infomri_core.metrics import bootstrap_weights
 from infomri_core.privacy.adversaries import LINKAGE, Adversaries
@@ -73,10 +73,10 @@ def test_more_k_space_links_better_and_the_very_scan_best() -> None:
     weights = bootstrap_weights(data.table.patients, 30, np.random.default_rng(0))
     linkage = {}
     for acceleration in (4.0, 64.0):
-        scores = evaluate_arm(
-            *(build_model(plan, arm), plan, arm, acceleration, data.table),
-            *(lambda rows: images[rows], known, weights, ("linkage",)),
+        scoring = Scoring(
+            plan, data.table, lambda rows: images[rows], known, weights, ("linkage",)
         )
+        scores = scoring.score(build_model(plan, arm), arm, acceleration)
         linkage[acceleration] = scores.linkage
     assert linkage[4.0].candidates() == 31
     assert linkage[4.0].value("same", "rank1") == 1

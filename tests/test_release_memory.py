@@ -16,6 +16,7 @@ from fl_client.context import Context
 from fl_client.gate import Gate
 from fl_client.jobs import departure_of
 from fl_client.ledger import Ledger
+from fl_client.mark import Mark
 from fl_client.release_gate import Consent
 from fl_client.release_memory import ReleaseMemory, closure, pack_mask, unpack_mask
 from fl_client.settings import Policy
@@ -72,7 +73,7 @@ class Border(RuleBasedStateMachine):
         self.rolled_back = False
 
     def gate(self) -> Gate:
-        memory = ReleaseMemory(self.ledger, self.mark, LIMIT)
+        memory = ReleaseMemory(self.ledger, Mark(self.ledger, self.mark), LIMIT)
         return Gate(Policy(min_cohort=1), self.ledger, memory)
 
     @rule(
@@ -148,7 +149,7 @@ class Border(RuleBasedStateMachine):
 
     def gate_is_marked(self) -> None:
         if self.ledger.entries():
-            ReleaseMemory(self.ledger, self.mark, LIMIT).remember()
+            Mark(self.ledger, self.mark).move()
 
     @invariant()
     def no_more_than_the_limit_ever_left(self) -> None:

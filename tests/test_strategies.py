@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fl_server import checkpoint
+from fl_server.moments import public_moments
 from fl_server.robust import Median, MultiKrum, TrimmedMean
 from fl_server.rounds import initial_state
 from fl_server.strategies import aggregate, step
@@ -167,9 +168,9 @@ def plan(strategy: str, **changes: Any) -> Plan:
 
 
 def test_a_strong_proximal_term_keeps_a_site_near_the_start(tmp_path: Path) -> None:
-    moved = {}
+    moved, images = {}, open_dataset(AUDIT_URI).images(range(16))
     for made in (plan("fedavg"), plan("fedprox", proximal=1e3)):
-        state = initial_state(made, open_dataset(AUDIT_URI).images(range(16)))
+        state = initial_state(made, public_moments(images).variance)
         task = TrainTask(made.text, 1, 0.0, state.variance, state.arms)
         site = Site(open_dataset(site_uri("a")), "a", tmp_path / made.aggregation.strategy)
         reply = site.train(made, task, lambda: False)

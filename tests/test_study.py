@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fl_server import checkpoint
+from fl_server.moments import public_moments
 from fl_server.roster import StudyFailed
 from fl_server.rounds import initial_state
 from infomri_core.data import open_dataset
@@ -224,6 +225,6 @@ def test_an_audit_set_of_another_shape_is_refused(tmp_path: Path) -> None:
 def test_arms_of_one_seed_start_from_the_same_network() -> None:
     plan = small_plan()
     images = open_dataset(AUDIT_URI).images(range(16))
-    state = initial_state(plan, images)
+    state = initial_state(plan, public_moments(images).variance)
     learned, fixed = (state.arms[arm.name] for arm in plan.arms)
     np.testing.assert_array_equal(learned[-len(fixed) :], fixed)

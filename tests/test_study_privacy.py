@@ -1,14 +1,13 @@
 """Epsilon at the study centre: a maximum, in every row, with what it does not cover."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from fl_server.privacy import max_epsilon, study_epsilon
+from fl_server.privacy import study_epsilon, tell_epsilons
 from infomri_core.exchange import SiteReply, SiteTask, TrainReply
 from infomri_core.plan import Plan, parse_plan
 from tests.small import SilentTracker, local_sites, small_table, study
@@ -21,15 +20,13 @@ def private_plan() -> Plan:
     return parse_plan(tomli_w.dumps(table))
 
 
-def replies(*epsilons: float | None) -> Sequence[TrainReply]:
-    return [TrainReply(1, {}, epsilon=e) for e in epsilons]
-
-
-def test_epsilon_is_the_largest_of_any_site_and_round() -> None:
-    assert max_epsilon(replies(1.0, 3.0, 2.0)) == 3.0
-    assert max_epsilon(replies(None)) is None
-    rounds = [{"epsilon": 4.0}, {"epsilon": 2.0}, {}]
-    assert study_epsilon({"rounds": rounds}) == 4.0
+def test_epsilon_is_the_largest_that_any_site_ever_told() -> None:
+    history: dict[str, Any] = {"rounds": []}
+    assert study_epsilon(history) is None
+    tell_epsilons(history, {"a": 1.0, "b": 3.0})
+    tell_epsilons(history, {"a": 2.0, "b": 0.5, "c": None})
+    assert history["epsilons"] == {"a": 2.0, "b": 3.0}
+    assert study_epsilon(history) == 3.0
 
 
 def test_every_row_has_the_largest_epsilon_and_the_meta_what_it_leaves_out(tmp_path: Path) -> None:

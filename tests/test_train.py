@@ -7,6 +7,7 @@ import pytest
 import tomli_w
 import torch
 
+from fl_server.moments import public_moments
 from fl_server.rounds import initial_state
 from infomri_core.data import open_dataset
 from infomri_core.errors import Cancelled, InputError, Refused
@@ -23,7 +24,7 @@ def a_site(directory: Path) -> Site:
 
 
 def start(plan: Plan) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    state = initial_state(plan, open_dataset(AUDIT_URI).images(range(16)))
+    state = initial_state(plan, public_moments(open_dataset(AUDIT_URI).images(range(16))).variance)
     return state.arms, state.variance
 
 

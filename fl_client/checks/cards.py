@@ -8,7 +8,7 @@ from infomri_core.exchange import DatasetCard
 
 
 def checked_card(card: DatasetCard, context: Context, policy: Policy) -> DatasetCard:
-    """The card as it may leave. Raises ``Refused("gate")`` when it is not of this site and plan."""
+    """The card as it may leave. Raises ``Refused("gate")`` unless it is of this site and plan."""
     task = context.plan.task
     known = (card.site, card.labels, card.shape) == (context.site, task.labels, task.shape)
     if not known or len(card.n_positive) != len(task.labels):

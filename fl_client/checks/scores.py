@@ -1,5 +1,7 @@
 """Scores before they leave: sums over enough patients, after the last round, rounded."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from fl_client.context import Context, unfit
@@ -7,8 +9,9 @@ from fl_client.settings import Policy
 from infomri_core.exchange import EvaluateReply, EvaluateTask, Scores
 from infomri_core.metrics import N_BINS, ImageQuality, ScoreHistogram
 from infomri_core.plan import Plan
-from infomri_core.privacy.adversaries import LINKAGE
+from infomri_core.privacy.adversaries import BREAKDOWNS, LINKAGE
 from infomri_core.privacy.linkage_summary import LinkageSummary
+from infomri_core.privacy.reader import FULL_IMAGE, READER, REPLICATES
 
 
 def checked_scores(
@@ -21,21 +24,34 @@ def checked_scores(
     cells = {(arm, a) for arm in task.arms for a in plan.measurement.accelerations}
     if set(reply.scores) != cells or reply.n_patients != context.n_patients:
         raise unfit("other scores than were asked for")
+    if not all(n in task.attacks and why in BREAKDOWNS for n, why in reply.failed.items()):
+        raise unfit("a breakdown of an attack that nobody asked for")
     keep = np.array([n >= policy.min_class_cohort for n in context.class_patients])
     scores = {
         cell: Scores(
-            _histogram(scores.histogram, plan, keep),
+            _histogram(scores.histogram, plan.evaluation.replicates, keep),
             {name: _quality(q, name, task) for name, q in scores.quality.items()},
             _linkage(scores.linkage, plan, task, policy),
+            _legibility(scores.legibility, task, plan, keep),
         )
         for cell, scores in reply.scores.items()
     }
-    return EvaluateReply(policy.coarse(reply.n_patients), scores)
+    return EvaluateReply(policy.coarse(reply.n_patients), scores, failed=reply.failed)
 
 
-def _histogram(histogram: ScoreHistogram, plan: Plan, keep: np.ndarray) -> ScoreHistogram:
+def _legibility(
+    read: Mapping[str, ScoreHistogram], task: EvaluateTask, plan: Plan, keep: np.ndarray
+) -> dict[str, ScoreHistogram]:
+    """The histograms under the limits of the diagnosis' own."""
+    if read and not (READER in task.attacks and set(read) <= {FULL_IMAGE, *task.attacks}):
+        raise unfit("a reading that nobody asked for")
+    n_replicates = min(REPLICATES, plan.evaluation.replicates)
+    return {name: _histogram(h, n_replicates, keep) for name, h in read.items()}
+
+
+def _histogram(histogram: ScoreHistogram, n_replicates: int, keep: np.ndarray) -> ScoreHistogram:
     """The histogram, with the counts of labels out of ``keep`` (L,) emptied."""
-    form = (plan.evaluation.replicates + 1, len(plan.task.labels), 2, N_BINS)
+    form = (n_replicates + 1, len(keep), 2, N_BINS)
     if histogram.counts.shape != form:
         raise unfit("a histogram of another form")
     counts = np.where(keep[:, None, None], histogram.counts, 0)

@@ -41,6 +41,9 @@ def audit(
         float,
         typer.Option("--weights", min=0, help="Seconds for attacks on weights; 0: none."),
     ] = 0.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, for programs; what happens, on stderr.")
+    ] = False,
 ) -> None:
     """Audit a stored run again, without training it: other attacks, other data.
 
@@ -63,7 +66,9 @@ def audit(
 
     names = actions.names(attacks)
     if external is not None and run is None:
-        actions.audit_external(external, audit, names, actions.steps(steps), out, device)
+        actions.audit_external(
+            external, audit, names, actions.steps(steps), out, device, as_json=as_json
+        )
     elif run is not None and external is None:
         actions.audit_run(
             actions.Asked(
@@ -77,7 +82,8 @@ def audit(
                 centre,
                 device,
                 weights,
-            )
+            ),
+            as_json=as_json,
         )
     else:
         got = "neither" if run is None else "both"

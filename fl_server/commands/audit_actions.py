@@ -1,28 +1,42 @@
 """What ``infomri audit`` does once its options are read."""
 
-from collections.abc import Mapping
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
+from fl_server.exits import interrupted
 from fl_server.external import Source, audit_masks, external_table
-from fl_server.reaudit import Asked, Repeated, repeat_audit
+from fl_server.reaudit import Asked, Repeated, repeat_audit, run_folder
+from fl_server.screen import Screen, print_frontier
 from fl_server.tracking import Tracker
+from fl_server.trained import read_model
 from infomri_core.errors import InputError
-from infomri_core.frontier_table import table
+from infomri_core.frontier import to_json
+from infomri_core.plan import parse_plan
 from infomri_core.privacy.verdict import verdict
 
 __all__ = ["Asked", "audit_external", "audit_run", "names", "numbers", "steps"]
 
 
-def audit_run(asked: Asked) -> None:
+def audit_run(asked: Asked, *, as_json: bool = False) -> None:
     """Repeat the audit, print table and verdict, attach the files to the run in MLflow."""
-    console = Console()
-    repeated = repeat_audit(asked, lambda sentence: console.print(f"  {sentence}"))
-    console.print(table(repeated.rows, repeated.meta))
-    console.print(verdict(repeated.rows, repeated.meta).headline, style="bold")
-    for path in repeated.files:
-        console.print(str(path), soft_wrap=True)
+    with _shown(as_json, _n_attacks(asked)) as say:
+        repeated = repeat_audit(asked, say)
+    headline = verdict(repeated.rows, repeated.meta).headline
+    if as_json:
+        rows = [to_json(row) for row in repeated.rows]
+        files = [str(path) for path in repeated.files]
+        print(json.dumps({"verdict": headline, "rows": rows, "files": files}, indent=2))
+    else:
+        console = Console()
+        print_frontier(console, repeated.rows, repeated.meta)
+        console.print(headline, style="bold")
+        for path in repeated.files:
+            console.print(str(path), soft_wrap=True)
     _attach(repeated)
 
 
@@ -33,6 +47,8 @@ def audit_external(
     steps: Mapping[str, int],
     out: Path | None,
     device: str,
+    *,
+    as_json: bool = False,
 ) -> None:
     """Audit masks and k-space made elsewhere; print the table where the truth is known."""
     console = Console()
@@ -40,7 +56,12 @@ def audit_external(
         remedy = "give --audit URI: images like those that were measured"
         raise InputError("--audit", "the URI of an audit set", "none", remedy)
     source = Source(directory, audit, attacks, steps, out or directory, device)
-    found = audit_masks(source, lambda sentence: console.print(f"  {sentence}"))
+    with _shown(as_json, len(attacks)) as say:
+        found = audit_masks(source, say)
+    if as_json:
+        files = [str(path) for path in found.files]
+        print(json.dumps({"quality": found.quality, "files": files}, indent=2))
+        return
     if found.quality:
         console.print(external_table(found))
     else:
@@ -50,6 +71,26 @@ def audit_external(
         )
     for path in found.files:
         console.print(str(path), soft_wrap=True)
+
+
+@contextmanager
+def _shown(as_json: bool, n_attacks: int) -> Iterator[Callable[[str], None]]:
+    """Sentences as lines, above a bar with the time left while attacks are fitted."""
+    stands = "nothing was written; the same command starts anew"
+    with interrupted(stands), Screen(Console(stderr=as_json)) as screen:
+        started = {"event": "audit", "sentence": "fitting the attackers"}
+        screen.show(started | {"time": time.time(), "steps": n_attacks})
+
+        def say(sentence: str) -> None:
+            kind = "attack" if sentence.startswith("attack ") else "step"
+            screen.show({"event": kind, "sentence": sentence, "time": time.time()})
+
+        yield say
+
+
+def _n_attacks(asked: Asked) -> int:
+    stored = parse_plan(read_model(run_folder(asked.run)).plan_text)
+    return len(asked.attacks or stored.evaluation.attacks)
 
 
 def names(text: str) -> tuple[str, ...]:

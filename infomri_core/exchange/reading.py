@@ -4,26 +4,30 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numpy as np
-
 from infomri_core.errors import Refused
+from infomri_core.exchange.evaluation import evaluate_task_from, evaluated_from
+from infomri_core.exchange.moments import moments_from, moments_task_from
 from infomri_core.exchange.release import release_task_from, released_from
+from infomri_core.exchange.secure import (
+    SECURE_JOBS,
+    announced_from,
+    masked_from,
+    masking_from,
+    secure_task_from,
+    shared_from,
+    unmasked_from,
+)
 from infomri_core.exchange.values import (
     DatasetCard,
     EnrolTask,
     ErrorReply,
-    EvaluateReply,
-    EvaluateTask,
-    Scores,
     SiteReply,
     SiteTask,
     TrainReply,
     TrainTask,
     is_site_name,
 )
-from infomri_core.metrics import ImageQuality, ScoreHistogram
-from infomri_core.privacy.linkage_summary import LinkageSummary
-from infomri_core.wire import Arrays, Message
+from infomri_core.wire import Message, within
 
 T = TypeVar("T")
 
@@ -34,21 +38,23 @@ def task_from(message: Message) -> SiteTask:
     deadline = float(_field(message, "deadline", (int, float)))
     if message.kind == "enrol":
         return EnrolTask(plan, deadline)
+    if message.kind == "moments":
+        return moments_task_from(message, plan, deadline)
     round_number = _field(message, "round", int)
     if message.kind == "release":
         return release_task_from(message, plan, round_number, deadline)
-    arms = _within("arm", message.arrays)
+    if message.kind in SECURE_JOBS:
+        return secure_task_from(message, plan, round_number, deadline)
+    arms = within("arm", message.arrays)
     if message.kind == "train":
         if "variance" not in message.arrays:
             raise Refused("bad-message", "a train task without 'variance'")
-        return TrainTask(plan, round_number, deadline, message.arrays["variance"], arms)
+        masking = masking_from(message.header.get("masking"))
+        variance = message.arrays["variance"]
+        return TrainTask(plan, round_number, deadline, variance, arms, masking)
     if message.kind == "evaluate":
-        attacks: dict[str, dict[str, np.ndarray]] = {}
-        for key, array in _within("attack", message.arrays).items():
-            name, _, part = key.partition("/")
-            attacks.setdefault(name, {})[part] = array
-        return EvaluateTask(plan, round_number, deadline, arms, attacks)
-    raise Refused("unknown-job", "this site runs enrol, train, evaluate and release only")
+        return evaluate_task_from(message, plan, round_number, deadline, arms)
+    raise Refused("unknown-job", "this site has no job of that name")
 
 
 def reply_from(message: Message) -> SiteReply:
@@ -82,32 +88,23 @@ def _trained_from(message: Message) -> TrainReply:
     losses = {a: {k: float(v) for k, v in terms.items()} for a, terms in h["losses"].items()}
     return TrainReply(
         n_samples=int(h["n_samples"]),
-        arms=_within("arm", message.arrays),
+        arms=within("arm", message.arrays),
         losses=losses,
         dropped=tuple(str(name) for name in h["dropped"]),
         epsilon=None if h["epsilon"] is None else _positive(h["epsilon"]),
     )
 
 
-def _evaluated_from(message: Message) -> EvaluateReply:
-    scores = {}
-    for i, (arm, acceleration, attacks) in enumerate(message.header["cells"]):
-        cell = _within(str(i), message.arrays)
-        quality = {
-            name: ImageQuality.from_arrays(_within(f"quality/{name}", cell)) for name in attacks
-        }
-        histogram = ScoreHistogram.from_arrays(_within("histogram", cell))
-        parts = _within("linkage", cell)
-        linkage = LinkageSummary.from_arrays(parts) if parts else None
-        scores[str(arm), float(acceleration)] = Scores(histogram, quality, linkage)
-    return EvaluateReply(int(message.header["n_patients"]), scores)
-
-
 _REPLIES: dict[str, Callable[[Message], SiteReply]] = {
     "card": _card_from,
+    "moments": moments_from,
     "trained": _trained_from,
-    "evaluated": _evaluated_from,
+    "evaluated": evaluated_from,
     "released": released_from,
+    "announced": announced_from,
+    "shared": shared_from,
+    "masked": masked_from,
+    "unmasked": unmasked_from,
 }
 
 
@@ -123,8 +120,3 @@ def _positive(value: Any) -> float:
     if not 0 <= number < math.inf:
         raise ValueError
     return number
-
-
-def _within(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:
-    start = f"{prefix}/"
-    return {name[len(start) :]: a for name, a in arrays.items() if name.startswith(start)}

@@ -10,10 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
+from infomri_core.exchange.evaluation import EvaluateReply, EvaluateTask
+from infomri_core.exchange.moments import MomentsReply, MomentsTask
 from infomri_core.exchange.release import ReleaseReply, ReleaseTask
-from infomri_core.metrics import ImageQuality, ScoreHistogram
-from infomri_core.privacy.linkage_summary import LinkageSummary
-from infomri_core.wire import Arrays, Message
+from infomri_core.exchange.secure import MaskedReply, Masking, SecureReply, SecureTask
+from infomri_core.wire import Arrays, Message, under
 
 
 class Exchanged(Protocol):
@@ -66,17 +67,21 @@ class DatasetCard:
 
 @dataclass(frozen=True)
 class TrainTask:
-    """One round for every arm. ``arms``: flat float32 weights; ``variance``: (2, H, W)."""
+    """One round for every arm. ``arms``: flat float32 weights; ``variance``: (2, H, W).
+    ``masking``: how the update is to be masked, where the plan has secure aggregation."""
 
     plan_text: str
     round: int
     deadline: float
     variance: np.ndarray
     arms: Arrays
+    masking: Masking | None = None
 
     def to_message(self) -> Message:
         header = {"plan": self.plan_text, "round": self.round, "deadline": self.deadline}
-        return Message("train", header, {"variance": self.variance, **_under("arm", self.arms)})
+        if self.masking is not None:
+            header["masking"] = self.masking.to_header()
+        return Message("train", header, {"variance": self.variance, **under("arm", self.arms)})
 
 
 @dataclass(frozen=True)
@@ -99,55 +104,7 @@ class TrainReply:
             "dropped": list(self.dropped),
             "epsilon": self.epsilon,
         }
-        return Message("trained", header, _under("arm", self.arms))
-
-
-@dataclass(frozen=True)
-class EvaluateTask:
-    """Score arms and attacks. ``attacks`` maps an attack's name to its arrays."""
-
-    plan_text: str
-    round: int
-    deadline: float
-    arms: Arrays
-    attacks: Mapping[str, Arrays] = field(default_factory=dict)
-
-    def to_message(self) -> Message:
-        header = {"plan": self.plan_text, "round": self.round, "deadline": self.deadline}
-        arrays = dict(_under("arm", self.arms))
-        for name, attack in self.attacks.items():
-            arrays |= _under(f"attack/{name}", attack)
-        return Message("evaluate", header, arrays)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One arm at one acceleration: classification, the quality of each attack's images, and how
-    often a measurement is matched to its patient (None where nobody asked)."""
-
-    histogram: ScoreHistogram
-    quality: Mapping[str, ImageQuality]
-    linkage: LinkageSummary | None = None
-
-
-@dataclass(frozen=True)
-class EvaluateReply:
-    """``scores[arm, acceleration]``; ``n_patients`` rounded by the gate."""
-
-    n_patients: int
-    scores: Mapping[tuple[str, float], Scores]
-
-    def to_message(self) -> Message:
-        arrays: dict[str, np.ndarray] = {}
-        cells = []
-        for i, ((arm, acceleration), scores) in enumerate(self.scores.items()):
-            cells.append([arm, acceleration, list(scores.quality)])
-            arrays |= _under(f"{i}/histogram", scores.histogram.to_arrays())
-            for name, quality in scores.quality.items():
-                arrays |= _under(f"{i}/quality/{name}", quality.to_arrays())
-            if scores.linkage is not None:
-                arrays |= _under(f"{i}/linkage", scores.linkage.to_arrays())
-        return Message("evaluated", {"n_patients": self.n_patients, "cells": cells}, arrays)
+        return Message("trained", header, under("arm", self.arms))
 
 
 @dataclass(frozen=True)
@@ -161,9 +118,14 @@ class ErrorReply:
         return Message("error", {"code": self.code, "sentence": self.sentence})
 
 
-SiteTask = EnrolTask | TrainTask | EvaluateTask | ReleaseTask
-SiteReply = DatasetCard | TrainReply | EvaluateReply | ReleaseReply | ErrorReply
-
-
-def _under(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:
-    return {f"{prefix}/{name}": array for name, array in arrays.items()}
+SiteTask = EnrolTask | MomentsTask | TrainTask | EvaluateTask | ReleaseTask | SecureTask
+SiteReply = (
+    DatasetCard
+    | MomentsReply
+    | TrainReply
+    | MaskedReply
+    | EvaluateReply
+    | ReleaseReply
+    | SecureReply
+    | ErrorReply
+)

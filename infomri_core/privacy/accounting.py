@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from infomri_core.plan import Privacy
+from infomri_core.plan import Moments, Plan, Privacy
 
 Mechanism = tuple[float, float, int]
 """Noise multiplier, sampling rate, steps: so many Poisson-subsampled Gaussian mechanisms."""
@@ -41,6 +41,22 @@ def round_mechanism(privacy: Privacy, local_steps: int, n_arms: int, n_units: in
     """What one round of ``n_arms`` arms does to ``n_units`` patients or slices: each arm's every
     step is a mechanism of its own on the same data."""
     return privacy.noise_multiplier, sampling_rate(privacy.lot, n_units), local_steps * n_arms
+
+
+def study_epsilon(plan: Plan, n_units: int, n_arms: int, rounds: int) -> float | None:
+    """Epsilon, at the plan's delta, of its moments and first ``rounds`` rounds, each asked for
+    once, where the plan trains on ``n_units`` patients (or slices). None without ``[privacy]``."""
+    if plan.privacy is None:
+        return None
+    history = [moments_mechanism(plan.moments)] if plan.moments is not None else []
+    n_steps = plan.training.local_steps * rounds
+    history.append(round_mechanism(plan.privacy, n_steps, n_arms, n_units))
+    return epsilon(history, plan.privacy.delta)
+
+
+def moments_mechanism(rules: Moments) -> Mechanism:
+    """What a release of moments does to everyone whose k-space is in it."""
+    return rules.noise_multiplier, 1.0, 1
 
 
 def sampling_rate(lot: int, n_units: int) -> float:

@@ -1,7 +1,9 @@
 """All that tries to rebuild images in one study, as one value that travels to the sites."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,13 +13,17 @@ from infomri_core.privacy.attacks import FLOORS, Attack, Ensemble
 from infomri_core.privacy.attacks.class_means import ClassMeans
 from infomri_core.privacy.attacks.diagnosis import DiagnosisFloor
 from infomri_core.privacy.linkage import Likeness
+from infomri_core.privacy.reader import READER, Reader
 from infomri_core.wire import Arrays
 
 DIAGNOSIS = "diagnosis"
 CLASS_MEANS = "class-means"
 DIAGNOSES = (DIAGNOSIS, CLASS_MEANS)
 LINKAGE = "linkage"
+BREAKDOWNS = ("memory", "error", "not-finite")
 Cell = tuple[str, float]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -25,7 +31,9 @@ class Adversaries:
     """Attacks on y by name, and for each (arm, acceleration) what the diagnosis alone gives away:
     by regression on its logits, and, the same for all, by ``class_means``.
 
-    ``likeness`` is what the holder of candidate scans knows; without it nobody is matched. Only
+    ``likeness`` is what the holder of candidate scans knows; without it nobody is matched.
+    ``reader`` looks for lesions in what was rebuilt; without it nobody does. ``failed``: attacks
+    that broke down while they were asked, and by what: "memory", "error" or "not-finite". Only
     fixed architectures exist: what travels is arrays, never code.
     """
 
@@ -33,21 +41,46 @@ class Adversaries:
     diagnosis: dict[Cell, DiagnosisFloor] = field(default_factory=dict)
     class_means: ClassMeans | None = None
     likeness: Likeness | None = None
+    reader: Reader | None = None
+    failed: dict[str, str] = field(default_factory=dict)
 
     def reconstruct(
         self, cell: Cell, measurement: torch.Tensor, masks: torch.Tensor, logits: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Each adversary's images (B, H, W) from y (B, H, W) and masks, or from logits (B, K)."""
+        """Each adversary's images (B, H, W) from y (B, H, W) and masks, or from logits (B, K).
+
+        One that breaks down is left out from then on and stands in ``failed``.
+        """
+        images: dict[str, torch.Tensor] = {}
         alone = {n: a for n, a in self.attacks.items() if not isinstance(a, Ensemble)}
-        images = {name: a.reconstruct(measurement, masks) for name, a in alone.items()}
+        for name, attack in alone.items():
+            self._try(images, name, partial(attack.reconstruct, measurement, masks))
         for name, attack in self.attacks.items():
             if isinstance(attack, Ensemble):
-                images[name] = attack.combine(images)
+                self._try(images, name, partial(attack.combine, images))
         if self.class_means is not None:
             images[CLASS_MEANS] = self.class_means.reconstruct_from(logits)
         if cell in self.diagnosis:
             images[DIAGNOSIS] = self.diagnosis[cell].reconstruct_from(logits)
         return images
+
+    def _try(
+        self, images: dict[str, torch.Tensor], name: str, act: Callable[[], torch.Tensor]
+    ) -> None:
+        if name in self.failed:
+            return
+        try:
+            rebuilt = act()
+        except (torch.OutOfMemoryError, MemoryError):
+            self.failed[name] = "memory"
+        except (RuntimeError, ArithmeticError, KeyError):
+            log.warning("attack %s broke down", name, exc_info=True)
+            self.failed[name] = "error"
+        else:
+            if torch.isfinite(rebuilt).all():
+                images[name] = rebuilt
+            else:
+                self.failed[name] = "not-finite"
 
     def to_arrays(self) -> dict[str, dict[str, np.ndarray]]:
         """Arrays by adversary, for an ``evaluate`` task."""
@@ -62,6 +95,8 @@ class Adversaries:
             arrays[CLASS_MEANS] = self.class_means.to_arrays()
         if self.likeness is not None:
             arrays[LINKAGE] = self.likeness.to_arrays()
+        if self.reader is not None:
+            arrays[READER] = self.reader.to_arrays()
         return arrays
 
 
@@ -79,6 +114,9 @@ def load_adversaries(
             continue
         if name == LINKAGE:
             loaded.likeness = Likeness.from_arrays(parts, shape).to(device)
+            continue
+        if name == READER:
+            loaded.reader = Reader(shape).load(parts).to(device)
             continue
         if name not in (*attacks.ATTACKS, *FLOORS):
             raise ValueError(f"no attack is called {name[:40]!r}")

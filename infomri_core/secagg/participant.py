@@ -66,6 +66,11 @@ class Participant:
         self._fewest = 0
         self._done = 0
 
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`mask` is the next step."""
+        return self._done == 1
+
     def share(
         self, announcements: Iterable[Announcement], threshold: int, fewest: int = 0
     ) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
 """Attacks that are networks, and the one way they are trained: amortised over arms and ratios."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infomri_core.errors import InputError
+from infomri_core.errors import Cancelled, InputError
 from infomri_core.images import psnr
 from infomri_core.privacy.attacks.base import Attack, Policies, check_images, folds
 from infomri_core.privacy.attacks.scenarios import CONTROL_SHARE, Scenarios
@@ -97,6 +97,7 @@ class LearnedAttack(Attack):
         self.learning_rate = learning_rate
         self.history: list[Progress] = []
         self.diverged = False
+        self._cancelled: Callable[[], bool] = lambda: False
         self.network = self._fresh(0)
 
     @property
@@ -142,9 +143,39 @@ class LearnedAttack(Attack):
         patients: np.ndarray | None = None,
     ) -> Self:
         check_images(images, self.shape)
-        scenarios = Scenarios.of(policy, ratios, noise_std, images.device)
         seed = torch.randint(2**31, (1,), generator=generator, device=generator.device)
         self.network = self._fresh(int(seed)).to(images.device)
+        return self._learn(images, policy, ratios, noise_std, generator, patients)
+
+    def adapt(
+        self,
+        images: Tensor,
+        policy: Policies,
+        ratios: Sequence[float],
+        noise_std: float,
+        generator: torch.Generator,
+        patients: np.ndarray | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Self:
+        """Go on training, from the state it has, on images (n, H, W) it has not seen.
+
+        As :meth:`fit`, but for the start; so it never ends worse, on its held-out images, than it
+        began. Raises ``Cancelled`` between two steps once ``cancelled`` says so.
+        """
+        check_images(images, self.shape)
+        self._cancelled = cancelled
+        return self._learn(images, policy, ratios, noise_std, generator, patients)
+
+    def _learn(
+        self,
+        images: Tensor,
+        policy: Policies,
+        ratios: Sequence[float],
+        noise_std: float,
+        generator: torch.Generator,
+        patients: np.ndarray | None,
+    ) -> Self:
+        scenarios = Scenarios.of(policy, ratios, noise_std, images.device)
         kept, held = folds(len(images), _N_FOLDS, patients)[-1]
         chosen = held[np.linspace(0, len(held) - 1, min(_N_VALIDATION, len(held))).astype(int)]
         self.history, self.diverged = [], False
@@ -159,6 +190,8 @@ class LearnedAttack(Attack):
         best = self._check(0, None, held_out), 0, self._snapshot()
         every, errors = max(1, self.n_steps // _N_CHECKS), []
         for step in range(1, self.n_steps + 1):
+            if self._cancelled():
+                raise Cancelled
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate * learning_rate_factor(step - 1, self.n_steps)
             loss = self.loss(practice.draw(), practice.generator)

@@ -90,6 +90,8 @@ class RefinedAttack(LearnedAttack):
         return self.improve(measurement, mask, self.start.reconstruct(measurement, mask))
 
     def practise(self, measurement: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
+        if not self._strangers:
+            return self.predict(measurement, mask)
         start = torch.zeros_like(mask)
         for number, stranger in enumerate(self._strangers):
             part = self._stranger_of[rows] == number

@@ -1,0 +1,158 @@
+"""The site's part in secure aggregation: its sessions, from announced keys to shares given out.
+
+A session lives in the memory of the vault only. After a restart it is gone, and the site stands
+aside until the study centre prepares another one. That a site helps to unmask one set of sites
+only in each round of a plan is remembered by the ledger.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import final
+
+from fl_client.ledger import Entry
+from fl_client.settings import Secure
+from fl_client.trust import Trust, read_trust
+from infomri_core.errors import InputError, Refused
+from infomri_core.exchange import (
+    AnnounceReply,
+    AnnounceTask,
+    MaskedReply,
+    SecureReply,
+    SecureTask,
+    ShareReply,
+    ShareTask,
+    TrainReply,
+    TrainTask,
+    UnmaskReply,
+    UnmaskTask,
+    question_of,
+)
+from infomri_core.exchange.secure import Masking, context_of
+from infomri_core.plan import Plan
+from infomri_core.secagg import Participant
+from infomri_core.secagg.announcement import threshold_for
+from infomri_core.secagg.update import update_to_ring
+
+N_SESSIONS = 4
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Session:
+    """One participant a slot; ``n_sites`` take part once shares were made."""
+
+    slots: list[Participant]
+    n_sites: int = 0
+
+
+@final
+class Sessions:
+    """The sessions of the site ``name``, the newest few of them.
+
+    Every method raises ``Refused("secure-aggregation")`` rather than go on with what is wrong.
+    """
+
+    def __init__(self, name: str, secure: Secure) -> None:
+        self._name = name
+        self._secure = secure
+        self._sessions: OrderedDict[tuple[str, str], _Session] = OrderedDict()
+
+    def trust(self) -> Trust:
+        """The key and the list of sites as they stand now: to change them needs no restart."""
+        try:
+            return read_trust(self._secure, self._name)
+        except InputError as error:
+            log.error("no secure aggregation here: %s", error)
+            sentence = "this site is not set up for secure aggregation; its log says why"
+            raise Refused("secure-aggregation", sentence) from None
+
+    def answer(self, plan: Plan, task: SecureTask, entries: Iterable[Entry]) -> SecureReply:
+        """The answer to a task of ``plan``; ``entries`` of the ledger tell what was unmasked."""
+        match task:
+            case AnnounceTask():
+                return self._announce(plan, task)
+            case ShareTask():
+                return self._share(plan, task)
+            case UnmaskTask():
+                return self._unmask(plan, task, entries)
+
+    def check(self, plan: Plan, masking: Masking) -> None:
+        """Before any work is done: the slot is prepared, and was not used before."""
+        if not self._slot(plan, masking.session, masking.slot)[1].ready:
+            raise Refused("secure-aggregation", "the slot is not prepared, or was used before")
+
+    def mask(self, plan: Plan, task: TrainTask, reply: TrainReply) -> MaskedReply:
+        """The update of ``reply`` under the masks that ``task`` names."""
+        masking = task.masking
+        if masking is None:
+            raise Refused("secure-aggregation", "the task names no masks")
+        session, participant = self._slot(plan, masking.session, masking.slot)
+        inbox = {
+            sender: box[self._name]
+            for sender, box in masking.shares.items()
+            if sender != self._name and self._name in box
+        }
+        sizes = {name: len(flat) for name, flat in task.arms.items()}
+        with_losses = plan.privacy is None or plan.privacy.losses
+        vector = update_to_ring(reply, sizes, session.n_sites, with_losses)
+        binding = masking.binding(question_of(task))
+        return MaskedReply(participant.mask(vector, inbox, binding), reply.epsilon)
+
+    def _announce(self, plan: Plan, task: AnnounceTask) -> AnnounceReply:
+        key, trust = (plan.digest, task.session), self.trust()
+        if key in self._sessions:
+            raise Refused("secure-aggregation", "this session was announced already")
+        slots = [
+            Participant(
+                self._name,
+                context_of(plan.digest, task.session, slot),
+                trust.key,
+                trust.sites,
+                plan.aggregation.degree,
+            )
+            for slot in range(task.slots)
+        ]
+        self._sessions[key] = _Session(slots)
+        while len(self._sessions) > N_SESSIONS:
+            self._sessions.popitem(last=False)
+        return AnnounceReply(tuple(participant.announcement for participant in slots))
+
+    def _share(self, plan: Plan, task: ShareTask) -> ShareReply:
+        session, _ = self._slot(plan, task.session, 0)
+        names = [{a.name for a in announced} for announced in task.announcements]
+        if len(names) != len(session.slots) or any(found != names[0] for found in names):
+            raise Refused("secure-aggregation", "not every slot is announced by the same sites")
+        rules, n_sites = plan.aggregation, len(names[0])
+        threshold = threshold_for(rules.threshold, n_sites, rules.degree)
+        shares = []
+        for participant, announced in zip(session.slots, task.announcements, strict=True):
+            shares.append(participant.share(announced, threshold, plan.training.quorum))
+        session.n_sites = n_sites
+        return ShareReply(tuple(shares))
+
+    def _unmask(self, plan: Plan, task: UnmaskTask, entries: Iterable[Entry]) -> UnmaskReply:
+        _, participant = self._slot(plan, task.session, task.slot)
+        wanted = summed(task)
+        for entry in entries:
+            before = (entry.run, entry.job, entry.round, entry.kind)
+            if before == (plan.digest, "unmask", task.round, "unmasked") and entry.note != wanted:
+                sentence = (
+                    f"round {task.round} of this plan was unmasked as the {entry.note}; two sums "
+                    "of one round would tell the sites apart, so only that one can be had again"
+                )
+                raise Refused("secure-aggregation", sentence)
+        return UnmaskReply(participant.unmask(task.delivered))
+
+    def _slot(self, plan: Plan, session: str, slot: int) -> tuple[_Session, Participant]:
+        found = self._sessions.get((plan.digest, session))
+        if found is None or slot >= len(found.slots):
+            raise Refused("secure-aggregation", "this site knows no such session (any more)")
+        return found, found.slots[slot]
+
+
+def summed(task: UnmaskTask) -> str:
+    """Which sum an unmasking was for, as the ledger notes it."""
+    return f"sum of {', '.join(sorted(set(task.delivered)))}"

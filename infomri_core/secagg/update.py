@@ -1,0 +1,114 @@
+"""A site's update as one vector of the ring, and what the sum of such vectors says.
+
+The vector begins with the site's samples. For every arm, in the order of their names, follow the
+weights times the samples and the samples again (:mod:`infomri_core.secagg.ring`), a one, and the
+loss terms times the samples. An arm that diverged at the site is zeros. So of the sum one can
+read the mean weights and losses of each arm, over how many samples, and at how many sites it was
+trained, but not at which.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from infomri_core.exchange import TrainReply
+from infomri_core.secagg.ring import mean_from_ring, to_ring
+
+LOSS_TERMS = ("ce", "entropy")
+LOSS_SCALE = 2**16
+MAX_SAMPLES = 2**40
+_TAIL = 2 + len(LOSS_TERMS)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ArmSum:
+    """One arm over all sites of a sum: ``block`` is its part of the vector; ``n_sites`` brought
+    it through the round, with ``n_samples``; ``losses`` are means over these."""
+
+    block: np.ndarray
+    n_sites: int
+    n_samples: int
+    losses: Mapping[str, float]
+
+    def mean(self) -> np.ndarray:
+        """The sample-weighted mean of the weights, float32 (n,). ``ValueError`` of no sample."""
+        return mean_from_ring(self.block)[0]
+
+
+@dataclass(frozen=True)
+class UpdateSum:
+    """What is known of a round under secure aggregation."""
+
+    n_samples: int
+    arms: Mapping[str, ArmSum]
+
+
+def ring_size(sizes: Mapping[str, int]) -> int:
+    """Length of the vector of arms of these ``sizes``."""
+    return 1 + sum(size + _TAIL for size in sizes.values())
+
+
+def update_to_ring(
+    reply: TrainReply, sizes: Mapping[str, int], n_sites: int, with_losses: bool
+) -> np.ndarray:
+    """Uint64 (ring_size(sizes),): the update of one of ``n_sites``. An arm whose weights or
+    losses have no room in the ring counts as diverged; the losses leave zero without
+    ``with_losses``."""
+    vector = np.zeros(ring_size(sizes), np.uint64)
+    vector[0] = reply.n_samples
+    for name, part in _parts(sizes):
+        if name not in reply.arms:
+            continue
+        losses = reply.losses.get(name, {}) if with_losses else {}
+        try:
+            tail = [_loss(losses.get(t, 0.0), reply.n_samples, n_sites) for t in LOSS_TERMS]
+            vector[part][: -_TAIL + 1] = to_ring(reply.arms[name], reply.n_samples, n_sites)
+        except ValueError as error:
+            log.warning("arm %s counts as diverged: %s", name, error)
+            continue
+        vector[part][-_TAIL + 1 :] = np.array([1, *tail], np.int64).view(np.uint64)
+    return vector
+
+
+def sum_from_ring(
+    total: np.ndarray, sizes: Mapping[str, int], n_sites: int, with_losses: bool
+) -> UpdateSum:
+    """What the sum ``total`` of ``n_sites`` vectors says. ``ValueError`` where it cannot be one:
+    a mask that did not cancel leaves random counts."""
+    n_samples = int(total[0])
+    _check(n_sites <= n_samples <= MAX_SAMPLES)
+    arms = {}
+    for name, part in _parts(sizes):
+        block, tail = total[part][: -_TAIL + 1], total[part][-_TAIL + 1 :].view(np.int64)
+        seen, trained = int(block[-1]), int(tail[0])
+        _check(0 <= trained <= n_sites and trained <= seen <= n_samples)
+        _check((seen == 0) == (trained == 0))
+        losses = {}
+        if with_losses and seen:
+            terms = zip(LOSS_TERMS, tail[1:].tolist(), strict=True)
+            losses = {term: value / (LOSS_SCALE * seen) for term, value in terms}
+        arms[name] = ArmSum(block, trained, seen, losses)
+    return UpdateSum(n_samples, arms)
+
+
+def _parts(sizes: Mapping[str, int]) -> Iterator[tuple[str, slice]]:
+    start = 1
+    for name in sorted(sizes):
+        yield name, slice(start, start + sizes[name] + _TAIL)
+        start += sizes[name] + _TAIL
+
+
+def _loss(value: float, n_samples: int, n_sites: int) -> int:
+    steps = round(value * n_samples * LOSS_SCALE)
+    if abs(steps) >= 2**62 // n_sites:
+        raise ValueError("a loss too large for the ring")
+    return steps
+
+
+def _check(holds: bool) -> None:
+    if not holds:
+        raise ValueError("the sum is not one of updates: some masks are left in it")

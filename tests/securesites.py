@@ -1,0 +1,165 @@
+"""Vaults with real jobs and keys of their own behind an in-process grid, and a training over it."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+import torch
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from fl_client.jobs import Jobs
+from fl_client.ledger import Ledger
+from fl_client.settings import Data, Policy, Secure, SiteSettings, SuperLink, Vault
+from fl_client.settings import Site as SiteName
+from fl_server.federation import GridSites
+from fl_server.progress import Progress
+from fl_server.roster import Roster
+from fl_server.setting import Setting, State
+from fl_server.training import train_round
+from infomri_core import wire
+from infomri_core.data import open_dataset
+from infomri_core.errors import Refused
+from infomri_core.plan import Plan, parse_plan
+from infomri_core.site import Site
+from infomri_core.tasks.classification import build_model, flatten
+from tests.inprocess import Clock, InProcessGrid
+from tests.small import AUDIT_URI, SilentTracker, settings, site_uri, small_table
+
+NAMES = ("a", "b", "c", "d")
+
+
+def secure_plan(secure: bool = True, sections: Mapping[str, Any] = {}, **training: Any) -> Plan:
+    """Two rounds over at least three sites; the same without masks."""
+    table = small_table(**{"rounds": 2, "quorum": 3, "deadline_seconds": 60.0, **training})
+    table["aggregation"] = {"secure": secure}
+    return parse_plan(tomli_w.dumps(table | dict(sections)))
+
+
+def write_keys(folder: Path, names: tuple[str, ...] = NAMES) -> None:
+    """``NAME.key`` for each site and the list of all, as a federation's kits have them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = {}
+    for name in names:
+        key = ec.generate_private_key(ec.SECP384R1())
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+        (folder / f"{name}.key").write_bytes(private)
+        public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        listed[name] = public.decode()
+    (folder / "sites.toml").write_text(tomli_w.dumps({"sites": listed}))
+
+
+class Federation:
+    """Vaults by name, each a node of ``grid``; all bytes in and out stand in ``said``."""
+
+    def __init__(self, folder: Path, plan: Plan, names: tuple[str, ...] = NAMES) -> None:
+        self.folder, self.plan, self.names = folder, plan, names
+        self.said: list[tuple[str, bytes, bytes]] = []
+        self.jobs: dict[str, Jobs] = {}
+        self.ledgers: dict[str, Ledger] = {}
+        self.change: Callable[[Site, str], Any] = lambda site, name: site
+        self.before: Callable[[str, wire.Message], None] = lambda name, message: None
+        self.nodes = {name: node for node, name in enumerate(names, start=2)}
+        write_keys(folder / "keys", names)
+        for name in names:
+            self.start(name)
+        handles = {node: self._handle(name) for name, node in self.nodes.items()}
+        self.grid = InProcessGrid(handles)
+        clock = Clock(time.time())
+        self.sites: Any = GridSites(self.grid, clock=clock, sleep=clock.sleep)
+
+    def start(self, name: str) -> None:
+        """Start or restart a vault: what was in its memory is gone."""
+        if name in self.ledgers:
+            self.ledgers[name].close()
+        state, keys = self.folder / name, self.folder / "keys"
+        made = SiteSettings(
+            SiteName(name),
+            SuperLink("localhost:9092", insecure=True),
+            Data("phantom:"),
+            Vault(state=state),
+            Policy(approvals="any", min_cohort=2),
+            Secure(keys / f"{name}.key", keys / "sites.toml"),
+        )
+        dataset = open_dataset(site_uri(name))
+        site = self.change(Site(dataset, name, state / "optimizer", secret=name), name)
+        self.ledgers[name] = Ledger.open(state / "ledger.jsonl")
+        self.jobs[name] = Jobs(made, site, dataset.table, self.ledgers[name])
+
+    def _handle(self, name: str) -> Callable[[bytes], bytes]:
+        def handle(data: bytes) -> bytes:
+            self.before(name, wire.decode(data))
+            reply = self.jobs[name].handle(data)
+            self.said.append((name, data, reply))
+            return reply
+
+        return handle
+
+    def setting(self) -> Setting:
+        """A study's setting over these sites."""
+        run = self.folder / "run"
+        run.mkdir(exist_ok=True)
+        progress, tracker = Progress(run / "events.jsonl"), SilentTracker()
+        roster = Roster(self.sites, self.plan, progress)
+        audit, centre = open_dataset(AUDIT_URI), settings(self.folder)
+        device = torch.device("cpu")
+        return Setting(
+            self.plan, centre, self.sites, roster, audit, run, progress, tracker, device
+        )  # type: ignore[arg-type]
+
+    def train(self, rounds: int = 2) -> State:
+        """The state after so many rounds."""
+        setting, state = self.setting(), first_state(self.plan)
+        for _ in range(rounds):
+            train_round(setting, state)
+        return state
+
+    def events(self) -> str:
+        return (self.folder / "run" / "events.jsonl").read_text()
+
+    def kinds(self, name: str) -> list[str]:
+        """Kinds of the messages that left a vault."""
+        return [entry.kind for entry in self.ledgers[name].entries()]
+
+
+@contextlib.contextmanager
+def federation(folder: Path, plan: Plan, **options: Any) -> Iterator[Federation]:
+    """A :class:`Federation` whose ledgers are closed at the end."""
+    made = Federation(folder, plan, **options)
+    try:
+        yield made
+    finally:
+        for ledger in made.ledgers.values():
+            ledger.close()
+
+
+def first_state(plan: Plan) -> State:
+    variance = torch.ones(2, *plan.task.shape)
+    arms = {arm.name: flatten(build_model(plan, arm, variance)) for arm in plan.arms}
+    return State(0, arms, variance.numpy())
+
+
+def absent(site: str, kind: str, round_number: int) -> Callable[[str, wire.Message], None]:
+    """Makes a vault fail where it is asked for ``kind`` in that round."""
+
+    def before(name: str, message: wire.Message) -> None:
+        asked = (message.kind, message.header.get("round"))
+        if name == site and asked == (kind, round_number):
+            raise Refused("stopping", "this site is stopping; ask again later")
+
+    return before
+
+
+def assert_same(a: State, b: State) -> None:
+    assert a.arms.keys() == b.arms.keys()
+    for name, flat in a.arms.items():
+        np.testing.assert_array_equal(flat, b.arms[name])

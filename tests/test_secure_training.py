@@ -1,0 +1,221 @@
+"""A study under secure aggregation: the plain study's weights, and nothing of a single site."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fl_server.roster import StudyFailed
+from infomri_core import wire
+from infomri_core.errors import InputError
+from infomri_core.exchange import ShareTask, SiteReply, SiteTask, TrainReply, TrainTask, reply_from
+from infomri_core.secagg import Participant
+from infomri_core.site import Site
+from tests.securesites import (
+    Federation,
+    absent,
+    assert_same,
+    federation,
+    first_state,
+    secure_plan,
+    train_round,
+)
+
+
+def test_the_weights_are_those_of_the_plain_study_bit_for_bit_and_no_summand_is_seen(
+    tmp_path: Path,
+) -> None:
+    with federation(tmp_path / "plain", secure_plan(secure=False)) as plain:
+        expected = plain.train()
+        summands = [reply_from(wire.decode(out)) for _, _, out in plain.said]
+    with federation(tmp_path / "secure", secure_plan()) as secure:
+        state = secure.train()
+        everything = [data for _, sent, answer in secure.said for data in (sent, answer)]
+        kinds = [secure.kinds(name) for name in secure.names]
+    assert_same(state, expected)
+    trained = [reply for reply in summands if isinstance(reply, TrainReply)]
+    assert len(trained) == 8
+    for reply in trained:
+        for flat in reply.arms.values():
+            assert not any(flat[:8].tobytes() in data for data in everything)
+    assert kinds == [["card", "announced", "shared", *["masked", "unmasked"] * 2]] * 4
+    for entry, other in zip(state.history["rounds"], expected.history["rounds"], strict=True):
+        assert (entry["sites"], entry["n_train"]) == (other["sites"], other["n_train"])
+        for name, terms in other["losses"].items():
+            assert entry["losses"][name] == pytest.approx(terms, abs=1e-4)
+
+
+def test_who_drops_out_after_sharing_costs_its_share_of_that_round_only(tmp_path: Path) -> None:
+    states = []
+    for secure in (False, True):
+        with federation(tmp_path / str(secure), secure_plan(secure)) as made:
+            made.before = absent("d", "train", 1)
+            states.append(made.train())
+    plain, masked = states
+    assert_same(masked, plain)
+    assert [r["sites"] for r in masked.history["rounds"]] == [["a", "b", "c"], list("abcd")]
+
+
+def test_who_delivers_and_is_not_there_to_unmask_is_in_the_sum(tmp_path: Path) -> None:
+    with federation(tmp_path / "plain", secure_plan(False)) as plain:
+        expected = plain.train(1)
+    with federation(tmp_path / "secure", secure_plan()) as secure:
+        secure.before = absent("b", "unmask", 1)
+        assert_same(secure.train(1), expected)
+
+
+def test_a_vault_that_lost_its_keys_in_a_restart_takes_part_again(tmp_path: Path) -> None:
+    names = ("a", "b", "c")
+    with federation(tmp_path / "plain", secure_plan(False), names=names) as plain:
+        expected = plain.train()
+    with federation(tmp_path / "secure", secure_plan(), names=names) as secure:
+        setting, state = secure.setting(), first_state(secure.plan)
+        train_round(setting, state)
+        secure.start("c")
+        train_round(setting, state)
+        assert_same(state, expected)
+        assert secure.kinds("a").count("announced") == 2
+
+
+def test_with_too_few_sites_the_round_is_tried_again_and_then_the_study_fails(
+    tmp_path: Path,
+) -> None:
+    with federation(tmp_path, secure_plan(), names=("a", "b", "c")) as made:
+        made.before = absent("b", "train", 1)
+        with pytest.raises(StudyFailed, match="round 1"):
+            made.train()
+        assert made.events().count("2 masked updates came, 3 are needed") == 3
+        assert "unmasked" not in made.kinds("a")
+
+
+def test_a_round_done_again_after_a_crash_ends_the_same(tmp_path: Path) -> None:
+    with federation(tmp_path, secure_plan()) as made:
+        first = made.train(1)
+        again = made.train(1)
+    assert_same(first, again)
+
+
+def test_a_round_is_never_unmasked_over_other_sites(tmp_path: Path) -> None:
+    with federation(tmp_path, secure_plan()) as made:
+        made.train(1)
+        made.before = absent("d", "train", 1)
+        with pytest.raises(StudyFailed):
+            made.train(1)
+        assert "was unmasked as the sum of a, b, c, d; two sums" in made.events()
+        assert made.kinds("a").count("unmasked") == 1
+
+
+class Swapping:
+    """A centre that puts keys of its own in the place of a site's."""
+
+    def __init__(self, sites: Any, made: Federation) -> None:
+        self._sites, self._made = sites, made
+
+    def online(self) -> list[str]:
+        return self._sites.online()
+
+    def ask(self, task: SiteTask, to: Sequence[str]) -> Iterator[tuple[str, SiteReply]]:
+        if isinstance(task, ShareTask):
+            own = self._made.folder / "keys" / "centre"
+            task = replace(
+                task,
+                announcements=tuple(
+                    tuple(_swapped(a) if a.name == "b" else a for a in announced)
+                    for announced in task.announcements
+                ),
+            )
+            assert not own.exists()
+        return self._sites.ask(task, to)
+
+
+def _swapped(announcement: Any) -> Any:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP384R1())
+    trusted = {"b": key.public_key()}
+    return Participant("b", b"any context", key, trusted).announcement
+
+
+def test_a_centre_that_swaps_keys_gets_nothing(tmp_path: Path) -> None:
+    with federation(tmp_path, secure_plan()) as made:
+        made.sites = Swapping(made.sites, made)
+        with pytest.raises(StudyFailed):
+            made.train()
+        assert "an announcement is not its site's own" in made.events()
+        assert all(set(made.kinds(n)) == {"card", "announced", "error"} for n in made.names)
+
+
+def test_the_same_message_again_gets_the_same_bytes(tmp_path: Path) -> None:
+    with federation(tmp_path, secure_plan()) as made:
+        made.train(1)
+        for name, sent, answer in list(made.said):
+            assert made.jobs[name].handle(sent) == answer
+
+
+def test_an_arm_that_diverges_at_one_site_is_the_mean_over_the_others(tmp_path: Path) -> None:
+    states, events = [], ""
+    for secure in (False, True):
+        with federation(tmp_path / str(secure), secure_plan(secure)) as made:
+            made.change = lambda site, name: Diverging(site) if name == "b" else site
+            made.start("b")
+            states.append(made.train(1))
+            events = made.events()
+    assert_same(*states)
+    assert "arm uniform-s0 diverged at 1 of 4 sites, which ones is hidden" in events
+
+
+class Diverging:
+    """A site at which the uniform arm diverges."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._site, name)
+
+    def run(self, plan: Any, task: SiteTask, cancelled: Callable[[], bool]) -> SiteReply:
+        reply = self._site.run(plan, task, cancelled)
+        if not isinstance(reply, TrainReply):
+            return reply
+        arms = {k: v for k, v in reply.arms.items() if k != "uniform-s0"}
+        losses = {k: v for k, v in reply.losses.items() if k != "uniform-s0"}
+        return replace(reply, arms=arms, losses=losses, dropped=("uniform-s0",))
+
+
+def test_weights_never_leave_a_site_bare_where_the_plan_wants_masks(tmp_path: Path) -> None:
+    plan = secure_plan()
+    with federation(tmp_path, plan) as made:
+        state = first_state(plan)
+        task = TrainTask(plan.text, 1, 4e9, state.variance, state.arms)
+        reply = reply_from(wire.decode(made.jobs["a"].handle(wire.encode(task.to_message()))))
+        assert reply.to_message().header["code"] == "bad-task"
+        assert made.kinds("a") == ["error"]
+
+
+def test_a_site_without_keys_does_not_enrol(tmp_path: Path) -> None:
+    with federation(tmp_path, secure_plan()) as made:
+        (tmp_path / "keys" / "sites.toml").unlink()
+        with pytest.raises(StudyFailed):
+            made.train()
+        assert "this site is not set up for secure aggregation" in made.events()
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "training", "reason"),
+    [
+        ({"strategy": "median"}, {}, "a robust aggregator must see each site's weights"),
+        ({"strategy": "multi-krum"}, {"quorum": 5}, "a robust aggregator must see"),
+        ({}, {"quorum": 2}, "of a sum of two, each site knows the other's part"),
+        ({"threshold": 4}, {}, "threshold"),
+        ({"degree": 5}, {}, "an even number"),
+    ],
+)
+def test_plans_that_secure_aggregation_cannot_serve_are_refused_with_the_reason(
+    aggregation: dict[str, Any], training: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        secure_plan(sections={"aggregation": {"secure": True, **aggregation}}, **training)
+    plain = {"aggregation": {**aggregation, "secure": False, "degree": 40, "threshold": 2}}
+    secure_plan(sections=plain, **{"quorum": 5, **training})
