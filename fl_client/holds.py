@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fl_client import isolation
-from fl_client.isolation import Confinement, courier_keeps
+from fl_client.isolation import Confinement, courier_keeps, supernode_keeps
 from fl_client.settings import SiteSettings
 
 
@@ -23,8 +23,10 @@ def survey(settings: SiteSettings, folder: Path, *, with_vault: bool = True) -> 
     """Try what each process will do, in children of this one; who calls it has one thread."""
     private = private_paths(settings)
     holds = [_vault_hold()] if with_vault else []
-    keep = courier_keeps(folder, settings.vault.socket_path)
-    return [*holds, _data_hold("the courier", keep, private)]
+    courier = courier_keeps(folder, settings.vault.socket_path)
+    supernode = supernode_keeps(settings.superlink, folder)
+    holds.append(_data_hold("the courier", courier, private))
+    return [*holds, _data_hold("the SuperNode", supernode, private)]
 
 
 def private_paths(settings: SiteSettings) -> list[Path]:
