@@ -123,7 +123,7 @@ def test_suspicious_slices_stand_on_the_contact_sheet(tmp_path: Path) -> None:
         3: "noise only?",
         5: "saturated",
         7: "text drawn in?",
-        8: "same slice twice (8)",
+        8: "same slice twice (9)",
         9: "same slice twice (8)",
     }
     assert told["defects"] == []
@@ -142,7 +142,7 @@ def test_one_slice_under_two_patients_is_a_defect_whatever_its_scale(tmp_path: P
     images[[2, 3]] = images[[10, 11]] * 3.0
     told = findings(archive(tmp_path / "a.h5", image=images))
     assert told["defects"] == [
-        "2 slices stand under several patients: one patient with two names?"
+        "the same slice stands under several patients, 2 times: one person twice?"
     ]
     assert {one["row"] for one in told["suspicious"]} == {2, 3, 10, 11}
 

@@ -1,14 +1,21 @@
 """An import as a whole: labels joined, interrupted and continued, whole or not there, small."""
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+import fl_client.cli
+import fl_server.cli
 from infomri_core.data import open_dataset
 from infomri_core.data.importing import dicom, run
 from infomri_core.data.importing.choice import Choice
+from infomri_core.data.importing.extra import need
 from infomri_core.data.importing.label_table import read_labels
 from infomri_core.errors import InputError
 from tests.hospital_files import Series, write_labels
@@ -182,14 +189,44 @@ def test_ctrl_c_says_how_to_go_on(
     assert len(list((tmp_path / "s.h5.importing").glob("*.json"))) == 3 and not out.exists()
 
 
-def test_files_that_changed_after_the_interruption_are_read_again(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@contextmanager
+def file_limit(n_bytes: int) -> Iterator[None]:
+    """No file may grow beyond this: what a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_sentence_and_files_that_change_meanwhile_are_read_again(
+    folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "s.h5"
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "write_archive", lambda *arguments: (_ for _ in ()).throw(OSError()))
-        with pytest.raises(OSError):
-            bring("dicom", folder, out)
+    with file_limit(17_000), pytest.raises(InputError, match="File too large; mend it"):
+        bring("dicom", folder, out)
+    assert not out.exists()
     assert len(list((tmp_path / "s.h5.importing").glob("*.json"))) == 3
     Series("A1", tags={"RescaleSlope": 2}, n=2, series_uid="1.3.1").write(folder / "more")
     assert len(bring("dicom", folder, out)["image"]) == 14
+
+
+def test_a_full_disk_while_pixels_are_read_is_the_same_sentence(
+    folder: Path, tmp_path: Path
+) -> None:
+    with file_limit(3_000), pytest.raises(InputError, match="File too large; mend it"):
+        bring("dicom", folder, tmp_path / "s.h5")
+    assert not list(tmp_path.glob("s.h5*"))
+
+
+def test_a_library_that_is_missing_is_named_with_its_extra() -> None:
+    with pytest.raises(InputError, match=r"'no_such_library'.*infomri-federated\[import\]"):
+        need("no_such_library")
+
+
+def test_both_command_lines_offer_the_same_commands() -> None:
+    for command_line in (fl_server.cli.app, fl_client.cli.app):
+        done = CliRunner().invoke(command_line, ["data", "import", "--help"])
+        assert done.exit_code == 0
+        assert all(kind in done.output for kind in ("dicom", "ismrmrd", "nifti", "images"))

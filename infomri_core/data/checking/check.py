@@ -29,6 +29,11 @@ class Suspicious:
     row: int
     reason: str
 
+    @property
+    def kind(self) -> str:
+        """The reason without the row it refers to."""
+        return self.reason.split(" (")[0]
+
 
 @dataclass
 class Findings:
@@ -123,13 +128,14 @@ def _duplicates(seen: dict[bytes, list[int]], findings: Findings) -> None:
         across, within = across + several, within + (not several)
         reason = "same slice, other patient" if several else "same slice twice"
         for row in rows:
-            findings.suspicious.append(Suspicious(row, f"{reason} ({rows[0]})"))
+            other = rows[0] if row != rows[0] else rows[1]
+            findings.suspicious.append(Suspicious(row, f"{reason} ({other})"))
     if across:
         findings.defects.append(
-            f"{across} slices stand under several patients: one patient with two names?"
+            f"the same slice stands under several patients, {across} times: one person twice?"
         )
     if within:
-        findings.warnings.append(f"{within} slices of a patient are there more than once")
+        findings.warnings.append(f"the same slice stands twice under a patient, {within} times")
 
 
 def _unlike_others(means: dict[str, float], findings: Findings) -> None:

@@ -10,32 +10,35 @@ from infomri_core.data.checking.check import Suspicious
 from infomri_core.data.hdf5 import open_hdf5
 from infomri_core.errors import InputError
 
-TILE, CAPTION, COLUMNS, MOST = 160, 34, 6, 60
-_PAPER, _INK = 250, 20
+TILE, CAPTION, COLUMNS = 160, 48, 6
+EACH, MOST = 12, 60
+_PAPER, _INK, _LINE = 250, 20, 170
 
 
 def write_sheet(path: Path, archive: Path, suspicious: list[Suspicious]) -> None:
-    """Draw at most 60 slices of ``archive`` with row and reason as a PNG at ``path``.
+    """Draw slices of ``archive`` with row and reasons as a PNG at ``path``: 12 a kind, 60 in all.
 
-    Kinds of findings take turns, so that many of one kind do not hide another. The file shows
-    patients: it is readable by its owner alone. ``InputError`` if it cannot be written.
+    The file shows patients: it is readable by its owner alone. ``InputError`` if it cannot be
+    written.
     """
-    chosen = _in_turns(suspicious)
+    chosen = _chosen(suspicious)
     n_columns = min(COLUMNS, len(chosen))
     n_rows = -(-len(chosen) // n_columns)
     step_y, step_x, top = TILE + CAPTION, TILE + 8, 26
     sheet = Image.new("L", (n_columns * step_x + 8, top + n_rows * step_y + 8), _PAPER)
     draw = ImageDraw.Draw(sheet)
     title, small = ImageFont.load_default(14), ImageFont.load_default(11)
-    shown = f"{len(chosen)} of {len(suspicious)} findings"
-    draw.text((8, 5), f"{archive.name}: {shown}", fill=_INK, font=title)
+    n_slices = len({one.row for one in suspicious})
+    shown = f"{archive.name}: {len(chosen)} of {n_slices} slices to look at"
+    draw.text((8, 5), shown, fill=_INK, font=title)
     with open_hdf5(archive) as file:
-        for number, one in enumerate(chosen):
+        for number, (row, reasons) in enumerate(chosen.items()):
             x = 8 + number % n_columns * step_x
             y = top + number // n_columns * step_y
-            sheet.paste(_tile(np.asarray(file["image"][one.row], dtype=np.float32)), (x, y))
-            draw.text((x, y + TILE + 2), f"row {one.row}", fill=_INK, font=small)
-            draw.text((x, y + TILE + 15), one.reason, fill=_INK, font=small)
+            sheet.paste(_tile(np.asarray(file["image"][row], dtype=np.float32)), (x, y))
+            draw.rectangle((x, y, x + TILE - 1, y + TILE - 1), outline=_LINE)
+            for i, line in enumerate((f"row {row}", *reasons[:2])):
+                draw.text((x, y + TILE + 2 + 13 * i), line, fill=_INK, font=small)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
@@ -57,11 +60,12 @@ def _tile(image: np.ndarray) -> Image.Image:
     return tile
 
 
-def _in_turns(suspicious: list[Suspicious]) -> list[Suspicious]:
-    kinds: dict[str, list[Suspicious]] = {}
+def _chosen(suspicious: list[Suspicious]) -> dict[int, list[str]]:
+    """Rows and their reasons, kind after kind, the fewest of a kind first."""
+    kinds: dict[str, list[int]] = {}
+    reasons: dict[int, list[str]] = {}
     for one in suspicious:
-        kinds.setdefault(one.reason.split(" (")[0], []).append(one)
-    chosen: list[Suspicious] = []
-    for turn in range(max(map(len, kinds.values()))):
-        chosen += [group[turn] for group in kinds.values() if turn < len(group)]
-    return sorted(chosen[:MOST], key=lambda one: (one.reason, one.row))
+        kinds.setdefault(one.kind, []).append(one.row)
+        reasons.setdefault(one.row, []).append(one.reason)
+    rows = [row for kind in sorted(kinds.values(), key=len) for row in kind[:EACH]]
+    return {row: reasons[row] for row in dict.fromkeys(rows[:MOST])}

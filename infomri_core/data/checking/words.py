@@ -1,7 +1,6 @@
 """Findings of a check, for a person and for a program."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,7 @@ def _content(findings: Findings) -> Iterator[str]:
     patients, counts = np.unique(columns.patients, return_counts=True)
     height, width = columns.shape
     yield f"{findings.path}: {len(columns)} slices of {len(patients)} patients, {height} x {width}"
-    yield (f"slices a patient: {counts.min()} to {counts.max()}, median {np.median(counts):g}")
+    yield f"slices a patient: {counts.min()} to {counts.max()}, median {np.median(counts):g}"
     for hospital, split in _groups(columns):
         group = _group(columns, hospital, split)
         yield (
@@ -68,16 +67,21 @@ def _content(findings: Findings) -> Iterator[str]:
 def _troubles(findings: Findings, sheet: Path | None) -> Iterator[str]:
     for sentence in findings.warnings:
         yield f"warning: {sentence}"
-    kinds = Counter(one.reason.split(" (")[0] for one in findings.suspicious)
-    for reason, n in kinds.most_common():
-        rows = [one.row for one in findings.suspicious if one.reason.startswith(reason)]
-        shown = ", ".join(map(str, rows[:8])) + (", .." if n > 8 else "")
-        yield f"look at: {reason} {n} slices, rows {shown}"
+    kinds: dict[str, list[int]] = {}
+    for one in findings.suspicious:
+        kinds.setdefault(one.kind, []).append(one.row)
+    for kind, rows in sorted(kinds.items(), key=lambda item: len(item[1])):
+        yield f"look at: {kind} ({len(rows)}): {_rows(rows)}"
     if sheet is not None:
         yield f"contact sheet: {sheet} (it shows patients: keep it here)"
     for sentence in findings.defects:
         yield f"defect: {sentence}"
-    yield "no defects" if not findings.defects else f"{len(findings.defects)} defects"
+    yield "no defects" if not findings.defects else f"defects: {len(findings.defects)}"
+
+
+def _rows(rows: list[int], most: int = 8) -> str:
+    shown = ", ".join(map(str, rows[:most])) + (", .." if len(rows) > most else "")
+    return f"row{'' if len(rows) == 1 else 's'} {shown}"
 
 
 def _groups(columns: Columns) -> list[tuple[str, str]]:

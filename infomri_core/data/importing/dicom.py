@@ -37,7 +37,7 @@ def scan_dicom(
     volumes = [_volume(group, folder) for group in groups.values()]
     repeated = sum(len(v) != len(set(v.positions)) for v in volumes)
     if repeated:
-        journal.warn(f"{repeated} series hold several images of one place (echoes, time points)")
+        journal.warn(f"series with several images of one place (echoes, time points): {repeated}")
     return volumes
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from infomri_core.data.importing.dicom_header import Header
 from infomri_core.data.importing.pixels import suspect_text
-from infomri_core.data.importing.volume import Frame, Left
+from infomri_core.data.importing.volume import Frame, Left, scratch_array
 
 Stored = np.ndarray | Left
 
@@ -75,7 +75,7 @@ def _spool(path: Path, numbers: Sequence[int], target: Path) -> list[Stored]:
             results.append(stored)
             continue
         if spool is None:
-            spool = np.memmap(target, stored.dtype, "w+", shape=(len(numbers), *stored.shape))
+            spool = scratch_array(target, stored.dtype, (len(numbers), *stored.shape))
         if stored.shape == spool.shape[1:]:
             spool[index] = stored
             results.append(spool[index])

@@ -18,7 +18,15 @@ from infomri_core.data.importing.ismrmrd_header import (
 )
 from infomri_core.data.importing.orientation import find_turn
 from infomri_core.data.importing.patients import PatientRule, Person, one_person_each, person
-from infomri_core.data.importing.volume import Frame, Journal, Left, Volume, fingerprint, walk
+from infomri_core.data.importing.volume import (
+    Frame,
+    Journal,
+    Left,
+    Volume,
+    fingerprint,
+    scratch_array,
+    walk,
+)
 
 ENDINGS = (".h5", ".hdf5", ".mrd")
 _DAMAGED = "damaged or truncated ISMRMRD file"
@@ -128,8 +136,10 @@ def _read(scan: Scan, scratch: Path) -> Iterator[Frame | Left]:
     keep = [encoded.kept(wanted, axis) for axis in range(3)]
     volume = encoded.matrix[2] > 1
     depth = encoded.matrix[2] if volume else scan.readouts.n_slices
+    shape = (depth, scan.readouts.n_coils, encoded.matrix[1], keep[0])
+    hybrid = scratch_array(scratch / "kspace.raw", np.complex64, shape)
     try:
-        hybrid, counts = _gather(scan, scratch, depth, keep[0])
+        counts = _gather(scan, hybrid)
     except (OSError, ValueError, RuntimeError):
         yield from [Left(_DAMAGED)] * (keep[2] if volume else depth)
         return
@@ -151,16 +161,14 @@ def _read(scan: Scan, scratch: Path) -> Iterator[Frame | Left]:
         yield Frame(np.ascontiguousarray(turn.apply(image)))
 
 
-def _gather(scan: Scan, scratch: Path, depth: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """k-space on a file in ``scratch``, complex64 (depth, coils, ny, width), transformed and
-    cropped along the readout; and how often each line was measured, (depth, ny).
+def _gather(scan: Scan, hybrid: np.ndarray) -> np.ndarray:
+    """Adds the readouts to ``hybrid``, complex (depth, coils, ny, width), transformed and cropped
+    along the readout; returns how often each line was measured, (depth, ny).
 
     Lines measured several times are averaged.
     """
     readouts, encoded = scan.readouts, scan.document.encoded
-    n_rows = encoded.matrix[1]
-    shape = (depth, readouts.n_coils, n_rows, width)
-    hybrid = np.memmap(scratch / "kspace.raw", np.complex64, "w+", shape=shape)
+    depth, _, n_rows, width = hybrid.shape
     where = readouts.step2 if encoded.matrix[2] > 1 else readouts.slices
     counts = np.zeros((depth, n_rows), dtype=np.int32)
     np.add.at(counts, (where, readouts.step1), 1)
@@ -177,7 +185,7 @@ def _gather(scan: Scan, scratch: Path, depth: int, width: int) -> tuple[np.ndarr
                 line = _line(row, encoded.matrix[0], readouts.n_coils)
                 place = (where[i], slice(None), readouts.step1[i])
                 hybrid[place] += _crop(line, width, axis=1) / counts[where[i], readouts.step1[i]]
-    return hybrid, counts
+    return counts
 
 
 def _line(row: np.ndarray, n_columns: int, n_coils: int) -> np.ndarray:

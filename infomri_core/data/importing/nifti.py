@@ -74,7 +74,7 @@ def _volume(image: Any, path: Path, name: str, patient: str, plane: str) -> Volu
         patient=patient,
         study=(),
         series=(name, name.split("/")[-1], stem),
-        slices=tuple((str(i + 1),) for i in range(depth)),
+        slices=tuple((str(i + 1),) for i in _numbers(depth, backwards)),
         positions=tuple(i / max(depth - 1, 1) for i in range(depth)),
         shape=turn.pair((shape[rows], shape[columns])),
         spacing=turn.pair(pair),
@@ -114,7 +114,7 @@ def _read(
     except (OSError, EOFError, zlib.error, ValueError):
         yield from [Left(_DAMAGED)] * depth
         return
-    for number in reversed(range(depth)) if backwards else range(depth):
+    for number in _numbers(depth, backwards):
         index: list[Any] = [slice(None)] * 3 + [0] * (len(data.shape) - 3)
         index[axes[2]] = number
         try:
@@ -131,6 +131,11 @@ def _read(
             yield Left("NaN or infinite values")
             continue
         yield Frame(np.ascontiguousarray(turn.apply(image)), suspect_text(image))
+
+
+def _numbers(depth: int, backwards: bool) -> range:
+    """The file's own numbers of its slices, in the order in which they are stored here."""
+    return range(depth - 1, -1, -1) if backwards else range(depth)
 
 
 def _unpacked(path: Path, scratch: Path) -> Path:

@@ -133,6 +133,8 @@ def _normalised(raw: Path, shape: tuple[int, ...], target: Path) -> None:
     source = np.memmap(raw, np.float32, "r", shape=shape)
     scale = volume_scale(iter(source), len(source), "volume")
     result = np.lib.format.open_memmap(target, "w+", np.uint16, shape)
+    with target.open("rb+") as stream:
+        os.posix_fallocate(stream.fileno(), 0, target.stat().st_size)
     for number, image in enumerate(source):
         result[number] = np.round(normalise(image, scale) * TOP).astype(np.uint16)
     result.flush()

@@ -80,12 +80,14 @@ def one_person_each(items: Sequence[Item], journal: Journal) -> list[Item]:
     shared = {p for p, who in people.items() if any(_differ(who, part) for part in (1, 2, 3))}
     renamed = sorted(p for p, who in people.items() if p not in shared and _differ(who, 0))
     if renamed:
-        journal.warn(f"{len(renamed)} patient ids carry differently spelt names", *renamed)
+        journal.warn(
+            f"patient ids under which names are spelt differently: {len(renamed)}", *renamed
+        )
     doubled = [sorted(several) for several in ids.values() if len(several) > 1]
     if doubled:
         journal.warn(
-            f"{len(doubled)} people (same name and birth date) have several patient ids, and may "
-            "fall on both sides of a split",
+            f"people (same name and birth date) with several patient ids: {len(doubled)}; "
+            "they may fall on both sides of a split",
             *(" = ".join(several) for several in doubled),
         )
     for item in items:

@@ -61,8 +61,8 @@ class Report:
             )
         if self.suspected_text:
             lines.append(
-                f"warning: text may be drawn into {len(self.suspected_text)} slices, rows "
-                f"{_ranges(self.suspected_text)}; look at them with `infomri data check`"
+                f"warning: text may be drawn into rows {_ranges(self.suspected_text)}; look at "
+                "them with `infomri data check`"
             )
         return "\n".join([*lines, self.note, ""])
 

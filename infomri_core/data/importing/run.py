@@ -71,6 +71,10 @@ def import_study(
         write_reports(target.out, report, journal, taken)
         finished = True
         return report
+    except OSError as error:
+        got = error.strerror or str(error)
+        remedy = "mend it; the same command goes on from what is done"
+        raise InputError(str(target.out), "room and rights to write", got, remedy) from error
     finally:
         workshop.close(finished=finished)
 

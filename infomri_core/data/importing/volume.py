@@ -1,5 +1,7 @@
 """What every reader of hospital data hands on: volumes that are known but not yet read."""
 
+import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -7,6 +9,8 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
+
+from infomri_core.errors import InputError
 
 Names = tuple[str, ...]
 
@@ -80,8 +84,13 @@ class Journal:
 
 def walk(folder: Path) -> Iterator[Path]:
     """Every file below ``folder``, in a fixed order, without hidden ones; links to folders are
-    not followed."""
-    for entry in sorted(folder.iterdir()):
+    not followed. ``InputError`` on a folder that may not be read."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        got = error.strerror or "none"
+        raise InputError(str(folder), "a folder to read", got, "ask for the right to") from None
+    for entry in entries:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
@@ -89,6 +98,13 @@ def walk(folder: Path) -> Iterator[Path]:
                 yield from walk(entry)
         elif entry.is_file():
             yield entry
+
+
+def scratch_array(path: Path, dtype: np.dtype | type, shape: tuple[int, ...]) -> np.memmap:
+    """Zeros on the file ``path``; ``OSError`` now if the disk has no room, not a crash later."""
+    with path.open("wb") as stream:
+        os.posix_fallocate(stream.fileno(), 0, math.prod(shape) * np.dtype(dtype).itemsize)
+    return np.memmap(path, dtype, "r+", shape=shape)
 
 
 def fingerprint(*paths: Path) -> str:
