@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 
 from infomri_core.data import open_dataset
 from infomri_core.kspace import fft2c
+from infomri_core.plan import parse_plan
 from infomri_core.privacy.attacks.lmmse import LMMSE
-from infomri_core.privacy.inversion import Case, audit_case, infer_label, invert
+from infomri_core.privacy.inversion import Case, Target, audit_case, infer_label, invert
+from infomri_core.privacy.inversion_spans import Spans
 from infomri_core.privacy.leakage import audit_labels, audit_sites, deal_sites, infer_counts
 from infomri_core.privacy.updates import (
     Protection,
@@ -19,7 +22,7 @@ from infomri_core.privacy.updates import (
 )
 from infomri_core.seeds import torch_generator
 from infomri_core.tasks.classification import Classification, build_model
-from tests.small import AUDIT_URI, small_plan
+from tests.small import AUDIT_URI, small_plan, small_table
 
 RATIO = 0.25
 
@@ -118,22 +121,60 @@ def prior(model, audit) -> LMMSE:
     )
 
 
-def test_the_search_comes_nearer_to_the_update_than_the_mean_image(model, audit, prior) -> None:
+def _target(model, audit, prior, n: int) -> tuple[Target, torch.Tensor]:
     images, labels, _ = audit
-    generator = torch_generator(1)
+    rows = slice(20, 20 + n)
     with torch.no_grad():
-        masks = model.draw(RATIO, 1, generator)[None]
-    y = masks * fft2c(images[20:21])
-    update = local_update(model, y, labels[20:21], 1e-3)
-    none = torch.zeros_like(y)
-    found = invert(model, update, labels[20:21], masks, none, prior, 8)
-    assert found.mismatch < found.mismatch_start
-    assert torch.equal(found.images, found.images.clamp(0, 1))
-    nothing = invert(model, update, labels[20:21], masks, none, prior, 8, lambda: True)
-    assert torch.equal(nothing.images[0], prior.mean.clamp(0, 1))
+        masks = model.draw(RATIO, n, torch_generator(1))[None]
+    y = masks * fft2c(images[rows])
+    update = local_update(model, y, labels[rows], 1e-3)
+    return Target(model, update, labels[rows], masks, torch.zeros_like(y), prior), y[0]
 
 
-@pytest.mark.parametrize("case", [Case(1), Case(2, 2, Protection(1.0, 1.0))], ids=str)
+def test_the_activations_of_a_small_batch_lie_in_the_spans_its_update_gives_away(
+    model, audit, prior
+) -> None:
+    target, y = _target(model, audit, prior, 2)
+    spans = Spans(model, target.update, 2, y.shape[1:])
+    assert len(spans) > 0
+    with torch.no_grad():
+        assert float(spans.outside(y).max()) < 1e-5
+        other = _measured(model, audit[0][:4])
+        assert float(spans.outside(other).min()) > 1e-3
+    assert len(Spans(model, target.update, 100, y.shape[1:])) == 0
+
+
+@pytest.mark.parametrize(("n", "attack"), [(1, "spans"), (4, "matching")])
+def test_a_search_out_of_time_answers_with_its_start(model, audit, prior, n, attack) -> None:
+    target, _ = _target(model, audit, prior, n)
+    nothing = invert(target, 8, torch_generator(0), lambda: True)
+    found = invert(target, 8, torch_generator(0))
+    assert nothing.attack == found.attack == attack
+    assert found.images is not None and nothing.images is not None
+    assert not torch.equal(found.images, nothing.images)
+    assert found.mismatch < nothing.mismatch
+
+
+def test_one_sample_measured_wholly_is_rebuilt_and_dp_hides_it(audit, prior) -> None:
+    images, labels, _ = audit
+    table = small_table()
+    table["model"]["width"] = 16
+    plan = parse_plan(tomli_w.dumps(table))
+    wide = build_model(plan, plan.arms[1]).eval()
+    shared = (images[16:], labels[16:], prior, RATIO, 1e-3)
+    won = audit_case(wide, Case(1, control=True), *shared, 240, 0)
+    assert won["attack"] == "spans"
+    assert won["psnr"] > won["psnr_without_update"] + 5
+    guarded = Case(1, protection=Protection(1.0, 1.0), control=True)
+    lost = audit_case(wide, guarded, *shared, 40, 0)
+    assert not lost["matched"] and lost["psnr"] < won["psnr"] - 3
+
+
+@pytest.mark.parametrize(
+    "case",
+    [Case(1), Case(1, knows_masks=False), Case(2, 2, Protection(1.0, 1.0))],
+    ids=str,
+)
 def test_a_case_is_never_below_the_answer_without_the_update(model, audit, prior, case) -> None:
     images, labels, _ = audit
     once, again = (
@@ -141,6 +182,6 @@ def test_a_case_is_never_below_the_answer_without_the_update(model, audit, prior
         for _ in range(2)
     )
     assert once == again
-    assert once["psnr"] >= once["psnr_without_update"]
+    assert once["psnr_of_the_best_image"] >= once["psnr"] >= once["psnr_without_update"]
     assert once["psnr_of_measurement"] > once["psnr_without_update"]
     assert not once["matched"] and not once["ran_out_of_time"]

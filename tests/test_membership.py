@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infomri_core.data import open_dataset
-from infomri_core.privacy.membership import audit_membership, lira, rmia
+from infomri_core.privacy.membership import N_CONTROL, audit_membership, lira, rmia
 from infomri_core.privacy.roc import auc, separation, tpr_at
 from tests.small import AUDIT_URI, small_plan
 
@@ -94,6 +94,7 @@ def test_the_simulation_is_whole_and_repeats(audited: list[dict]) -> None:
     for attack in ("rmia", "lira"):
         assert 0 <= first[attack]["auc"] <= 1
         assert first[attack]["tpr_at_1_percent_fpr"] is None
+    assert first["control"]["members"] == N_CONTROL and not first["dp"]
 
 
 def test_too_few_patients_are_said() -> None:

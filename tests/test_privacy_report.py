@@ -51,7 +51,30 @@ META: dict[str, Any] = {
     "per_site": [
         {"site": "north", "n_patients": 30, "arm": ROW.arm, "acceleration": 32.0, "auroc": 0.9}
     ],
-    "weights": {"membership": {"auc": 0.51, "tpr at 1 % FPR": 0.01}},
+    "weights": {
+        "dp": {
+            "epsilon_lower_bound": 1.25,
+            "epsilon_accounted": 3.5,
+            "delta": 1e-5,
+            "canaries": 500,
+            "control": {"epsilon_lower_bound": 4.7, "largest_provable": 4.7},
+        },
+        "membership": {
+            "rmia": {"auc": 0.51, "tpr_at_1_percent_fpr": None},
+            "control": {"rmia": {"auc": 0.55}, "members": 12},
+        },
+        "inversion": {
+            "cases": [
+                {"batch_size": 1, "local_steps": 1, "psnr": 24.5, "matched": True},
+                {"batch_size": 8, "local_steps": 1, "psnr": 15.5, "matched": False},
+            ],
+            "acceleration": 4.0,
+            "cases_left_out": 2,
+            "convincing": True,
+        },
+        "label_inference": {"note": "left out: the time given to the audit was over"},
+        "site_inference": {"accuracy": 0.5, "chance": 0.25, "sites": 4, "updates": 24},
+    },
     "versions": {"torch": "2"},
 }
 
@@ -116,6 +139,25 @@ def test_the_report_opens_with_the_verdict_and_holds_what_the_meta_holds(tmp_pat
     bare = render([ROW], {}, {})
     for absent in ("Each site", "Attacks on weights", "<h2>Figures", "Same scan: rank 1"):
         assert absent not in bare
+
+
+def test_a_weak_attack_on_weights_and_a_broken_guarantee_are_said():
+    page = render([ROW], META, {})
+    for part in (
+        "at least 1.25",
+        "Nothing contradicts the guarantee",
+        "not told apart either (AUC 0.55)",
+        "not matched",
+        "2 settings were left out",
+        "Not done: left out",
+        "50% were given to the right site",
+        "no site&#x27;s patient was attacked",
+    ):
+        assert part in page, part
+    weak = {**META["weights"]["inversion"], "convincing": False}
+    broken = {**META["weights"]["dp"], "epsilon_lower_bound": 9.0}
+    page = render([ROW], META | {"weights": {"dp": broken, "inversion": weak}}, {})
+    assert "does not hold as stated" in page and "was not rebuilt here" in page
 
 
 def test_the_report_is_complete_in_itself(tmp_path: Path):

@@ -10,7 +10,7 @@ from infomri_core.privacy.weights import audit_weights
 from infomri_core.tasks.classification import build_model, flatten
 from tests.small import AUDIT_URI, small_plan
 
-PARTS = ("membership", "inversion", "label_inference", "site_inference")
+PARTS = ("dp", "membership", "inversion", "label_inference", "site_inference")
 
 
 def _audit(budget_seconds: float) -> dict:

@@ -1,88 +1,154 @@
 """Gradient inversion: an image out of one site's update.
 
-Cosine matching of the update by Adam on the images (Geiping et al. 2020). In place of a total
-variation prior the search runs in coordinates in which images of the audit set are white, from
-their mean: it finds coarse structure first and starts at the best answer without an update. What
-an update gives away is at most what was measured, so LMMSE finishes the job, and the report holds
-both ends: no update at all, and the measurement itself.
+Two attacks. Where the batch is small against the network, the update gives the *spans* of deep
+layers' inputs away (:mod:`inversion_spans`), and L-BFGS finds images whose activations lie in
+them. Elsewhere *matching*: the cosine of the update (Geiping et al. 2020) by Adam. Both search in
+coordinates in which images of the audit set are white, from near their mean, in place of a total
+variation prior. What an update gives away is at most what was measured, so LMMSE finishes the
+job, and the report holds both ends: no update at all, and the measurement itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from infomri_core.images import psnr, ssim
 from infomri_core.kspace import fft2c, ifft2c
 from infomri_core.privacy.attacks.lmmse import LMMSE
+from infomri_core.privacy.inversion_spans import Spans
 from infomri_core.privacy.updates import Protection, Update, cosine, local_update, matched
 from infomri_core.seeds import numpy_generator, torch_generator
 from infomri_core.tasks.classification import Classification
 
 STEP = 0.03
+SPREAD = 0.2
 PRIOR_WEIGHT = 1e-4
+SPAN_PRIOR_WEIGHT = 1e-7
+SPANS_MATCHED = 1e-3
 MATCHED = 0.01
+EVALUATIONS = 20
 Expired = Callable[[], bool]
 
 
 @final
 @dataclass(frozen=True)
 class Case:
-    """One setting of the attack: ``local_steps`` of SGD on ``batch_size`` images."""
+    """One setting: ``local_steps`` of SGD on ``batch_size`` images, by an attacker who knows the
+    site's masks and noise or does not. ``control``: all of k-space is measured; what the
+    attack reaches there says whether it is one."""
 
     batch_size: int
     local_steps: int = 1
     protection: Protection | None = None
+    knows_masks: bool = True
+    control: bool = False
 
 
 @final
 @dataclass(frozen=True)
 class Found:
-    """Images (B, H, W) in [0, 1], and 1 - cosine of their update at the start and at the end."""
+    """Guesses at the k-space, (B, H, W) or (K, B, H, W), that was measured; images (B, H, W)
+    where the attack looked for them; how far it ended from the update: is that a match?"""
 
-    images: Tensor
-    mismatch_start: float
+    kspace: Tensor
+    images: Tensor | None
+    attack: str
     mismatch: float
+    matched: bool
+
+
+@final
+@dataclass(frozen=True)
+class Target:
+    """What the attacker holds: the model, the update, the labels (B, K) and its prior; masks and
+    noise (K, B, H, W), used only where it knows them."""
+
+    model: Classification
+    update: Update
+    labels: Tensor
+    masks: Tensor
+    noise: Tensor
+    prior: LMMSE
+    knows_masks: bool = True
+
+    def guess(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """K-space and images (B, H, W) of white coordinates ``z`` (B, H, W); without the masks
+        k-space alone, of ``z`` (K, B, H, W, 2): each measurement is an unknown of its own."""
+        root = self.prior.prior.sqrt()
+        if self.knows_masks:
+            images = self.prior.mean + ifft2c(root * fft2c(z)).real
+            return fft2c(images), images
+        size = (self.prior.prior + fft2c(self.prior.mean).abs().square()).sqrt()
+        return size * torch.view_as_complex(z), None
+
+    def measured(self, kspace: Tensor) -> Tensor:
+        """The measurements (K, B, H, W) that the network would see."""
+        return self.masks * kspace + self.noise if self.knows_masks else kspace
 
 
 def invert(
-    model: Classification,
-    update: Update,
-    labels: Tensor,
-    masks: Tensor,
-    noise: Tensor,
-    prior: LMMSE,
+    target: Target,
     n_steps: int,
+    generator: torch.Generator,
     expired: Expired = lambda: False,
 ) -> Found:
-    """The images whose measurements ``masks`` F x + ``noise``, (K, B, H, W) both, give the update
-    that is nearest in cosine, with a white prior; the iterate of the least objective.
+    """Search for what gave the update, by spans where it gives any away, else by matching;
+    ``n_steps`` evaluations of Adam, or as many of L-BFGS's."""
+    n_steps_k, n, height, width = target.masks.shape
+    form = (n, height, width) if target.knows_masks else (n_steps_k, n, height, width, 2)
+    noise = torch.randn(form, generator=generator, device=generator.device)
+    z = ((SPREAD if target.knows_masks else 1.0) * noise).to(target.noise.device)
+    spans = Spans(target.model, target.update, n_steps_k * n, (height, width))
+    if len(spans):
+        return _by_spans(target, spans, z, n_steps, expired)
+    return _by_matching(target, z, n_steps, expired)
 
-    Masks and noise are known, the worst case: without DP they follow from the names of study,
-    site and round, all of which the server knows.
-    """
-    z = torch.zeros(masks.shape[1:], device=masks.device).requires_grad_()
-    root = prior.prior.sqrt()
 
-    def images() -> Tensor:
-        return prior.mean + ifft2c(root * fft2c(z)).real
+def _by_spans(target: Target, spans: Spans, z: Tensor, n_steps: int, expired: Expired) -> Found:
+    z = z.requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [z], max_iter=EVALUATIONS, history_size=50, line_search_fn="strong_wolfe"
+    )
 
+    def closure() -> Tensor:
+        measured = target.measured(target.guess(z)[0]).flatten(0, 1)
+        loss = spans.outside(measured).sum() + SPAN_PRIOR_WEIGHT * z.square().sum()
+        (z.grad,) = torch.autograd.grad(loss, [z])
+        return loss
+
+    for _ in range(-(-n_steps // EVALUATIONS)):
+        if expired():
+            break
+        optimizer.step(closure)
+    with torch.no_grad():
+        kspace, images = target.guess(z)
+        share = float(spans.outside(target.measured(kspace).flatten(0, 1)).mean())
+    return Found(kspace, images, "spans", share, share < SPANS_MATCHED)
+
+
+def _by_matching(target: Target, z: Tensor, n_steps: int, expired: Expired) -> Found:
+    z = z.requires_grad_()
     optimizer = torch.optim.Adam([z], lr=STEP)
-    best, least, mismatches = images().detach(), float("inf"), [float("inf")]
+    best, least, nearest = z.detach().clone(), float("inf"), float("inf")
     for _ in range(n_steps):
         if expired():
             break
-        mismatch = 1 - cosine(matched(model, masks * fft2c(images()) + noise, labels), update)
+        measured = target.measured(target.guess(z)[0])
+        mismatch = 1 - cosine(matched(target.model, measured, target.labels), target.update)
         loss = mismatch + PRIOR_WEIGHT * z.square().mean()
-        mismatches.append(mismatch.item())
         if loss.item() < least:
-            best, least = images().detach(), loss.item()
+            best, least = z.detach().clone(), loss.item()
+        nearest = min(nearest, mismatch.item())
         (z.grad,) = torch.autograd.grad(loss, [z])
         optimizer.step()
-    return Found(best.clamp(0, 1), mismatches[min(1, len(mismatches) - 1)], min(mismatches))
+    with torch.no_grad():
+        kspace, images = target.guess(best)
+    return Found(kspace, images, "matching", nearest, nearest < MATCHED)
 
 
 def infer_label(update: Update, exclusive: bool) -> Tensor:
@@ -107,42 +173,80 @@ def audit_case(
 ) -> dict[str, Any]:
     """Attack the update of random ``images`` (n, H, W) in one setting; PSNR and SSIM as JSON.
 
-    ``prior`` is fitted on other people. Best of the start, the images found and LMMSE on their
-    k-space, by the truth: the auditor's view. A batch of one has its label inferred; larger ones
+    ``prior`` is fitted on other people. The best of :func:`_answers` by the truth, images in the
+    order that suits best: the auditor's view. A batch of one has its label inferred; larger ones
     have theirs given. ``matched`` is false where the search ended far from the update: that
     attack was weak, and its figures are no evidence of privacy.
     """
     generator = torch_generator(seed, "inversion", case.batch_size, device=images.device)
     order = numpy_generator(seed, "inversion-batch", case.batch_size)
-    size = min(case.batch_size, len(images))
+    size, n_local = min(case.batch_size, len(images)), case.local_steps
     rows = torch.from_numpy(order.choice(len(images), size, replace=False))
     truth, known = images[rows], labels[rows]
     with torch.no_grad():
-        masks = torch.stack([model.draw(ratio, size, generator) for _ in range(case.local_steps)])
+        masks = torch.stack([model.draw(ratio, size, generator) for _ in range(n_local)])
+        masks = torch.ones_like(masks) if case.control else masks
         y = torch.stack([model.measure(truth, mask, generator) for mask in masks])
     update = local_update(model, y, known, learning_rate, case.protection, generator)
     if size == 1:
         known = infer_label(update, model.exclusive)
-    found = invert(model, update, known, masks, y - masks * fft2c(truth), prior, n_steps, expired)
-    union = masks.amax(0)
+    noise = y - masks * fft2c(truth)
+    target = Target(model, update, known, masks, noise, prior, case.knows_masks)
+    found = invert(target, n_steps, generator, expired)
     start = prior.mean.expand_as(truth)
-    finished = prior.reconstruct(union * fft2c(found.images), union)
-    best = max((start, found.images, finished), key=lambda g: float(psnr(g, truth).mean()))
-    combined = y.sum(0) / masks.sum(0).clamp_min(1)
+    answers = [start, *_answers(found, target)]
+    best = max((_in_order(a, truth) for a in answers), key=lambda a: float(psnr(a, truth).mean()))
+    union, combined = masks.amax(0), y.sum(0) / masks.sum(0).clamp_min(1)
     return {
         "batch_size": size,
-        "local_steps": case.local_steps,
+        "local_steps": n_local,
+        "control": case.control,
+        "knows_masks": case.knows_masks,
         "clip": case.protection.clip if case.protection else None,
         "noise_multiplier": case.protection.noise_multiplier if case.protection else None,
+        "attack": found.attack,
         "psnr": float(psnr(best, truth).mean()),
+        "psnr_of_the_best_image": float(psnr(best, truth).max()),
         "ssim": float(ssim(best, truth).mean()),
         "psnr_without_update": float(psnr(start, truth).mean()),
         "psnr_of_measurement": float(psnr(prior.reconstruct(combined, union), truth).mean()),
-        "mismatch": _finite(found.mismatch),
-        "matched": found.mismatch < MATCHED,
+        "mismatch": found.mismatch if np.isfinite(found.mismatch) else None,
+        "matched": found.matched,
         "ran_out_of_time": expired(),
     }
 
 
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+@torch.no_grad()
+def _answers(found: Found, target: Target) -> Iterator[Tensor]:
+    """Images (B, H, W) in [0, 1]: as found, and LMMSE of the k-space found, each as it is and
+    with the energy of a typical image: the network's normalisation hides an image's scale.
+
+    Who does not know the masks takes the largest values of k-space, as many as the ratio says,
+    for those that were measured.
+    """
+    prior, kspace, masks = target.prior, _one_a_sample(found.kspace), target.masks.amax(0)
+    if not target.knows_masks:
+        masks = _largest(kspace.abs(), int(masks[0].sum()))
+    energy = (prior.prior + fft2c(prior.mean).abs().square()) * masks
+    own = (kspace.abs().square() * masks).sum((-2, -1), keepdim=True).clamp_min(1e-12)
+    scale = (energy.sum((-2, -1), keepdim=True) / own).sqrt()
+    for factor in (torch.ones_like(scale), scale):
+        yield prior.reconstruct(factor * masks * kspace, masks).clamp(0, 1)
+        if found.images is not None:
+            yield (factor * found.images).clamp(0, 1)
+
+
+def _one_a_sample(kspace: Tensor) -> Tensor:
+    return kspace.mean(0) if kspace.ndim == 4 else kspace
+
+
+def _largest(values: Tensor, n: int) -> Tensor:
+    threshold = values.flatten(1).topk(n, dim=1).values[:, -1]
+    return (values >= threshold[:, None, None]).float()
+
+
+def _in_order(answer: Tensor, truth: Tensor) -> Tensor:
+    """The images of ``answer`` in the order that suits the truth best: an update has none."""
+    table = torch.stack([psnr(image.expand_as(truth), truth) for image in answer])
+    _, columns = linear_sum_assignment(-table.cpu().numpy().T)
+    return answer[torch.from_numpy(columns)]

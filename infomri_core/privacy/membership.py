@@ -15,15 +15,17 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid
 
 from infomri_core.plan import Arm, Plan
+from infomri_core.privacy.dp import PrivateGradients, units_of
 from infomri_core.privacy.roc import separation
 from infomri_core.seeds import derive_seed, numpy_generator, torch_generator
 from infomri_core.tasks.classification import Classification, build_model
-from infomri_core.train import Stretch, train_steps
+from infomri_core.train import Fetch, Gradients, Stretch, train_steps
 
 N_DRAWS = 8
 OFFLINE_SLOPE = 0.3
 GAMMA = 1.0
 MIN_LIRA_REFERENCES = 2
+N_CONTROL = 12
 Floats = npt.NDArray[np.float64]
 
 
@@ -127,11 +129,14 @@ def audit_membership(
     n_references: int = 1,
     cancelled: Any = lambda: False,
 ) -> dict[str, Any]:
-    """Membership inference where the truth is known: a target trained on half the patients.
+    """Membership inference where the truth is known: a target trained on half the patients, with
+    the plan's DP if it has any.
 
     A quarter are non-members; the last quarter is the attacker's population, on which its
-    references are trained. Everyone trains ``n_steps`` of the plan's own steps. Raises
-    ``Cancelled`` between steps; returns a note where there are fewer than 4 patients.
+    references are trained. Everyone trains ``n_steps`` of the plan's own steps. ``control`` is
+    the same attack on a net that must give its members away: trained without DP on
+    ``N_CONTROL`` slices. Raises ``Cancelled`` between steps; returns a note where there are fewer
+    than 4 patients.
     """
     names = numpy_generator(seed, "membership").permutation(np.unique(patients))
     if len(names) < 4:
@@ -139,16 +144,48 @@ def audit_membership(
     n = len(names)
     groups = np.split(names, [n // 2, n // 2 + max(1, n // 4)])
     member, other, population = (np.flatnonzero(np.isin(patients, g)) for g in groups)
-    models = [
-        _trained(plan, arm, images, labels, rows, variance, n_steps, (seed, k), cancelled)
-        for k, rows in enumerate([member] + n_references * [population])
+    few = numpy_generator(seed, "membership-control").permutation(member)[:N_CONTROL]
+    shared = (plan, arm, images, labels, variance, n_steps)
+    references = [
+        _trained(*shared, population, (seed, k + 1), cancelled) for k in range(n_references)
     ]
+    guarded = _private_gradients(plan, images, labels, variance, member, patients, seed)
     ratio = 1 / min(plan.measurement.accelerations)
-    chosen = [(images[torch.from_numpy(r)], labels[torch.from_numpy(r)]) for r in (member, other)]
-    report = score_membership(
-        models[0], models[1:], chosen[0], chosen[1], ratio, seed, patients[other]
-    )
-    return report | {"arm": arm.name, "steps": n_steps, "acceleration": round(1 / ratio, 6)}
+
+    def score(rows: np.ndarray, gradients: Gradients | None) -> dict[str, Any]:
+        target = _trained(*shared, rows, (seed, 0), cancelled, gradients)
+        known, outside = (
+            (images[torch.from_numpy(r)], labels[torch.from_numpy(r)]) for r in (rows, other)
+        )
+        return score_membership(target, references, known, outside, ratio, seed, patients[other])
+
+    report = score(member, guarded) | {"arm": arm.name, "steps": n_steps, "dp": bool(guarded)}
+    report |= {"acceleration": round(1 / ratio, 6), "control": score(few, None)}
+    return report
+
+
+def _private_gradients(
+    plan: Plan,
+    images: Tensor,
+    labels: Tensor,
+    variance: Tensor,
+    rows: np.ndarray,
+    patients: np.ndarray,
+    seed: int,
+) -> Gradients | None:
+    if plan.privacy is None:
+        return None
+    generator = torch_generator(seed, "membership-dp", device=images.device)
+    fetch = _fetch(images, labels, rows)
+    return PrivateGradients(plan, variance, units_of(plan, patients[rows]), fetch, generator)
+
+
+def _fetch(images: Tensor, labels: Tensor, rows: np.ndarray) -> Fetch:
+    def fetch(batch: np.ndarray) -> tuple[Tensor, Tensor]:
+        chosen = torch.from_numpy(rows[batch])
+        return images[chosen], labels[chosen]
+
+    return fetch
 
 
 def _trained(
@@ -156,25 +193,20 @@ def _trained(
     arm: Arm,
     images: Tensor,
     labels: Tensor,
-    rows: np.ndarray,
     variance: Tensor,
     n_steps: int,
+    rows: np.ndarray,
     stream: tuple[int, int],
     cancelled: Any,
+    gradients: Gradients | None = None,
 ) -> Classification:
     """One model of ``arm`` trained on ``rows``; references start from other random weights."""
-    torch_seed = derive_seed(*stream, "start")
     model = build_model(plan, arm, variance).to(images.device)
     if stream[1] > 0:
-        _restart(model, torch_seed)
-
-    def fetch(batch: np.ndarray) -> tuple[Tensor, Tensor]:
-        chosen = torch.from_numpy(rows[batch])
-        return images[chosen], labels[chosen]
-
-    stretch = Stretch(0, n_steps, n_steps, (*stream, "membership"))
+        _restart(model, derive_seed(*stream, "start"))
     train_steps(
-        model, plan, arm.beta, variance, len(rows), fetch, stretch, None, cancelled=cancelled
+        *(model, plan, arm.beta, variance, len(rows), _fetch(images, labels, rows)),
+        *(Stretch(0, n_steps, n_steps, (*stream, "membership")), None, cancelled, gradients),
     )
     return model.eval()
 

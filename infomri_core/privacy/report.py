@@ -10,6 +10,7 @@ from infomri_core.files import write_atomically
 from infomri_core.frontier import Row
 from infomri_core.privacy import report_html as h
 from infomri_core.privacy import report_tables as tables
+from infomri_core.privacy.report_weights import weights
 from infomri_core.privacy.report_words import ADVERSARIES, METHOD, OUTSIDE
 from infomri_core.privacy.verdict import Verdict, verdict
 
@@ -17,12 +18,6 @@ _TAGS = {
     "void": "Verdict: audit void",
     "beyond": "Verdict: more than the diagnosis",
     "within": "Verdict: nothing found beyond the diagnosis",
-}
-_WEIGHTS = {
-    "membership": "Was this patient in the training data? (membership inference)",
-    "inversion": "An image out of one site's update (gradient inversion)",
-    "label_inference": "Labels out of one site's update",
-    "site_inference": "Which site an update came from",
 }
 
 
@@ -56,7 +51,7 @@ def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, P
         h.section("The attackers' own test", *_certificates(meta)),
         h.section("Each site", tables.sites(meta.get("per_site") or [])),
         h.section("Matching a measurement with candidate scans", *_linkage(rows)),
-        h.section("Attacks on weights and updates", *_weights(meta)),
+        h.section("Attacks on weights and updates", *weights(meta.get("weights") or {})),
         h.section("Method", h.paragraphs(METHOD)),
         h.section("Seeds, versions, identity", h.facts(_identity(meta))),
     ]
@@ -131,16 +126,6 @@ def _linkage(rows: Sequence[Row]) -> list[str]:
         "best match among the candidates; an AUC of 0.5 is guessing."
     )
     return [h.paragraphs([words]), content]
-
-
-def _weights(meta: Mapping[str, Any]) -> list[str]:
-    found = meta.get("weights") or {}
-    parts: list[str] = []
-    for key, values in found.items():
-        content = h.facts(h.nested(values)) if isinstance(values, Mapping) else ""
-        content = content or h.paragraphs([h.plain(values)])
-        parts += [h.heading(_WEIGHTS.get(key, str(key))), content]
-    return parts
 
 
 def _identity(meta: Mapping[str, Any]) -> dict[str, object]:
