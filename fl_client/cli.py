@@ -20,7 +20,10 @@ from infomri_core.commands.data import data_app
 from infomri_core.errors import InputError
 from infomri_core.ports import host_and_port
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done; 1 a check failed or a part gave up; 2 bad input.",
+)
 app.add_typer(plans.app, name="plan")
 app.add_typer(ledgers.app, name="ledger")
 app.add_typer(data_app, name="data")
@@ -46,11 +49,24 @@ def run(
     metrics: Annotated[
         str, typer.Option(metavar="[HOST:]PORT", help="Answer Prometheus there.")
     ] = "",
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the versions and stop.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Log what the libraries say, too.")
+    ] = False,
 ) -> None:
     """Join the federation: start vault, SuperNode and executor, and keep them running.
 
     Example: infomri-client --config site.toml --metrics 9464
     """
+    if version:
+        from infomri_core.versions import versions
+
+        print(versions("infomri-client"))
+        raise typer.Exit
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     if context.invoked_subcommand is not None:
         return
     from fl_client.parts import site_parts

@@ -81,9 +81,9 @@ def _root(
     # What a study does is on the screen already.
     logging.getLogger("infomri").setLevel(logging.WARNING)
     if version:
-        from fl_server.versions import versions
+        from infomri_core.versions import versions
 
-        print(versions())
+        print(versions("infomri"))
         raise typer.Exit
 
 

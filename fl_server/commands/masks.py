@@ -1,5 +1,6 @@
 """``infomri masks``: the sampling pattern itself."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,7 @@ def export(
     arm_seed: Annotated[int | None, typer.Option("--arm-seed", help="The arm's seed.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the masks drawn.")] = 0,
     count: Annotated[int, typer.Option("--count", min=1, max=1000, help="Masks to draw.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Write an arm's probability map and masks drawn from it as .npy, .csv and .png.
 
@@ -46,5 +48,10 @@ def export(
     paths = mask_export.export(trained, acceleration, count, seed, out)
     if trained.caution:
         typer.echo(trained.caution, err=True)
+    if as_json:
+        described = next(path for path in paths if path.suffix == ".json")
+        found = json.loads(described.read_text(encoding="utf-8"))
+        typer.echo(json.dumps(found | {"files": [str(path) for path in paths]}, indent=2))
+        return
     for path in paths:
         typer.echo(str(path))
