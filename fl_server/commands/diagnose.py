@@ -15,7 +15,11 @@ def diagnose(
         ),
     ],
     model: Annotated[
-        Path, typer.Option("--model", help="A run's folder, or one checkpoint file.")
+        str,
+        typer.Option(
+            "--model",
+            help="A run's folder, a checkpoint file, or a registered model: models:/NAME@approved",
+        ),
     ],
     acceleration: Annotated[
         float, typer.Option("--acceleration", help="1 / sampling ratio, such as 16.")
@@ -37,6 +41,14 @@ def diagnose(
         bool, typer.Option("--magnitude", help="Turn k-space into its magnitude image first.")
     ] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    store: Annotated[
+        str,
+        typer.Option(
+            "--store",
+            envvar="MLFLOW_TRACKING_URI",
+            help="For a registered model: MLflow's URI, or a folder with mlflow.db.",
+        ),
+    ] = "",
 ) -> None:
     """Diagnose scans from k-space that is measured under an arm's mask (InfoMRI, Algorithm 5).
 
@@ -52,13 +64,14 @@ def diagnose(
     Example: `infomri diagnose --model runs/knee --beta 3e-5 --acceleration 32 knee.npy`
     """
     from fl_server.diagnosis import diagnose_scan, to_csv
+    from fl_server.store import local_model
     from fl_server.trained import open_arm
     from infomri_core.errors import InputError
     from infomri_core.files import write_atomically
     from infomri_core.inference import ArmQuery, sampling_ratio
     from infomri_core.scans import open_scan
 
-    trained = open_arm(model, ArmQuery(arm, beta, sampler, arm_seed), device)
+    trained = open_arm(local_model(model, store), ArmQuery(arm, beta, sampler, arm_seed), device)
     sampling_ratio(trained.plan, acceleration)
     scans = [open_scan(text, trained.plan.task.shape, magnitude) for text in inputs]
     notes = [trained.caution, *(f"{scan.name}: {scan.note}" for scan in scans)]
