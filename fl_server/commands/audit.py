@@ -52,8 +52,9 @@ def audit(
     run in MLflow where centre.toml is beside the run. A classifier of full images, trained on the
     audit set (--steps reader=150; 0 leaves it out), says whether lesions stay legible.
 
-    --weights 120 spends up to 120 seconds on what weights and updates give away: membership
-    inference, gradient inversion, label and site inference, all on the audit set.
+    --weights 300 spends up to 300 seconds on what weights and updates give away: a one-run audit
+    of the plan's differential privacy, membership inference, gradient inversion, label and site
+    inference, all on the audit set.
 
     With --external it audits masks and k-space that another system made: DIR holds mask.npy
     (H, W) or (n, H, W), kspace.npy (n, H, W) complex, centred and orthonormal, external.toml
