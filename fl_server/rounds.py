@@ -91,9 +91,9 @@ class Study:
         return state
 
     def _begin(self, audit_images: torch.Tensor) -> State:
-        if self.plan.moments is None:
-            return initial_state(self.plan, public_moments(audit_images).variance)
         public = public_moments(audit_images)
+        if self.plan.moments is None:
+            return initial_state(self.plan, public.variance)
         tell_clipping(self._setting, audit_images, public)
         variance, epsilons = sites_variance(self._setting, public)
         state = initial_state(self.plan, variance)
