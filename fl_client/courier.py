@@ -74,6 +74,12 @@ def train(message: Message, context: Context) -> Message:
     return _answer(message)
 
 
+@app.train("adapt")
+def adapt(message: Message, context: Context) -> Message:
+    """Carry the training of an attack."""
+    return _answer(message)
+
+
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Carry an evaluation."""

@@ -12,6 +12,7 @@ import logging
 from typing import final
 
 from fl_client import budget
+from fl_client.checks.adapted import checked_attack
 from fl_client.checks.cards import checked_card
 from fl_client.checks.masked import checked_masked, checked_secure
 from fl_client.checks.moments import checked_moments
@@ -27,6 +28,8 @@ from fl_client.settings import Policy
 from infomri_core import wire
 from infomri_core.errors import Refused
 from infomri_core.exchange import (
+    AdaptReply,
+    AdaptTask,
     AnnounceReply,
     DatasetCard,
     EnrolTask,
@@ -73,6 +76,9 @@ class Gate:
             case TrainReply(), TrainTask():
                 checked = checked_weights(reply, context, context.task, self._policy)
                 return self._private(checked, context)
+            case AdaptReply(), AdaptTask():
+                attack = checked_attack(reply, context.task, self._policy)
+                return self._record(attack, context.departure)
             case EvaluateReply(), EvaluateTask():
                 scores = checked_scores(reply, context, context.task, self._policy)
                 told = budget.told_epsilon(context.plan, None, self._ledger.entries())

@@ -34,6 +34,7 @@ from infomri_core import wire
 from infomri_core.data.base import SliceTable
 from infomri_core.errors import Cancelled, InputError, Refused
 from infomri_core.exchange import (
+    AdaptTask,
     EnrolTask,
     ErrorReply,
     EvaluateTask,
@@ -240,7 +241,7 @@ class Jobs:
         self, plan: Plan, task: SiteTask
     ) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
         rows = np.arange(len(self._table))
-        if isinstance(task, TrainTask | MomentsTask):
+        if isinstance(task, TrainTask | MomentsTask | AdaptTask):
             rows = np.flatnonzero(self._table.split == "train")
         elif isinstance(task, EvaluateTask):
             rows = self._site.scored(plan)

@@ -10,15 +10,24 @@ import numpy as np
 from fl_client.ledger import Entry
 from fl_client.settings import Policy
 from infomri_core.errors import InputError, Refused
-from infomri_core.exchange import EnrolTask, MomentsTask, ReleaseTask, SiteTask, TrainTask
+from infomri_core.exchange import (
+    AdaptTask,
+    EnrolTask,
+    MomentsTask,
+    ReleaseTask,
+    SiteTask,
+    TrainTask,
+)
 from infomri_core.exchange.secure import SECURE_JOBS, SecureTask
 from infomri_core.plan import Plan
 from infomri_core.privacy.adversaries import DIAGNOSES, LINKAGE
 from infomri_core.privacy.attacks import FLOORS
 from infomri_core.privacy.reader import READER
+from infomri_core.privacy.strengths import insider_attack
 from infomri_core.wire import Arrays
 
 _HEX = frozenset("0123456789abcdef")
+MAX_GROUPS = 64
 
 
 def parse_approvals(text: str, where: str) -> frozenset[str]:
@@ -52,6 +61,7 @@ def check_limits(plan: Plan, job: str, policy: Policy) -> None:
     for what, value, limit in (
         ("rounds", plan.training.rounds, policy.max_rounds),
         ("local steps", plan.training.local_steps, policy.max_local_steps),
+        ("adversary steps", plan.evaluation.adversary_steps, policy.max_local_steps),
         ("arms", len(plan.arms), policy.max_arms),
         ("network width", plan.model.width, policy.max_width),
     ):
@@ -68,6 +78,9 @@ def check_task(task: SiteTask, plan: Plan, sizes: Mapping[str, int]) -> None:
         return
     if isinstance(task, MomentsTask):
         _check_moments(task, plan)
+        return
+    if isinstance(task, AdaptTask):
+        _check_adapt(task, plan, sizes)
         return
     rounds = plan.training.rounds
     if not 1 <= task.round <= rounds:
@@ -125,6 +138,19 @@ def _check_arms(arms: Arrays, sizes: Mapping[str, int]) -> None:
             raise Refused("bad-task", f"the weights of arm {name} are not finite")
 
 
+def _check_adapt(task: AdaptTask, plan: Plan, sizes: Mapping[str, int]) -> None:
+    if insider_attack(plan) is None:
+        raise Refused("bad-task", "the task trains an attack, the plan has no insider")
+    rounds, limit = plan.evaluation.insider_rounds, MAX_GROUPS
+    if not (1 <= task.round <= rounds and 1 <= len(task.networks) <= limit):
+        sentence = f"insiders train in rounds 1 to {rounds}, for 1 to {limit} groups"
+        raise Refused("bad-task", sentence)
+    _check_arms(task.arms, sizes)
+    for arrays in (task.start, *task.networks.values()):
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise Refused("bad-task", "the weights of the attack are not finite")
+
+
 def _check_masking(task: SiteTask, plan: Plan) -> None:
     """Masks where the plan has secure aggregation, and there only."""
     if not isinstance(task, SecureTask | TrainTask):
@@ -160,7 +186,7 @@ def _check_variance(variance: np.ndarray, shape: tuple[int, int]) -> None:
 
 
 def _check_attacks(attacks: Mapping[str, Arrays], plan: Plan) -> None:
-    known = {*plan.evaluation.attacks, *FLOORS, *DIAGNOSES, LINKAGE, READER}
+    known = {*plan.evaluation.attacks, *FLOORS, *DIAGNOSES, LINKAGE, READER, insider_attack(plan)}
     if not set(attacks) <= known:
         raise Refused("bad-task", "the task has an attack that the plan has not")
     for name, arrays in attacks.items():

@@ -12,7 +12,7 @@ from infomri_core.config import build, read_toml
 from infomri_core.errors import InputError
 from infomri_core.exchange import is_site_name
 
-JOBS = ("enrol", "moments", "train", "evaluate", "release")
+JOBS = ("enrol", "moments", "train", "adapt", "evaluate", "release")
 _NO_PATH = ("phantom",)
 _BELOW_ONE = ("max_released_fraction", "max_epsilon", "max_delta")
 

@@ -1,17 +1,21 @@
 """After the last round: fit the attackers, let the sites score arms and attacks, write results."""
 
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from fl_server.audit import FittedAudit, fit_audit
 from fl_server.examples import examples_for
+from fl_server.insiders import train_insiders
 from fl_server.privacy import study_epsilon, tell_epsilons
 from fl_server.release import collect_release
 from fl_server.results import MergedScores, build_rows, record, study_meta
 from fl_server.roster import StudyFailed, deadline
 from fl_server.setting import Setting, State
-from infomri_core.exchange import EvaluateReply, EvaluateTask
+from infomri_core.exchange import EvaluateReply, EvaluateTask, SiteReply
 from infomri_core.frontier import Row, to_json
+from infomri_core.privacy.strengths import insider_attack
+from infomri_core.wire import Arrays
 
 
 def conclude(setting: Setting, state: State) -> list[Row]:
@@ -45,13 +49,15 @@ def conclude(setting: Setting, state: State) -> list[Row]:
 def _score(setting: Setting, state: State, fitted: FittedAudit) -> MergedScores:
     plan, roster, progress = setting.plan, setting.roster, setting.progress
     phase = plan.training.rounds + 1
+    nodes = roster.participants(state.round)
+    insiders = train_insiders(setting, state, fitted, nodes)
     progress.tell(
         "evaluate", "sites score the arms and the attacks", phase=phase, phases=setting.n_phases
     )
     attackers = fitted.adversaries.to_arrays()
     task = EvaluateTask(plan.text, state.round, deadline(plan), state.arms, attackers)
     merged = MergedScores(plan)
-    for node, reply in setting.sites.ask(task, roster.participants(state.round)):
+    for node, reply in _asked(setting, task, insiders):
         if not isinstance(reply, EvaluateReply):
             roster.tell_refusal(node, reply, state.round)
             continue
@@ -62,6 +68,23 @@ def _score(setting: Setting, state: State, fitted: FittedAudit) -> MergedScores:
     if not merged.sites:
         raise StudyFailed("no site could be scored; see the refusals above")
     return merged
+
+
+def _asked(
+    setting: Setting, task: EvaluateTask, insiders: Mapping[str, Arrays]
+) -> Iterator[tuple[str, SiteReply]]:
+    """Ask every site, each with the attack that the others trained for it, if there is one."""
+    nodes, name = setting.roster.participants(task.round), insider_attack(setting.plan)
+    if name is None or not insiders:
+        return setting.sites.ask(task, nodes)
+    return setting.sites.ask_each(
+        {
+            node: replace(task, attacks={**task.attacks, name: insiders[node]})
+            if node in insiders
+            else task
+            for node in nodes
+        }
+    )
 
 
 def _results(

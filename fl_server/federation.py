@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 from infomri_core import wire
 from infomri_core.errors import Refused
 from infomri_core.exchange import (
+    AdaptTask,
     AnnounceTask,
     EnrolTask,
     ErrorReply,
@@ -33,6 +34,7 @@ MESSAGE_TYPES = {
     ShareTask: "query.share",
     TrainTask: "train",
     UnmaskTask: "query.unmask",
+    AdaptTask: "train.adapt",
     EvaluateTask: "evaluate",
     ReleaseTask: "query.release",
 }

@@ -25,6 +25,7 @@ from infomri_core.privacy.attacks import FLOORS
 from infomri_core.privacy.certify import void_because
 from infomri_core.privacy.linkage_summary import FIGURES, KINDS, LinkageSummary
 from infomri_core.privacy.reader import REPLICATES
+from infomri_core.privacy.strengths import base_name
 
 Cell = tuple[str, float]
 
@@ -104,7 +105,7 @@ def _row(
 ) -> Row:
     arm = plan.arm(cell[0])
     auroc, low, high = scores.histogram.auroc_interval()
-    quality = {n: q for n, q in scores.quality.items() if n in plan.evaluation.attacks}
+    quality = {n: q for n, q in scores.quality.items() if base_name(n) in plan.evaluation.attacks}
     intervals = {name: q.interval("psnr") for name, q in quality.items()}
     floors = [scores.quality[name].mean("psnr") for name in FLOORS if name in scores.quality]
     diagnoses = [scores.quality[n].mean("psnr") for n in DIAGNOSES if n in scores.quality]
@@ -126,7 +127,7 @@ def _row(
         ssim={name: q.mean("ssim") for name, q in quality.items()},
         nmse={name: q.mean("nmse") for name, q in quality.items()},
         **legibility_figures(scores),
-        certified=tuple(n for n, c in fitted.certificates.items() if c.passed),
+        certified=tuple(n for n in quality if _passed(fitted, n)),
         psnr_prior=max(floors, default=None),
         psnr_diagnosis=max(diagnoses, default=None),
         redundancy=fitted.redundancy.get(cell),
@@ -146,6 +147,13 @@ def legibility_figures(scores: Scores) -> dict[str, Any]:
         for i in range(3)
     )
     return {"legibility": value, "legibility_low": low, "legibility_high": high}
+
+
+def _passed(fitted: FittedAudit, name: str) -> bool:
+    """Whether the attack passed on the control mask. One trained further is judged by the public
+    attack that it began as: on images it has not seen it ends no worse."""
+    certificate = fitted.certificates.get(base_name(name))
+    return certificate is not None and certificate.passed
 
 
 def linkage_figures(linkage: LinkageSummary | None) -> dict[str, Any]:
@@ -171,7 +179,9 @@ def per_site(merged: MergedScores, attacks: Sequence[str]) -> list[dict[str, Any
     for site, cells in merged.by_site.items():
         for (arm, acceleration), scores in cells.items():
             auroc, low, high = scores.histogram.auroc_interval()
-            psnr = {n: q.mean("psnr") for n, q in scores.quality.items() if n in attacks}
+            psnr = {
+                n: q.mean("psnr") for n, q in scores.quality.items() if base_name(n) in attacks
+            }
             place = {"site": site, "arm": arm, "acceleration": acceleration}
             figures = {"auroc": auroc, "auroc_low": low, "auroc_high": high, "psnr": psnr}
             found.append({**place, "n_patients": merged.sites[site], **figures})
@@ -200,9 +210,10 @@ def strongest(merged: MergedScores, plan: Plan) -> Iterator[tuple[str, str]]:
     """For each arm and acceleration where it is, and the attack that rebuilt best there."""
     for (arm, acceleration), scores in merged.scores.items():
         psnr = {n: scores.quality[n].mean("psnr") for n in scores.quality}
-        names = [n for n in plan.evaluation.attacks if n in psnr]
+        names = [n for n in psnr if base_name(n) in plan.evaluation.attacks]
         if names:
-            yield f"{arm} at {acceleration:g}x", max(names, key=lambda n: (psnr[n], n))
+            strongest_name = max(names, key=lambda n: (psnr[n], n))
+            yield f"{arm} at {acceleration:g}x", base_name(strongest_name)
 
 
 def study_meta(

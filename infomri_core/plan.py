@@ -105,12 +105,18 @@ class Aggregation:
 @dataclass(frozen=True)
 class Evaluation:
     """What the sites score. ``position_band`` limits it to slices whose relative position lies
-    inside; ``attack_slices`` bounds the slices a patient contributes to attack scores."""
+    inside; ``attack_slices`` bounds the slices a patient contributes to attack scores.
+    ``adversaries``: whose images train the attacks (:mod:`infomri_core.privacy.strengths`);
+    insiders and sites take ``adversary_steps`` optimizer steps, insiders in each of
+    ``insider_rounds``."""
 
     attacks: tuple[str, ...] = ("lmmse", "cnn", "unet")
     position_band: tuple[float, float] | None = None
     attack_slices: int = 4
     replicates: int = 200
+    adversaries: tuple[str, ...] = ("public",)
+    adversary_steps: int = 200
+    insider_rounds: int = 1
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import math
 from typing import TYPE_CHECKING
 
 from infomri_core.errors import InputError
+from infomri_core.privacy.strengths import ADAPTABLE, INSIDER, PUBLIC, STRENGTHS, adapted_attack
 
 if TYPE_CHECKING:
     from infomri_core.plan import Plan
@@ -31,6 +32,7 @@ def check(plan: "Plan", where: str) -> None:
         _secure_rules(plan),
         _release_rules(plan),
         _privacy_rules(plan),
+        _adversary_rules(plan),
         _moments_rules(plan),
     ):
         if not ok:
@@ -131,6 +133,28 @@ def _training_rules(plan: "Plan") -> list[Rule]:
         ),
         (e.attack_slices >= 1, "[evaluation] attack_slices", "at least 1", e.attack_slices),
         (20 <= e.replicates <= 2000, "[evaluation] replicates", "20 .. 2000", e.replicates),
+    ]
+
+
+def _adversary_rules(plan: "Plan") -> list[Rule]:
+    e, where = plan.evaluation, "[evaluation] adversaries"
+    known = set(e.adversaries) <= set(STRENGTHS) and len(set(e.adversaries)) == len(e.adversaries)
+    insider, steps = INSIDER in e.adversaries, e.adversary_steps
+    hidden = "no insider with secure aggregation: it needs what each site's update says"
+    outside = "no insider with [privacy]: what it learns at the sites stands outside epsilon"
+    trained = f"an attack that can be trained further: {', '.join(ADAPTABLE)}"
+    return [
+        (
+            known and PUBLIC in e.adversaries,
+            where,
+            f"public, and others of {', '.join(STRENGTHS)}",
+            e.adversaries,
+        ),
+        (not (insider and plan.aggregation.secure), where, hidden, e.adversaries),
+        (not (insider and plan.privacy is not None), where, outside, e.adversaries),
+        (not insider or adapted_attack(plan) is not None, where, trained, e.attacks),
+        (1 <= steps <= 10**6, "[evaluation] adversary_steps", "1 .. 10^6", steps),
+        (1 <= e.insider_rounds <= 5, "[evaluation] insider_rounds", "1 .. 5", e.insider_rounds),
     ]
 
 

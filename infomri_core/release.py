@@ -7,13 +7,18 @@ from its pixels' hash: neither a new row order nor another mask draws it anew.
 
 import hashlib
 import hmac
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
-from infomri_core.exchange import ReleasedPatient
+from infomri_core.data.base import SliceDataset
+from infomri_core.errors import Cancelled
+from infomri_core.exchange import ReleasedPatient, ReleaseReply, ReleaseTask
 from infomri_core.kspace import fft2c, measure
 from infomri_core.plan import Plan
 from infomri_core.sampling import draw_masks
+from infomri_core.tasks.classification import load_model
 
 
 def keyed(secret: str, *parts: str) -> str:
@@ -32,6 +37,31 @@ def pseudonym(secret: str, study: str, patient: str) -> str:
 def permanent_id(secret: str, patient: str) -> str:
     """What a patient is called in the site's own ledger, in all studies."""
     return keyed(secret, "patient", patient)[:32]
+
+
+@torch.no_grad()
+def release_patients(
+    plan: Plan,
+    task: ReleaseTask,
+    dataset: SliceDataset,
+    rows: np.ndarray,
+    patients: Sequence[str],
+    secret: str,
+    cancelled: Callable[[], bool],
+) -> ReleaseReply:
+    """Sampled k-space of ``patients`` in the ``rows`` of ``dataset``, under pseudonyms. Computed
+    on the CPU, one slice at a time, so that asking twice gives the same bytes. Raises
+    ``Cancelled`` between two patients."""
+    probabilities = load_model(plan, task.arm, task.weights).policy(1 / task.acceleration)
+    owner = dataset.table.patients[rows].astype(str)
+    released = {}
+    for patient in patients:
+        if cancelled():
+            raise Cancelled
+        images = dataset.images(rows[owner == patient])
+        name = pseudonym(secret, plan.study.name, patient)
+        released[name] = release_patient(probabilities, images, plan, secret, patient)
+    return ReleaseReply(task.arm, task.acceleration, dataset.shape, released)
 
 
 def release_patient(

@@ -11,12 +11,13 @@ from typing import final
 import numpy as np
 import torch
 
-from infomri_core import __version__, errors
+from infomri_core import __version__
 from infomri_core.data.base import SliceDataset
 from infomri_core.device import pick_device
 from infomri_core.errors import Refused
 from infomri_core.evaluate import Scoring
 from infomri_core.exchange import (
+    AdaptTask,
     DatasetCard,
     EvaluateReply,
     EvaluateTask,
@@ -37,11 +38,14 @@ from infomri_core.privacy.accounting import study_epsilon
 from infomri_core.privacy.adversaries import load_adversaries
 from infomri_core.privacy.dp import PrivateGradients, secret_generator, units_of
 from infomri_core.privacy.moments import moments_rules, noised_moments
+from infomri_core.privacy.strengths import same_site_attacks
 from infomri_core.privacy.worst_patient import WorstPatients
-from infomri_core.release import keyed, permanent_id, pseudonym, release_patient
-from infomri_core.seeds import numpy_generator
-from infomri_core.tasks.classification import build_model, flatten, unflatten
+from infomri_core.release import keyed, permanent_id, pseudonym, release_patients
+from infomri_core.seeds import numpy_generator, torch_generator
+from infomri_core.site_attacks import Own, chosen_rows
+from infomri_core.tasks.classification import flatten, load_model
 from infomri_core.train import Diverged, Gradients, Stretch, train_steps
+from infomri_core.wire import Arrays
 
 RESIDENT_BYTES = 4 * 2**30
 Cancelled = Callable[[], bool]
@@ -80,6 +84,9 @@ class Site:
             return self.moments(plan, task, cancelled)
         if isinstance(task, TrainTask):
             return self.train(plan, task, cancelled)
+        if isinstance(task, AdaptTask):
+            self._check_training(plan)
+            return self._own(plan, task.arms, ("adapt", task.round), cancelled).adapt(task)
         if isinstance(task, EvaluateTask):
             return self.evaluate(plan, task, cancelled)
         if isinstance(task, ReleaseTask):
@@ -145,49 +152,31 @@ class Site:
         self._check(plan)
         indices = self.scored(plan)
         adversaries = load_adversaries(task.attacks, plan.task.shape, self._device)
+        if same_site_attacks(plan):
+            self._own(plan, task.arms, ("same-site",), cancelled).join(adversaries)
         table = self._dataset.table.take(indices)
         generator = numpy_generator(plan.study.seed, self.name, self._secret, "bootstrap")
         weights = bootstrap_weights(table.patients, plan.evaluation.replicates, generator)
         worst = WorstPatients(lambda patient: permanent_id(self._secret, patient))
         scoring = Scoring(
-            plan,
-            table,
-            lambda rows: self._images(indices[rows]),
-            adversaries,
-            weights,
-            (plan.study.seed, self.name),
-            cancelled,
-            worst,
+            *(plan, table, lambda rows: self._images(indices[rows]), adversaries, weights),
+            *((plan.study.seed, self.name), cancelled, worst),
         )
         scores = {}
         for name, flat in task.arms.items():
-            model = build_model(plan, plan.arm(name)).to(self._device)
-            unflatten(model, flat)
+            model = load_model(plan, name, flat).to(self._device)
             for acceleration in plan.measurement.accelerations:
                 scores[name, acceleration] = scoring.score(model, plan.arm(name), acceleration)
         worst.write(self._directory, plan)
         return EvaluateReply(self.n_scored_patients(plan), scores, failed=adversaries.failed)
 
-    @torch.no_grad()
     def release(
         self, plan: Plan, task: ReleaseTask, patients: Sequence[str], cancelled: Cancelled
     ) -> ReleaseReply:
-        """Sampled k-space of the scored slices of ``patients``. Computed on the CPU, one slice at
-        a time, so that asking twice gives the same bytes."""
+        """Sampled k-space of the scored slices of ``patients``."""
         self._check(plan)
-        model = build_model(plan, plan.arm(task.arm))
-        unflatten(model, task.weights)
-        probabilities = model.policy(1 / task.acceleration)
         rows = self.scored(plan)
-        owner = self._dataset.table.patients[rows].astype(str)
-        released = {}
-        for patient in patients:
-            if cancelled():
-                raise errors.Cancelled
-            images = self._dataset.images(rows[owner == patient])
-            name = pseudonym(self._secret, plan.study.name, patient)
-            released[name] = release_patient(probabilities, images, plan, self._secret, patient)
-        return ReleaseReply(task.arm, task.acceleration, self._dataset.shape, released)
+        return release_patients(plan, task, self._dataset, rows, patients, self._secret, cancelled)
 
     def names(self, plan: Plan, patients: Sequence[str]) -> dict[str, str]:
         """The permanent id of each patient in the ledger, by its pseudonym in this study."""
@@ -221,8 +210,7 @@ class Site:
         variance: torch.Tensor,
         cancelled: Cancelled,
     ) -> tuple[np.ndarray, dict[str, float]]:
-        model = build_model(plan, arm).to(self._device)
-        unflatten(model, flat)
+        model = load_model(plan, arm.name, flat).to(self._device)
         steps = plan.training.local_steps
         stretch = Stretch(
             first=(round_number - 1) * steps,
@@ -248,6 +236,21 @@ class Site:
             raise Diverged
         self._store.save(*key, round_number, state)
         return weights, losses
+
+    def _own(
+        self, plan: Plan, arms: Arrays, stream: tuple[str | int, ...], cancelled: Cancelled
+    ) -> Own:
+        """The site's training images, for an attack to be trained on."""
+        rows = chosen_rows(self._train)
+        models = [load_model(plan, name, flat).to(self._device) for name, flat in arms.items()]
+        return Own(
+            plan,
+            self._images(rows),
+            self._dataset.table.patients[rows],
+            [model.policy for model in models],
+            torch_generator(plan.study.seed, self.name, *stream, device=self._device),
+            cancelled,
+        )
 
     def _private(self, plan: Plan, variance: torch.Tensor) -> Gradients | None:
         """DP-SGD where the plan asks for it, with noise that nobody can foretell or repeat."""

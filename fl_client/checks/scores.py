@@ -12,6 +12,7 @@ from infomri_core.plan import Plan
 from infomri_core.privacy.adversaries import BREAKDOWNS, LINKAGE
 from infomri_core.privacy.linkage_summary import LinkageSummary
 from infomri_core.privacy.reader import FULL_IMAGE, READER, REPLICATES
+from infomri_core.privacy.strengths import same_site_attacks
 
 
 def checked_scores(
@@ -24,15 +25,16 @@ def checked_scores(
     cells = {(arm, a) for arm in task.arms for a in plan.measurement.accelerations}
     if set(reply.scores) != cells or reply.n_patients != context.n_patients:
         raise unfit("other scores than were asked for")
-    if not all(n in task.attacks and why in BREAKDOWNS for n, why in reply.failed.items()):
+    asked = {*task.attacks, *same_site_attacks(plan)}
+    if not all(n in asked and why in BREAKDOWNS for n, why in reply.failed.items()):
         raise unfit("a breakdown of an attack that nobody asked for")
     keep = np.array([n >= policy.min_class_cohort for n in context.class_patients])
     scores = {
         cell: Scores(
             _histogram(scores.histogram, plan.evaluation.replicates, keep),
-            {name: _quality(q, name, task) for name, q in scores.quality.items()},
+            {name: _quality(q, name, asked) for name, q in scores.quality.items()},
             _linkage(scores.linkage, plan, task, policy),
-            _legibility(scores.legibility, task, plan, keep),
+            _legibility(scores.legibility, asked, plan, keep),
         )
         for cell, scores in reply.scores.items()
     }
@@ -40,10 +42,10 @@ def checked_scores(
 
 
 def _legibility(
-    read: Mapping[str, ScoreHistogram], task: EvaluateTask, plan: Plan, keep: np.ndarray
+    read: Mapping[str, ScoreHistogram], asked: set[str], plan: Plan, keep: np.ndarray
 ) -> dict[str, ScoreHistogram]:
     """The histograms under the limits of the diagnosis' own."""
-    if read and not (READER in task.attacks and set(read) <= {FULL_IMAGE, *task.attacks}):
+    if read and not (READER in asked and set(read) <= {FULL_IMAGE, *asked}):
         raise unfit("a reading that nobody asked for")
     n_replicates = min(REPLICATES, plan.evaluation.replicates)
     return {name: _histogram(h, n_replicates, keep) for name, h in read.items()}
@@ -61,8 +63,8 @@ def _histogram(histogram: ScoreHistogram, n_replicates: int, keep: np.ndarray) -
         raise unfit("a histogram that is not one") from None
 
 
-def _quality(quality: ImageQuality, name: str, task: EvaluateTask) -> ImageQuality:
-    if name not in task.attacks:
+def _quality(quality: ImageQuality, name: str, asked: set[str]) -> ImageQuality:
+    if name not in asked:
         raise unfit("the quality of an attack that nobody asked for")
     try:
         return ImageQuality.from_arrays(quality.rounded().to_arrays())

@@ -1,5 +1,6 @@
 """The closed list of what study centre and site say to each other, as typed values."""
 
+from infomri_core.exchange.adapting import AdaptReply, AdaptTask
 from infomri_core.exchange.evaluation import EvaluateReply, EvaluateTask, Scores
 from infomri_core.exchange.moments import MomentsReply, MomentsTask
 from infomri_core.exchange.question import question_of
@@ -30,6 +31,8 @@ from infomri_core.exchange.values import (
 )
 
 __all__ = [
+    "AdaptReply",
+    "AdaptTask",
     "AnnounceReply",
     "AnnounceTask",
     "DatasetCard",

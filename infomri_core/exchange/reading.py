@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from infomri_core.errors import Refused
+from infomri_core.exchange.adapting import adapt_task_from, adapted_from
 from infomri_core.exchange.evaluation import evaluate_task_from, evaluated_from
 from infomri_core.exchange.moments import moments_from, moments_task_from
 from infomri_core.exchange.release import release_task_from, released_from
@@ -45,6 +46,8 @@ def task_from(message: Message) -> SiteTask:
         return release_task_from(message, plan, round_number, deadline)
     if message.kind in SECURE_JOBS:
         return secure_task_from(message, plan, round_number, deadline)
+    if message.kind == "adapt":
+        return adapt_task_from(message, plan, round_number, deadline)
     arms = within("arm", message.arrays)
     if message.kind == "train":
         if "variance" not in message.arrays:
@@ -99,6 +102,7 @@ _REPLIES: dict[str, Callable[[Message], SiteReply]] = {
     "card": _card_from,
     "moments": moments_from,
     "trained": _trained_from,
+    "adapted": adapted_from,
     "evaluated": evaluated_from,
     "released": released_from,
     "announced": announced_from,

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from infomri_core.exchange.adapting import AdaptReply, AdaptTask
 from infomri_core.exchange.evaluation import EvaluateReply, EvaluateTask
 from infomri_core.exchange.moments import MomentsReply, MomentsTask
 from infomri_core.exchange.release import ReleaseReply, ReleaseTask
@@ -118,12 +119,15 @@ class ErrorReply:
         return Message("error", {"code": self.code, "sentence": self.sentence})
 
 
-SiteTask = EnrolTask | MomentsTask | TrainTask | EvaluateTask | ReleaseTask | SecureTask
+SiteTask = (
+    EnrolTask | MomentsTask | TrainTask | AdaptTask | EvaluateTask | ReleaseTask | SecureTask
+)
 SiteReply = (
     DatasetCard
     | MomentsReply
     | TrainReply
     | MaskedReply
+    | AdaptReply
     | EvaluateReply
     | ReleaseReply
     | SecureReply

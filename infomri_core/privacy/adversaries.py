@@ -14,6 +14,7 @@ from infomri_core.privacy.attacks.class_means import ClassMeans
 from infomri_core.privacy.attacks.diagnosis import DiagnosisFloor
 from infomri_core.privacy.linkage import Likeness
 from infomri_core.privacy.reader import READER, Reader
+from infomri_core.privacy.strengths import base_name
 from infomri_core.wire import Arrays
 
 DIAGNOSIS = "diagnosis"
@@ -118,9 +119,9 @@ def load_adversaries(
         if name == READER:
             loaded.reader = Reader(shape).load(parts).to(device)
             continue
-        if name not in (*attacks.ATTACKS, *FLOORS):
+        if base_name(name) not in (*attacks.ATTACKS, *FLOORS):
             raise ValueError(f"no attack is called {name[:40]!r}")
-        attack = attacks.build(name, shape)
+        attack = attacks.build(base_name(name), shape)
         attack.load(parts)
         loaded.attacks[name] = attack.to(device)
     for attack in loaded.attacks.values():

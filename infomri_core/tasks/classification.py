@@ -110,6 +110,13 @@ def build_model(plan: Plan, arm: Arm, variance: torch.Tensor | None = None) -> C
     return Classification(plan, policy, network, variance)
 
 
+def load_model(plan: Plan, arm: str, flat: np.ndarray) -> Classification:
+    """The model of the arm of that name with the weights ``flat``. Raises ``InputError``."""
+    model = build_model(plan, plan.arm(arm))
+    unflatten(model, flat)
+    return model
+
+
 def whitening_weights(plan: Plan, variance: torch.Tensor | None) -> torch.Tensor:
     """Weights (H, W) of mean one, the measurement's variance to the power -1/4.
 
