@@ -5,6 +5,7 @@ Faults are switched on by node: see :class:`Node`.
 """
 
 import copy
+import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ class InProcessGrid(Grid):
         self.nodes = {node: Node(handle) for node, handle in handles.items()}
         self._run = Run.create_empty(run_id)
         self._sent: dict[str, Message] = {}
+        self._numbers = itertools.count()
 
     def set_run(self, run: Run) -> None:
         self._run = run
@@ -82,7 +84,7 @@ class InProcessGrid(Grid):
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         identifiers = []
         for message in messages:
-            identifier = f"message-{len(self._sent)}"
+            identifier = f"message-{next(self._numbers)}"
             sent = copy.deepcopy(message)
             sent.metadata.__dict__["_message_id"] = identifier
             self._sent[identifier] = sent

@@ -1,10 +1,12 @@
-"""Vaults with real jobs and keys of their own behind an in-process grid, and a training over it."""
+"""Vaults with real jobs and keys behind an in-process grid, and a training over them. What the
+sites train is drawn from their name and the round."""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tomli_w
@@ -27,22 +29,47 @@ from fl_server.roster import Roster
 from fl_server.setting import Setting, State
 from fl_server.training import train_round
 from infomri_core import wire
-from infomri_core.data import open_dataset
 from infomri_core.errors import Refused
-from infomri_core.plan import Plan, parse_plan
-from infomri_core.site import Site
-from infomri_core.tasks.classification import build_model, flatten
+from infomri_core.exchange import DatasetCard, TrainReply, TrainTask
+from infomri_core.plan import Plan
+from infomri_core.seeds import numpy_generator
+from infomri_core.tasks.classification import arm_sizes
 from tests.inprocess import Clock, InProcessGrid
-from tests.small import AUDIT_URI, SilentTracker, settings, site_uri, small_table
+from tests.small import SilentTracker, settings
+from tests.vault_fakes import FakeSite, make_plan, make_table
 
 NAMES = ("a", "b", "c", "d")
 
 
-def secure_plan(secure: bool = True, sections: Mapping[str, Any] = {}, **training: Any) -> Plan:
+def secure_plan(secure: bool = True, **sections: Any) -> Plan:
     """Two rounds over at least three sites; the same without masks."""
-    table = small_table(**{"rounds": 2, "quorum": 3, "deadline_seconds": 60.0, **training})
-    table["aggregation"] = {"secure": secure}
-    return parse_plan(tomli_w.dumps(table | dict(sections)))
+    training = {"rounds": 2, "quorum": 3, "deadline_seconds": 120.0}
+    return make_plan(**{"training": training, "aggregation": {"secure": secure}, **sections})
+
+
+class DrawnSite(FakeSite):
+    """A fake site whose updates and losses follow from its name and the round."""
+
+    def __init__(self, name: str, n_train: int) -> None:
+        super().__init__(make_table(n_train=n_train))
+        self.name = name
+        self.diverges: tuple[str, ...] = ()
+
+    def card(self) -> DatasetCard:
+        return replace(super().card(), site=self.name)
+
+    def trained(self, task: TrainTask) -> TrainReply:
+        arms, losses = {}, {}
+        for arm, flat in task.arms.items():
+            if arm not in self.diverges:
+                draws = numpy_generator(self.name, task.round, arm)
+                arms[arm] = flat + draws.normal(size=len(flat)).astype(np.float32)
+                losses[arm] = {
+                    "ce": float(draws.random()),
+                    "entropy": float(-900 * draws.random()),
+                }
+        n_samples = int((self.table.split == "train").sum())
+        return TrainReply(n_samples, arms, losses, tuple(set(task.arms) - set(arms)))
 
 
 def write_keys(folder: Path, names: tuple[str, ...] = NAMES) -> None:
@@ -66,7 +93,7 @@ class Federation:
         self.said: list[tuple[str, bytes, bytes]] = []
         self.jobs: dict[str, Jobs] = {}
         self.ledgers: dict[str, Ledger] = {}
-        self.change: Callable[[Site, str], Any] = lambda site, name: site
+        self.drawn = {name: DrawnSite(name, 5 * i) for i, name in enumerate(names, start=2)}
         self.before: Callable[[str, wire.Message], None] = lambda name, message: None
         self.nodes = {name: node for node, name in enumerate(names, start=2)}
         write_keys(folder / "keys", names)
@@ -90,10 +117,8 @@ class Federation:
             Policy(approvals="any", min_cohort=2),
             Secure(keys / f"{name}.key", keys / "sites.toml"),
         )
-        dataset = open_dataset(site_uri(name))
-        site = self.change(Site(dataset, name, state / "optimizer", secret=name), name)
-        self.ledgers[name] = Ledger.open(state / "ledger.jsonl")
-        self.jobs[name] = Jobs(made, site, dataset.table, self.ledgers[name])
+        site, ledger = self.drawn[name], Ledger.open(state / "ledger.jsonl")
+        self.ledgers[name], self.jobs[name] = ledger, Jobs(made, site, site.table, ledger)
 
     def _handle(self, name: str) -> Callable[[bytes], bytes]:
         def handle(data: bytes) -> bytes:
@@ -110,11 +135,9 @@ class Federation:
         run.mkdir(exist_ok=True)
         progress, tracker = Progress(run / "events.jsonl"), SilentTracker()
         roster = Roster(self.sites, self.plan, progress)
-        audit, centre = open_dataset(AUDIT_URI), settings(self.folder)
-        device = torch.device("cpu")
-        return Setting(
-            self.plan, centre, self.sites, roster, audit, run, progress, tracker, device
-        )  # type: ignore[arg-type]
+        centre, none, device = settings(self.folder), cast(Any, None), torch.device("cpu")
+        silent = cast(Any, tracker)
+        return Setting(self.plan, centre, self.sites, roster, none, run, progress, silent, device)
 
     def train(self, rounds: int = 2) -> State:
         """The state after so many rounds."""
@@ -143,9 +166,8 @@ def federation(folder: Path, plan: Plan, **options: Any) -> Iterator[Federation]
 
 
 def first_state(plan: Plan) -> State:
-    variance = torch.ones(2, *plan.task.shape)
-    arms = {arm.name: flatten(build_model(plan, arm, variance)) for arm in plan.arms}
-    return State(0, arms, variance.numpy())
+    arms = {name: np.zeros(size, np.float32) for name, size in arm_sizes(plan).items()}
+    return State(0, arms, np.ones((2, *plan.task.shape), np.float32))
 
 
 def absent(site: str, kind: str, round_number: int) -> Callable[[str, wire.Message], None]:
