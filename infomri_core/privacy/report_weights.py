@@ -43,7 +43,7 @@ def _dp(v: Mapping[str, Any]) -> str:
     control = v.get("control") or {}
     holds = bound <= accounted
     text = (
-        f"The strongest canaries known, {v.get('canaries')} of them, each in the training or not "
+        f"Canaries of the strongest kind known, {v.get('canaries')}, each in the training or not "
         f"by a coin, prove that epsilon is at least {bound:.2f} (95 % confidence); the accountant "
         f"says at most {accounted:.2f} at delta {v.get('delta')}. "
     )
@@ -117,8 +117,8 @@ def _inversion(v: Mapping[str, Any]) -> str:
         return _facts(v)
     words = [
         "The server tries to rebuild images from one update of plain SGD, its best case: the "
-        "sites train with Adam, many steps a round, which hides more. Without masks the most it "
-        "can reach is the measurement itself."
+        "sites train with Adam, many steps a round, which hides more. What the mask kept out of "
+        "the measurement is in no update: the last column is about as far as an attacker gets."
     ]
     if not v.get("convincing"):
         words.append(
