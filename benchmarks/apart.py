@@ -10,6 +10,7 @@ import base64
 import os
 import pwd
 import re
+import shutil
 import ssl
 import subprocess
 import sys
@@ -165,7 +166,7 @@ class Trial(ExitStack):
         self.folder = folder
         self.certificate = folder / "secrets" / "ca.crt"
         self.held: list[bool] = []
-        self.started: dict[str, int] = {}
+        self.started: dict[str, subprocess.Popen] = {}
         compose = read_compose(DEPLOY / "compose.yaml", prepare(folder))
         desk = compose["services"]["desk"]["environment"]
         desk.update(INFOMRI_DASHBOARD_LISTEN="9443", INFOMRI_MLFLOW_LISTEN="9444")
@@ -175,7 +176,7 @@ class Trial(ExitStack):
         """Start services; they end with the context."""
         for name in names:
             process = self.engine.start(name)
-            self.started[name] = process.pid
+            self.started[name] = process
             self.callback(processes.stop, process, 5.0)
 
     def tell(self, what: str, holds: bool) -> None:
@@ -197,7 +198,7 @@ class Trial(ExitStack):
         database = processes.start(command, self.folder / "log" / "postgres.log")
         self.callback(processes.stop, database, 5.0)
         self.start("mlflow")
-        self.healthy("mlflow")
+        self.healthy("mlflow", seconds=300.0)
 
     def federation(self) -> None:
         """A study over one site, whose vault and courier are apart, through the door."""
@@ -219,10 +220,27 @@ class Trial(ExitStack):
         holds = "cannot open data, ledger and site key: holds" in said
         self.tell("the courier cannot open data", holds)
 
+    def recovery(self) -> None:
+        """The centre's volume is lost; its backup knows the run and the site."""
+        home, state = "/var/lib/infomri/centre", self.folder / "volumes" / "centre-state"
+        options = ["--centre", "/etc/infomri/centre.toml", "--database", f"{home}/state.db"]
+        saved = self.engine.call("superlink", ["infomri", "backup", f"{home}/saved", *options])
+        self.tell("the centre backed up while it runs", saved)
+        processes.stop(self.started["superlink"], 5.0)
+        for lost in (*state.glob("state.db*"), state / "runs"):
+            shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+        put = self.engine.call("superlink", ["infomri", "restore", f"{home}/saved", *options])
+        self.tell("and restored", put and any(state.glob("runs/*/results.json")))
+        self.start("superlink")
+        self.healthy("superlink")
+        with Control("127.0.0.1:8000", self.certificate) as control:
+            known = [node.name for node in control.nodes()], [r.outcome for r in control.runs()]
+        self.tell("it knows its site and its run", known == (["north"], ["completed"]))
+
     def memory(self) -> None:
         """What each service took at most; a run's processes are gone by then."""
         for name, process in self.started.items():
-            print(f"      {name}: {peak_memory(process)} MiB")
+            print(f"      {name}: {peak_memory(process.pid)} MiB")
 
     def desk(self) -> None:
         """Dashboard and MLflow behind the password."""
@@ -266,6 +284,7 @@ def main() -> int:
             trial.federation()
             trial.desk()
             trial.memory()
+            trial.recovery()
     return 0 if all(trial.held) else 1
 
 

@@ -55,13 +55,16 @@ class Engine:
             apart.append("--net")
         return processes.start([*apart, "sh", "-euc", script], self.log(name))
 
-    def healthy(self, name: str) -> bool:
-        """Run a service's health check in a sandbox of its own, with the same mounts."""
-        test = self.compose["services"][name]["healthcheck"]["test"]
-        command = test[1:] if test[0] == "CMD" else ["sh", "-c", test[1]]
+    def call(self, name: str, command: list[str]) -> bool:
+        """Run a command in a sandbox of its own with a service's mounts; whether it succeeded."""
         apart = ["unshare", "--mount", "--pid", "--fork"]
-        line = [*apart, "sh", "-euc", self._script(name, command, "check")]
+        line = [*apart, "sh", "-euc", self._script(name, command, "call")]
         return subprocess.run(line, capture_output=True, check=False).returncode == 0
+
+    def healthy(self, name: str) -> bool:
+        """Run a service's health check."""
+        test = self.compose["services"][name]["healthcheck"]["test"]
+        return self.call(name, test[1:] if test[0] == "CMD" else ["sh", "-c", test[1]])
 
     def log(self, name: str) -> Path:
         """What the service has said."""
