@@ -10,6 +10,7 @@ import tomli_w
 import torch
 
 from fl_client.checks.adapted import checked_attack
+from fl_client.commands.plans import in_words
 from fl_client.settings import Policy
 from fl_server.local import LocalSites
 from infomri_core.errors import InputError, Refused
@@ -27,6 +28,7 @@ from infomri_core.privacy import attacks
 from infomri_core.privacy.attacks.learned import LearnedAttack
 from infomri_core.sampling import UniformPolicy
 from tests.small import local_sites, small_table, study
+from tests.vault_fakes import make_settings
 
 NETWORK = {"network.weight": np.ones((2, 3), np.float32)}
 
@@ -164,3 +166,13 @@ def test_adversaries_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=words):
         plan_of(*adversaries, **tables)
+
+
+def test_the_report_and_the_site_say_who_trained_what(tmp_path: Path) -> None:
+    plan = plan_of("insider", "same-site")
+    study(plan, local_sites(tmp_path, ("a", "b")), tmp_path).run()
+    report = (tmp_path / "run" / "privacy-report.html").read_text("utf-8")
+    assert "Three strengths of adversary" in report and "never by the one it attacks" in report
+    words = "\n".join(in_words(plan, make_settings(tmp_path)))
+    assert "the attack unet, trained here for 2 step(s)" in words
+    assert "lmmse, unet get when trained on this site's patients: means only" in words

@@ -12,6 +12,7 @@ from fl_client.settings import SiteSettings, read_settings
 from infomri_core.errors import InputError
 from infomri_core.files import write_atomically
 from infomri_core.plan import Plan, read_plan
+from infomri_core.privacy.strengths import base_name, insider_attack, same_site_attacks
 
 app = typer.Typer(help="What a study would do here, and whether it may.", no_args_is_help=True)
 
@@ -80,9 +81,23 @@ def in_words(plan: Plan, settings: SiteSettings) -> list[str]:
         "  the weights of every arm after every round",
         f"  histograms of scores, and means of {', '.join(plan.evaluation.attacks)}"
         f" attacks over at least {policy.min_cohort} patients",
+        *_adversary_words(plan),
         *_release_words(plan, settings),
         *_privacy_words(plan),
     ]
+
+
+def _adversary_words(plan: Plan) -> list[str]:
+    evaluation, words = plan.evaluation, []
+    if insider := insider_attack(plan):
+        words.append(
+            f"  the attack {base_name(insider)}, trained here for {evaluation.adversary_steps} "
+            f"step(s) in each of {evaluation.insider_rounds} round(s), to attack the other sites"
+        )
+    if fitted := same_site_attacks(plan):
+        names = ", ".join(base_name(name) for name in fitted)
+        words.append(f"  what {names} get when trained on this site's patients: means only")
+    return words
 
 
 def _release_words(plan: Plan, settings: SiteSettings) -> list[str]:

@@ -47,6 +47,7 @@ def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, P
         h.section("Outside the guarantee", h.bullets(OUTSIDE)),
         h.section("Diagnosis against what attackers rebuild", tables.frontier(rows)),
         h.section("Figures", *(h.picture(path, text) for text, path in figures.items())),
+        h.section("Three strengths of adversary", tables.strengths(rows)),
         h.section("Every attack", tables.attacks(rows)),
         h.section("The attackers' own test", *_certificates(meta)),
         h.section("Each site", tables.sites(meta.get("per_site") or [])),
@@ -98,6 +99,12 @@ def _study(rows: Sequence[Row], meta: Mapping[str, Any]) -> dict[str, object]:
         ),
         "Attacks that failed": h.plain(
             [f"{k}: {v}" for k, v in (meta.get("failed_attacks") or {}).items()]
+        ),
+        "Attacks that broke down at a site": h.plain(
+            [
+                f"{site}: {', '.join(f'{name} ({why})' for name, why in names.items())}"
+                for site, names in (meta.get("failed_at_sites") or {}).items()
+            ]
         ),
         "Caution": meta.get("caution", ""),
     }

@@ -6,8 +6,14 @@ from typing import Any
 from infomri_core.frontier import Row, label
 from infomri_core.frontier import attacks as attack_names
 from infomri_core.privacy.report_html import Cell, table
+from infomri_core.privacy.strengths import STRENGTHS, base_name, strength
 
 WEAK = "weak"
+TRAINED_BY = {
+    "public": "on the study centre's audit patients",
+    "insider": "further by the other sites of the study, never by the one it attacks",
+    "same-site": "on training patients of the very site, inside its vault: an upper bound",
+}
 
 
 def frontier(rows: Sequence[Row]) -> str:
@@ -46,6 +52,38 @@ def attacks(rows: Sequence[Row]) -> str:
             "attack rebuilt, and in brackets to the full images themselves."
         )
     return table(headers, lines, caption)
+
+
+def strengths(rows: Sequence[Row]) -> str:
+    """One line a strength of adversary: how far its best attack gets; '' where one was tried."""
+    names = attack_names(rows)
+    if len({strength(name) for name in names}) < 2:
+        return ""
+    lines = []
+    for kind in STRENGTHS:
+        found = [
+            (row.psnr[name], name, row)
+            for row in rows
+            for name in row.psnr
+            if strength(name) == kind
+        ]
+        if not found:
+            continue
+        psnr, name, row = max(found, key=lambda item: item[:2])
+        floor = row.psnr_diagnosis
+        lines.append(
+            [
+                Cell(kind),
+                Cell(TRAINED_BY[kind]),
+                Cell(base_name(name)),
+                Cell(f"{label(row, rows)}, {row.acceleration:g}x"),
+                _number(psnr, "{:.1f}".format),
+                _number(None if floor is None else psnr - floor, "{:+.1f}".format),
+            ]
+        )
+    headers = ["Adversary", "Its attack was trained", "Strongest", "Against", "PSNR, dB"]
+    caption = "Where each strength of adversary gets furthest. The strongest of all counts."
+    return table([*headers, "Beyond the diagnosis, dB"], lines, caption)
 
 
 def certificates(found: Mapping[str, Mapping[str, Any]]) -> str:

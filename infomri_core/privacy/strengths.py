@@ -15,6 +15,11 @@ STRENGTHS = (PUBLIC, INSIDER, SAME_SITE)
 ADAPTABLE = ("unet", "unrolled", "cnn")
 """Attacks that can go on training on other images, the strongest first."""
 CLOSED_FORM = "lmmse"
+_TRAINED = {
+    PUBLIC: "",
+    INSIDER: ", trained further by the other sites",
+    SAME_SITE: ", trained on the site's own patients, which nobody outside can do",
+}
 
 
 def base_name(name: str) -> str:
@@ -25,6 +30,11 @@ def base_name(name: str) -> str:
 def strength(name: str) -> str:
     """Whose images trained it."""
     return name.partition("@")[2] or PUBLIC
+
+
+def described(name: str) -> str:
+    """The attack in words: ``'unet', trained further by the other sites``."""
+    return f"'{base_name(name)}'{_TRAINED[strength(name)]}"
 
 
 def adapted_attack(plan: "Plan") -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from infomri_core.frontier import Row, label
+from infomri_core.privacy.strengths import described
 
 NEGLIGIBLE_DB = 0.2
 """Twice the step to which sites round PSNR: a smaller gain is not told from none."""
@@ -67,7 +68,7 @@ def _within(worst: Row, rows: Sequence[Row]) -> Verdict:
         "within",
         "No attacker that was tried learned more about the image than the diagnosis gives away.",
         (
-            f"The strongest of them, '{worst.worst_attack}' against {_place(worst, rows)}, "
+            f"The strongest of them, {_attacker(worst)}, against {_place(worst, rows)}, "
             f"rebuilt images at {worst.psnr_worst:.1f} dB; the diagnosis alone allows "
             f"{floor:.1f} dB. The difference, {_gain(worst):+.1f} dB, is below the "
             f"{NEGLIGIBLE_DB:g} dB that this audit can tell from nothing.",
@@ -80,8 +81,8 @@ def _within(worst: Row, rows: Sequence[Row]) -> Verdict:
 def _beyond(worst: Row, least: Row, rows: Sequence[Row]) -> Verdict:
     floor = worst.psnr_diagnosis or 0.0
     sentences = [
-        f"Against {_place(worst, rows)}, the attacker '{worst.worst_attack}' rebuilt images at "
-        f"{worst.psnr_worst:.1f} dB{_interval(worst)}, where the diagnosis alone allows "
+        f"Against {_place(worst, rows)}, the attacker {_attacker(worst)} rebuilt "
+        f"images at {worst.psnr_worst:.1f} dB{_interval(worst)}, where the diagnosis alone allows "
         f"{floor:.1f} dB: its mean error is {10 ** (_gain(worst) / 10):.1f} times smaller than "
         "that of someone who was told only the diagnosis.",
     ]
@@ -103,6 +104,10 @@ def _beyond(worst: Row, least: Row, rows: Sequence[Row]) -> Verdict:
 
 def _gain(row: Row) -> float:
     return row.psnr_gain_diagnosis or 0.0
+
+
+def _attacker(row: Row) -> str:
+    return described(row.worst_attack or "")
 
 
 def _place(row: Row, rows: Sequence[Row]) -> str:
