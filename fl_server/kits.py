@@ -3,7 +3,8 @@
     federation.toml                 the names and the port that sites dial
     ca/ca.crt, ca/ca.key            the authority
     server/server.crt, server.key   what SuperLink and reverse proxy show
-    sites/NAME/node.pub             a site that is admitted
+    sites/NAME/node.pub, vault.pub  a site that is admitted
+    sites.toml                      all sites' vault keys, by which they know each other
     kits/NAME.zip                   its startup kit; delete it once it is delivered
     revoked/NAME-FINGERPRINT.pub    a node key that is shut out
 
@@ -20,7 +21,7 @@ import tempfile
 import time
 import tomllib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -28,6 +29,7 @@ from typing import final
 import tomli_w
 from cryptography import x509
 
+from fl_server.introductions import LIST, list_of
 from fl_server.provision import (
     LOOPBACK,
     Authority,
@@ -46,6 +48,10 @@ README = """InfoMRI Federated: startup kit of {name}
 
 ca.crt      proves the study centre at {address} to you
 node.key    proves you to the study centre: keep it secret, mode 0600, and tell them if it is lost
+vault.key   proves your vault to the other sites in secure aggregation: as secret as node.key
+sites.toml  the other sites' public keys, by which your vault knows theirs: compare fingerprints by
+            telephone; to trust nobody with your key, make one (ssh-keygen -t ecdsa -b 384 -N '')
+            and give its public half to all
 site.toml   your settings; [data] uri must name your data (docs/data.md)
 
 1. Unpack here:          unzip {name}.zip -d infomri-{name} && chmod 700 infomri-{name}
@@ -125,10 +131,31 @@ class FederationFolder:
             made = site_kit(Path(fresh) / name, name, ca, options)
             readme = made.folder / "README.txt"
             readme.write_text(README.format(name=name, address=address), encoding="utf-8")
-            files = (readme, made.folder / "ca.crt", made.node_key, made.settings)
-            write_atomically(kit, packed(files))
+            sites = made.folder / LIST
+            sites.write_bytes(list_of({name: made.vault_public_key}))
+            keys = (made.node_key, made.vault_key)
+            files = (readme, made.folder / "ca.crt", *keys, sites, made.settings)
+            write_atomically(kit, packed({file.name: file.read_bytes() for file in files}))
+            write_atomically(folder / "vault.pub", made.vault_public_key.read_bytes())
             write_atomically(folder / "node.pub", made.public_key.read_bytes())
         return True
+
+    def introduce_sites(self) -> list[str]:
+        """Bring the list of all sites' vault keys up to date, here and in the kits that are still
+        here. Names of the sites that had another list before and must be given this one."""
+        keys = {name: key.parent / "vault.pub" for name, key in self.sites.items()}
+        text = list_of({name: key for name, key in keys.items() if key.exists()})
+        path = self.path / LIST
+        before = path.read_bytes() if path.exists() else b""
+        if text == before:
+            return []
+        write_atomically(path, text)
+        for kit in self.path.glob("kits/*.zip"):
+            with zipfile.ZipFile(kit) as archive:
+                files = {entry: archive.read(entry) for entry in archive.namelist()}
+            write_atomically(kit, packed(files | {LIST: text}))
+        known = tomllib.loads(before.decode()).get("sites", {})
+        return [name for name in self.sites if name in known]
 
     def revoke_site(self, name: str) -> Path:
         """Move a site's key to the revoked ones and delete its kit; the key's new place.
@@ -149,15 +176,15 @@ class FederationFolder:
         return place
 
 
-def packed(files: Sequence[Path]) -> bytes:
+def packed(files: Mapping[str, bytes]) -> bytes:
     """A zip whose entries have the mode of a private file, 0600, whatever the umask was."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        for file in files:
-            entry = zipfile.ZipInfo(file.name, time.localtime()[:6])
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name, time.localtime()[:6])
             entry.create_system = UNIX
             entry.external_attr = (stat.S_IFREG | 0o600) << 16
-            archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
+            archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
     return content.getvalue()
 
 

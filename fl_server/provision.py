@@ -52,9 +52,10 @@ class ServerCertificate:
 
 @dataclass(frozen=True)
 class SiteKit:
-    """What one hospital gets: a folder with ``ca.crt``, ``node.key``, ``site.toml``.
+    """What one hospital gets: a folder with ``ca.crt``, two keys and ``site.toml``.
 
-    ``public_key`` is what the study centre registers with its SuperLink.
+    ``public_key`` is what the study centre registers with its SuperLink; ``vault_public_key`` is
+    what the other sites check this one's announcements with.
     """
 
     name: str
@@ -62,6 +63,8 @@ class SiteKit:
     settings: Path
     node_key: Path
     public_key: Path
+    vault_key: Path
+    vault_public_key: Path
 
 
 @dataclass(frozen=True)
@@ -120,21 +123,27 @@ def server_certificate(
 
 def site_kit(folder: Path, name: str, ca: Authority, options: SiteOptions) -> SiteKit:
     """A new kit for a site. Refuses to overwrite a node key, which is the site's identity."""
-    kit = SiteKit(name, folder, *(folder / f for f in ("site.toml", "node.key", "node.pub")))
+    files = ("site.toml", "node.key", "node.pub", "vault.key", "vault.pub")
+    kit = SiteKit(name, folder, *(folder / file for file in files))
     if kit.node_key.exists():
         remedy = "keep it, or remove the folder and register the new key"
         raise InputError(str(folder), "no node key yet", "node.key", remedy)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = ec.generate_private_key(ec.SECP384R1())
-    openssh = serialization.PrivateFormat.OpenSSH
-    _write_private(kit.node_key, _pem(key, openssh))
-    public = key.public_key().public_bytes(
-        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-    )
-    _write(kit.public_key, public + f" {name}\n".encode())
+    _key_pair(kit.node_key, kit.public_key, name)
+    _key_pair(kit.vault_key, kit.vault_public_key, name)
     _write(folder / "ca.crt", ca.certificate.read_bytes())
     _write(kit.settings, tomli_w.dumps(_site_table(name, options)).encode())
     return kit
+
+
+def _key_pair(private: Path, public: Path, comment: str) -> None:
+    """A fresh key and its public half, both as OpenSSH keeps them."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    _write_private(private, _pem(key, serialization.PrivateFormat.OpenSSH))
+    line = key.public_key().public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+    _write(public, line + f" {comment}\n".encode())
 
 
 def _site_table(name: str, options: SiteOptions) -> dict[str, Any]:
@@ -149,6 +158,7 @@ def _site_table(name: str, options: SiteOptions) -> dict[str, Any]:
         "data": {"uri": options.data},
         "vault": options.vault,
         "policy": options.policy,
+        "secure": {"key": "vault.key", "trusted": "sites.toml"},
     }
     return {section: keys for section, keys in table.items() if keys}
 

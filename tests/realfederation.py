@@ -13,6 +13,7 @@ from typing import Any
 
 from fl_server.app import run_config
 from fl_server.control import Control, RunState
+from fl_server.introductions import introduce
 from fl_server.provision import SiteKit, SiteOptions, site_kit
 from fl_server.superlink import SuperLink, SuperLinkOptions
 from infomri_core import processes
@@ -96,9 +97,10 @@ class Federation(ExitStack):
         return client
 
     def join_sites(self, *names: str, data: Callable[[str], str] = lambda _: ANY_DATA) -> None:
-        for name in names:
-            kit = self.provide(name, data(name), device="cpu", threads=1)
-            self.control.register(kit.public_key, name)
+        kits = [self.provide(name, data(name), device="cpu", threads=1) for name in names]
+        introduce(kits)
+        for kit in kits:
+            self.control.register(kit.public_key, kit.name)
             self.start_site(kit)
 
     def submit(self, plan: str = PLAN, resume: str = "") -> str:

@@ -10,6 +10,7 @@ from cryptography import x509
 from typer.testing import CliRunner
 
 from fl_client.settings import read_settings
+from fl_client.trust import read_trust
 from fl_server.admission import Admission, admit
 from fl_server.cli import app
 from fl_server.control import NodeState, public_key_bytes
@@ -67,14 +68,32 @@ def test_a_site_added_later_trusts_the_same_authority(folder: FederationFolder) 
     before = content(folder)
     run("--add-site", "c", "--out", str(folder.path))
     after = content(folder)
-    assert before.items() <= after.items()
+    lists = {"sites.toml", "kits/a.zip", "kits/b.zip"}
+    assert all(after[name] == data for name, data in before.items() if name not in lists)
     with zipfile.ZipFile(folder.path / "kits" / "c.zip") as kit:
         assert kit.read("ca.crt") == after["ca/ca.crt"]
+
+
+def test_every_site_knows_the_vault_keys_of_all_and_hears_of_changes(
+    folder: FederationFolder, tmp_path: Path
+) -> None:
+    told = run("--add-site", "c", "--revoke-site", "a", "--out", str(folder.path))
+    assert f"give {folder.path / 'sites.toml'} to b: it replaces theirs" in told
+    for name in "bc":
+        with zipfile.ZipFile(folder.path / "kits" / f"{name}.zip") as kit:
+            kit.extractall(tmp_path / name)
+        trust = read_trust(read_settings(tmp_path / name / "site.toml").secure, name)
+        assert set(trust.sites) == {"b", "c"}
+    (tmp_path / "b" / "vault.key").write_bytes((tmp_path / "c" / "vault.key").read_bytes())
+    with pytest.raises(InputError, match="the public half of"):
+        read_trust(read_settings(tmp_path / "b" / "site.toml").secure, "b")
 
 
 def test_whatever_is_private_is_readable_by_its_owner_only(folder: FederationFolder) -> None:
     private = [*folder.path.glob("kits/*"), *folder.path.rglob("*.key")]
     assert len(private) == 4
+    with zipfile.ZipFile(folder.path / "kits" / "a.zip") as kit:
+        assert {"node.key", "vault.key", "sites.toml"} <= set(kit.namelist())
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
     with zipfile.ZipFile(private[0]) as kit:
         modes = {entry.external_attr >> 16 for entry in kit.infolist()}
@@ -93,7 +112,7 @@ def test_a_kit_is_a_site_that_can_start(folder: FederationFolder, tmp_path: Path
 
 def test_private_keys_of_sites_lie_in_their_kits_only(folder: FederationFolder) -> None:
     names = {p.name for p in (folder.path / "sites").rglob("*") if p.is_file()}
-    assert names == {"node.pub"}
+    assert names == {"node.pub", "vault.pub"}
 
 
 def test_a_new_name_of_the_server_renews_its_certificate(folder: FederationFolder) -> None:

@@ -77,7 +77,7 @@ def test_private_keys_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     ca = authority(tmp_path / "ca")
     server = server_certificate(ca, tmp_path / "server")
     kit = kit_in(tmp_path / "north", ca)
-    for key in (ca.key, server.key, kit.node_key):
+    for key in (ca.key, server.key, kit.node_key, kit.vault_key):
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 

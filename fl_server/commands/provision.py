@@ -59,6 +59,9 @@ def provision(
         made = folder.add_site(name)
         place = out / "kits" / f"{name}.zip"
         typer.echo(f"site {name}: {f'kit in {place}' if made else 'there already, kept'}")
+    outdated = folder.introduce_sites()
+    if outdated:
+        typer.echo(f"give {out / 'sites.toml'} to {', '.join(outdated)}: it replaces theirs")
     _tell_superlink(folder, register)
 
 
