@@ -7,14 +7,7 @@ from typing import Any
 from infomri_core.errors import InputError
 from infomri_core.exchange import MaskedReply, MomentsReply, TrainReply
 from infomri_core.plan import Plan
-
-OUTSIDE = (
-    "sampled k-space released to the study centre",
-    "the choice of beta and acceleration by looking at results",
-    "numbers of patients and slices",
-    "score histograms and image quality of validation patients",
-)
-"""What epsilon does not cover; see docs/privacy.md."""
+from infomri_core.privacy.outside import outside_epsilon
 
 
 def check_epsilon(plan: Plan, reply: TrainReply | MaskedReply | MomentsReply) -> None:
@@ -44,11 +37,10 @@ def privacy_meta(plan: Plan, history: Mapping[str, Any]) -> dict[str, Any] | Non
     """What a report says of differential privacy; None where the plan has none."""
     if plan.privacy is None:
         return None
-    outside = [*OUTSIDE, *(["mean loss terms of each round"] if plan.privacy.losses else [])]
     return {
         **asdict(plan.privacy),
         **({} if plan.moments is None else {"moments": asdict(plan.moments)}),
         "epsilon": study_epsilon(history),
         "epsilon_by_site": dict(history.get("epsilons", {})),
-        "outside": outside,
+        "outside": outside_epsilon(plan),
     }

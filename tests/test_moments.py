@@ -125,11 +125,8 @@ def test_where_the_noise_drowns_the_moments_the_public_value_stands() -> None:
 
 
 def test_the_clip_is_judged_on_public_patients() -> None:
-    images = images_of(8, SHAPE, 2)
-    shares = [
-        clipped_share(clip, rows_of(4, 2), lambda rows: images[rows], torch.zeros(2, *SHAPE))
-        for clip in (1e-6, 1e6)
-    ]
+    images, mean = images_of(8, SHAPE, 2), torch.zeros(2, *SHAPE)
+    shares = [clipped_share(c, rows_of(4, 2), lambda r: images[r], mean) for c in (1e-6, 1e6)]
     assert shares == [1.0, 0.0]
 
 

@@ -186,3 +186,13 @@ def test_hostile_names_stay_text():
     rows = [replace(ROW, arm=hostile), replace(ROW, arm=hostile + "2", psnr={hostile: 20.0})]
     seen = Loads(render(rows, meta, {hostile: Path("absent.png")}))
     assert not seen.tags & {"script", "img"} and seen.addresses == []
+
+
+def test_epsilon_is_told_with_what_it_does_not_cover() -> None:
+    assert "bounds what the weights" not in render([ROW], META, {})
+    privacy = {"epsilon": 3.456, "delta": 1e-5, "unit": "patient", "outside": ["the moon; a star"]}
+    text = render([ROW], {**META, "privacy": privacy}, {})
+    assert "Epsilon 3.46 at delta 1e-05, the largest of any site" in text
+    assert "It does not cover the moon; a star." in text
+    text = render([ROW], {**META, "privacy": {**privacy, "moments": {"clip": 1.0}}}, {})
+    assert "weights and moments of all rounds" in text

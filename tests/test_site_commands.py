@@ -1,23 +1,31 @@
 """``infomri-client plan`` and ``ledger``: what a person at the hospital reads and decides."""
 
 import csv
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from fl_client.budget import spent
 from fl_client.cli import app
 from fl_client.ledger import Ledger
 from fl_client.policy import parse_approvals
 from infomri_core.errors import InputError
+from infomri_core.plan import Plan
+from infomri_core.privacy.accounting import epsilon, study_epsilon
 from tests.vault_fakes import (
     PLAN,
     RELEASE_PLAN,
+    ask,
     encode,
     enrol_task,
     jobs_in,
+    make_plan,
     make_settings,
     refusal,
+    train_task,
 )
 
 SITE = """
@@ -107,3 +115,43 @@ def test_a_ledger_put_back_is_told_by_a_copy_kept_elsewhere(folder: Path) -> Non
     Ledger.open(path).close()
     with pytest.raises(InputError, match="older ledger"):
         said(folder, "ledger", "verify", "--copy", str(copy))
+
+
+def private_plan(folder: Path, **sections: Any) -> Plan:
+    plan = make_plan(privacy={"noise_multiplier": 2.0, "lot": 2, "losses": True}, **sections)
+    (folder / "plan.toml").write_text(plan.text)
+    return plan
+
+
+def test_a_plan_is_shown_with_its_epsilon_here_and_what_that_leaves_out(folder: Path) -> None:
+    (folder / "site.toml").write_text(SITE.replace("?seed=1", "?patients=20&slices=2&size=32"))
+    first = private_plan(folder, study={"name": "first"})
+    with jobs_in(folder) as (jobs, _, ledger):
+        ask(jobs, train_task(first))
+        before = epsilon(spent(ledger.entries()), 1e-5)
+    plan = private_plan(folder, moments={"noise_multiplier": 5.0, "clip": 1.0})
+    text = said(folder, "plan", "show", str(folder / "plan.toml"))
+    n = int(text.split("with ")[-1].split(" training patients")[0])
+    alone = study_epsilon(plan, n, 2, 2)
+    assert alone is not None and 10 <= n < 20
+    assert f"epsilon of this study here: {math.ceil(alone * 100) / 100:.2f}" in text
+    assert f"epsilon of all studies at this site: {math.ceil(before * 100) / 100:.2f} now" in text
+    for words in ("second moments", "no [policy] max_epsilon", "released", "beta", "histograms"):
+        assert words in text
+    (folder / "site.toml").write_text(
+        (folder / "site.toml").read_text() + f"max_epsilon = {before:.3f}\n"
+    )
+    assert ": refused, the site's budget is" in said(
+        folder, "plan", "show", str(folder / "plan.toml")
+    )
+
+
+def test_where_the_data_cannot_be_opened_epsilon_is_shown_by_the_number_of_patients(
+    folder: Path,
+) -> None:
+    (folder / "site.toml").write_text(SITE.replace("phantom:?seed=1", "slices:nowhere.h5"))
+    plan = private_plan(folder)
+    text = said(folder, "plan", "show", str(folder / "plan.toml"))
+    few, many = (study_epsilon(plan, n, 2, 2) or 0.0 for n in (20, 500))
+    assert few > many
+    assert f"{math.ceil(few * 100) / 100:.2f} with 20" in text

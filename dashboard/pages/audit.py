@@ -7,6 +7,7 @@ from dashboard.attack_plots import intervals
 from dashboard.record import Results
 from dashboard.runs import Sweep
 from infomri_core.frontier import label
+from infomri_core.privacy.outside import epsilon_sentence
 from infomri_core.privacy.verdict import verdict
 
 _TONES = {"void": st.warning, "beyond": st.error, "within": st.success}
@@ -36,6 +37,9 @@ def _verdict(uri: str, sweep: Sweep, found: Results) -> None:
     said = verdict(found.rows, found.meta)
     _TONES[said.state](f"**{said.headline}**", icon=f":material/{_ICONS[said.state]}:")
     st.markdown("\n\n".join(said.sentences))
+    private = epsilon_sentence(found.meta.get("privacy"))
+    if private:
+        st.markdown(private)
     size = cache.files(uri, sweep.run_id).get(REPORT)
     if size is not None:
         st.download_button(

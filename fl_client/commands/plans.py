@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fl_client.commands.budget_words import privacy_words
 from fl_client.policy import parse_approvals
 from fl_client.settings import SiteSettings, read_settings
 from infomri_core.errors import InputError
@@ -83,7 +84,7 @@ def in_words(plan: Plan, settings: SiteSettings) -> list[str]:
         f" attacks over at least {policy.min_cohort} patients",
         *_adversary_words(plan),
         *_release_words(plan, settings),
-        *_privacy_words(plan),
+        *privacy_words(plan, settings),
     ]
 
 
@@ -109,17 +110,6 @@ def _release_words(plan: Plan, settings: SiteSettings) -> list[str]:
     return [
         f"  sampled k-space under {plan.release.arm} at {plan.release.acceleration:g}x of {whose}",
         f"    of no patient ever more than {share:.0%} of all positions",
-    ]
-
-
-def _privacy_words(plan: Plan) -> list[str]:
-    if plan.privacy is None:
-        return ["no differential privacy: the weights carry whatever training puts into them"]
-    noise = plan.privacy.noise_multiplier
-    return [
-        f"differential privacy of the weights: noise {noise:g}, unit {plan.privacy.unit}, at "
-        f"delta {plan.privacy.delta:g}; epsilon follows from this site's numbers and is kept "
-        "within its budget"
     ]
 
 
