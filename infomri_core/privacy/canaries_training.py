@@ -118,6 +118,8 @@ def audit_dp(
     quiet = replace(loud, noise_multiplier=CONTROL_NOISE)
     control = _audited(_with(plan, quiet), *shared, steps_of_control, cancelled)
     found = _audited(_with(plan, loud), *shared, n_steps, cancelled)
+    spent = [(asked.noise_multiplier, found["sampling_rate"], found["steps"])]
+    accounted = epsilon(spent, asked.delta)
     return {
         "arm": arm.name,
         "unit": asked.unit,
@@ -125,6 +127,7 @@ def audit_dp(
         "noise_multiplier": asked.noise_multiplier,
         "clip": asked.clip,
         **found,
+        "epsilon_accounted": accounted if np.isfinite(accounted) else None,
         "steps_of_the_study": n_steps,
         "epsilon_of_the_study": study_epsilon,
         "control": control | {"noise_multiplier": CONTROL_NOISE},
@@ -143,7 +146,7 @@ def _audited(
     n_steps: int,
     cancelled: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Train once with canaries; the bound, and the accounted epsilon of the steps made."""
+    """Train once with canaries: the bound, the sampling rate and the steps made."""
     model = build_model(plan, arm, variance).to(images.device)
     privacy, n = private(plan), len(images)
     everyone = [*units, *(np.array([n + k]) for k in range(n_canaries))]
@@ -172,10 +175,8 @@ def _audited(
         if not canaries.n_steps:
             raise
     bound, guesses = best_bound(canaries.scores, canaries.inserted, privacy.delta)
-    accounted = epsilon([(privacy.noise_multiplier, rate, canaries.n_steps)], privacy.delta)
     return {
         "epsilon_lower_bound": bound,
-        "epsilon_accounted": accounted if np.isfinite(accounted) else None,
         **_counted(guesses, privacy.delta),
         "sampling_rate": rate,
         "steps": canaries.n_steps,
