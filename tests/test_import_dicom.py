@@ -17,7 +17,7 @@ from infomri_core.data.importing.orientation import find_turn
 from infomri_core.errors import InputError
 from tests import hospital_files as hospital
 from tests.hospital_files import AXIAL, CORONAL, SAGITTAL, Series, blob, shipped
-from tests.importing import bring, images_of
+from tests.importing import bring, call, images_of
 
 MR = Choice(plane="any")
 
@@ -165,6 +165,10 @@ def test_series_are_chosen_by_name_and_what_is_left_has_its_reason(tmp_path: Pat
         "header says text is burnt in": 1,
         "no patient id": 2,
     }
+    listed = call("series", folder).stdout.splitlines()
+    assert "t2_tse_tra: axial, 32 x 32, series 1, slices 4" in listed
+    assert "localizer_3pl: axial, 32 x 32, series 1, slices 4" in listed
+    assert "not taken, modality is not MR: 4" in listed
     bring("dicom", folder, tmp_path / "all.h5")
     assert skipped(tmp_path / "all.h5")["localizer"] == 4
 

@@ -73,7 +73,9 @@ def test_memory_does_not_grow_with_the_study(tmp_path: Path) -> None:
         names = tuple((str(i),) for i in range(32))
         places = tuple(i / 31 for i in range(32))
         return [
-            Volume(str(n), (), (str(n),), names, places, (200, 200), (1, 1), "axial", "", "", read)
+            Volume(
+                str(n), (), (), names, places, (200, 200), (1, 1), "axial", "", "", str(n), read
+            )
             for n in range(5)
         ]
 

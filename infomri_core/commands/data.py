@@ -5,7 +5,12 @@ from typing import Annotated
 
 import typer
 
-from infomri_core.commands.data_import import import_app, secret_file
+from infomri_core.commands.data_import import (
+    check_folder,
+    console_progress,
+    import_app,
+    secret_file,
+)
 
 data_app = typer.Typer(
     no_args_is_help=True, help="Make, check and split the file a study is trained on."
@@ -14,6 +19,24 @@ data_app.add_typer(import_app, name="import")
 
 Archive = Annotated[Path, typer.Argument(help="A slice archive, such as study.h5.")]
 DEFECTS = 1
+
+
+@data_app.command()
+def series(
+    folder: Annotated[Path, typer.Argument(help="A folder of DICOM files.")],
+    modality: Annotated[str, typer.Option(help="Which modality to list.")] = "MR",
+) -> None:
+    """List the DICOM series below a folder by name, plane and shape, to choose from.
+
+    The names are the hospital's own: look at them here, and keep them here.
+
+    Example: `infomri data series /export`
+    """
+    from infomri_core.data.importing.listing import list_series
+
+    check_folder(folder)
+    for line in list_series(folder, modality, console_progress()):
+        typer.echo(line)
 
 
 @data_app.command()
@@ -31,7 +54,6 @@ def check(
 
     Example: `infomri data check study.h5`
     """
-    from infomri_core.commands.data_import import console_progress
     from infomri_core.data.checking.check import check_archive
     from infomri_core.data.checking.sheet import write_sheet
     from infomri_core.data.checking.words import as_json_text, in_words

@@ -79,7 +79,7 @@ def dicom(
 
     chosen = _choice(series, exclude, plane, modality)
     target = _target(out, secret, labels, label, size, hospital, force)
-    _check_folder(folder)
+    check_folder(folder)
     _run("DICOM", lambda *to: scan_dicom(folder, chosen, *to), chosen, target, as_json)
 
 
@@ -111,7 +111,7 @@ def ismrmrd(
 
     chosen, rule = _choice(series, exclude, plane), PatientRule(patient)
     target = _target(out, secret, labels, label, size, hospital, force)
-    _check_folder(folder, or_file=True)
+    check_folder(folder, or_file=True)
     _run("ISMRMRD", lambda *to: scan_ismrmrd(folder, chosen, rule, *to), chosen, target, as_json)
 
 
@@ -143,7 +143,7 @@ def nifti(
 
     chosen, rule = _choice(series, exclude, plane), PatientRule(patient)
     target = _target(out, secret, labels, label, size, hospital, force)
-    _check_folder(folder)
+    check_folder(folder)
     _run("NIfTI", lambda *to: scan_nifti(folder, chosen, rule, *to), chosen, target, as_json)
 
 
@@ -174,7 +174,7 @@ def images(
 
     chosen, rule = _choice(series, exclude, "any"), PatientRule(patient)
     target = _target(out, secret, labels, label, size, hospital, force)
-    _check_folder(folder)
+    check_folder(folder)
     _run("pictures", lambda *to: scan_pictures(folder, chosen, rule, *to), chosen, target, as_json)
 
 
@@ -192,6 +192,14 @@ def console_progress() -> "ConsoleProgress":
     from infomri_core.progress import ConsoleProgress
 
     return ConsoleProgress(Console(stderr=True))
+
+
+def check_folder(folder: Path, or_file: bool = False) -> None:
+    """Refuse what is not a folder (``InputError``)."""
+    if not folder.is_dir() and not (or_file and folder.is_file()):
+        expected = "a file or folder" if or_file else "a folder"
+        got = "a file" if folder.is_file() else "nothing there"
+        raise InputError(str(folder), expected, got, "check the path")
 
 
 def _run(
@@ -248,10 +256,3 @@ def _size(text: str) -> tuple[int, int] | None:
     if len(parts) != 2 or not all(p.isdecimal() and 8 <= int(p) <= 2048 for p in parts):
         raise InputError("--size", "N or HxW, 8 to 2048 pixels", f"'{text}'", "write e.g. 128")
     return (int(parts[0]), int(parts[1]))
-
-
-def _check_folder(folder: Path, or_file: bool = False) -> None:
-    if not folder.is_dir() and not (or_file and folder.is_file()):
-        expected = "a file or folder" if or_file else "a folder"
-        got = "a file" if folder.is_file() else "nothing there"
-        raise InputError(str(folder), expected, got, "check the path")

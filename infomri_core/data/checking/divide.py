@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from infomri_core.data.checking.columns import Columns, read_columns
+from infomri_core.data.hdf5 import make_room
 from infomri_core.errors import InputError
 
 NAMES = ("train", "val", "test")
@@ -73,6 +74,7 @@ def divide_archive(
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             copy = Path(folder) / path.name
             shutil.copy2(path, copy)
+            make_room(copy.parent, 64 * len(columns) + (1 << 16))
             with h5py.File(copy, "r+") as file:
                 if "split" in file:
                     del file["split"]

@@ -9,8 +9,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from infomri_core.data.hdf5 import make_room
 from infomri_core.data.importing.label_table import Kind, LabelTable, Row
 from infomri_core.data.importing.parts import TOP, Part
+
+_ROW, _HEAD = 256, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,10 @@ def write_archive(
 
     Images are uint16, 65535 the value that becomes 1, compressed slice by slice. Nothing but the
     columns of docs/data.md is stored: no time, no path, no header. Others than the owner's group
-    may not read it.
+    may not read it. ``OSError`` if there is no room, judged before compression.
     """
     n = sum(len(entry.chosen()) for entry in entries)
+    make_room(path.parent, n * (2 * shape[0] * shape[1] + _ROW) + _HEAD)
     with h5py.File(path, "w") as file:
         image = file.create_dataset(
             "image", (n, *shape), np.uint16, chunks=(1, *shape), compression=1, shuffle=True

@@ -100,6 +100,7 @@ def _volume(headers: list[Header], folder: Path) -> Volume:
         shape=first.turn.pair(first.shape),
         spacing=_spacing(ordered),
         plane=first.turn.plane,
+        name=first.description,
         place=f"{files[0].parent.relative_to(folder)} {first.description}".strip(),
         fingerprint=fingerprint(*files),
         read=partial(read_frames, ordered),

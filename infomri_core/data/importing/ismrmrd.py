@@ -124,6 +124,7 @@ def _volume(scan: Scan) -> Volume:
         shape=turn.pair((kept[1], kept[0])),
         spacing=turn.pair((spacing[1], spacing[0])),
         plane=turn.plane,
+        name=" ".join(filter(None, document.protocols)),
         place=" ".join((scan.name, scan.group, *document.protocols)).strip(),
         fingerprint=f"{fingerprint(scan.path)} {scan.group}",
         read=partial(_read, scan),

@@ -79,6 +79,7 @@ def _volume(image: Any, path: Path, name: str, patient: str, plane: str) -> Volu
         shape=turn.pair((shape[rows], shape[columns])),
         spacing=turn.pair(pair),
         plane=turn.plane,
+        name=stem,
         place=name,
         fingerprint=fingerprint(path) + turn.plane,
         read=partial(_read, path, axes, turn, backwards, depth),

@@ -73,6 +73,7 @@ def _volume(
         shape=shape,
         spacing=(1.0, 1.0),
         plane="unknown",
+        name=place,
         place=place,
         fingerprint=fingerprint(*paths),
         read=partial(_read, paths),

@@ -240,5 +240,6 @@ def _text_rows(entries: list[Entry]) -> tuple[int, ...]:
 def _nothing(journal: Journal, unlabelled: dict[str, int], target: Target) -> InputError:
     counts = Counter(journal.skipped) + Counter(unlabelled)
     reasons = "; ".join(f"{why}: {n}" for why, n in counts.most_common(5)) or "no files"
-    remedy = "widen --series, --modality or --plane, or mend the ids of the label table"
+    remedy = "widen --series, --modality or --plane, or mend the ids of the label table; "
+    remedy += "`infomri data series` lists what a DICOM folder holds"
     return InputError(str(target.out), "at least one slice to take", f"none ({reasons})", remedy)

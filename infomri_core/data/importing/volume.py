@@ -36,9 +36,10 @@ class Volume:
 
     ``patient``, ``study``, ``series`` and ``slices`` are the hospital's own names: they find
     labels and never reach the archive. Each may have several spellings, any of which a label
-    table may use. ``positions`` are relative places in the volume, in [0, 1]; ``spacing`` is mm
-    (or any unit) from row to row and column to column. ``fingerprint`` changes with the files.
-    ``read`` yields one result a slice, in order; it may write to the folder it is given.
+    table may use; ``name`` and ``place`` are for the hospital's own eyes too. ``positions`` are
+    relative places in the volume, in [0, 1]; ``spacing`` is mm (or any unit) from row to row and
+    column to column. ``fingerprint`` changes with the files. ``read`` yields one result a slice,
+    in order; it may write to the folder it is given.
     """
 
     patient: str
@@ -49,6 +50,7 @@ class Volume:
     shape: tuple[int, int]
     spacing: tuple[float, float]
     plane: str
+    name: str
     place: str
     fingerprint: str
     read: Callable[[Path], Iterator[Frame | Left]] = field(repr=False)
