@@ -132,7 +132,7 @@ def _deadline(data: bytes) -> float:
 
 def _ask(socket: Path, data: bytes, deadline: float) -> bytes:
     """Call the vault. Nobody listens while it is being restarted: try again for a while, and
-    repeat a task once that a dying vault took along."""
+    repeat a task once that a dying vault took along; what ends it twice is refused for good."""
     patience = min(deadline, time.time() + RESTART_PATIENCE_SECONDS)
     repeated = False
     while True:
@@ -143,7 +143,8 @@ def _ask(socket: Path, data: bytes, deadline: float) -> bytes:
             return channel.call(socket, data, left)
         except (ConnectionResetError, BrokenPipeError):
             if repeated:
-                raise
+                sentence = "this task ended the site's vault twice; the site's log says why"
+                raise Refused("vault-died", sentence) from None
             repeated = True
             patience = min(deadline, time.time() + RESTART_PATIENCE_SECONDS)
         except (ConnectionRefusedError, FileNotFoundError):

@@ -56,8 +56,8 @@ _FAULTS = (
     ),
     (
         _KEY_REFUSED,
-        "{address} does not know this site's key ({key}); have the study centre register its "
-        "public half (node.pub of the kit)",
+        "{address} does not know this site's key ({key}), or another client is connected with it; "
+        "have the study centre register its public half (node.pub of the kit), or stop the other",
     ),
     (
         r"(?i)address already in use|Runtime HTTP API failed to start",
@@ -150,8 +150,10 @@ def _vault_fault(code: int, lines: Sequence[str]) -> Fault | None:
 
 
 def _executor_event(unanswered: Unanswered, line: str) -> str | None:
-    """A courier that died took its task along; the study centre asks again."""
+    """A courier that died took its task along; the study centre asks again. A foreign bundle."""
     unanswered.executor(line)
+    if "refused a run" in line:
+        return message_of(line, " ERROR ")
     _, found, ending = message_of(line, " WARNING ").partition("a courier ended with ")
     return f"a courier ended with {ending}; its task is lost, to be sent again" if found else None
 
