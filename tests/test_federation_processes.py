@@ -1,16 +1,23 @@
 """The federation with real processes: TLS, node keys, SQLite, and the ways in which it breaks."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
+from flwr.cli.build import build_fab_from_files
+from flwr.common.serde import fab_to_proto, user_config_to_proto
+from flwr.proto.control_pb2 import StartRunRequest
+from flwr.supercore.fab import Fab
 
+from fl_client.bundle import own_files
+from fl_server.app import run_config
 from fl_server.provision import authority
 from fl_server.superlink import SuperLink, SuperLinkOptions
 from infomri_core import processes
 from infomri_core.errors import InputError
-from tests.realfederation import Federation, wait_for
+from tests.realfederation import PLAN, Federation, wait_for
 
 pytestmark = [
     pytest.mark.processes,
@@ -76,6 +83,32 @@ def test_executor_and_vault_are_restarted(federation: Federation) -> None:
         )
     state = federation.finish(federation.submit())
     assert state.outcome == "completed", federation.told()
+
+
+HOSTILE = "from pathlib import Path\nPath({!r}).touch()\nraise SystemExit\n"
+
+
+def test_a_bundle_with_a_courier_of_its_own_is_refused_and_nothing_of_it_runs(
+    federation: Federation,
+) -> None:
+    """Through a real SuperLink: it takes the run in, and each site's executor turns it away."""
+    marker = federation.folder / "imported"
+    code = HOSTILE.format(str(marker)).encode()
+    files = {"fl_client/__init__.py": code, "fl_client/courier.py": code, "sitecustomize.py": code}
+    content = build_fab_from_files({**own_files(), **files})[0]
+    digest = hashlib.sha256(content).hexdigest()
+    request = StartRunRequest(
+        fab=fab_to_proto(Fab(digest, content, {})),
+        override_config=user_config_to_proto(run_config(PLAN)),
+    )
+    federation.finish(str(federation.control._client.StartRun(request).run_id))
+    (enrolment, training) = federation.times()
+    for phase in (enrolment, training):
+        assert [kind for _, kind in phase["replies"]] == ["ErrorReply"] * 2, federation.told()
+    assert not marker.exists()
+    for site in ("a", "b"):
+        assert "executor: refused a run whose bundle is not" in federation.log(site)
+    assert federation.finish(federation.submit()).outcome == "completed", federation.told()
 
 
 def test_an_unknown_key_is_told_with_its_remedy(federation: Federation) -> None:
