@@ -2,8 +2,9 @@
 
 import io
 import json
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,25 @@ from rich import box
 from rich.table import Table
 
 from fl_server.audit_data import MIN_FIT_PATIENTS, check_intensities
+from fl_server.fitting import ensemble_members
+from infomri_core import __version__
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.device import pick_device
 from infomri_core.errors import InputError, nearest
 from infomri_core.files import write_atomically
+from infomri_core.frontier import Row
 from infomri_core.images import image_metrics
 from infomri_core.metrics import METRICS
 from infomri_core.privacy import attacks
-from infomri_core.privacy.attacks import FLOORS, Attack
+from infomri_core.privacy.attacks import FLOORS, Attack, Ensemble
 from infomri_core.privacy.certify import Certificate, certify
 from infomri_core.privacy.external import External, GivenMask, read_external
+from infomri_core.privacy.report import render
 from infomri_core.seeds import torch_generator
 
 MAX_MASKS = 8
 REFERENCE = "lmmse"
 DEFAULT = (REFERENCE, "unet")
-NOT_ALONE = ("ensemble",)
 _FOLDS = 7
 
 
@@ -56,8 +60,9 @@ class Found:
 def audit_masks(source: Source, say: Callable[[str], None]) -> Found:
     """Fit attacks for the masks on the audit set, rebuild the images, and compare with the truth.
 
-    Writes ``external-audit.json`` and the attacks' images as ``reconstructed-<attack>.npy``.
-    ``InputError`` for files or an audit set that won't do.
+    Writes ``external-audit.json``, the attacks' images as ``reconstructed-<attack>.npy`` and,
+    where the truth is known, ``privacy-report.html``. ``InputError`` for files or an audit set
+    that won't do.
     """
     given = read_external(source.directory)
     names = _names(source.attacks)
@@ -73,6 +78,9 @@ def audit_masks(source: Source, say: Callable[[str], None]) -> Found:
     files = {f"reconstructed-{name}.npy": _npy(rebuilt[name].float().numpy()) for name in names}
     content = _content(given, len(audit_set), quality, certificates)
     files["external-audit.json"] = (json.dumps(content, indent=2) + "\n").encode()
+    if quality:
+        rows, meta = [_row(given, quality, content)], _meta(source, content, certificates)
+        files["privacy-report.html"] = render(rows, meta, {}).encode()
     for name, data in files.items():
         write_atomically(source.out / name, data)
     return Found(quality, certificates, [source.out / name for name in files])
@@ -96,12 +104,17 @@ def external_table(found: Found) -> Table:
 
 def _names(asked: tuple[str, ...]) -> tuple[str, ...]:
     """The attacks asked for, after the reference that certifies them."""
-    known = [name for name in attacks.ATTACKS if name not in NOT_ALONE]
     for name in asked:
-        if name not in known:
-            hint = nearest(name, known) or f"they are {', '.join(known)}"
+        if name not in attacks.ATTACKS:
+            hint = nearest(name, attacks.ATTACKS) or f"they are {', '.join(attacks.ATTACKS)}"
             raise InputError("--attacks", "names of attacks", repr(name), hint)
-    return tuple(dict.fromkeys((REFERENCE, *(asked or DEFAULT))))
+    names = dict.fromkeys((REFERENCE, *(asked or DEFAULT)))
+    alone = [name for name in names if name != Ensemble.name]
+    if Ensemble.name in names and len(alone) < 2:
+        remedy = "name another attack beside it"
+        raise InputError("--attacks", "two others for the ensemble to average", alone[0], remedy)
+    # Last: it averages those before it.
+    return tuple(alone) + (Ensemble.name,) * (Ensemble.name in names)
 
 
 def _check_audit_set(audit_set: SliceDataset, given: External) -> None:
@@ -139,6 +152,8 @@ def _fit(
         fitted[name] = attack.fit(
             images, policies, [1.0], given.noise_std, generator, patients=patients[kept]
         )
+        if isinstance(attack, Ensemble):
+            attack.bind(fitted, ensemble_members(names, certificates))
         if name in names:
             say(f"attack {name} fitted on {len(images)} images of the audit set")
             certificates[name] = certify(
@@ -169,6 +184,41 @@ def _content(
         "quality": {name: dict(values) for name, values in quality.items()},
         "certified": [name for name, c in certificates.items() if c.passed],
         "note": note,
+    }
+
+
+def _row(
+    given: External, quality: Mapping[str, Mapping[str, float]], content: Mapping[str, Any]
+) -> Row:
+    """The one line of a report on a mask of which no diagnosis is known."""
+    found = {n: q for n, q in quality.items() if n not in FLOORS}
+    return Row(
+        arm="external mask",
+        sampler="external",
+        beta=0.0,
+        seed=0,
+        acceleration=given.masks[0].numel() / content["points_sampled"],
+        psnr={name: q["psnr"] for name, q in found.items()},
+        ssim={name: q["ssim"] for name, q in found.items()},
+        nmse={name: q["nmse"] for name, q in found.items()},
+        certified=tuple(content["certified"]),
+        psnr_prior=max(quality[name]["psnr"] for name in FLOORS),
+        n_audit=content["n_audit"],
+    )
+
+
+def _meta(
+    source: Source, content: Mapping[str, Any], certificates: Mapping[str, Certificate]
+) -> dict[str, Any]:
+    return {
+        "study": f"external measurements in {source.directory.name}",
+        "created": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "noise_std": content["noise_std"],
+        "n_audit": content["n_audit"],
+        "audit_data": source.audit,
+        "scored_on": f"{content['n_images']} measurements given with their true images",
+        "certificates": {name: asdict(c) for name, c in certificates.items()},
+        "versions": {"infomri": __version__, "torch": torch.__version__},
     }
 
 

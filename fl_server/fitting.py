@@ -165,9 +165,16 @@ def _fail(fitted: Fitted, name: str, failure: AttackFailed, say: Say) -> None:
 
 def _ensemble(fitted: Fitted, grounds: Grounds) -> Attack:
     others = [name for name in fitted.attacks if name in grounds.plan.evaluation.attacks]
-    passed = [name for name in others if name in fitted.certificates]
-    passed = [name for name in passed if fitted.certificates[name].passed]
-    members = passed if len(passed) > 1 else others
+    members = ensemble_members(others, fitted.certificates)
     if len(members) < 2:
         raise AttackFailed("fewer than two attacks are left to average")
     return Ensemble(grounds.plan.task.shape).bind(fitted.attacks, members)
+
+
+def ensemble_members(
+    names: Sequence[str], certificates: Mapping[str, Certificate]
+) -> tuple[str, ...]:
+    """The attacks to average: those that passed their test; where fewer than two did, all."""
+    others = tuple(name for name in names if name != Ensemble.name)
+    passed = tuple(n for n in others if n in certificates and certificates[n].passed)
+    return passed if len(passed) > 1 else others

@@ -51,6 +51,16 @@ def test_attacks_are_compared_with_the_truth_and_with_floors(tmp_path: Path, one
     assert np.load(tmp_path / "out" / "reconstructed-lmmse.npy").shape == (N, 32, 32)
 
 
+def test_an_external_audit_has_its_report_and_its_ensemble(tmp_path: Path):
+    asked = source(make_external(tmp_path), ("ensemble", "lmmse", "cnn"))
+    found = audit_masks(asked, lambda sentence: None)
+    assert set(found.quality) == {*FLOORS, "lmmse", "cnn", "ensemble"}
+    report = (tmp_path / "out" / "privacy-report.html").read_text("utf-8")
+    assert "external mask" in report and "a stranger&#x27;s mean image gives away" in report
+    with pytest.raises(InputError, match="two others for the ensemble"):
+        audit_masks(source(tmp_path, ("ensemble",)), lambda sentence: None)
+
+
 def test_without_a_truth_there_are_images_and_no_figure(tmp_path: Path, capsys):
     directory = make_external(tmp_path, truth=False)
     audit_actions.audit_external(directory, AUDIT_URI, ("lmmse",), {}, tmp_path / "out", "cpu")

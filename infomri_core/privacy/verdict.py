@@ -37,7 +37,7 @@ def verdict(rows: Sequence[Row], meta: Mapping[str, Any]) -> Verdict:
                 "with stronger attackers: more training steps, or more audit patients.",
             ),
         )
-    judged = [row for row in rows if row.psnr_gain_diagnosis is not None]
+    judged = [row for row in rows if _gained(row) is not None]
     worst = max(judged, key=_gain)
     least = min(judged, key=lambda row: (_gain(row), -(row.auroc or 0.0)))
     if _gain(worst) <= NEGLIGIBLE_DB:
@@ -47,8 +47,8 @@ def verdict(rows: Sequence[Row], meta: Mapping[str, Any]) -> Verdict:
 
 def void_because(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
     """Why nothing can be concluded from ``rows``, or ''."""
-    if not any(row.psnr_gain_diagnosis is not None for row in rows):
-        return "No attack was scored against the diagnosis floor, so there is nothing to judge."
+    if not any(_gained(row) is not None for row in rows):
+        return "No attack was scored against a floor, so there is nothing to judge."
     stated = meta.get("audit_void")
     if stated:
         return stated if isinstance(stated, str) else _WEAK
@@ -63,13 +63,13 @@ _WEAK = (
 
 
 def _within(worst: Row, rows: Sequence[Row]) -> Verdict:
-    floor = worst.psnr_diagnosis or 0.0
+    floor, known = _floor(worst), _known(worst)
     return Verdict(
         "within",
-        "No attacker that was tried learned more about the image than the diagnosis gives away.",
+        f"No attacker that was tried learned more about the image than {known} gives away.",
         (
             f"The strongest of them, {_attacker(worst)}, against {_place(worst, rows)}, "
-            f"rebuilt images at {worst.psnr_worst:.1f} dB; the diagnosis alone allows "
+            f"rebuilt images at {worst.psnr_worst:.1f} dB; {known} alone allows "
             f"{floor:.1f} dB. The difference, {_gain(worst):+.1f} dB, is below the "
             f"{NEGLIGIBLE_DB:g} dB that this audit can tell from nothing.",
             "This is evidence, not proof: it holds for these attackers, trained on "
@@ -79,16 +79,16 @@ def _within(worst: Row, rows: Sequence[Row]) -> Verdict:
 
 
 def _beyond(worst: Row, least: Row, rows: Sequence[Row]) -> Verdict:
-    floor = worst.psnr_diagnosis or 0.0
+    floor, known = _floor(worst), _known(worst)
     sentences = [
         f"Against {_place(worst, rows)}, the attacker {_attacker(worst)} rebuilt "
-        f"images at {worst.psnr_worst:.1f} dB{_interval(worst)}, where the diagnosis alone allows "
+        f"images at {worst.psnr_worst:.1f} dB{_interval(worst)}, where {known} alone allows "
         f"{floor:.1f} dB: its mean error is {10 ** (_gain(worst) / 10):.1f} times smaller than "
-        "that of someone who was told only the diagnosis.",
+        f"that of someone who had only {known}.",
     ]
     if least is not worst:
         detects = "" if least.auroc is None else f", at an AUROC of {least.auroc:.3f}"
-        beyond = f"{_gain(least):+.1f} dB beyond the diagnosis"
+        beyond = f"{_gain(least):+.1f} dB beyond {known}"
         sentences.append(f"The least was got against {_place(least, rows)}: {beyond}{detects}.")
     sentences.append(
         "PSNR is a mean over pixels and patients. It does not say whether a face, a lesion or a "
@@ -96,14 +96,29 @@ def _beyond(worst: Row, least: Row, rows: Sequence[Row]) -> Verdict:
         "each site's own report."
     )
     headline = (
-        "The strongest attacker learned more about the image than the diagnosis gives away: "
+        f"The strongest attacker learned more about the image than {known} gives away: "
         f"{_gain(worst):+.1f} dB."
     )
     return Verdict("beyond", headline, tuple(sentences))
 
 
+def _gained(row: Row) -> float | None:
+    """What the strongest attack got beyond the diagnosis; where no diagnosis is known, beyond
+    the best answer without a measurement."""
+    return row.psnr_gain if row.psnr_diagnosis is None else row.psnr_gain_diagnosis
+
+
 def _gain(row: Row) -> float:
-    return row.psnr_gain_diagnosis or 0.0
+    return _gained(row) or 0.0
+
+
+def _floor(row: Row) -> float:
+    return (row.psnr_prior if row.psnr_diagnosis is None else row.psnr_diagnosis) or 0.0
+
+
+def _known(row: Row) -> str:
+    """What someone at the floor has."""
+    return "a stranger's mean image" if row.psnr_diagnosis is None else "the diagnosis"
 
 
 def _attacker(row: Row) -> str:
