@@ -18,7 +18,7 @@ from infomri_core.privacy.canaries_training import audit_dp
 from tests.small import AUDIT_URI, small_plan, small_table
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 60), st.integers(0, 59), st.sampled_from([0.0, 1e-5]))
 def test_more_right_guesses_prove_more(made: int, right: int, delta: float) -> None:
     right = min(right, made - 1)
@@ -26,6 +26,7 @@ def test_more_right_guesses_prove_more(made: int, right: int, delta: float) -> N
     assert epsilon_lower_bound(fewer, delta) <= epsilon_lower_bound(more, delta)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 60), st.floats(0, 5), st.floats(0, 5))
 def test_a_larger_epsilon_is_harder_to_refute(made: int, a: float, b: float) -> None:
     guesses = Guesses(60, made, made - 1)
@@ -40,6 +41,7 @@ def test_delta_and_confidence_only_weaken_what_is_proved() -> None:
     assert epsilon_lower_bound(guesses, confidence=0.99) < bounds[0]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200))
 def test_guesses_at_chance_prove_nothing(half: int) -> None:
     assert epsilon_lower_bound(Guesses(2 * half, 2 * half, half)) == 0
