@@ -37,6 +37,8 @@ def train_centrally(
 
     Raises ``InputError`` when a patient of the audit set is among the pooled ones.
     """
+    if plan.aggregation.secure:
+        console.print("Secure aggregation is skipped: the pooled data are one site, and are here")
     plan, out = of_one_site(plan), places.out
     pooled = pool([open_dataset(uri) for uri in data])
     refuse_overlap(pooled, open_dataset(audit))
@@ -53,9 +55,13 @@ def train_centrally(
 
 
 def of_one_site(plan: Plan) -> Plan:
-    """The same study with a quorum of one: the pooled data are one site. Its text, and so its
-    identity, stays."""
-    alone = replace(plan, training=replace(plan.training, quorum=1))
+    """The same study with a quorum of one and no masks: the pooled data are one site. Its text,
+    and so its identity, stays."""
+    alone = replace(
+        plan,
+        training=replace(plan.training, quorum=1),
+        aggregation=replace(plan.aggregation, secure=False),
+    )
     object.__setattr__(alone, "text", plan.text)
     return alone
 

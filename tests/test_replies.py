@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 
 from fl_server import checkpoint, roster
 from fl_server.central import of_one_site
@@ -23,7 +24,8 @@ from infomri_core.exchange import (
     reply_from,
 )
 from infomri_core.metrics import ScoreHistogram
-from tests.small import local_sites, small_plan, study
+from infomri_core.plan import parse_plan
+from tests.small import local_sites, small_plan, small_table, study
 
 
 def card(name: str) -> DatasetCard:
@@ -108,7 +110,8 @@ def test_two_nodes_cannot_take_part_under_one_name(
 
 
 def test_a_plan_for_three_hospitals_runs_on_pooled_data(tmp_path: Path) -> None:
-    plan = small_plan(rounds=1, quorum=3)
+    table = small_table(rounds=1, quorum=3)
+    plan = parse_plan(tomli_w.dumps(table | {"aggregation": {"secure": True}}))
     alone = of_one_site(plan)
     assert alone.digest == plan.digest
     study(alone, local_sites(tmp_path, ("a",)), tmp_path).run()

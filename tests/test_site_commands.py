@@ -15,6 +15,7 @@ from fl_client.policy import parse_approvals
 from infomri_core.errors import InputError
 from infomri_core.plan import Plan
 from infomri_core.privacy.accounting import epsilon, study_epsilon
+from tests.securesites import write_keys
 from tests.vault_fakes import (
     PLAN,
     RELEASE_PLAN,
@@ -63,6 +64,18 @@ def test_a_plan_is_shown_with_all_that_leaves(folder: Path) -> None:
     text = said(folder, "plan", "show", str(folder / "plan.toml"))
     assert "sampled k-space under uniform-s0 at 4x of nobody" in text
     assert "10%" in text
+
+
+def test_a_secure_plan_is_shown_with_the_keys_that_are_trusted_for_it(folder: Path) -> None:
+    plan = make_plan(aggregation={"secure": True}, training={"rounds": 2, "quorum": 3})
+    (folder / "plan.toml").write_text(plan.text)
+    assert "NOT SET UP HERE" in said(folder, "plan", "show", str(folder / "plan.toml"))
+    write_keys(folder, ("north", "south"))
+    secure = '[secure]\nkey = "north.key"\ntrusted = "sites.toml"\n'
+    (folder / "site.toml").write_text(SITE + secure)
+    text = said(folder, "plan", "show", str(folder / "plan.toml"))
+    assert "sum over at least 3 sites and no site's part" in text
+    assert text.count("SHA256:") == 2 and "south SHA256:" in text
 
 
 def test_an_approval_names_who_and_when_and_a_revocation_takes_it_back(folder: Path) -> None:

@@ -10,6 +10,7 @@ import typer
 from fl_client.commands.budget_words import privacy_words
 from fl_client.policy import parse_approvals
 from fl_client.settings import SiteSettings, read_settings
+from fl_client.trust import fingerprint, read_trust
 from infomri_core.errors import InputError
 from infomri_core.files import write_atomically
 from infomri_core.plan import Plan, read_plan
@@ -79,7 +80,7 @@ def in_words(plan: Plan, settings: SiteSettings) -> list[str]:
         f"scores once, after the last round, at {ratios}",
         "what leaves:",
         f"  counts of patients, slices and findings, in steps of {policy.round_to}",
-        "  the weights of every arm after every round",
+        *_weights_words(plan, settings),
         f"  histograms of scores, and means of {', '.join(plan.evaluation.attacks)}"
         f" attacks over at least {policy.min_cohort} patients",
         *_adversary_words(plan),
@@ -99,6 +100,23 @@ def _adversary_words(plan: Plan) -> list[str]:
         names = ", ".join(base_name(name) for name in fitted)
         words.append(f"  what {names} get when trained on this site's patients: means only")
     return words
+
+
+def _weights_words(plan: Plan, settings: SiteSettings) -> list[str]:
+    if not plan.aggregation.secure:
+        return ["  the weights of every arm after every round"]
+    words = [
+        "  the weights of every arm after every round, and their losses, under masks:",
+        f"    the study centre sees the sum over at least {plan.training.quorum} sites and no "
+        "site's part;",
+        "    a sum may still say something of one site, and a wrong part cannot be seen either",
+    ]
+    try:
+        trust = read_trust(settings.secure, settings.site.name)
+    except InputError as error:
+        return [*words, f"    NOT SET UP HERE: {error}"]
+    known = (f"    {name} {fingerprint(key)}" for name, key in sorted(trust.sites.items()))
+    return [*words, "  keys trusted for it; compare them with the sites by telephone:", *known]
 
 
 def _release_words(plan: Plan, settings: SiteSettings) -> list[str]:

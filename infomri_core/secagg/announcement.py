@@ -49,8 +49,11 @@ def verified(
     """
     known: dict[str, Announcement] = {}
     for a in announcements:
-        if a.name in known or a.name not in trusted:
-            raise Refused("secure-aggregation", "a site is announced twice, or is not known here")
+        if a.name in known:
+            raise Refused("secure-aggregation", "a site is announced twice")
+        if a.name not in trusted:
+            why = f"the list of sites here has no {a.name[:64]!r}; every site needs the same list"
+            raise Refused("secure-aggregation", why)
         try:
             signed = _signed(a.name, a.mask_key, a.cipher_key, context)
             trusted[a.name].verify(a.signature, signed, _ALGORITHM)
