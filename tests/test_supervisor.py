@@ -1,6 +1,7 @@
 """The supervisor: what dies is started again, what cannot be mended ends it, nothing is left."""
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -66,6 +67,33 @@ def test_what_dies_young_again_and_again_ends_it_and_takes_the_others_along(
     assert said.count("dying: started") == supervisor.MAX_STRIKES
     assert "dying: ended with code 3 (out of luck)" in said[-3]
     assert gone(tmp_path, "pid")
+
+
+def test_a_part_that_is_stuck_is_replaced_and_that_is_no_strike(tmp_path: Path) -> None:
+    pids, wanted, judged = tmp_path / "pids", supervisor.MAX_STRIKES + 1, set[str]()
+
+    def stuck() -> str | None:
+        new = set(pids.read_text().split() if pids.exists() else ()) - judged
+        judged.update(new)
+        return "waits for nobody" if new else None
+
+    deaf = part(tmp_path, "deaf", f"echo $$ >> {pids}; exec sleep 60", stuck=stuck)
+    code, said = supervise(deaf, until=lambda said: said.count("deaf: started") == wanted)
+    assert code == 0
+    assert said[1:3] == ["deaf: waits for nobody; starting it again", "deaf: started"]
+    assert len(judged) >= wanted - 1
+    assert not any(Path(f"/proc/{pid}").exists() for pid in judged)
+
+
+def test_what_others_must_mend_is_tried_without_end(tmp_path: Path) -> None:
+    def fault(code: int, lines: list[str]) -> Fault:
+        return Fault("the study centre's certificate has ended", final=False, elsewhere=True)
+
+    waiting = part(tmp_path, "waiting", "exit 1", fault=fault)
+    wanted = 2 * supervisor.MAX_STRIKES
+    code, said = supervise(waiting, until=lambda said: said.count("waiting: started") == wanted)
+    assert code == 0
+    assert "certificate has ended; starting it again" in said[1]
 
 
 def test_a_fault_that_no_restart_mends_ends_it_at_once(tmp_path: Path) -> None:
@@ -157,6 +185,33 @@ def test_a_missing_credential_is_named(config: Path) -> None:
     (config.parent / "node.key").unlink()
     with pytest.raises(InputError, match=r"node\.key: expected a readable file"):
         site_parts(config, read_settings(config))
+
+
+def test_the_courier_s_death_has_the_supernode_started_again(config: Path) -> None:
+    listed = {part.name: part for part in site_parts(config, read_settings(config))}
+    supernode, executor = listed["supernode"], listed["executor"]
+    supernode.event("INFO :      Receiving: train message (ID: 1)")
+    executor.event("2026-01-01 12:00:00,000 INFO courier 7 started")
+    assert supernode.stuck() is None
+    executor.event("2026-01-01 12:00:00,000 WARNING a courier ended with status -9")
+    wait_for(lambda: supernode.stuck() is not None, 10)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected", "final"),
+    [
+        ("Exit Code: 305\n[SSL] certificate has expired", "certificate of .* has ended", False),
+        ("Exit Code: 305\n[SSL] certificate verify failed: self-signed", "did not sign", True),
+        ("Exit Code: 305\n[code: 2004] Failed to activate", "another client is connected", True),
+    ],
+)
+def test_what_flower_says_last_is_told_with_its_remedy(
+    config: Path, said: str, expected: str, final: bool
+) -> None:
+    listed = {part.name: part for part in site_parts(config, read_settings(config))}
+    fault = listed["supernode"].fault(1, said.splitlines())
+    assert fault is not None and fault.final is final
+    assert re.search(expected, fault.sentence)
 
 
 def test_a_courier_that_dies_is_told_and_nothing_else_of_the_executor(config: Path) -> None:
