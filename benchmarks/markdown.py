@@ -16,7 +16,12 @@ def markdown(rows: Sequence[Row]) -> str:
     head = ["arm", "at", "AUROC (95 %)", *(f"{name} dB" for name in names)]
     head += ["strongest", "floor", "gain", "diagnosis", "redundancy"]
     lines = [head, ["---"] * len(head), *(_cells(row, rows, names) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(map(table_line, lines))
+
+
+def table_line(cells: Sequence[str]) -> str:
+    """One line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
 
 
 def _cells(row: Row, rows: Sequence[Row], names: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.faults.cases import CASES, Case
 from benchmarks.faults.kinds import NotHere
 from benchmarks.faults.world import World, wait_for
+from benchmarks.markdown import table_line
 from infomri_core import processes
 
 HEAD = ("fault", "the study", "took", "weights", "ledgers", "the operator reads")
@@ -53,13 +54,13 @@ def main(words: Sequence[str]) -> int:
     chosen = [case for case in CASES if not words or any(word in case.name for word in words)]
     cores, load = os.cpu_count(), os.getloadavg()[0]
     machine = f"{platform.system()} {platform.machine()}, {cores} cores, load {load:.0f}"
-    print(f"{time.strftime('%Y-%m-%d')}, {machine}, seed 5\n\n| {' | '.join(HEAD)} |")
-    print("| --- | --- | --- | --- | --- | --- |", flush=True)
+    print(f"{time.strftime('%Y-%m-%d')}, {machine}, seed 5\n\n{table_line(HEAD)}")
+    print(table_line(["---"] * len(HEAD)), flush=True)
     results = []
     with tempfile.TemporaryDirectory(prefix="faults") as place:
         for number, case in enumerate(chosen):
             good, cells = run(case, Path(place) / str(number))
-            print(f"| {' | '.join(cells)} |", flush=True)
+            print(table_line(cells), flush=True)
             results.append(good)
     return 0 if all(results) else 1
 
