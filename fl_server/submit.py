@@ -71,7 +71,7 @@ def follow(
             now = clock()
             if lost_since is None:
                 lost_since = now
-                screen.say(f"{error.got or error}: {_LOST}", "yellow")
+                screen.say(f"{_LOST} ({error.got})", "yellow")
             if now - lost_since > PATIENCE_SECONDS:
                 raise StudyFailed(
                     f"{error}. The run may still go on: `infomri status` says how it stands, "

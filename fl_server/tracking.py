@@ -79,6 +79,10 @@ class Tracker:
         """Log how long each phase took, at step ``number``."""
         self._metrics(None, number, {f"phase_seconds/{name}": s for name, s in seconds.items()})
 
+    def traffic(self, number: int, n_bytes: Mapping[str, float]) -> None:
+        """Log the bytes of round ``number``: ``bytes_out`` of the centre and ``bytes_in``."""
+        self._metrics(None, number, n_bytes)
+
     def result(self, rows: Sequence[Row]) -> None:
         """Log every defined figure of the frontier at its row's last round."""
         for row in rows:

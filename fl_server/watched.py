@@ -14,6 +14,7 @@ from infomri_core.exchange import (
     DatasetCard,
     ErrorReply,
     EvaluateTask,
+    ReleaseTask,
     SiteReply,
     SiteTask,
     TrainReply,
@@ -46,6 +47,7 @@ class WatchedSites:
         self._clock = clock
         self._progress = Progress(directory / EVENTS)
         self._names: dict[str, str] = {}
+        self._traffic: dict[int, dict[str, int]] = {}
 
     def online(self) -> list[str]:
         """Those of the sites behind."""
@@ -76,9 +78,12 @@ class WatchedSites:
             sizes = {"bytes_out": _size(tasks[node]), "bytes_in": _size(reply)}
             facts = _job(tasks[node]) | sizes | _told(reply)
             self._tell(node, "answer", facts, self._clock() - started)
+            self._count(tasks[node], sizes)
             yield node, reply
         for node, task in silent.items():
             self._tell(node, "silent", _job(task), self._clock() - started)
+        for number, n_bytes in self._traffic.items():
+            self._tracker.traffic(number, n_bytes)
         self.publish()
 
     def publish(self) -> None:
@@ -95,6 +100,13 @@ class WatchedSites:
         how = "answered" if event == "answer" else "did not answer"
         sentence = f"{site} {how} {facts['phase']} after {seconds:.1f} s"
         self._progress.tell(event, sentence, site=site, seconds=seconds, **facts)
+
+    def _count(self, task: SiteTask, sizes: Mapping[str, int]) -> None:
+        """Add to the bytes of the round that trains now; scoring and releases are no training."""
+        number = int(_job(task)["round"])
+        if number and not isinstance(task, EvaluateTask | ReleaseTask):
+            known = self._traffic.get(number, {})
+            self._traffic = {number: {k: known.get(k, 0) + n for k, n in sizes.items()}}
 
     def _keep(self, task: EvaluateTask) -> None:
         saved = checkpoint.latest(self._directory / "checkpoints")

@@ -43,7 +43,8 @@ def small_plan(**training: Any) -> Plan:
 
 def settings(directory: Path) -> CentreSettings:
     return CentreSettings(
-        Audit(AUDIT_URI, cnn_steps=3, unet_steps=3, reader_steps=3), Centre(directory, device="cpu")
+        Audit(AUDIT_URI, cnn_steps=3, unet_steps=3, reader_steps=3),
+        Centre(directory, device="cpu"),
     )
 
 
@@ -61,6 +62,7 @@ class SilentTracker:
         self.artifacts: list[Path] = []
         self.rows: list[Any] = []
         self.datasets: dict[str, Any] = {}
+        self.bytes: dict[int, dict[str, int]] = {}
 
     def round(self, number: int, metrics: Any, shared: Any = None) -> None:
         self.rounds.append((number, metrics))
@@ -70,6 +72,9 @@ class SilentTracker:
 
     def dataset(self, name: str, card: Any, context: str = "training") -> None:
         self.datasets[name] = card
+
+    def traffic(self, number: int, n_bytes: Any) -> None:
+        self.bytes[number] = dict(n_bytes)
 
     def phases(self, number: int, seconds: Any) -> None:
         """Nothing to keep: the results name them."""

@@ -11,6 +11,7 @@ import torch
 
 from fl_server import checkpoint
 from fl_server.local import LocalSites
+from fl_server.progress import read_events
 from fl_server.watched import EVENTS, WatchedSites
 from infomri_core.errors import InputError
 from infomri_core.exchange import EnrolTask, ErrorReply, SiteReply, SiteTask
@@ -61,6 +62,15 @@ def test_every_answer_is_told_with_its_size_and_time(run):
     assert {e["bytes_out"] for e in trained} == {weights + saved.variance.nbytes}
     assert all(e["n_samples"] > 0 and e["epsilon"] is None for e in trained)
     assert all(e["seconds"] >= 0 for e in told)
+
+
+def test_the_bytes_of_a_round_are_those_of_its_answers(run):
+    directory, tracker = run
+    events, _ = read_events(directory / EVENTS)
+    trained = [e for e in events if e["event"] == "answer" and e["phase"] == "train"]
+    sums = {key: sum(e[key] for e in trained) for key in ("bytes_out", "bytes_in")}
+    assert sums["bytes_in"] > 0
+    assert tracker.bytes == {1: sums}
 
 
 def test_the_study_is_kept_whole(run):
