@@ -50,9 +50,9 @@ class Sweep:
 
     @property
     def title(self) -> str:
-        """For a list: name, start and what is unusual about it."""
+        """For a list: start, what is unusual about it, and the name, whose end may be cut off."""
         note = "" if self.status == "FINISHED" else f" · {self.status.lower()}"
-        return f"{self.name} · {self.started:%Y-%m-%d %H:%M}{note}"
+        return f"{self.started:%Y-%m-%d %H:%M}{note} · {self.name}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Arms:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The arms' names, in the plan's order."""
+        """The arms' names, by sampler, beta and seed."""
         return tuple(self.runs)
 
 
@@ -122,9 +122,8 @@ def arms(uri: str, experiment_id: str, run_id: str) -> Arms:
         experiment_ids=[experiment_id],
         filter_string=f"tags.`mlflow.parentRunId` = '{run_id}'",
         max_results=_PAGE,
-        order_by=["attributes.start_time ASC"],
     )
-    of_arms = [run for run in found if "infomri.arm" in run.data.tags]
+    of_arms = sorted((run for run in found if "infomri.arm" in run.data.tags), key=_arm_order)
     rows = sorted((row for run in of_arms for row in _rows(run)), key=_order)
     reasons = {_name(run): run.data.tags.get("infomri.dropped", "") for run in of_arms}
     return Arms(
@@ -174,6 +173,11 @@ def _rows(run: Any) -> list[Row]:
 
 def _order(row: Row) -> tuple[float, str, float, int]:
     return row.acceleration, row.sampler, row.beta, row.seed
+
+
+def _arm_order(run: Any) -> tuple[str, float, int]:
+    values = run.data.params
+    return values.get("sampler", ""), float(values.get("beta", 0.0)), int(values.get("seed", 0))
 
 
 def _name(run: Any) -> str:

@@ -116,6 +116,11 @@ def linkage_table(rows: Sequence[Row]) -> pd.DataFrame:
 def site_scores(meta: Mapping[str, Any], rows: Sequence[Row]) -> pd.DataFrame:
     """Each site's own AUROC and PSNR by arm and acceleration, from the meta of the results."""
     names = {row.arm: label(row, rows) for row in rows}
+    places = {name: i for i, name in enumerate(names)}
+    entries = sorted(
+        meta.get("per_site") or [],
+        key=lambda e: (e["site"], e["acceleration"], places.get(e["arm"], len(places))),
+    )
     return pd.DataFrame(
         [
             {
@@ -128,7 +133,7 @@ def site_scores(meta: Mapping[str, Any], rows: Sequence[Row]) -> pd.DataFrame:
                 **{f"PSNR {name}": value for name, value in (entry.get("psnr") or {}).items()},
                 "patients": entry.get("n_patients"),
             }
-            for entry in meta.get("per_site") or []
+            for entry in entries
         ]
     )
 

@@ -42,6 +42,7 @@ def page(uri: str, sweep: Sweep) -> None:
     choice.early_end(sweep)
     if found.rows:
         _frontier(uri, found)
+        _for_a_paper(uri, sweep)
     elif sweep.is_running:
         st.info(
             f"This study is running: round {sweep.rounds_done} of {sweep.n_rounds}, "
@@ -82,6 +83,18 @@ def _frontier(uri: str, found: Arms) -> None:
     st.caption("PSNR, floor, gain and diagnosis alone in dB; redundancy in percent.")
     with st.expander("How to read this", expanded=False):
         st.markdown(_READING)
+
+
+def _for_a_paper(uri: str, sweep: Sweep) -> None:
+    """The study's own figure of all accelerations, as vectors and as pixels."""
+    sizes = cache.files(uri, sweep.run_id)
+    names = [name for name in ("frontier.svg", "frontier.png") if name in sizes]
+    if names:
+        with st.popover("Figure for a paper", icon=":material/download:"):
+            for name in names:
+                data = cache.file(uri, sweep.run_id, name, sizes[name])
+                st.download_button(name, data, f"{sweep.name}-{name}", on_click="ignore")
+            st.caption("The camera above the figure saves the view as it is, as SVG.")
 
 
 def _switches(everything: Sequence[Row]) -> tuple[list[Row], str, Axis, Axis]:
