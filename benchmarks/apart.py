@@ -212,7 +212,7 @@ class Trial(ExitStack):
         self.start("courier")
         run = control.submit(run_config(text))
         self.healthy("courier", "door", "figures")
-        within(300, lambda: control.state(run).finished)
+        within(900, lambda: control.state(run).finished)
         outcome = control.state(run)
         self.tell(f"study {outcome.outcome} {outcome.details}", outcome.outcome == "completed")
         self.tell("the ledger is in the vault's volume", (state / "ledger.jsonl").exists())
