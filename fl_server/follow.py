@@ -15,12 +15,15 @@ POLL_SECONDS = 0.5
 
 @final
 class Follower:
-    """Shows new events of ``events.jsonl`` as they are written; use as a context manager."""
+    """Shows events of ``events.jsonl`` as they are written; use as a context manager.
+
+    What stood there before, as of a run that is resumed, is not told again.
+    """
 
     def __init__(self, path: Path, console: Console) -> None:
         self._path = path
         self._screen = Screen(console)
-        self._offset = 0
+        self._offset = path.stat().st_size if path.exists() else 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="follower", daemon=True)
 

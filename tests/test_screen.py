@@ -120,12 +120,15 @@ def test_on_a_terminal_the_arms_losses_and_the_time_left_stand_below():
     assert "33%" in text
 
 
-def test_a_follower_shows_what_is_written_while_it_watches_and_before(tmp_path: Path):
+def test_a_follower_shows_what_is_written_while_it_watches_and_not_what_was_before(
+    tmp_path: Path,
+):
     shown, progress = console(), Progress(tmp_path / "run" / "events.jsonl")
     progress.tell("start", "first")
     with Follower(tmp_path / "run" / "events.jsonl", shown):
+        progress.tell("resume", "again")
         progress.tell("finished", "last")
-    assert text_of(shown) == "  first\n  last\n"
+    assert text_of(shown) == "  again\n  last\n"
 
 
 def test_an_event_survives_the_log_and_other_lines_are_none():
