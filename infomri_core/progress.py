@@ -1,7 +1,9 @@
 """Progress of a long step: a bar with time left on a terminal, one line a phase elsewhere."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
 from typing import Protocol, final
 
 from rich.console import Console
@@ -31,8 +33,10 @@ class Progress(Protocol):
 class ConsoleProgress:
     """Writes to a console, which should be that of stderr so that results stay alone."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, check: Callable[[], None] | None = None) -> None:
+        """``check`` is called at every step, and may raise to end the work."""
         self._console = console
+        self._check = check or (lambda: None)
 
     @contextmanager
     def phase(self, name: str, *, unit: str, total: int | None = None) -> Iterator[Step]:
@@ -42,6 +46,7 @@ class ConsoleProgress:
         def count(n: int = 1) -> None:
             nonlocal done
             done += n
+            self._check()
 
         if not self._console.is_terminal:
             yield count
@@ -57,4 +62,34 @@ class ConsoleProgress:
             console=self._console,
         ) as bar:
             task = bar.add_task(name, total=total)
-            yield lambda n=1: bar.advance(task, n)
+
+            def advance(n: int = 1) -> None:
+                bar.advance(task, n)
+                self._check()
+
+            yield advance
+
+
+@contextmanager
+def heeding_ctrl_c() -> Iterator[Callable[[], None]]:
+    """Ctrl-C raises ``KeyboardInterrupt`` at once, and again in the function that is given here.
+
+    Python drops an exception that is raised while a generator is thrown away, as happens within
+    decoders; a long step calls the function now and then, so that no Ctrl-C is lost.
+    """
+    pressed = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)

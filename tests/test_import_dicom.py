@@ -187,6 +187,7 @@ def test_damaged_foreign_and_double_files_are_passed_over_by_name(tmp_path: Path
     (folder / "report.dcm").write_bytes(shipped("reportsi.dcm").read_bytes())
     stored = bring("dicom", folder, out)
     assert len(stored["image"]) == 4
+    assert "planes (slices): axial 4\n" in out.with_name("s.report.txt").read_text()
     counts = skipped(out)
     assert counts["duplicate of an instance already taken"] == 2
     assert counts["pixel data truncated or damaged"] == 1

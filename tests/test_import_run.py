@@ -2,8 +2,9 @@
 
 import json
 import resource
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 import fl_client.cli
 import fl_server.cli
 from infomri_core.data import open_dataset
-from infomri_core.data.importing import dicom, run
+from infomri_core.data.importing import dicom, dicom_pixels, run
 from infomri_core.data.importing.choice import Choice
 from infomri_core.data.importing.extra import need
 from infomri_core.data.importing.label_table import read_labels
@@ -187,6 +188,25 @@ def test_ctrl_c_says_how_to_go_on(
     assert done.exit_code == 130
     assert "s.h5.importing; the same command continues" in done.stderr.replace("\n", " ")
     assert len(list((tmp_path / "s.h5.importing").glob("*.json"))) == 3 and not out.exists()
+
+
+def test_a_ctrl_c_that_a_library_swallows_is_not_lost(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = dicom_pixels._decode
+
+    def swallow(*arguments: Any) -> Any:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return decode(*arguments)
+
+    monkeypatch.setattr(dicom_pixels, "_decode", swallow)
+    out = tmp_path / "s.h5"
+    before = signal.getsignal(signal.SIGINT)
+    done = call("import", "dicom", folder, "--out", out, "--secret", tmp_path / "secret")
+    assert done.exit_code == 130 and not out.exists()
+    assert len(list((tmp_path / "s.h5.importing").glob("*.json"))) == 1
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @contextmanager

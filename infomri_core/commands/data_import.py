@@ -185,13 +185,13 @@ def secret_file(given: Path | None) -> Path:
     return given or default_secret()
 
 
-def console_progress() -> "ConsoleProgress":
-    """Progress on stderr."""
+def console_progress(check: Callable[[], None] | None = None) -> "ConsoleProgress":
+    """Progress on stderr; ``check`` is called at every step."""
     from rich.console import Console
 
     from infomri_core.progress import ConsoleProgress
 
-    return ConsoleProgress(Console(stderr=True))
+    return ConsoleProgress(Console(stderr=True), check)
 
 
 def check_folder(folder: Path, or_file: bool = False) -> None:
@@ -207,9 +207,11 @@ def _run(
 ) -> None:
     from infomri_core.data.importing.report import report_paths
     from infomri_core.data.importing.run import import_study
+    from infomri_core.progress import heeding_ctrl_c
 
     try:
-        report = import_study(source, scan, choice, target, console_progress())
+        with heeding_ctrl_c() as check:
+            report = import_study(source, scan, choice, target, console_progress(check))
     except KeyboardInterrupt:
         typer.echo(
             f"Interrupted: what was read is kept in {target.out}.importing; the same command "

@@ -22,6 +22,7 @@ class Entry:
     None where a slice is left out."""
 
     code: str
+    plane: str
     part: Part
     positions: tuple[float, ...]
     rows: tuple[Row | None, ...]

@@ -30,7 +30,9 @@ def read_frames(headers: Sequence[Header], scratch: Path) -> Iterator[Frame | Le
         spooled |= {(path, frame): stored for frame, stored in zip(inside, decoded)}
     for header in headers:
         stored = spooled.get((header.path, header.frame))
-        yield _finished(next(_decode(header.path, [0])) if stored is None else stored, header)
+        if stored is None:
+            (stored,) = _decode(header.path, [header.frame])
+        yield _finished(stored, header)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def import_study(
         with progress.phase("writing the archive", unit="volumes", total=len(entries)) as step:
             archive = workshop.folder / "archive.h5"
             write_archive(archive, entries, shape, table, target.hospital, step)
-        report = _report(source, target, shape, entries, rows, journal, unlabelled, table)
+        report = _report(source, target, shape, entries, journal, unlabelled, table)
         archive.replace(target.out)
         write_reports(target.out, report, journal, taken)
         finished = True
@@ -177,7 +177,7 @@ def _read_all(
             for _, reason in part.left:
                 journal.skip(volume.place, reason)
             chosen = tuple(found[number] for number in part.kept)
-            entries.append((key, Entry(code, part, volume.positions, chosen)))
+            entries.append((key, Entry(code, volume.plane, part, volume.positions, chosen)))
             taken.append((volume.place, code))
             step(len(volume))
     entries.sort(key=lambda pair: (pair[1].code, pair[0]))
@@ -194,14 +194,13 @@ def _report(
     target: Target,
     shape: tuple[int, int],
     entries: list[Entry],
-    rows: Rows,
     journal: Journal,
     unlabelled: dict[str, int],
     table: LabelTable | None,
 ) -> Report:
     planes = Counter[str]()
-    for volume, found in rows:
-        planes[volume.plane] += sum(row is not None for row in found)
+    for entry in entries:
+        planes[entry.plane] += len(entry.chosen())
     return Report(
         source=source,
         archive=target.out.name,
