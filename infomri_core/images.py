@@ -5,6 +5,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 MSE_FLOOR = 1e-12
+MAX_PSNR = 50.0
+"""dB beyond which an image is a copy: bounds what a single one can do to a mean of PSNRs."""
 ENERGY_FLOOR = 1e-4
 _WINDOW = 7
 
@@ -12,6 +14,10 @@ _WINDOW = 7
 def psnr(output: Tensor, target: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each image in dB, (B,); ``output`` is clipped to [0, 1]."""
     return -10 * torch.log10(mse(output, target).clamp_min(MSE_FLOOR))
+
+
+def _limited_psnr(output: Tensor, target: Tensor) -> Tensor:
+    return psnr(output, target).clamp_max(MAX_PSNR)
 
 
 def mse(output: Tensor, target: Tensor) -> Tensor:
@@ -45,6 +51,7 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
 
 
 def image_metrics(output: Tensor, target: Tensor) -> Tensor:
-    """PSNR, MSE, SSIM and NMSE of each image, (B, 4), in the order of ``metrics.METRICS``."""
-    measures = (psnr, mse, ssim, nmse)
+    """PSNR, MSE, SSIM and NMSE of each image, (B, 4), in the order of ``metrics.METRICS``. PSNR
+    is limited to ``MAX_PSNR``."""
+    measures = (_limited_psnr, mse, ssim, nmse)
     return torch.stack([measure(output, target) for measure in measures], dim=1)
