@@ -1,10 +1,10 @@
 """Secure aggregation: the study centre learns the sum of the sites' weights and no summand.
 
 SecAgg+ (Bonawitz et al. 2017; Bell et al. 2020) as values and two state machines without any
-transport: :class:`Participant` for a site, :class:`Collector` for the centre. It is a library:
-no study runs it yet, and a plan cannot ask for it. ``tests/test_secagg.py`` drives it whole.
+transport: :class:`Participant` for a site, :class:`Collector` for the centre. Studies run it where
+the plan has ``[aggregation] secure = true`` (``fl_client/masking.py``, ``fl_server/secure_*.py``).
 
-1. Each site announces two fresh X25519 keys, signed by its node key; the centre relays them and
+1. Each site announces two fresh X25519 keys, signed by its vault's key; the centre relays them and
    cannot swap them.
 2. Each site splits its mask key and a seed among its neighbours (Shamir), encrypted for each.
 3. Each site sends its vector in the ring Z/2^64, plus its own mask, plus a mask shared with each
