@@ -13,6 +13,7 @@ from benchmarks.faults.relay import Relay
 from benchmarks.faults.world import PHASES, World, wait_for
 
 CUT_SECONDS = 120.0
+CERTIFICATE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ def kill_courier(world: World) -> None:
     """SIGKILL to the executor's fork that carries the message."""
     for pid in world.of_a("fl_client.executor")[1:]:
         os.kill(pid, signal.SIGKILL)
+
+
+def kill_client(world: World) -> None:
+    """SIGKILL to `infomri-client` itself, then what an init system would do."""
+    world.clients["a"].kill()
+    world.clients["a"].wait()
+    wait_for(lambda: world.of_a("fl_client") == [], 20, world.told)
+    world.start_site(world.kits["a"])
 
 
 def kill_superlink(world: World) -> None:
@@ -155,10 +164,11 @@ def wrong_clock(world: World) -> str:
 
 def certificate_ends(world: World) -> str:
     """The SuperLink's certificate ends while site a trains; it is renewed and the run resumed."""
-    with expired(world, 150.0) as renew:
+    with expired(world, CERTIFICATE_SECONDS) as renew:
         world.begin()
         with world.held("train"):
-            wait_for(lambda: bool(world.seen("certificate of")), 400, world.told)
+            time.sleep(CERTIFICATE_SECONDS)
+        wait_for(lambda: bool(world.seen("certificate of")), 120, world.told)
         renew()
         world.restart_superlink()
         world.state()
@@ -194,6 +204,10 @@ CASES = (
     Case(
         "SuperNode killed in every phase",
         killed_at_each_phase(kill("fl_client.supernode"), "supernode: ended with code -9"),
+    ),
+    Case(
+        "infomri-client killed in every phase, started again",
+        killed_at_each_phase(kill_client, "connected to"),
     ),
     Case("SuperLink killed in every phase", centre_killed_at_each_phase(kill_superlink)),
     Case("ServerApp killed in every phase", centre_killed_at_each_phase(kill_serverapp)),
