@@ -5,7 +5,8 @@ from pathlib import Path
 
 import streamlit as st
 
-FOLDER = Path(__file__).parent / "pages"
+# Not called pages: Streamlit would run a file of that folder by itself, without this one.
+FOLDER = Path(__file__).parent / "views"
 PAGES = (
     ("frontier", "Frontier", "trending_up"),
     ("sampling", "Sampling", "grain"),

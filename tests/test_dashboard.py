@@ -240,7 +240,7 @@ def test_every_page_says_something_sensible_of_every_state(uri: str, open_app):
         ("heart", "training", "ended early"),
         ("knee", "training", "diverged at north"),
     ):
-        app.switch_page(f"pages/{page}.py").run()
+        app.switch_page(f"views/{page}.py").run()
         app.selectbox(key="study").select(study).run()
         shown = texts(app) + " ".join(bar.text for bar in progress_bars(app))
         assert expected in shown, (study, page, shown)
@@ -249,5 +249,5 @@ def test_every_page_says_something_sensible_of_every_state(uri: str, open_app):
 @pytest.mark.parametrize("page", ["sampling", "audit", "sites", "training", "trial"])
 def test_every_page_survives_a_store_that_does_not_answer(page: str, open_app):
     app = open_app("http://127.0.0.1:9")
-    app.switch_page(f"pages/{page}.py").run()
+    app.switch_page(f"views/{page}.py").run()
     assert "does not answer" in texts(app)
