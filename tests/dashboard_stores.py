@@ -9,7 +9,8 @@ import torch
 
 from fl_server.mlflow_runs import connect
 from fl_server.study import run_study
-from infomri_core.plan import Plan
+from fl_server.tracking import Tracker
+from infomri_core.plan import Plan, parse_plan
 from tests import small
 
 ARMS = 5
@@ -23,6 +24,15 @@ def finished(directory: Path) -> tuple[str, Plan]:
     centre = small.settings(directory)
     run_study(plan, centre, small.local_sites(directory), run_id="1")
     return centre.tracking_uri, plan
+
+
+def running(directory: Path) -> Tracker:
+    """The tracker of a study 'live' that has begun in the store of :func:`finished`, and of which
+    a first round is told."""
+    text = small.small_plan().text.replace('name = "small"', 'name = "live"')
+    tracker = Tracker(small.settings(directory), parse_plan(text), "live-1")
+    tracker.round(1, {"uniform-s0": {"train/ce": 0.7}})
+    return tracker
 
 
 def crowded(directory: Path, n_runs: int) -> str:

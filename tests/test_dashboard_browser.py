@@ -3,12 +3,16 @@
 Pictures of every page stay in the folder ``INFOMRI_SCREENSHOTS``, or else in pytest's.
 """
 
+import contextlib
 import io
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import Popen
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -16,7 +20,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from infomri_core import processes
 from infomri_core.ports import free_port
-from tests.dashboard_stores import finished
+from tests.dashboard_stores import finished, running
 
 CHROMIUM = shutil.which("chromium")
 PAGES = ("", "sampling", "audit", "sites", "training", "trial")
@@ -24,7 +28,7 @@ pytestmark = [
     pytest.mark.processes,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
 ]
-TIMEOUT_MS = 60_000
+TIMEOUT_MS = 90_000
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +40,23 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the study and its store lie."""
+    return tmp_path_factory.mktemp("study")
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
     """A dashboard over a finished study of two sites."""
-    folder = tmp_path_factory.mktemp("study")
     uri, _ = finished(folder)
     port = free_port()
     command = [sys.executable, "-m", "dashboard", uri, "--port", str(port)]
     server = processes.start(command, folder / "dashboard.log", dict(os.environ))
-    yield f"http://127.0.0.1:{port}"
-    processes.stop(server, grace=2.0)
+    try:
+        wait_for_server(f"http://127.0.0.1:{port}", server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        processes.stop(server, grace=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -54,21 +66,16 @@ def page(address: str) -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         opened = browser.new_page(viewport={"width": 1400, "height": 1100})
         opened.set_default_timeout(TIMEOUT_MS)
-        wait_for_server(opened, address)
         yield opened
         browser.close()
 
 
-def wait_for_server(page: Page, address: str) -> None:
-    for _ in range(120):
-        try:
-            page.goto(address)
-        except Exception as error:
-            if "ERR_CONNECTION" not in str(error):
-                raise
-            page.wait_for_timeout(500)
-        else:
+def wait_for_server(address: str, server: Popen) -> None:
+    until = time.monotonic() + TIMEOUT_MS / 1000
+    while time.monotonic() < until and server.poll() is None:
+        with contextlib.suppress(OSError), urlopen(f"{address}/_stcore/health", timeout=5):
             return
+        time.sleep(0.2)
     pytest.fail("the dashboard did not start")
 
 
@@ -113,6 +120,22 @@ def test_the_slider_changes_how_many_points_are_measured(page: Page, address: st
     page.get_by_role("slider").first.press("ArrowRight")
     expect(points).not_to_have_text(before, timeout=TIMEOUT_MS)
     assert int(points.inner_text().split()[0]) > int(before.split()[0])
+
+
+def test_the_curves_of_a_running_study_grow_by_themselves(
+    page: Page, address: str, folder: Path, pictures: Path
+):
+    tracker = running(folder)
+    page.goto(f"{address}/training?study=live")
+    settled(page)
+    expect(page.get_by_text("Round 1 of 3, running")).to_be_visible(timeout=TIMEOUT_MS)
+    tracker.round(2, {"uniform-s0": {"train/ce": 0.6}})
+    expect(page.get_by_text("Round 2 of 3, running")).to_be_visible(timeout=TIMEOUT_MS)
+    points = page.locator(".js-plotly-plot .points path")
+    expect(points.first).to_be_visible(timeout=TIMEOUT_MS)
+    page.screenshot(path=pictures / "running.png")
+    tracker.finish("FINISHED")
+    expect(page.get_by_text("Round 2 of 3", exact=True)).to_be_visible(timeout=TIMEOUT_MS)
 
 
 def test_the_privacy_report_is_downloaded_whole(page: Page, address: str):
