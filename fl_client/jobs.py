@@ -6,6 +6,7 @@ safe sentence. The text of an exception stays in the site's own log.
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import logging
 import math
@@ -138,6 +139,8 @@ class Jobs:
         if isinstance(exception, Refused):
             return ErrorReply(exception.code, exception.sentence)
         log.error("a job failed", exc_info=exception)
+        if isinstance(exception, OSError) and exception.errno in (errno.ENOSPC, errno.EDQUOT):
+            return ErrorReply("failed", "the disk of this site is full")
         return ErrorReply("failed", "the job failed at this site; the site's log says why")
 
     @contextlib.contextmanager

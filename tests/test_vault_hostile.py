@@ -1,6 +1,7 @@
 """Laws of the vault before a hostile message: always an answer, never a word too much."""
 
 import dataclasses
+import errno
 import json
 import struct
 import tempfile
@@ -63,6 +64,16 @@ def test_the_text_of_an_exception_never_crosses(
         assert SECRET in caplog.text
         site.result = None
         assert not isinstance(ask(jobs, task), ErrorReply)
+
+
+def test_a_full_disk_is_said_to_be_one(tmp_path: Path) -> None:
+    def fail(_: SiteTask) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device", SECRET)
+
+    with jobs_in(tmp_path) as (jobs, site, _):
+        site.result = fail
+        reply = ask(jobs, TASKS[0])
+    assert reply == ErrorReply("failed", "the disk of this site is full")
 
 
 @given(data=st.binary(max_size=200))
