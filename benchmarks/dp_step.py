@@ -1,11 +1,13 @@
 """How much longer a step of DP-SGD takes than a plain one.
 
-``python -m benchmarks.dp_step [--threads 2] [--steps 10]``: one learned arm with beta > 0, the
-same number of slices in both kinds of step (every unit takes part), best of the steps timed, so
-that other work on the machine counts little.
+``python -m benchmarks.dp_step [--threads 2] [--steps 5] [--sizes 64 128] [--widths 16 64]``: one
+learned arm with beta > 0, the same number of slices in both kinds of step (every unit takes part).
+Plain and private steps alternate, and the ratio is that of the best of each, so that other work on
+the machine counts little; the ratio of processor time is beside it.
 """
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable
 
@@ -16,7 +18,7 @@ import torch
 from infomri_core.plan import Plan, parse_plan
 from infomri_core.privacy.dp import PrivateGradients, secret_generator
 from infomri_core.tasks.classification import build_model
-from infomri_core.train import make_optimizer, plain_gradients
+from infomri_core.train import Gradients, make_optimizer, plain_gradients
 
 N = 32
 BETA = 1e-4
@@ -38,8 +40,8 @@ def make_plan(size: int, width: int) -> Plan:
     )
 
 
-def seconds_a_step(plan: Plan, private: bool, n_steps: int) -> float:
-    """The best time of a whole optimizer step."""
+def step_of(plan: Plan, private: bool) -> Callable[[], None]:
+    """A whole optimizer step of either kind."""
     size = plan.task.shape[0]
     variance = torch.rand(2, size, size, generator=torch.Generator().manual_seed(1)) + 0.01
     model = build_model(plan, plan.arms[0], variance)
@@ -51,7 +53,7 @@ def seconds_a_step(plan: Plan, private: bool, n_steps: int) -> float:
     if private:
         units = [np.array([i]) for i in range(N)]
         generator = secret_generator("timing", "cpu")
-        gradients = PrivateGradients(plan, variance, units, fetch, generator)
+        gradients: Gradients = PrivateGradients(plan, variance, units, fetch, generator)
     else:
         gradients = plain_gradients(plan, variance, N, fetch, ("timing",))
     optimizer = make_optimizer(model, plan.training)
@@ -61,34 +63,41 @@ def seconds_a_step(plan: Plan, private: bool, n_steps: int) -> float:
         gradients(model, BETA)
         optimizer.step()
 
-    return best(step, n_steps)
+    return step
 
 
-def best(step: Callable[[], None], n_steps: int) -> float:
-    """The shortest of ``n_steps`` calls, after two that are not timed."""
-    times = []
-    for _ in range(n_steps + 2):
-        started = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - started)
-    return min(times[2:])
+def best_of_each(steps: list[Callable[[], None]], n_times: int) -> np.ndarray:
+    """(2, len(steps)): the shortest wall and processor time of each, taken in turns, after one
+    call of each that is not timed."""
+    times = np.full((n_times + 1, 2, len(steps)), np.inf)
+    for i in range(n_times + 1):
+        for j, step in enumerate(steps):
+            wall, processor = time.perf_counter(), time.process_time()
+            step()
+            times[i, :, j] = time.perf_counter() - wall, time.process_time() - processor
+    best: np.ndarray = times[1:].min(0)
+    return best
 
 
 def main() -> None:
     """Print one line a setting."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128])
+    parser.add_argument("--widths", type=int, nargs="+", default=[16, 64])
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print("image  width  plain ms  private ms  ratio")
-    for size, width in ((32, 16), (64, 16), (128, 16), (128, 32)):
+    print("image  width  plain ms  private ms  ratio  ratio of processor time")
+    for size, width in itertools.product(options.sizes, options.widths):
         plan = make_plan(size, width)
-        plain = seconds_a_step(plan, False, options.steps)
-        private = seconds_a_step(plan, True, options.steps)
+        (plain, private), processor = best_of_each(
+            [step_of(plan, private) for private in (False, True)], options.steps
+        )
         print(
             f"{size:5d}  {width:5d}  {1e3 * plain:8.1f}  {1e3 * private:10.1f}  "
-            f"{private / plain:5.2f}"
+            f"{private / plain:5.2f}  {processor[1] / processor[0]:5.2f}",
+            flush=True,
         )
 
 

@@ -33,6 +33,7 @@ from fl_client.settings import SiteSettings
 from fl_client.status import PING, VaultStatus, tally
 from infomri_core import wire
 from infomri_core.data.base import SliceTable
+from infomri_core.data.fingerprint import fingerprint
 from infomri_core.errors import Cancelled, InputError, Refused
 from infomri_core.exchange import (
     AdaptTask,
@@ -84,7 +85,8 @@ class Jobs:
     """Runs one job at a time on ``site``, whose slices are described by ``table``.
 
     ``stopping`` tells that the vault is to end; running work is then cancelled between two steps,
-    as it is when the deadline of the task has passed on ``clock`` (Unix time).
+    as it is when the deadline of the task has passed on ``clock`` (Unix time). ``data_path``:
+    where the data lie, if anywhere.
     """
 
     def __init__(
@@ -95,11 +97,13 @@ class Jobs:
         ledger: Ledger,
         stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
+        data_path: str = "",
     ) -> None:
         self._name = settings.site.name
         self._policy = settings.policy
         self._site = site
         self._table = table
+        self._data = fingerprint(table, data_path)
         self._ledger = ledger
         self._mark = Mark(ledger, settings.vault.state / "released.json")
         memory = ReleaseMemory(ledger, self._mark, settings.policy.max_released_fraction)
@@ -164,7 +168,7 @@ class Jobs:
         context = self._admit(task, departure)
         if isinstance(task, ReleaseTask):
             return "answered", self._release(context, task, cancelled)
-        key = _occasion(task, departure)
+        key = _occasion(task, departure, self._data)
         kept = self._cache.get(key)
         again = None if kept is None else self._gate.repeat(kept, context)
         if again is not None:
@@ -270,9 +274,10 @@ def departure_of(task: SiteTask) -> Entry:
     )
 
 
-def _occasion(task: SiteTask, departure: Entry) -> str:
-    """Under which key the reply is kept: the question, and the masks if it is to leave masked."""
-    key = [departure.run, departure.job, departure.input]
+def _occasion(task: SiteTask, departure: Entry, data: str) -> str:
+    """Under which key the reply is kept: the question, the state of the ``data`` it was asked of,
+    and the masks if it is to leave masked."""
+    key = [departure.run, departure.job, departure.input, data]
     if isinstance(task, TrainTask) and task.masking is not None:
         key.append(task.masking.binding(departure.input).hex())
     return hashlib.sha256(repr(tuple(key)).encode()).hexdigest()

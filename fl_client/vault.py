@@ -24,6 +24,7 @@ from fl_client.ledger import Ledger
 from fl_client.settings import SiteSettings, read_settings
 from infomri_core import logs
 from infomri_core.data import open_dataset
+from infomri_core.data.uri import parse_uri
 from infomri_core.errors import InputError
 from infomri_core.files import write_atomically
 from infomri_core.site import open_site
@@ -40,6 +41,7 @@ def run_vault(settings: SiteSettings, stop: threading.Event) -> None:
     ledger = Ledger.open(state / "ledger.jsonl")
     try:
         dataset = open_dataset(settings.data.uri)
+        path = parse_uri(settings.data.uri).path
         site = open_site(
             dataset,
             settings.site.name,
@@ -47,7 +49,7 @@ def run_vault(settings: SiteSettings, stop: threading.Event) -> None:
             settings.vault.device,
             site_key(state / "site.key"),
         )
-        jobs = Jobs(settings, site, dataset.table, ledger, stop.is_set)
+        jobs = Jobs(settings, site, dataset.table, ledger, stop.is_set, data_path=path)
         n_patients = len(set(dataset.table.patients))
         log.info("site %s: %d slices of %d patients", site.name, len(dataset), n_patients)
         log.info("vault ready at %s", settings.vault.socket_path)

@@ -40,14 +40,19 @@ def aggregate(rules: Aggregation, n: int) -> Aggregate:
 
 
 def step(
-    rules: Aggregation, weights: np.ndarray, target: np.ndarray, state: ServerState
+    rules: Aggregation,
+    weights: np.ndarray,
+    target: np.ndarray,
+    state: ServerState,
+    buffers: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ServerState]:
     """The weights of the next round, float32 (n,), and what to keep, given the round's aggregate
     ``target``.
 
     FedAdam (Reddi et al. 2021, Algorithm 2): with D = target - weights,
     m = b1 m + (1 - b1) D, v = b2 v + (1 - b2) D^2, weights + rate m / (sqrt(v) + tau); m and v
-    start at zero. Every other strategy goes to the target itself and keeps nothing.
+    start at zero. Where ``buffers`` (n,) holds (BatchNorm's running statistics), the target is
+    taken as it is. Every other strategy goes to the target itself and keeps nothing.
     """
     if rules.strategy != "fedadam":
         return target, {}
@@ -57,4 +62,7 @@ def step(
     mean = b1 * state.get("mean", zero) + (1 - b1) * gap
     square = b2 * state.get("square", zero) + (1 - b2) * np.square(gap)
     rate, tau = np.float32(rules.server_learning_rate), np.float32(rules.tau)
-    return weights + rate * mean / (np.sqrt(square) + tau), {"mean": mean, "square": square}
+    stepped = weights + rate * mean / (np.sqrt(square) + tau)
+    if buffers is not None:
+        stepped = np.where(buffers, target, stepped)
+    return stepped, {"mean": mean, "square": square}

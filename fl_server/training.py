@@ -15,6 +15,7 @@ from fl_server.setting import Setting, State
 from fl_server.strategies import Aggregate, aggregate, step
 from infomri_core.errors import InputError
 from infomri_core.exchange import TrainReply, TrainTask
+from infomri_core.tasks.classification import buffers_of
 
 ATTEMPTS = 3
 
@@ -136,6 +137,7 @@ def _gather(setting: Setting, state: State, number: int) -> Answers:
 
 def _close(setting: Setting, state: State, answers: Gathered, seconds: float) -> None:
     dropped = answers.dropped(setting.plan.training.quorum)
+    plan = setting.plan
     remaining = {k: v for k, v in state.arms.items() if k not in dropped}
     for name, why in dropped.items():
         setting.progress.tell("dropped", f"round {answers.number}: arm {name} dropped: {why}")
@@ -147,7 +149,11 @@ def _close(setting: Setting, state: State, answers: Gathered, seconds: float) ->
     state.arms = {}
     for name, flat in remaining.items():
         state.arms[name], state.server[name] = step(
-            setting.plan.aggregation, flat, answers.mean(name), state.server.get(name, {})
+            plan.aggregation,
+            flat,
+            answers.mean(name),
+            state.server.get(name, {}),
+            buffers_of(plan, plan.arm(name)) if plan.model.norm == "batch" else None,
         )
     state.round = answers.number
     _report(setting, state, answers, seconds)

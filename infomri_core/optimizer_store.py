@@ -1,5 +1,6 @@
 """Optimizer state on a site's disk, so that a study resumes as if nothing had happened."""
 
+import logging
 import re
 from pathlib import Path
 from typing import final
@@ -10,25 +11,34 @@ from safetensors.numpy import load_file, save
 
 from infomri_core.files import write_atomically
 
-KEPT_ROUNDS = 2
+KEPT_ROUNDS = 3
+
+log = logging.getLogger(__name__)
 
 
 @final
 class OptimizerStore:
-    """Adam's state for each (plan, arm, round); the last two rounds are kept.
+    """Adam's state for each (plan, arm, round); the last three rounds are kept.
 
-    Two, because a round whose reply was lost is computed again from the state before it.
+    As many as a study centre keeps checkpoints by default: it may go back to the oldest of them.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def load(self, plan: str, arm: str, round_number: int) -> dict[str, np.ndarray] | None:
-        """The state after a round; None before the first, or when there is none to be read."""
+        """The state after a round; None before the first, or when there is none to be read, which
+        the log then says: such a round is not what it would have been."""
         path = self._path(plan, arm, round_number)
         try:
             return load_file(path)
         except (FileNotFoundError, SafetensorError):
+            if round_number > 0:
+                log.warning(
+                    "arm %s goes on after round %d with a fresh optimizer: its state is not here",
+                    arm,
+                    round_number,
+                )
             return None
 
     def save(self, plan: str, arm: str, round_number: int, state: dict[str, np.ndarray]) -> None:

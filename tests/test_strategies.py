@@ -24,6 +24,7 @@ from infomri_core.exchange import SiteReply, SiteTask, TrainReply, TrainTask
 from infomri_core.plan import Aggregation, Plan, parse_plan
 from infomri_core.proximal import Proximal
 from infomri_core.site import Site
+from infomri_core.tasks.classification import buffers_of, build_model, flatten
 from tests.small import AUDIT_URI, local_sites, site_uri, small_table, study
 from tests.test_study import Wrapped, assert_same, final_weights
 
@@ -142,6 +143,22 @@ def test_fedadam_takes_the_steps_of_its_equations() -> None:
         weights, state = step(rules, weights, np.array(target, np.float32), state)
     np.testing.assert_allclose(weights, x, rtol=1e-5)
     assert weights.dtype == np.float32
+
+
+def test_fedadam_leaves_running_statistics_to_the_mean() -> None:
+    table = small_table()
+    table["model"] = {"width": 4, "norm": "batch"}
+    made = parse_plan(tomli_w.dumps(table))
+    buffers = buffers_of(made, made.arms[0])
+    model = build_model(made, made.arms[0])
+    learned = sum(p.numel() for p in model.parameters())
+    assert 0 < buffers.sum() == len(buffers) - learned
+    weights = flatten(model)
+    target = weights + np.float32(0.5)
+    rules = Aggregation("fedadam", server_learning_rate=0.01)
+    moved, _ = step(rules, weights, target, {}, buffers)
+    np.testing.assert_array_equal(moved[buffers], target[buffers])
+    assert (np.abs(moved - target)[~buffers] > 0.1).all()
 
 
 def test_the_proximal_gradient_is_the_derivative_of_its_term() -> None:

@@ -13,6 +13,7 @@ from fl_client.jobs import departure_of
 from fl_client.policy import parse_approvals
 from fl_client.status import PING
 from infomri_core import wire
+from infomri_core.data.fingerprint import fingerprint
 from infomri_core.errors import InputError
 from infomri_core.exchange import ErrorReply, SiteTask, TrainReply, reply_from
 from tests.vault_fakes import (
@@ -52,6 +53,22 @@ def test_a_repetition_gives_the_same_bytes_and_runs_nothing(
         assert jobs.handle(encode(task)) == first
         assert site.calls == 0
         assert len(ledger.entries()) == 3
+
+
+def test_a_reply_is_not_repeated_once_the_data_have_changed(tmp_path: Path) -> None:
+    for table, calls in ((make_table(), 1), (make_table(), 0), (make_table(n_positive=6), 1)):
+        with jobs_in(tmp_path, FakeSite(table)) as (jobs, site, _):
+            assert not isinstance(ask(jobs, train_task()), ErrorReply)
+            assert site.calls == calls
+
+
+def test_a_changed_file_is_another_state_of_the_data(tmp_path: Path) -> None:
+    (tmp_path / "scans.h5").write_bytes(b"pixels")
+    table = make_table()
+    states = [fingerprint(table, str(tmp_path))]
+    (tmp_path / "scans.h5").write_bytes(b"other pixels")
+    states += [fingerprint(table, str(tmp_path)), fingerprint(table)]
+    assert len(set(states)) == 3
 
 
 def test_without_a_ledger_nothing_leaves_but_the_reason(tmp_path: Path) -> None:

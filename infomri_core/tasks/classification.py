@@ -154,6 +154,13 @@ def unflatten(module: nn.Module, flat: np.ndarray) -> None:
             tensor.copy_(part.view_as(tensor))
 
 
+def buffers_of(plan: Plan, arm: Arm) -> np.ndarray:
+    """Which entries (n,) of an arm's flat array are buffers, not parameters."""
+    state = _state(build_model(plan, arm))
+    kinds = [np.full(t.numel(), not isinstance(t, nn.Parameter)) for t in state]
+    return np.concatenate(kinds) if kinds else np.zeros(0, bool)
+
+
 def arm_sizes(plan: Plan) -> dict[str, int]:
     """The length of each arm's flat array."""
     return {arm.name: sum(t.numel() for t in _state(build_model(plan, arm))) for arm in plan.arms}
