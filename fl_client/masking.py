@@ -8,7 +8,7 @@ only in each round of a plan is remembered by the ledger.
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from fl_client.ledger import Entry
@@ -42,10 +42,12 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Session:
-    """One participant a slot; ``n_sites`` take part once shares were made."""
+    """One participant a slot; ``n_sites`` take part once shares were made, and in each slot that
+    was used the sites of ``masked``."""
 
     slots: list[Participant]
     n_sites: int = 0
+    masked: dict[int, set[str]] = field(default_factory=dict)
 
 
 @final
@@ -90,16 +92,21 @@ class Sessions:
         if masking is None:
             raise Refused("secure-aggregation", "the task names no masks")
         session, participant = self._slot(plan, masking.session, masking.slot)
-        inbox = {
-            sender: box[self._name]
-            for sender, box in masking.shares.items()
-            if sender != self._name and self._name in box
-        }
+        inbox = self._inbox(participant, masking)
         sizes = {name: len(flat) for name, flat in task.arms.items()}
         with_losses = plan.privacy is None or plan.privacy.losses
         vector = update_to_ring(reply, sizes, session.n_sites, with_losses)
-        binding = masking.binding(question_of(task))
-        return MaskedReply(participant.mask(vector, inbox, binding), reply.epsilon)
+        masked = participant.mask(vector, inbox, masking.binding(question_of(task)))
+        session.masked[masking.slot] = set(masking.shares)
+        return MaskedReply(masked, reply.epsilon)
+
+    def _inbox(self, participant: Participant, masking: Masking) -> dict[str, bytes]:
+        """The shares that are for this site. A site that takes part has one for each neighbour:
+        without it this site would not mask with it, and not know that it is no part of the sum."""
+        shares, near = masking.shares, set(masking.shares) & set(participant.neighbours)
+        if self._name not in shares or any(self._name not in shares[name] for name in near):
+            raise Refused("secure-aggregation", "the shares of a site that takes part are missing")
+        return {name: shares[name][self._name] for name in near}
 
     def _announce(self, plan: Plan, task: AnnounceTask) -> AnnounceReply:
         key, trust = (plan.digest, task.session), self.trust()
@@ -134,7 +141,9 @@ class Sessions:
         return ShareReply(tuple(shares))
 
     def _unmask(self, plan: Plan, task: UnmaskTask, entries: Iterable[Entry]) -> UnmaskReply:
-        _, participant = self._slot(plan, task.session, task.slot)
+        session, participant = self._slot(plan, task.session, task.slot)
+        if not set(task.delivered) <= session.masked.get(task.slot, set()):
+            raise Refused("secure-aggregation", "a site delivered that took no part in this sum")
         wanted = summed(task)
         for entry in entries:
             before = (entry.run, entry.job, entry.round, entry.kind)

@@ -54,6 +54,7 @@ class DrawnSite(FakeSite):
         super().__init__(make_table(n_train=n_train))
         self.name = name
         self.diverges: tuple[str, ...] = ()
+        self.tells_losses = True
 
     def card(self) -> DatasetCard:
         return replace(super().card(), site=self.name)
@@ -69,7 +70,8 @@ class DrawnSite(FakeSite):
                     "entropy": float(-900 * draws.random()),
                 }
         n_samples = int((self.table.split == "train").sum())
-        return TrainReply(n_samples, arms, losses, tuple(set(task.arms) - set(arms)))
+        dropped = tuple(set(task.arms) - set(arms))
+        return TrainReply(n_samples, arms, losses if self.tells_losses else {}, dropped)
 
 
 def write_keys(folder: Path, names: tuple[str, ...] = NAMES) -> None:

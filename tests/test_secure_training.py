@@ -5,14 +5,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fl_server.roster import StudyFailed
 from fl_server.training import train_round
 from infomri_core import wire
-from infomri_core.errors import InputError
-from infomri_core.exchange import ShareTask, SiteReply, SiteTask, TrainReply, TrainTask, reply_from
+from infomri_core.errors import InputError, Refused
+from infomri_core.exchange import (
+    EnrolTask,
+    ErrorReply,
+    Masking,
+    ShareTask,
+    SiteReply,
+    SiteTask,
+    TrainReply,
+    TrainTask,
+    UnmaskTask,
+    reply_from,
+    task_from,
+)
 from infomri_core.secagg import Participant
 from tests.securesites import (
     absent,
@@ -98,6 +113,52 @@ def test_a_round_done_again_after_a_crash_ends_the_same(tmp_path: Path) -> None:
     assert_same(first, again)
 
 
+def test_a_resumed_study_makes_new_keys_and_ends_the_same(tmp_path: Path) -> None:
+    with federation(tmp_path / "whole", secure_plan()) as whole:
+        expected = whole.train()
+    with federation(tmp_path / "resumed", secure_plan()) as made:
+        state = made.train(1)
+        train_round(made.setting(), state)
+        assert made.kinds("a").count("announced") == 2
+    assert_same(state, expected)
+
+
+def test_differential_privacy_is_debited_and_told_under_masks_too(tmp_path: Path) -> None:
+    privacy = {"noise_multiplier": 2.0, "lot": 4}
+    with federation(tmp_path, secure_plan(privacy=privacy), names=("a", "b", "c")) as made:
+        for site in made.drawn.values():
+            site.tells_losses = False
+        state = made.train(1)
+        spent = [e.privacy for e in made.ledgers["a"].entries() if e.kind == "masked"]
+    assert [cost["noise_multiplier"] for cost in spent] == [2.0]
+    assert set(state.history["epsilons"]) == set("abc")
+    assert state.history["rounds"][0]["losses"] == {}
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(max_size=4) | st.just("00" * 16),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=6,
+)
+HEADER = st.fixed_dictionaries(
+    dict.fromkeys(("session", "slots", "slot", "delivered", "shares", "masking"), JSON)
+)
+
+
+@given(st.sampled_from(["announce", "share", "unmask", "train"]), HEADER)
+@settings(max_examples=60)
+def test_whatever_stands_in_a_task_of_secure_aggregation_it_is_read_or_refused(
+    kind: str, header: dict[str, Any]
+) -> None:
+    whole = {"plan": "", "round": 1, "deadline": 1.0, **header}
+    arrays = {"variance": np.zeros(1)}
+    for masking in (header["masking"], header):
+        try:
+            task_from(wire.Message(kind, whole | {"masking": masking}, arrays))
+        except Refused as refusal:
+            assert refusal.code == "bad-message"
+
+
 def test_a_round_is_never_unmasked_over_other_sites(tmp_path: Path) -> None:
     with federation(tmp_path, secure_plan()) as made:
         made.train(1)
@@ -106,6 +167,26 @@ def test_a_round_is_never_unmasked_over_other_sites(tmp_path: Path) -> None:
             made.train(1)
         assert "was unmasked as the sum of a, b, c, d; two sums" in made.events()
         assert made.kinds("a").count("unmasked") == 1
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_nor_is_it_where_the_centre_says_that_a_site_was_in_the_sum(
+    tmp_path: Path, empty: bool
+) -> None:
+    with federation(tmp_path, secure_plan()) as made:
+        made.train(1)
+        setting, state = made.setting(), first_state(made.plan)
+        session = setting.sessions.get(setting, setting.roster.participants(1), 1)
+        assert session is not None
+        nodes = {name: node for node, name in session.members.items()}
+        shares = {name: session.shares[0][name] for name in "abc"} | ({"d": {}} if empty else {})
+        masking = Masking(session.key, 0, shares)
+        task = TrainTask(made.plan.text, 1, 4e9, state.variance, state.arms, masking)
+        said = list(made.sites.ask(task, [nodes[name] for name in "abc"]))
+        unmask = UnmaskTask(made.plan.text, 1, 4e9, session.key, 0, ("a", "b", "c", "d"))
+        said += made.sites.ask(unmask, [nodes[name] for name in "abc"])
+        assert [type(reply) for _, reply in said[3:]] == [ErrorReply] * 3
+        assert made.kinds("a").count("masked") == (1 if empty else 2)
 
 
 class Swapping:
@@ -168,16 +249,17 @@ def test_weights_never_leave_a_site_bare_where_the_plan_wants_masks(tmp_path: Pa
         state = first_state(plan)
         task = TrainTask(plan.text, 1, 4e9, state.variance, state.arms)
         reply = reply_from(wire.decode(made.jobs["a"].handle(wire.encode(task.to_message()))))
-        assert reply.to_message().header["code"] == "bad-task"
+        assert isinstance(reply, ErrorReply) and reply.code == "bad-task"
         assert made.kinds("a") == ["error"]
 
 
 def test_a_site_without_keys_does_not_enrol(tmp_path: Path) -> None:
     with federation(tmp_path, secure_plan()) as made:
         (tmp_path / "keys" / "sites.toml").unlink()
-        with pytest.raises(StudyFailed):
-            made.train()
-        assert "this site is not set up for secure aggregation" in made.events()
+        task = EnrolTask(made.plan.text, 4e9)
+        reply = reply_from(wire.decode(made.jobs["a"].handle(wire.encode(task.to_message()))))
+        assert isinstance(reply, ErrorReply)
+        assert "this site is not set up for secure aggregation" in reply.sentence
 
 
 @pytest.mark.parametrize(

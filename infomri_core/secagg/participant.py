@@ -71,6 +71,11 @@ class Participant:
         """Whether :meth:`mask` is the next step."""
         return self._done == 1
 
+    @property
+    def neighbours(self) -> list[str]:
+        """The sites that this one masks with, once it has shared."""
+        return self._neighbours
+
     def share(
         self, announcements: Iterable[Announcement], threshold: int, fewest: int = 0
     ) -> dict[str, bytes]:
