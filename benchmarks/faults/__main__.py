@@ -46,7 +46,8 @@ def run(case: Case, folder: Path) -> tuple[bool, list[str]]:
     cells = [how if outcome == "completed" else outcome.upper(), f"{seconds:.0f} s", weights]
     good = outcome == "completed" and same is not False and approved and bool(line)
     ledgers = f"{n} entries, unbroken" if approved else "NOT APPROVED"
-    return good, [case.name, *cells, ledgers, f"`{line}`" if line else "NOTHING"]
+    told = f"`{line.replace('`', '')}`" if line else "NOTHING"
+    return good, [case.name, *cells, ledgers, told]
 
 
 def main(words: Sequence[str]) -> int:

@@ -128,7 +128,7 @@ def site_disk_full(world: World) -> str:
         cleared(disk)
         world.resume()
         world.state()
-        said = world.event("site a|a refused")
+        said = world.event("^round .*a refused")
         shutil.copytree(disk, world.folder / "a" / "kept", ignore=shutil.ignore_patterns("*.sock"))
     shutil.copytree(world.folder / "a" / "kept", disk, dirs_exist_ok=True)
     return said
