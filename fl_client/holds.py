@@ -30,11 +30,12 @@ def survey(settings: SiteSettings, folder: Path, *, with_vault: bool = True) -> 
 
 
 def private_paths(settings: SiteSettings) -> list[Path]:
-    """What nobody but the vault may open: the data, the ledger, the site's key."""
+    """What nobody but the vault may open: the data, the ledger, the site's keys."""
     location = settings.data.uri.partition(":")[2].partition("?")[0]
     state = settings.vault.state
     paths = [Path(location)] if location else []
-    return [*paths, state / "ledger.jsonl", state / "site.key", state]
+    signing = [settings.secure.key] if settings.secure.key else []
+    return [*paths, state / "ledger.jsonl", state / "site.key", *signing, state]
 
 
 def _vault_hold() -> Hold:
