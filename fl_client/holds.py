@@ -1,5 +1,6 @@
 """Which isolation holds on this machine, tried in child processes rather than assumed."""
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from pathlib import Path
 from fl_client import isolation
 from fl_client.isolation import Confinement, courier_keeps, supernode_keeps
 from fl_client.settings import SiteSettings
+
+_CLOSED = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,8 @@ def _data_hold(name: str, keep: Confinement, private: list[Path]) -> Hold:
         return Hold(False, f"{what}: no, {covered[0]} lies in a folder that it needs")
 
     def attempt() -> bool:
-        there = [path for path in private if path.exists()]
         isolation.confine(keep)
-        return not any(_opens(path) for path in there)
+        return not any(_opens(path) for path in private)
 
     return _tried(what, attempt)
 
@@ -67,8 +69,10 @@ def _data_hold(name: str, keep: Confinement, private: list[Path]) -> Hold:
 def _opens(path: Path) -> bool:
     try:
         os.close(os.open(path, os.O_RDONLY))
-    except PermissionError:
-        return False
+    except OSError as error:
+        if error.errno in _CLOSED:
+            return False
+        raise
     return True
 
 
