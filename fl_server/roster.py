@@ -59,7 +59,8 @@ class Roster:
             ready = [node for node in online if node in self._cards]
             if len(ready) >= quorum:
                 return ready
-            if time.time() > give_up:
+            hopeless = len(online) >= quorum and not any(map(self._may_yet_join, online))
+            if time.time() > give_up or (hopeless and not ready):
                 raise StudyFailed(
                     f"round {round_number}: {len(ready)} sites ready of {len(online)} online, "
                     f"the plan's quorum is {quorum}; start or mend the others and resume"
