@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test faults deploy-check lint format types clean
+.PHONY: demo test docs faults deploy-check lint format types clean
 
 demo: $(READY)
 	$(BIN)/infomri demo $(ARGS)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --durations 15
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict --quiet
 
 faults: $(READY)
 	$(BIN)/python -W ignore -m benchmarks.faults $(ARGS)
@@ -42,6 +45,10 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
+
+$(VENV)/.docs: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $(VENV)/.docs
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,112 @@
+"""What the documentation tells people to type: its code blocks, and the commands in them."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import typer
+
+import fl_client.cli
+import fl_server.cli
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "deploy" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PROGRAMS: dict[str, click.Command] = {
+    "infomri": typer.main.get_command(fl_server.cli.app),
+    "infomri-client": typer.main.get_command(fl_client.cli.app),
+}
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.M | re.S)
+_INLINE = re.compile(r"`(infomri(?:-client)? [^`]+)`")
+_ASSIGNMENT = re.compile(r"[A-Z_]+=\S*")
+_ENDS = re.compile(r"&&|\|\||[|;]")
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One program with its words, as a reader would type it."""
+
+    page: str
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.page}: {shlex.join(self.words)}"
+
+    @property
+    def program(self) -> str:
+        """Its name, without the folder of a virtual environment."""
+        return self.words[0].rpartition("/")[2]
+
+    @property
+    def subcommand(self) -> str:
+        """Program and subcommands, such as 'infomri masks export'; programs' own otherwise."""
+        if self.program not in PROGRAMS:
+            return " ".join((self.program, *self.words[1:2]))
+        return " ".join(resolve(self.program, self.words[1:])[0])
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """The code blocks of ``page`` in one of ``languages``."""
+    found = _FENCE.findall(page.read_text(encoding="utf-8"))
+    return [re.sub(rf"^{indent}", "", body, flags=re.M) for indent, kind, body in found
+            if kind in languages]  # fmt: skip
+
+
+def invocations(page: Path) -> list[Invocation]:
+    """Every command in the shell blocks of ``page``."""
+    name = str(page.relative_to(ROOT))
+    return [
+        Invocation(name, words)
+        for block in blocks(page, "sh", "console", "bash")
+        for line in block.replace("\\\n", " ").splitlines()
+        for words in _commands(line)
+    ]
+
+
+def inline(page: Path) -> list[Invocation]:
+    """Commands in the running text of ``page``: whole ones, or the beginning of one."""
+    text = re.sub(r"\s+", " ", _FENCE.sub("", page.read_text(encoding="utf-8")))
+    name = str(page.relative_to(ROOT))
+    return [
+        Invocation(name, tuple(shlex.split(found.replace("\\|", "|"))))
+        for found in _INLINE.findall(text)
+    ]
+
+
+def _commands(line: str) -> Iterator[tuple[str, ...]]:
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;")
+    lexer.whitespace_split = True
+    words: list[str] = []
+    for word in [*lexer, "&&"]:
+        if not _ENDS.fullmatch(word) and word != "&":
+            words.append(word)
+            continue
+        while words and _ASSIGNMENT.fullmatch(words[0]):
+            words.pop(0)
+        if words:
+            yield tuple(words)
+        words = []
+
+
+def resolve(program: str, words: tuple[str, ...]) -> tuple[list[str], click.Command, list[str]]:
+    """The command that ``words`` name, its path, and the words that are left for it.
+
+    Raises ``LookupError`` for a subcommand that is not there.
+    """
+    path, command, rest = [program], PROGRAMS[program], list(words)
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        if rest[0] not in command.commands:
+            raise LookupError(f"{' '.join(path)} has no command '{rest[0]}'")
+        command = command.commands[rest[0]]
+        path.append(rest.pop(0))
+    return path, command, rest
+
+
+def options(command: click.Command) -> set[str]:
+    """Every spelling of an option that ``command`` knows."""
+    known = {"--help", "--install-completion", "--show-completion"}
+    for parameter in command.params:
+        known |= {*parameter.opts, *parameter.secondary_opts}
+    return known
