@@ -59,6 +59,14 @@ def sampled(plan: Plan, task: ReleaseTask, weights: int) -> ReleaseReply:
     return ReleaseReply(task.arm, task.acceleration, SHAPE, patients)
 
 
+def renamed(plan: Plan) -> Context:
+    """A release of ``plan`` by a site that enrolled anew: other ids under another key."""
+    task = release_task(plan)
+    ids = {pseudonym(SECRET, plan.study.name, p): permanent_id("new", p) for p in PATIENTS}
+    context = Context("north", plan, task, departure_of(task), 2, (), ())
+    return dataclasses.replace(context, consent=Consent("new key", ids))
+
+
 class Border(RuleBasedStateMachine):
     """An adversary who may ask anything, and put older files back."""
 
@@ -103,6 +111,16 @@ class Border(RuleBasedStateMachine):
             self.known[patient] |= closure(released.mask)
             one = pack_mask(released.mask).encode() + released.values.tobytes()
             assert self.seen.setdefault((study, patient), one) == one
+
+    @rule(study=st.sampled_from("abcdefgh"))
+    def enrol_anew(self, study: str) -> None:
+        """Under another site key every patient has another id: whoever was released is known all
+        the same, so nothing more leaves."""
+        if not self.seen:
+            return
+        plan = plan_of(study, ARMS[0], 16.0)
+        with pytest.raises(Refused):
+            self.gate().leave(sampled(plan, release_task(plan), 0), renamed(plan))
 
     @rule()
     def restart(self) -> None:
@@ -162,7 +180,7 @@ class Border(RuleBasedStateMachine):
 
 
 TestBorder = Border.TestCase
-TestBorder.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestBorder.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 
 
 def test_the_limit_binds() -> None:
@@ -188,11 +206,7 @@ def test_another_site_key_forgets_nobody(tmp_path: Path) -> None:
     try:
         machine.ask("a", ARMS[0], 16.0, 0)
         plan = plan_of("b", ARMS[0], 16.0)
-        task = release_task(plan, acceleration=16.0)
-        ids = {pseudonym(SECRET, "b", p): permanent_id("new", p) for p in PATIENTS}
-        context = Context("north", plan, task, departure_of(task), 2, (), ())
-        context = dataclasses.replace(context, consent=Consent("new key", ids))
         with pytest.raises(Refused, match="key"):
-            machine.gate().leave(sampled(plan, task, 0), context)
+            machine.gate().leave(sampled(plan, release_task(plan), 0), renamed(plan))
     finally:
         machine.teardown()
