@@ -62,63 +62,17 @@ def carry(content: RecordDict, socket: Path) -> RecordDict:
         return error_content("vault-unreachable", "the site's vault could not be reached")
 
 
-@app.query("enrol")
-def enrol(message: Message, context: Context) -> Message:
-    """Carry an enrolment."""
-    return _answer(message)
-
-
-@app.train()
-def train(message: Message, context: Context) -> Message:
-    """Carry a training round."""
-    return _answer(message)
-
-
-@app.train("adapt")
-def adapt(message: Message, context: Context) -> Message:
-    """Carry the training of an attack."""
-    return _answer(message)
-
-
-@app.evaluate()
-def evaluate(message: Message, context: Context) -> Message:
-    """Carry an evaluation."""
-    return _answer(message)
-
-
-@app.query("moments")
-def moments(message: Message, context: Context) -> Message:
-    """Carry a question for noised moments of k-space."""
-    return _answer(message)
-
-
-@app.query("announce")
-def announce(message: Message, context: Context) -> Message:
-    """Carry the site's keys for secure aggregation."""
-    return _answer(message)
-
-
-@app.query("share")
-def share(message: Message, context: Context) -> Message:
-    """Carry encrypted shares from and to other sites."""
-    return _answer(message)
-
-
-@app.query("unmask")
-def unmask(message: Message, context: Context) -> Message:
-    """Carry the shares that unmask a sum."""
-    return _answer(message)
-
-
-@app.query("release")
-def release(message: Message, context: Context) -> Message:
-    """Carry a release of k-space."""
-    return _answer(message)
-
-
-def _answer(message: Message) -> Message:
+def answer(message: Message, context: Context) -> Message:
+    """Carry any message of the closed list; the vault knows what each asks."""
     socket = Path(os.environ.get(VAULT_SOCKET, ""))
     return Message(carry(message.content, socket), reply_to=message)
+
+
+for _register in (
+    *map(app.query, ("enrol", "moments", "announce", "share", "unmask", "release")),
+    *(app.train(), app.train("adapt"), app.evaluate()),
+):
+    _register(answer)
 
 
 def _deadline(data: bytes) -> float:
