@@ -1,5 +1,6 @@
 """Adversaries of three strengths: what trains each, and that nobody's own site trains insiders."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,12 @@ import torch
 
 from fl_client.checks.adapted import checked_attack
 from fl_client.commands.plans import in_words
+from fl_client.jobs import Jobs
+from fl_client.ledger import Ledger
 from fl_client.settings import Policy
+from fl_server.federation import GridSites
 from fl_server.local import LocalSites
+from infomri_core.data import open_dataset
 from infomri_core.errors import InputError, Refused
 from infomri_core.exchange import (
     AdaptReply,
@@ -27,7 +32,9 @@ from infomri_core.plan import Plan, parse_plan
 from infomri_core.privacy import attacks
 from infomri_core.privacy.attacks.learned import LearnedAttack
 from infomri_core.sampling import UniformPolicy
-from tests.small import local_sites, small_table, study
+from infomri_core.site import Site
+from tests.inprocess import InProcessGrid
+from tests.small import local_sites, site_uri, small_table, study
 from tests.vault_fakes import make_settings
 
 NETWORK = {"network.weight": np.ones((2, 3), np.float32)}
@@ -103,6 +110,27 @@ def test_every_strength_has_its_figures_and_the_strongest_counts(tmp_path: Path)
         assert set(row.psnr) == names
         assert row.psnr_worst == max(row.psnr.values())
         assert set(row.legibility) == {*names, "full image"}
+
+
+def test_insiders_train_through_courier_vault_and_gate(tmp_path: Path) -> None:
+    plan = plan_of("insider", "same-site")
+    with contextlib.ExitStack() as open_ones:
+        vaults = {}
+        for number, name in enumerate(("a", "b"), start=1):
+            made = make_settings(tmp_path / name, min_cohort=1, round_to=1)
+            made = replace(made, site=replace(made.site, name=name))
+            ledger = Ledger.open(made.vault.state / "ledger.jsonl")
+            open_ones.callback(ledger.close)
+            data = open_dataset(site_uri(name))
+            site = Site(data, name, made.vault.state / "optimizer", secret="ab" * 32)
+            vaults[number] = Jobs(made, site, data.table, ledger).handle
+        rows = study(plan, GridSites(InProcessGrid(vaults)), tmp_path).run()
+        left = [(e.job, e.kind) for e in ledger.entries()]
+    assert left == [
+        *(("enrol", "card"), ("train", "trained")),
+        *(("adapt", "adapted"), ("evaluate", "evaluated")),
+    ]
+    assert all({"unet@insider", "lmmse@same-site"} <= set(row.psnr) for row in rows)
 
 
 def test_going_on_never_ends_worse_than_it_began() -> None:
