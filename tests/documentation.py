@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import click
@@ -98,12 +99,13 @@ def invocations(page: Path) -> list[Invocation]:
 
 
 def inline(page: Path) -> list[Invocation]:
-    """Commands in the running text of ``page``: whole ones, or the beginning of one."""
+    """Commands in the running text of ``page``, whole or the beginning of one; `a|b` is two."""
     text = re.sub(r"\s+", " ", _FENCE.sub("", page.read_text(encoding="utf-8")))
     name = str(page.relative_to(ROOT))
     return [
-        Invocation(name, tuple(shlex.split(found.replace("\\|", "|"))))
+        Invocation(name, words)
         for found in _INLINE.findall(text)
+        for words in product(*(w.split("|") for w in shlex.split(found.replace("\\|", "|"))))
     ]
 
 

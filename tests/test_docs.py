@@ -48,8 +48,7 @@ def test_a_command_in_a_block_is_one_the_program_takes(told: Invocation) -> None
 @pytest.mark.parametrize("told", INLINE, ids=str)
 def test_a_command_in_a_sentence_names_what_exists(told: Invocation) -> None:
     words = tuple(word for word in told.words[1:] if word not in ("...", ".."))
-    first = words[:1] if words and "|" not in words[0] else ()
-    _, command, _ = resolve(told.program, words if "|" not in " ".join(words) else first)
+    _, command, _ = resolve(told.program, words)
     known = options(command) | options(PROGRAMS[told.program])
     assert {word for word in words if word.startswith("-")} - {"-v"} <= known
 
