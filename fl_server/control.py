@@ -43,6 +43,7 @@ Q = TypeVar("Q")
 R = TypeVar("R")
 
 _FAILED = "ServerApp failed with exception: "
+_UNKNOWN = "Task failed with unknown error."
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Control(AbstractContextManager["Control"]):
                 run_id=str(run.run_id),
                 status=run.status.status,
                 outcome=run.status.sub_status,
-                details=run.status.details.removeprefix(_FAILED),
+                details=_in_words(run.status.details),
                 submitted_at=run.pending_at,
                 finished_at=run.finished_at,
             )
@@ -243,3 +244,10 @@ def _bytes(path: Path, expected: str) -> bytes:
     except OSError as error:
         got = error.strerror or type(error).__name__
         raise InputError(str(path), expected, got, "check the path") from None
+
+
+def _in_words(details: str) -> str:
+    """Flower's details of a run's end as one that an operator can act on."""
+    if details == _UNKNOWN:
+        return "the study's process ended early, with the SuperLink or killed by itself"
+    return details.removeprefix(_FAILED)
