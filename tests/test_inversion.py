@@ -1,5 +1,7 @@
 """Laws of attacks on updates: gradients, protection, labels read exactly, images sought."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tomli_w
@@ -9,11 +11,14 @@ from infomri_core.data import open_dataset
 from infomri_core.kspace import fft2c
 from infomri_core.plan import parse_plan
 from infomri_core.privacy.attacks.lmmse import LMMSE
-from infomri_core.privacy.inversion import Case, Target, audit_case, infer_label, invert
+from infomri_core.privacy.inversion import Case, audit_case, infer_label
+from infomri_core.privacy.inversion_activations import block_inputs, distance
+from infomri_core.privacy.inversion_search import Target, invert
 from infomri_core.privacy.inversion_spans import Spans
 from infomri_core.privacy.leakage import audit_labels, audit_sites, deal_sites, infer_counts
 from infomri_core.privacy.updates import (
     Protection,
+    Update,
     cosine,
     gradient,
     local_update,
@@ -144,9 +149,44 @@ def test_the_activations_of_a_small_batch_lie_in_the_spans_its_update_gives_away
     assert len(Spans(model, target.update, 100, y.shape[1:])) == 0
 
 
-@pytest.mark.parametrize(("n", "attack"), [(1, "spans"), (4, "matching")])
-def test_a_search_out_of_time_answers_with_its_start(model, audit, prior, n, attack) -> None:
+def test_the_update_of_a_small_batch_says_what_each_image_fed_a_block(model, audit, prior) -> None:
+    target, y = _target(model, audit, prior, 2)
+    shared = (model, target.update, 2, (32, 32))
+    found = block_inputs(*shared, np.random.default_rng(0))
+    assert found is not None
+    block, maps = found
+    with torch.no_grad():
+        table = torch.stack([distance(model, block, m.expand(2, *m.shape), y) for m in maps])
+    assert float(table.min(0).values.max()) < 1e-4
+    assert sorted(table.argmin(0).tolist()) == [0, 1]
+
+
+def test_nothing_is_read_off_a_noisy_update_or_one_of_many_images(model, audit, prior) -> None:
+    target, _ = _target(model, audit, prior, 2)
+    noisy = _noisy(target.update)
+    for update, n in ((noisy, 2), (target.update, 100)):
+        assert block_inputs(model, update, n, (32, 32), np.random.default_rng(0)) is None
+
+
+def _noisy(update: Update) -> Update:
+    return tuple(g + g.std() * torch.randn(g.shape, generator=torch_generator(4)) for g in update)
+
+
+@pytest.mark.parametrize(
+    ("n", "noisy", "attack"),
+    [
+        (1, False, "activations"),
+        (2, False, "activations"),
+        (1, True, "spans"),
+        (4, False, "matching"),
+    ],
+)
+def test_a_search_out_of_time_answers_with_its_start(
+    model, audit, prior, n, noisy, attack
+) -> None:
     target, _ = _target(model, audit, prior, n)
+    if noisy:
+        target = replace(target, update=_noisy(target.update))
     nothing = invert(target, 8, torch_generator(0), lambda: True)
     found = invert(target, 8, torch_generator(0))
     assert nothing.attack == found.attack == attack
@@ -163,7 +203,7 @@ def test_one_sample_measured_wholly_is_rebuilt_and_dp_hides_it(audit, prior) -> 
     wide = build_model(plan, plan.arms[1]).eval()
     shared = (images[16:], labels[16:], prior, RATIO, 1e-3)
     won = audit_case(wide, Case(1, control=True), *shared, 100, 0)
-    assert won["attack"] == "spans"
+    assert won["attack"] == "activations"
     assert won["psnr"] > won["psnr_without_update"] + 4
     guarded = Case(1, protection=Protection(1.0, 1.0), control=True)
     lost = audit_case(wide, guarded, *shared, 20, 0)

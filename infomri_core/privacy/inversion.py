@@ -1,14 +1,15 @@
 """Gradient inversion: an image out of one site's update.
 
-Two attacks. Where the batch is small against the network, the update gives the *spans* of deep
-layers' inputs away (:mod:`inversion_spans`), and L-BFGS finds images whose activations lie in
-them. Elsewhere *matching*: the cosine of the update (Geiping et al. 2020) by Adam. Both search in
-coordinates in which images of the audit set are white, from near their mean, in place of a total
-variation prior. What an update gives away is at most what was measured, so LMMSE finishes the
-job, and the report holds both ends: no update at all, and the measurement itself.
+Three attacks. Where the batch is small against the network, linear algebra reads each image's
+*activations* deep inside it off the update (:mod:`inversion_activations`), or else the *spans* of
+all of them (:mod:`inversion_spans`), and L-BFGS finds images that have them. Elsewhere *matching*:
+the cosine of the update (Geiping et al. 2020) by Adam. All search in coordinates in which images
+of the audit set are white, from near their mean, in place of a total variation prior. What an
+update gives away is at most what was measured, so LMMSE finishes the job, and the report holds
+both ends: no update at all, and the measurement itself.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -18,21 +19,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from infomri_core.images import psnr, ssim
-from infomri_core.kspace import fft2c, ifft2c
+from infomri_core.kspace import fft2c
 from infomri_core.privacy.attacks.lmmse import LMMSE
-from infomri_core.privacy.inversion_spans import Spans
-from infomri_core.privacy.updates import Protection, Update, cosine, local_update, matched
+from infomri_core.privacy.inversion_search import Expired, Found, Target, invert
+from infomri_core.privacy.updates import Protection, Update, local_update
 from infomri_core.seeds import numpy_generator, torch_generator
 from infomri_core.tasks.classification import Classification
-
-STEP = 0.03
-SPREAD = 0.2
-PRIOR_WEIGHT = 1e-4
-SPAN_PRIOR_WEIGHT = 1e-7
-SPANS_MATCHED = 1e-3
-MATCHED = 0.01
-EVALUATIONS = 20
-Expired = Callable[[], bool]
 
 
 @final
@@ -47,108 +39,6 @@ class Case:
     protection: Protection | None = None
     knows_masks: bool = True
     control: bool = False
-
-
-@final
-@dataclass(frozen=True)
-class Found:
-    """Guesses at the k-space, (B, H, W) or (K, B, H, W), that was measured; images (B, H, W)
-    where the attack looked for them; how far it ended from the update: is that a match?"""
-
-    kspace: Tensor
-    images: Tensor | None
-    attack: str
-    mismatch: float
-    matched: bool
-
-
-@final
-@dataclass(frozen=True)
-class Target:
-    """What the attacker holds: the model, the update, the labels (B, K) and its prior; masks and
-    noise (K, B, H, W), used only where it knows them."""
-
-    model: Classification
-    update: Update
-    labels: Tensor
-    masks: Tensor
-    noise: Tensor
-    prior: LMMSE
-    knows_masks: bool = True
-
-    def guess(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
-        """K-space and images (B, H, W) of white coordinates ``z`` (B, H, W); without the masks
-        k-space alone, of ``z`` (K, B, H, W, 2): each measurement is an unknown of its own."""
-        root = self.prior.prior.sqrt()
-        if self.knows_masks:
-            images = self.prior.mean + ifft2c(root * fft2c(z)).real
-            return fft2c(images), images
-        size = (self.prior.prior + fft2c(self.prior.mean).abs().square()).sqrt()
-        return size * torch.view_as_complex(z), None
-
-    def measured(self, kspace: Tensor) -> Tensor:
-        """The measurements (K, B, H, W) that the network would see."""
-        return self.masks * kspace + self.noise if self.knows_masks else kspace
-
-
-def invert(
-    target: Target,
-    n_steps: int,
-    generator: torch.Generator,
-    expired: Expired = lambda: False,
-) -> Found:
-    """Search for what gave the update, by spans where it gives any away, else by matching;
-    ``n_steps`` evaluations of Adam, or as many of L-BFGS's."""
-    n_steps_k, n, height, width = target.masks.shape
-    form = (n, height, width) if target.knows_masks else (n_steps_k, n, height, width, 2)
-    noise = torch.randn(form, generator=generator, device=generator.device)
-    z = ((SPREAD if target.knows_masks else 1.0) * noise).to(target.noise.device)
-    spans = Spans(target.model, target.update, n_steps_k * n, (height, width))
-    if len(spans):
-        return _by_spans(target, spans, z, n_steps, expired)
-    return _by_matching(target, z, n_steps, expired)
-
-
-def _by_spans(target: Target, spans: Spans, z: Tensor, n_steps: int, expired: Expired) -> Found:
-    z = z.requires_grad_()
-    optimizer = torch.optim.LBFGS(
-        [z], max_iter=EVALUATIONS, history_size=50, line_search_fn="strong_wolfe"
-    )
-
-    def closure() -> Tensor:
-        measured = target.measured(target.guess(z)[0]).flatten(0, 1)
-        loss = spans.outside(measured).sum() + SPAN_PRIOR_WEIGHT * z.square().sum()
-        (z.grad,) = torch.autograd.grad(loss, [z])
-        return loss
-
-    for _ in range(-(-n_steps // EVALUATIONS)):
-        if expired():
-            break
-        optimizer.step(closure)
-    with torch.no_grad():
-        kspace, images = target.guess(z)
-        share = float(spans.outside(target.measured(kspace).flatten(0, 1)).mean())
-    return Found(kspace, images, "spans", share, share < SPANS_MATCHED)
-
-
-def _by_matching(target: Target, z: Tensor, n_steps: int, expired: Expired) -> Found:
-    z = z.requires_grad_()
-    optimizer = torch.optim.Adam([z], lr=STEP)
-    best, least, nearest = z.detach().clone(), float("inf"), float("inf")
-    for _ in range(n_steps):
-        if expired():
-            break
-        measured = target.measured(target.guess(z)[0])
-        mismatch = 1 - cosine(matched(target.model, measured, target.labels), target.update)
-        loss = mismatch + PRIOR_WEIGHT * z.square().mean()
-        if loss.item() < least:
-            best, least = z.detach().clone(), loss.item()
-        nearest = min(nearest, mismatch.item())
-        (z.grad,) = torch.autograd.grad(loss, [z])
-        optimizer.step()
-    with torch.no_grad():
-        kspace, images = target.guess(best)
-    return Found(kspace, images, "matching", nearest, nearest < MATCHED)
 
 
 def infer_label(update: Update, exclusive: bool) -> Tensor:
