@@ -6,6 +6,7 @@ asks how unusual the target's confidence is among reference models that never sa
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ OFFLINE_SLOPE = 0.3
 GAMMA = 1.0
 MIN_LIRA_REFERENCES = 2
 N_CONTROL = 12
+CONTROL_STEPS = 120
+CONTROL_LEARNING_RATE = 3e-3
 Floats = npt.NDArray[np.float64]
 
 
@@ -134,9 +137,9 @@ def audit_membership(
 
     A quarter are non-members; the last quarter is the attacker's population, on which its
     references are trained. Everyone trains ``n_steps`` of the plan's own steps. ``control`` is
-    the same attack on a net that must give its members away: trained without DP on
-    ``N_CONTROL`` slices. Raises ``Cancelled`` between steps; returns a note where there are fewer
-    than 4 patients.
+    the same attack on a net that must give its members away: trained without DP, and without a
+    mask, until it knows its ``N_CONTROL`` slices by heart. Raises ``Cancelled`` between steps;
+    returns a note where there are fewer than 4 patients.
     """
     names = numpy_generator(seed, "membership").permutation(np.unique(patients))
     if len(names) < 4:
@@ -145,23 +148,35 @@ def audit_membership(
     groups = np.split(names, [n // 2, n // 2 + max(1, n // 4)])
     member, other, population = (np.flatnonzero(np.isin(patients, g)) for g in groups)
     few = numpy_generator(seed, "membership-control").permutation(member)[:N_CONTROL]
-    shared = (plan, arm, images, labels, variance, n_steps)
-    references = [
-        _trained(*shared, population, (seed, k + 1), cancelled) for k in range(n_references)
-    ]
     guarded = _private_gradients(plan, images, labels, variance, member, patients, seed)
-    ratio = 1 / min(plan.measurement.accelerations)
 
-    def score(rows: np.ndarray, gradients: Gradients | None) -> dict[str, Any]:
-        target = _trained(*shared, rows, (seed, 0), cancelled, gradients)
+    def attacked(
+        plan: Plan, rows: np.ndarray, n_steps: int, n_references: int, own: Gradients | None
+    ) -> dict[str, Any]:
+        shared = (plan, arm, images, labels, variance, n_steps)
+        references = [
+            _trained(*shared, population, (seed, k + 1), cancelled) for k in range(n_references)
+        ]
+        target = _trained(*shared, rows, (seed, 0), cancelled, own)
         known, outside = (
             (images[torch.from_numpy(r)], labels[torch.from_numpy(r)]) for r in (rows, other)
         )
+        ratio = 1 / min(plan.measurement.accelerations)
         return score_membership(target, references, known, outside, ratio, seed, patients[other])
 
-    report = score(member, guarded) | {"arm": arm.name, "steps": n_steps, "dp": bool(guarded)}
-    report |= {"acceleration": round(1 / ratio, 6), "control": score(few, None)}
-    return report
+    report = attacked(plan, member, n_steps, n_references, guarded)
+    report |= {"arm": arm.name, "steps": n_steps, "dp": bool(guarded)}
+    report["acceleration"] = round(min(plan.measurement.accelerations), 6)
+    return report | {"control": attacked(_by_heart(plan), few, CONTROL_STEPS, 1, None)}
+
+
+def _by_heart(plan: Plan) -> Plan:
+    """The plan with all of k-space measured and a rate at which a few slices are soon learnt."""
+    measurement = replace(plan.measurement, ratio_range=(1.0, 1.0), accelerations=(1.0,))
+    training = replace(plan.training, learning_rate=CONTROL_LEARNING_RATE)
+    other = replace(plan, measurement=measurement, training=training)
+    object.__setattr__(other, "text", plan.text)
+    return other
 
 
 def _private_gradients(
