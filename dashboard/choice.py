@@ -55,7 +55,7 @@ def early_end(sweep: Sweep) -> None:
 
 
 def _choose(uri: str) -> Sweep:
-    found = cache.studies(uri)
+    found = _studies(uri)
     if not found:
         stop(_EMPTY)
     with st.sidebar:
@@ -71,6 +71,15 @@ def _choose(uri: str) -> Sweep:
         st.caption(f"Read from {uri}")
         st.button("Reload", icon=":material/refresh:", width="stretch", on_click=cache.clear)
     return next(s for s in sweeps if s.run_id == chosen)
+
+
+def _studies(uri: str) -> dict[str, str]:
+    """The studies, asked for anew where the page's address names one not yet known."""
+    found = cache.studies(uri)
+    if st.query_params.get("study", next(iter(found), None)) not in found:
+        cache.studies.clear()
+        found = cache.studies(uri)
+    return found
 
 
 def _titles(sweeps: list[Sweep]) -> dict[str, str]:

@@ -139,7 +139,7 @@ def test_the_curves_of_a_running_study_grow_by_themselves(
 
 
 def test_the_privacy_report_is_downloaded_whole(page: Page, address: str):
-    page.goto(f"{address}/audit")
+    page.goto(f"{address}/audit?study=small")
     settled(page)
     with page.expect_download(timeout=TIMEOUT_MS) as waiting:
         page.get_by_role("button", name="Download the privacy report").click()
@@ -152,7 +152,7 @@ def test_the_privacy_report_is_downloaded_whole(page: Page, address: str):
 def test_a_dropped_file_is_measured_attacked_and_diagnosed(
     page: Page, address: str, pictures: Path
 ):
-    page.goto(f"{address}/trial")
+    page.goto(f"{address}/trial?study=small")
     settled(page)
     page.get_by_role("radio", name="file").or_(page.get_by_text("file", exact=True)).first.click()
     stream = io.BytesIO()
