@@ -43,7 +43,12 @@ Q = TypeVar("Q")
 R = TypeVar("R")
 
 _FAILED = "ServerApp failed with exception: "
-_UNKNOWN = "Task failed with unknown error."
+_WORDS = {
+    "Task failed with unknown error.": "the study's process ended early, killed or with the "
+    "SuperLink",
+    "No heartbeat received from the task": "the study's process is gone: it was killed, or hangs",
+    "[Errno 28] No space left on device": "the study centre's disk is full",
+}
 
 
 @dataclass(frozen=True)
@@ -248,6 +253,5 @@ def _bytes(path: Path, expected: str) -> bytes:
 
 def _in_words(details: str) -> str:
     """Flower's details of a run's end as one that an operator can act on."""
-    if details == _UNKNOWN:
-        return "the study's process ended early, with the SuperLink or killed by itself"
-    return details.removeprefix(_FAILED)
+    plain = details.removeprefix(_FAILED)
+    return next((words for said, words in _WORDS.items() if plain.startswith(said)), plain)

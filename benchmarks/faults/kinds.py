@@ -103,7 +103,8 @@ def second_client(world: World) -> Path:
     """Start a copy of site a's kit, node key and all, in a folder of its own; its log."""
     original, folder = world.kits["a"], world.folder / "copy"
     shutil.copytree(original.folder, folder, ignore=shutil.ignore_patterns("state", "*.log"))
-    kit = SiteKit("copy", folder, *(folder / f for f in ("site.toml", "node.key", "node.pub")))
+    names = ("site.toml", "node.key", "node.pub", "vault.key", "vault.pub")
+    kit = SiteKit("copy", folder, *(folder / name for name in names))
     text, port = kit.settings.read_text(), "runtime_port = "
     used = text.partition(port)[2].splitlines()[0]
     kit.settings.write_text(text.replace(port + used, f"{port}{free_port()}"))
