@@ -108,6 +108,7 @@ def _write_centre(out: Path, study: DemoStudy) -> None:
             "data": study.audit,
             "cnn_steps": study.cnn_steps,
             "unet_steps": study.unet_steps,
+            "reader_steps": study.cnn_steps,
         },
         "centre": {"directory": "."},
         "mlflow": {"tracking_uri": "sqlite:///../mlflow.db", "artifacts": "../mlartifacts"},

@@ -180,7 +180,7 @@ class Border(RuleBasedStateMachine):
 
 
 TestBorder = Border.TestCase
-TestBorder.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestBorder.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def test_the_limit_binds() -> None:
