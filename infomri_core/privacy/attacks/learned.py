@@ -145,7 +145,8 @@ class LearnedAttack(Attack):
         check_images(images, self.shape)
         seed = torch.randint(2**31, (1,), generator=generator, device=generator.device)
         self.network = self._fresh(int(seed)).to(images.device)
-        return self._learn(images, policy, ratios, noise_std, generator, patients)
+        scenarios = Scenarios.of(policy, ratios, noise_std, images.device)
+        return self._learn(images, scenarios, generator, patients)
 
     def adapt(
         self,
@@ -164,18 +165,16 @@ class LearnedAttack(Attack):
         """
         check_images(images, self.shape)
         self._cancelled = cancelled
-        return self._learn(images, policy, ratios, noise_std, generator, patients)
+        scenarios = Scenarios.of(policy, ratios, noise_std, images.device)
+        return self._learn(images, scenarios, generator, patients)
 
     def _learn(
         self,
         images: Tensor,
-        policy: Policies,
-        ratios: Sequence[float],
-        noise_std: float,
+        scenarios: Scenarios,
         generator: torch.Generator,
         patients: np.ndarray | None,
     ) -> Self:
-        scenarios = Scenarios.of(policy, ratios, noise_std, images.device)
         kept, held = folds(len(images), _N_FOLDS, patients)[-1]
         chosen = held[np.linspace(0, len(held) - 1, min(_N_VALIDATION, len(held))).astype(int)]
         self.history, self.diverged = [], False
