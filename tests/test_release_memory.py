@@ -1,6 +1,7 @@
 """The limit of released k-space: what plans, repetitions and restored files cannot break."""
 
 import dataclasses
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,6 +34,8 @@ SECRET, LIMIT = "a site's secret", 0.4
 PATIENTS = ("p0", "p1")
 ACCELERATIONS = (4.0, 8.0, 16.0)
 ARMS = ("uniform-s0", "variable-density-e8-s0")
+EXAMPLES = int(os.environ.get("INFOMRI_EXAMPLES", "60"))
+"""More of them try longer: 600 ask for thousands of plans, in a few minutes."""
 
 
 def plan_of(study: str, arm: str, acceleration: float) -> Plan:
@@ -180,7 +183,7 @@ class Border(RuleBasedStateMachine):
 
 
 TestBorder = Border.TestCase
-TestBorder.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestBorder.settings = settings(max_examples=EXAMPLES, stateful_step_count=40, deadline=None)
 
 
 def test_the_limit_binds() -> None:
