@@ -13,7 +13,6 @@ from typing import final
 
 from fl_client.ledger import Entry
 from fl_client.settings import Secure
-from fl_client.trust import Trust, read_trust
 from infomri_core.errors import InputError, Refused
 from infomri_core.exchange import (
     AnnounceReply,
@@ -33,6 +32,7 @@ from infomri_core.exchange.secure import Masking, context_of
 from infomri_core.plan import Plan
 from infomri_core.secagg import Participant
 from infomri_core.secagg.announcement import threshold_for
+from infomri_core.secagg.trust import Trust, read_trust
 from infomri_core.secagg.update import update_to_ring
 
 N_SESSIONS = 4
@@ -65,7 +65,7 @@ class Sessions:
     def trust(self) -> Trust:
         """The key and the list of sites as they stand now: to change them needs no restart."""
         try:
-            return read_trust(self._secure, self._name)
+            return read_trust(self._secure.key, self._secure.trusted, self._name)
         except InputError as error:
             log.error("no secure aggregation here: %s", error)
             sentence = "this site is not set up for secure aggregation; its log says why"

@@ -1,5 +1,6 @@
 """The three processes of a site: vault, SuperNode, executor; and what their logs mean."""
 
+import dataclasses
 import os
 import re
 import secrets
@@ -23,7 +24,7 @@ from fl_client.supervisor import Fault, Part
 from fl_client.unanswered import Unanswered
 from infomri_core.errors import InputError
 from infomri_core.logs import message_of
-from infomri_core.ports import check_port, without_local_proxy
+from infomri_core.ports import check_port, free_port, without_local_proxy
 
 INPUT_ERROR_CODE = 2
 
@@ -76,7 +77,7 @@ def site_parts(
     where something is missing that every start would need.
     """
     _check_credentials(settings)
-    check_port(HOST, settings.superlink.runtime_port, "set [superlink] runtime_port in site.toml")
+    settings = _with_runtime_port(settings)
     folder = (folder or settings.vault.state).resolve()
     _make_secret(secret_file(folder))
     unanswered = Unanswered()
@@ -85,6 +86,16 @@ def site_parts(
         _supernode(config, settings, folder, with_vault, unanswered),
     ]
     return [_vault(config, settings, folder), *network] if with_vault else network
+
+
+def _with_runtime_port(settings: SiteSettings) -> SiteSettings:
+    """The port of ``site.toml``, which must be free, or one that is."""
+    port = settings.superlink.runtime_port
+    if port is None:
+        link = dataclasses.replace(settings.superlink, runtime_port=free_port(HOST))
+        return dataclasses.replace(settings, superlink=link)
+    check_port(HOST, port, "set [superlink] runtime_port in site.toml")
+    return settings
 
 
 def _vault(config: Path, settings: SiteSettings, folder: Path) -> Part:
@@ -118,9 +129,10 @@ def _supernode(
     config: Path, settings: SiteSettings, folder: Path, with_vault: bool, unanswered: Unanswered
 ) -> Part:
     command = (sys.executable, "-m", "fl_client.supernode", "--config", str(config.resolve()))
+    port = str(settings.superlink.runtime_port)
     return Part(
         name="supernode",
-        command=(*command, "--folder", str(folder)),
+        command=(*command, "--folder", str(folder), "--port", port),
         log=folder / "log" / "supernode.log",
         environment=_flower_environment(folder),
         needs="vault" if with_vault else None,

@@ -27,12 +27,13 @@ class Site:
 @dataclass(frozen=True)
 class SuperLink:
     """Where the study centre is: ``address`` is host:port. Without a ``root_certificate`` the
-    connection is in clear text, allowed only with ``insecure = true``."""
+    connection is in clear text, allowed only with ``insecure = true``. ``runtime_port``: where
+    SuperNode and executor meet on loopback; without one, a free port at every start."""
 
     address: str
     root_certificate: Path | None = None
     node_key: Path | None = None
-    runtime_port: int = 9094
+    runtime_port: int | None = None
     insecure: bool = False
 
 
@@ -176,13 +177,13 @@ def _check(where: str, settings: SiteSettings) -> None:
     host, _, port = link.address.rpartition(":")
     secured = link.root_certificate is not None or link.insecure
     device = vault.device in ("auto", "cpu") or vault.device.startswith("cuda")
-    jobs = set(policy.jobs) <= set(JOBS)
+    jobs, runtime = set(policy.jobs) <= set(JOBS), link.runtime_port
     listed = policy.approvals in ("any", "listed")
     rules = [
         (is_site_name(name), "[site] name", "up to 64 letters, digits, - _ .", name),
         (bool(host) and _is_port(port), "[superlink] address", "host:port", link.address),
         (secured, "[superlink] root_certificate", "a file (or insecure = true)", "none"),
-        (0 < link.runtime_port < 65536, "[superlink] runtime_port", "a port", link.runtime_port),
+        (runtime is None or 0 < runtime < 65536, "[superlink] runtime_port", "a port", runtime),
         (":" in uri, "[data] uri", "scheme:path, see docs/data.md", uri),
         (device, "[vault] device", "auto, cpu or cuda:N", vault.device),
         (0 <= vault.threads <= 1024, "[vault] threads", "0 .. 1024", vault.threads),

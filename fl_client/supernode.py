@@ -36,13 +36,13 @@ def secret_file(folder: Path) -> Path:
     return folder / "run" / "executor.secret"
 
 
-def command(settings: SiteSettings, secret: Path) -> list[str]:
-    """The command line of the site's ``flower-supernode``."""
+def command(settings: SiteSettings, secret: Path, port: int) -> list[str]:
+    """The command line of the site's ``flower-supernode``, met by the executor at ``port``."""
     link = settings.superlink
     line = [
         processes.script("flower-supernode"),
         *("--isolation", "process", "--superlink", link.address),
-        *("--host", HOST, "--port", str(link.runtime_port)),
+        *("--host", HOST, "--port", str(port)),
         *("--superexec-auth-secret-file", str(secret)),
     ]
     if link.root_certificate is None:
@@ -76,7 +76,7 @@ def release(settings: SiteSettings, node: int) -> None:
         client.DeactivateNode(DeactivateNodeRequest(node_id=node))
 
 
-def serve(settings: SiteSettings, folder: Path) -> NoReturn:
+def serve(settings: SiteSettings, folder: Path, port: int) -> NoReturn:
     """Be the site's SuperNode until told to end. Flower's own program stays, deaf, when its main
     loop gave up, because its API's thread goes on: this one ends with code 1."""
     link = settings.superlink
@@ -91,7 +91,7 @@ def serve(settings: SiteSettings, folder: Path) -> NoReturn:
             _log.info("no former connection to take back: %s", error)
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
-    sys.argv = command(settings, secret_file(folder))
+    sys.argv = command(settings, secret_file(folder), port)
     try:
         flower_supernode()
         _log.error("the SuperNode gave up on an answer of %s", link.address)
@@ -102,10 +102,11 @@ def serve(settings: SiteSettings, folder: Path) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """``python -m fl_client.supernode --config site.toml --folder FOLDER``."""
+    """``python -m fl_client.supernode --config site.toml --folder FOLDER --port PORT``."""
     parser = argparse.ArgumentParser(prog="python -m fl_client.supernode", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the site's site.toml")
     parser.add_argument("--folder", type=Path, required=True, help="where its files are")
+    parser.add_argument("--port", type=int, required=True, help="where the executor meets it")
     arguments = parser.parse_args()
     lines = logs.handler(sys.stderr, "supernode", "%(asctime)s %(levelname)s %(message)s")
     for logger in (_log, isolation.log):
@@ -119,7 +120,7 @@ def main() -> NoReturn:
     except InputError as error:
         _log.error("%s", error)
         sys.exit(2)
-    serve(settings, arguments.folder)
+    serve(settings, arguments.folder, arguments.port)
 
 
 if __name__ == "__main__":

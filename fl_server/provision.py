@@ -69,11 +69,12 @@ class SiteKit:
 
 @dataclass(frozen=True)
 class SiteOptions:
-    """What goes into a ``site.toml`` beside the kit's own files; ``data`` is a data URI."""
+    """What goes into a ``site.toml`` beside the kit's own files; ``data`` is a data URI. Without
+    a ``runtime_port`` the site takes a free one at every start."""
 
     address: str
     data: str
-    runtime_port: int = 9094
+    runtime_port: int | None = None
     vault: dict[str, Any] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
 
@@ -147,13 +148,14 @@ def _key_pair(private: Path, public: Path, comment: str) -> None:
 
 
 def _site_table(name: str, options: SiteOptions) -> dict[str, Any]:
+    port = options.runtime_port
     table: dict[str, Any] = {
         "site": {"name": name},
         "superlink": {
             "address": options.address,
             "root_certificate": "ca.crt",
             "node_key": "node.key",
-            "runtime_port": options.runtime_port,
+            **({} if port is None else {"runtime_port": port}),
         },
         "data": {"uri": options.data},
         "vault": options.vault,

@@ -80,7 +80,7 @@ class Federation(ExitStack):
     def provide(self, name: str, data: str = ANY_DATA, **vault: Any) -> SiteKit:
         policy = {"min_cohort": 2, "approvals": "any"}
         address = self.address or self.superlink.address
-        options = SiteOptions(address, data, free_port(), vault, policy)
+        options = SiteOptions(address, data, None, vault, policy)
         kit = site_kit(self.folder / name, name, self.superlink.authority, options)
         self.kits[name] = kit
         return kit

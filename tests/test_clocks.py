@@ -9,7 +9,6 @@ from fl_client.clocks import await_agreement
 from fl_client.parts import site_parts
 from fl_client.settings import read_settings
 from fl_server.provision import SiteOptions, authority, site_kit
-from infomri_core.ports import free_port
 
 
 def said_until_agreed(caplog: pytest.LogCaptureFixture, *offsets: float | None) -> list[str]:
@@ -38,7 +37,7 @@ def test_the_sentence_reaches_the_operator(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (sentence,) = said_until_agreed(caplog, 60.0, 0.0)
-    options = SiteOptions("127.0.0.1:8000", "phantom:?seed=1", free_port())
+    options = SiteOptions("127.0.0.1:8000", "phantom:?seed=1")
     kit = site_kit(tmp_path / "kit", "north", authority(tmp_path / "ca"), options)
     parts = {part.name: part for part in site_parts(kit.settings, read_settings(kit.settings))}
     told = parts["supernode"].event(f"2026-01-01 12:00:00,000 ERROR {sentence}")

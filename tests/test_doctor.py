@@ -17,6 +17,7 @@ from fl_server import provision
 from fl_server.commands.doctor import doctor
 from fl_server.health import machine, study
 from fl_server.health.finding import Finding, Level, ok, run_checks
+from fl_server.introductions import introduce
 from fl_server.provision import SiteKit, SiteOptions
 from infomri_core.data import open_dataset
 from infomri_core.errors import InputError
@@ -37,15 +38,10 @@ def levels(findings: Iterator[Finding]) -> list[Level]:
 @pytest.fixture
 def kit(tmp_path: Path) -> SiteKit:
     ca = provision.authority(tmp_path / "ca")
-    port = free_port()
-    options = SiteOptions("127.0.0.1:1", PHANTOM, runtime_port=port)
-    return provision.site_kit(tmp_path / "north", "north", ca, options)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    options = SiteOptions("127.0.0.1:1", PHANTOM)
+    made = provision.site_kit(tmp_path / "north", "north", ca, options)
+    introduce([made])
+    return made
 
 
 def test_a_sound_machine_and_its_kit_have_nothing_to_mend_but_the_absent_superlink(kit: SiteKit):
@@ -132,11 +128,15 @@ def test_enough_patients_to_train_and_too_few_to_score_are_worth_a_warning():
     assert "data to score on" in [f.check for f in found if f.level is Level.WARNING]
 
 
-def test_a_port_in_use_is_a_problem_only_where_it_is_needed():
+def test_a_port_that_is_set_and_in_use_is_a_problem(kit: SiteKit):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = int(taken.getsockname()[1])
-        assert levels(machine.check_port(port)) == [Level.PROBLEM]
-        assert levels(machine.check_port(port, needed=False)) == [Level.WARNING]
+        text = kit.settings.read_text()
+        kit.settings.write_text(text.replace("[data]", f"runtime_port = {port}\n[data]"))
+        said = json.loads(call("--config", kit.settings, "--json").stdout)
+        found = {f["check"]: f for f in said["findings"]}
+        assert found[f"port {port}"]["level"] == "problem"
+        assert "runtime_port" in found[f"port {port}"]["remedy"]
     assert levels(machine.check_port(port)) == [Level.OK]
 
 

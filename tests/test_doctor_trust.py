@@ -1,6 +1,8 @@
 """Certificates, keys and the SuperLink's identity, as the doctor judges them."""
 
+import base64
 import datetime
+import hashlib
 import socket
 import ssl
 import threading
@@ -13,12 +15,61 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from fl_server import provision
 from fl_server.health import trust
-from fl_server.health.finding import Finding, Level
-from fl_server.provision import SiteOptions
+from fl_server.health.finding import Finding, Level, run_checks
+from fl_server.health.places import Asked, checks
+from fl_server.introductions import introduce
+from fl_server.provision import SiteKit, SiteOptions
 
 
 def levels(findings: Iterator[Finding]) -> list[Level]:
     return [finding.level for finding in findings]
+
+
+@pytest.fixture
+def kits(tmp_path: Path) -> list[SiteKit]:
+    """Three kits that know each other."""
+    ca, options = provision.authority(tmp_path / "ca"), SiteOptions("127.0.0.1:1", "phantom:")
+    made = [provision.site_kit(tmp_path / n, n, ca, options) for n in ("north", "south", "east")]
+    introduce(made)
+    return made
+
+
+def secure(kit: SiteKit) -> Finding:
+    """What the doctor, asked for this kit, says of secure aggregation."""
+    wanted = ("vault key", "secure aggregation")
+    found = list(run_checks(c for c in checks(Asked(site=kit.settings)) if c[0] in wanted))
+    return max(reversed(found), key=lambda finding: list(Level).index(finding.level))
+
+
+def test_vault_keys_that_belong_together_are_told_with_the_own_fingerprint(kits: list[SiteKit]):
+    found = secure(kits[0])
+    assert found.level is Level.OK
+    assert "east, north, south" in found.found
+    line = kits[0].vault_public_key.read_bytes()
+    digest = hashlib.sha256(base64.b64decode(line.split()[1])).digest()
+    assert f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}" in found.found
+
+
+def test_what_would_have_a_secure_plan_refused_is_found_with_its_remedy(kits: list[SiteKit]):
+    north, south, east = kits
+    listed = north.folder / "sites.toml"
+    listed.chmod(0o666)
+    assert (secure(north).level, secure(north).remedy) == (Level.PROBLEM, f"chmod 644 {listed}")
+    listed.chmod(0o644)
+    north.vault_key.chmod(0o640)
+    assert (secure(north).level, secure(north).found) == (
+        Level.PROBLEM,
+        "mode 0640: others can read it",
+    )
+    south.vault_key.write_bytes(east.vault_key.read_bytes())
+    assert secure(south).level is Level.PROBLEM and "public half" in secure(south).found
+    south.vault_key.unlink()
+    assert secure(south).level is Level.PROBLEM and "vault.key" in secure(south).found
+    introduce([east])
+    assert secure(east).level is Level.WARNING and "all" in secure(east).remedy
+    for path in (east.vault_key, east.folder / "sites.toml"):
+        path.unlink()
+    assert secure(east).level is Level.WARNING and "[secure]" in secure(east).remedy
 
 
 @pytest.fixture

@@ -129,10 +129,8 @@ def test_a_wrong_certificate_is_told_with_its_remedy(federation: Federation) -> 
 
 def test_a_taken_port_is_told_with_its_remedy(federation: Federation) -> None:
     kit = federation.provide("taken")
-    port = kit.settings.read_text().partition("runtime_port = ")[2].splitlines()[0]
-    other = federation.kits["a"].settings.read_text()
-    used = other.partition("runtime_port = ")[2].splitlines()[0]
-    kit.settings.write_text(kit.settings.read_text().replace(port, used))
+    port = f"runtime_port = {federation.superlink.options.port}\n[data]"
+    kit.settings.write_text(kit.settings.read_text().replace("[data]", port))
     said = ended(federation, federation.start_site(kit))
     assert "a free port" in said
     assert "runtime_port" in said

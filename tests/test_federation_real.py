@@ -14,7 +14,6 @@ from fl_server import checkpoint
 from fl_server.provision import SiteOptions, authority, site_kit
 from infomri_core import processes
 from infomri_core.plan import Plan, parse_plan
-from infomri_core.ports import free_port
 from tests.realfederation import Federation, wait_for
 from tests.small import AUDIT_URI, local_sites, site_uri, small_table, study
 
@@ -70,7 +69,7 @@ def local_weights(plan: Plan, folder: Path) -> dict[str, np.ndarray]:
 
 
 def test_missing_data_is_told_with_its_remedy_and_ends_the_client(tmp_path: Path) -> None:
-    options = SiteOptions("127.0.0.1:8000", f"slices:{tmp_path / 'none.h5'}", free_port())
+    options = SiteOptions("127.0.0.1:8000", f"slices:{tmp_path / 'none.h5'}")
     kit = site_kit(tmp_path / "north", "north", authority(tmp_path / "ca"), options)
     command = [processes.script("infomri-client"), "--config", str(kit.settings)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

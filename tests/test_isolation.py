@@ -15,7 +15,6 @@ from fl_client.settings import Data
 from fl_server.provision import SiteOptions, authority, site_kit
 from infomri_core import processes
 from infomri_core.errors import InputError
-from infomri_core.ports import free_port
 from tests.realfederation import wait_for
 from tests.vault_fakes import make_settings
 
@@ -168,7 +167,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 def client(folder: Path, data: str, *before: str) -> list[str]:
     """The command line of ``infomri-client --require-isolation`` for a new site."""
-    options = SiteOptions("127.0.0.1:1", data, free_port(), {"device": "cpu"}, {"min_cohort": 2})
+    options = SiteOptions("127.0.0.1:1", data, None, {"device": "cpu"}, {"min_cohort": 2})
     kit = site_kit(folder / "kit", "north", authority(folder / "ca"), options)
     command = [processes.script("infomri-client"), "--config", str(kit.settings)]
     return [*before, *command, "--require-isolation"]

@@ -10,7 +10,6 @@ from cryptography import x509
 from typer.testing import CliRunner
 
 from fl_client.settings import read_settings
-from fl_client.trust import read_trust
 from fl_server.admission import Admission, admit
 from fl_server.cli import app
 from fl_server.control import NodeState, public_key_bytes
@@ -18,6 +17,7 @@ from fl_server.health.finding import Level
 from fl_server.health.places import Asked, checks
 from fl_server.kits import FederationFolder
 from infomri_core.errors import InputError
+from infomri_core.secagg.trust import Trust, read_trust
 
 
 def run(*arguments: str) -> str:
@@ -82,11 +82,16 @@ def test_every_site_knows_the_vault_keys_of_all_and_hears_of_changes(
     for name in "bc":
         with zipfile.ZipFile(folder.path / "kits" / f"{name}.zip") as kit:
             kit.extractall(tmp_path / name)
-        trust = read_trust(read_settings(tmp_path / name / "site.toml").secure, name)
+        trust = trust_of(tmp_path / name)
         assert set(trust.sites) == {"b", "c"}
     (tmp_path / "b" / "vault.key").write_bytes((tmp_path / "c" / "vault.key").read_bytes())
     with pytest.raises(InputError, match="the public half of"):
-        read_trust(read_settings(tmp_path / "b" / "site.toml").secure, "b")
+        trust_of(tmp_path / "b")
+
+
+def trust_of(kit: Path) -> Trust:
+    settings = read_settings(kit / "site.toml")
+    return read_trust(settings.secure.key, settings.secure.trusted, settings.site.name)
 
 
 def test_whatever_is_private_is_readable_by_its_owner_only(folder: FederationFolder) -> None:

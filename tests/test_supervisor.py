@@ -15,7 +15,6 @@ from fl_client.settings import read_settings
 from fl_client.supervisor import Fault, Part, Supervisor
 from fl_server.provision import SiteOptions, authority, site_kit
 from infomri_core.errors import InputError
-from infomri_core.ports import free_port
 from tests.realfederation import wait_for
 
 
@@ -149,7 +148,7 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    options = SiteOptions("127.0.0.1:8000", "phantom:?seed=1", free_port())
+    options = SiteOptions("127.0.0.1:8000", "phantom:?seed=1")
     return site_kit(tmp_path / "kit", "north", authority(tmp_path / "ca"), options).settings
 
 
@@ -160,6 +159,17 @@ def test_a_complete_kit_has_three_parts_and_the_network_side_two(config: Path) -
     without = site_parts(config, settings, with_vault=False, folder=config.parent / "own")
     assert [p.name for p in without] == ["executor", "supernode"]
     assert all(p.log.is_relative_to(config.parent / "own") for p in without)
+
+
+def test_every_site_of_a_machine_has_a_port_of_its_own_where_its_parts_meet(config: Path) -> None:
+    ports = set()
+    for _ in range(3):
+        commands = {p.name: p.command for p in site_parts(config, read_settings(config))}
+        api = commands["executor"][commands["executor"].index("--runtime-api") + 1]
+        port = commands["supernode"][commands["supernode"].index("--port") + 1]
+        assert api == f"127.0.0.1:{port}"
+        ports.add(port)
+    assert len(ports) == 3
 
 
 @pytest.mark.parametrize(

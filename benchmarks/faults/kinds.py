@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.faults.world import World
 from fl_server.provision import SiteKit, authority, server_certificate
-from infomri_core.ports import free_port
 
 
 class NotHere(Exception):
@@ -105,9 +104,6 @@ def second_client(world: World) -> Path:
     shutil.copytree(original.folder, folder, ignore=shutil.ignore_patterns("state", "*.log"))
     names = ("site.toml", "node.key", "node.pub", "vault.key", "vault.pub")
     kit = SiteKit("copy", folder, *(folder / name for name in names))
-    text, port = kit.settings.read_text(), "runtime_port = "
-    used = text.partition(port)[2].splitlines()[0]
-    kit.settings.write_text(text.replace(port + used, f"{port}{free_port()}"))
     kit.node_key.chmod(0o600)
     world.start_site(kit)
     return folder / "client.log"

@@ -10,11 +10,11 @@ import typer
 from fl_client.commands.budget_words import privacy_words
 from fl_client.policy import parse_approvals
 from fl_client.settings import SiteSettings, read_settings
-from fl_client.trust import fingerprint, read_trust
 from infomri_core.errors import InputError
 from infomri_core.files import write_atomically
 from infomri_core.plan import Plan, read_plan
 from infomri_core.privacy.strengths import base_name, insider_attack, same_site_attacks
+from infomri_core.secagg.trust import fingerprint, read_trust
 
 app = typer.Typer(help="What a study would do here, and whether it may.", no_args_is_help=True)
 
@@ -112,7 +112,8 @@ def _weights_words(plan: Plan, settings: SiteSettings) -> list[str]:
         "    a sum may still say something of one site, and a wrong part cannot be seen either",
     ]
     try:
-        trust = read_trust(settings.secure, settings.site.name)
+        secure = settings.secure
+        trust = read_trust(secure.key, secure.trusted, settings.site.name)
     except InputError as error:
         return [*words, f"    NOT SET UP HERE: {error}"]
     known = (f"    {name} {fingerprint(key)}" for name, key in sorted(trust.sites.items()))

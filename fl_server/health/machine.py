@@ -16,7 +16,6 @@ from infomri_core.processes import script
 DISTRIBUTION = "infomri-federated"
 PYTHON = (3, 11)
 PROGRAMS = ("flower-superlink", "flower-supernode", "flower-superexec", "flwr")
-RUNTIME_PORT = 9094
 LITTLE_DISK, NO_DISK = 5 * 2**30, 2**30
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -154,7 +153,7 @@ def nearest_folder(path: Path) -> Path:
     return next(place for place in (path, *path.parents) if place.is_dir())
 
 
-def check_port(port: int = RUNTIME_PORT, needed: bool = True) -> Iterator[Finding]:
+def check_port(port: int) -> Iterator[Finding]:
     """Nothing listens at ``port`` on this machine, so that a SuperNode can."""
     name = f"port {port}"
     with socket.socket() as probe:
@@ -163,8 +162,8 @@ def check_port(port: int = RUNTIME_PORT, needed: bool = True) -> Iterator[Findin
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             found = error.strerror or type(error).__name__
-            remedy = "stop what listens there (a running infomri-client does), or set another "
-            remedy += "[superlink] runtime_port in site.toml"
-            yield (problem if needed else warning)(name, found, remedy)
+            remedy = "stop what listens there (a running infomri-client does), or take "
+            remedy += "[superlink] runtime_port out of site.toml: a free one is then chosen"
+            yield problem(name, found, remedy)
         else:
             yield ok(name, "free for the SuperNode")

@@ -9,7 +9,6 @@ from typing import Any
 
 from fl_server.health.finding import Check, Finding, ok, warning
 from fl_server.health.machine import (
-    RUNTIME_PORT,
     check_disk,
     check_packages,
     check_port,
@@ -22,6 +21,7 @@ from fl_server.health.study import MIN_COHORT, check_data, check_socket, check_t
 from fl_server.health.trust import (
     check_certificate,
     check_private_key,
+    check_secure,
     check_superlink,
     split_address,
 )
@@ -34,10 +34,13 @@ from infomri_core.errors import InputError
 class SiteFacts:
     """What of a site.toml the checks need; paths are absolute."""
 
+    name: str
     address: str
     root_certificate: Path | None
     node_key: Path | None
-    runtime_port: int
+    vault_key: Path | None
+    trusted: Path | None
+    runtime_port: int | None
     uri: str
     device: str
     threads: int
@@ -66,7 +69,6 @@ def checks(asked: Asked) -> list[Check]:
     centre, centre_checks = _centre(asked)
     device = site.device if site else centre.centre.device if centre else "auto"
     threads = site.threads if site else centre.centre.threads if centre else 0
-    port = site.runtime_port if site else RUNTIME_PORT
     folder = site.state if site else centre.centre.directory if centre else Path.cwd()
     machine: list[Check] = [
         ("Python", check_python),
@@ -75,7 +77,6 @@ def checks(asked: Asked) -> list[Check]:
         ("torch", lambda: check_torch(device)),
         ("threads", lambda: check_threads(threads, os.environ.get("OMP_NUM_THREADS"))),
         ("disk", lambda: check_disk(folder)),
-        (f"port {port}", lambda: check_port(port, needed=site is not None)),
     ]
     return [*machine, *site_checks, *centre_checks, *_others(asked, site)]
 
@@ -86,15 +87,19 @@ def read_site(path: Path) -> SiteFacts:
     table, folder = read_toml(path), path.resolve().parent
     where = path.name
     link, vault = _section(table, "superlink", where), _section(table, "vault", where)
+    site, secure = _section(table, "site", where), _section(table, "secure", where)
     state = folder / _value(vault, "state", str, "state", f"{where}: [vault]")
     socket = _value(vault, "socket", str, "", f"{where}: [vault]")
     in_link = f"{where}: [superlink]"
     uri = _value(_section(table, "data", where), "uri", str, None, f"{where}: [data]")
     return SiteFacts(
+        name=_value(site, "name", str, None, f"{where}: [site]"),
         address=_value(link, "address", str, None, in_link),
         root_certificate=_path(folder, _value(link, "root_certificate", str, "", in_link)),
         node_key=_path(folder, _value(link, "node_key", str, "", in_link)),
-        runtime_port=_value(link, "runtime_port", int, RUNTIME_PORT, in_link),
+        vault_key=_path(folder, _value(secure, "key", str, "", f"{where}: [secure]")),
+        trusted=_path(folder, _value(secure, "trusted", str, "", f"{where}: [secure]")),
+        runtime_port=_value(link, "runtime_port", int, 0, in_link) or None,
         uri=_anchored(uri, folder),
         device=_value(vault, "device", str, "auto", f"{where}: [vault]"),
         threads=_value(vault, "threads", int, 0, f"{where}: [vault]"),
@@ -120,6 +125,12 @@ def _site(asked: Asked) -> tuple[SiteFacts | None, list[Check]]:
         found.append(("node key", lambda: check_private_key(key)))
     else:
         found.append(("node key", lambda: [_no_key()]))
+    port, secure_key, trusted = site.runtime_port, site.vault_key, site.trusted
+    if port is not None:
+        found.append((f"port {port}", lambda: check_port(port)))
+    if secure_key is not None and secure_key.exists():
+        found.append(("vault key", lambda: check_private_key(secure_key)))
+    found.append(("secure aggregation", lambda: check_secure(secure_key, trusted, site.name)))
     found.append(("vault socket", lambda: check_socket(site.socket)))
     found.append(("data", lambda: check_data(site.uri, site.min_cohort)))
     return site, found

@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fl_server.health.finding import Finding, ok, problem, warning
 from infomri_core.errors import InputError
+from infomri_core.secagg.trust import fingerprint, read_trust
 
+MIN_SITES = 3
 SOON = datetime.timedelta(days=30)
 PATIENCE_SECONDS = 5.0
 RENEW = "ask the study centre for a new one"
@@ -60,7 +62,7 @@ def check_private_key(path: Path) -> Iterator[Finding]:
     if mode & 0o077:
         yield problem(name, f"mode {mode:04o}: others can read it", f"chmod 600 {path}")
         return
-    remedy = "use the node.key of the kit the study centre made"
+    remedy = f"use the {path.name} of the kit the study centre made"
     try:
         key = _load(data)
     except TypeError:
@@ -72,6 +74,27 @@ def check_private_key(path: Path) -> Iterator[Finding]:
             yield ok(name, f"{key.curve.name}, mode {mode:04o}")
         else:
             yield problem(name, "not an elliptic curve key", remedy)
+
+
+def check_secure(key: Path | None, trusted: Path | None, name: str) -> Iterator[Finding]:
+    """What plans with secure aggregation need of the site ``name``: its vault's ``key`` and the
+    list ``trusted``, which only its owner may write, of all sites' public keys, its own included.
+    """
+    check, files = "secure aggregation", [path for path in (key, trusted) if path is not None]
+    if not any(path.exists() for path in files):
+        remedy = "for such plans name the kit's vault.key and sites.toml in [secure]"
+        yield warning(check, "not set up: plans that ask for it are refused here", remedy)
+        return
+    known = read_trust(key, trusted, name)
+    if trusted is not None and stat.S_IMODE(trusted.stat().st_mode) & 0o022:
+        yield problem(check, f"{trusted}: others can write to it", f"chmod 644 {trusted}")
+    elif len(known.sites) < MIN_SITES:
+        remedy = "ask the study centre for the sites.toml that names all"
+        found = f"{trusted} names {', '.join(known.sites)} only; a sum is over {MIN_SITES} or more"
+        yield warning(check, found, remedy)
+    else:
+        own = fingerprint(known.key.public_key())
+        yield ok(check, f"{', '.join(sorted(known.sites))} are trusted; own key {own}")
 
 
 def _load(data: bytes) -> object:

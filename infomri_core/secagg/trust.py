@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
-from fl_client.settings import Secure
 from infomri_core.config import read_toml
 from infomri_core.errors import InputError
 from infomri_core.exchange import is_site_name
@@ -37,18 +36,20 @@ class Trust:
     sites: Mapping[str, ec.EllipticCurvePublicKey]
 
 
-def read_trust(secure: Secure, name: str) -> Trust:
-    """The trust of the site ``name``. Raises ``InputError`` where a file is missing or odd, or
-    the list has another key for this site than its own."""
-    if secure.key is None or secure.trusted is None:
+def read_trust(key_file: Path | None, trusted: Path | None, name: str) -> Trust:
+    """The trust of the site ``name``, whose private key is in ``key_file`` and whose list is
+    ``trusted``. Raises ``InputError`` where one of them is missing or odd, or the list has another
+    key for this site than its own."""
+    if key_file is None or trusted is None:
+        got = "none" if key_file is trusted else "one of them"
         remedy = "name the kit's vault.key and sites.toml there"
-        raise InputError("site.toml: [secure]", "key and trusted", "none", remedy)
-    key = _elliptic(load_ssh_private_key, _bytes(secure.key), str(secure.key), None)
-    sites = read_sites(secure.trusted)
+        raise InputError("site.toml: [secure]", "key and trusted", got, remedy)
+    key = _elliptic(load_ssh_private_key, _bytes(key_file), str(key_file), None)
+    sites = read_sites(trusted)
     if name not in sites or _form(sites[name]) != _form(key.public_key()):
         got = "another one" if name in sites else "none"
         remedy = "ask who keeps the list to correct it"
-        raise InputError(str(secure.trusted), f"the public half of {secure.key}", got, remedy)
+        raise InputError(str(trusted), f"the public half of {key_file}", got, remedy)
     return Trust(key, sites)
 
 
