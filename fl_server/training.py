@@ -167,6 +167,7 @@ def _report(setting: Setting, state: State, answers: Gathered, seconds: float) -
             "round": number,
             "sites": sites,
             "n_train": answers.n_samples,
+            "masked": setting.plan.aggregation.secure,
             "losses": losses,
             "epsilon": epsilon,
             "seconds": seconds,

@@ -188,6 +188,43 @@ def test_hostile_names_stay_text():
     assert not seen.tags & {"script", "img"} and seen.addresses == []
 
 
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({}, []),
+        ({"privacy": None}, ["Differential privacy was not used"]),
+        (
+            {"rounds": [{"masked": False, "sites": ["a"]}], "privacy": None},
+            ["Secure aggregation was not used", "Differential privacy was not used"],
+        ),
+        (
+            {"rounds": [{"masked": True, "sites": ["a", "b", "c", "d"][:n]} for n in (4, 3)]},
+            ["Secure aggregation was used", "updates of 3 or more sites"],
+        ),
+        (
+            {"rounds": [{"masked": m, "sites": ["a", "b", "c"]} for m in (True, False)]},
+            ["Secure aggregation was not used"],
+        ),
+    ],
+)
+def test_the_report_says_whether_masks_and_noise_protected_the_weights(
+    known: dict[str, Any], expected: list[str]
+) -> None:
+    page = render([ROW], META | known, {})
+    said = [
+        word
+        for word in (
+            "Secure aggregation was used",
+            "updates of 3 or more sites",
+            "Secure aggregation was not used",
+            "Differential privacy was used",
+            "Differential privacy was not used",
+        )
+        if word in page
+    ]
+    assert said == expected
+
+
 def test_epsilon_is_told_with_what_it_does_not_cover() -> None:
     assert "bounds what the weights" not in render([ROW], META, {})
     privacy = {"epsilon": 3.456, "delta": 1e-5, "unit": "patient", "outside": ["the moon; a star"]}

@@ -59,6 +59,7 @@ def test_the_weights_are_those_of_the_plain_study_bit_for_bit_and_no_summand_is_
     assert "trained" not in {kind for left in kinds for kind in left}
     for entry, other in zip(state.history["rounds"], expected.history["rounds"], strict=True):
         assert (entry["sites"], entry["n_train"]) == (other["sites"], other["n_train"])
+        assert (entry["masked"], other["masked"]) == (True, False)
         for name, terms in other["losses"].items():
             assert entry["losses"][name] == pytest.approx(terms, abs=1e-4)
 

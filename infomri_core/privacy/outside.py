@@ -35,6 +35,32 @@ def epsilon_sentence(privacy: Mapping[str, Any] | None) -> str:
     )
 
 
+def weights_sentences(meta: Mapping[str, Any]) -> list[str]:
+    """Whether masks hid each site's weights in this study, and whether noise bounds what they
+    reveal, for a reader of ``results.json``, of its ``meta``. Nothing of what it does not tell."""
+    said = []
+    rounds = [r for r in meta.get("rounds") or [] if "masked" in r]
+    if rounds and all(r["masked"] for r in rounds):
+        least = min(len(r["sites"]) for r in rounds)
+        said.append(
+            "Secure aggregation was used: in each round the study server saw the sum of the "
+            f"updates of {least} or more sites, and no single site's."
+        )
+    elif rounds:
+        said.append(
+            "Secure aggregation was not used: the study server saw the weights of each site "
+            "after every round."
+        )
+    if meta.get("privacy"):
+        said.append(f"Differential privacy was used. {epsilon_sentence(meta['privacy'])}")
+    elif "privacy" in meta:
+        said.append(
+            "Differential privacy was not used: nothing bounds what the weights reveal of a "
+            "training patient."
+        )
+    return said
+
+
 def joined(parts: Sequence[str]) -> str:
     """A list in a sentence: semicolons, because its parts have commas."""
     return "; ".join(parts)

@@ -10,7 +10,7 @@ from infomri_core.files import write_atomically
 from infomri_core.frontier import Row
 from infomri_core.privacy import report_html as h
 from infomri_core.privacy import report_tables as tables
-from infomri_core.privacy.outside import epsilon_sentence
+from infomri_core.privacy.outside import weights_sentences
 from infomri_core.privacy.report_weights import weights
 from infomri_core.privacy.report_words import ADVERSARIES, METHOD, OUTSIDE
 from infomri_core.privacy.verdict import Verdict, verdict
@@ -45,7 +45,8 @@ def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, P
         _verdict(verdict(rows, meta)),
         h.section("The study", h.facts(_study(rows, meta))),
         h.section("Who could learn what", _adversaries()),
-        h.section("Outside the guarantee", _epsilon(meta), h.bullets(OUTSIDE)),
+        h.section("What protected the weights", h.paragraphs(weights_sentences(meta))),
+        h.section("Outside the guarantee", h.bullets(OUTSIDE)),
         h.section("Diagnosis against what attackers rebuild", tables.frontier(rows)),
         h.section("Figures", *(h.picture(path, text) for text, path in figures.items())),
         h.section("Three strengths of adversary", tables.strengths(rows)),
@@ -75,11 +76,6 @@ def _verdict(found: Verdict) -> str:
         f'<div class="verdict {found.state}"><span class="tag">{_TAGS[found.state]}</span>'
         f"<h2>{h.escape(found.headline)}</h2>{h.paragraphs(found.sentences)}</div>"
     )
-
-
-def _epsilon(meta: Mapping[str, Any]) -> str:
-    sentence = epsilon_sentence(meta.get("privacy"))
-    return h.paragraphs([sentence]) if sentence else ""
 
 
 def _adversaries() -> str:

@@ -3,9 +3,10 @@
 ADVERSARIES = (
     (
         "The study server (honest but curious), or whoever holds its records",
-        "Sees every site's weights after each round and, where sites release measurements, "
-        "y and its mask. From y it gets the images of the strongest attack below, no better than "
-        "the figures say for these attackers. It gets score histograms and mean image quality.",
+        "Sees what sites send after each round, their weights or, under secure aggregation, the "
+        "sum of them, and, where sites release measurements, y and its mask. From y it gets the "
+        "images of the strongest attack below, no better than the figures say for these "
+        "attackers. It gets score histograms and mean image quality.",
         "It never receives an image, a measurement or a single patient's score during a study. "
         "What it could draw from a site's weights is not limited by the sampling mask.",
     ),
