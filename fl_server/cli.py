@@ -20,6 +20,7 @@ from fl_server.commands.model import model_app
 from fl_server.commands.provision import provision
 from fl_server.commands.resend import resend
 from fl_server.commands.runs import follow, run, status, stop
+from fl_server.commands.simulate import simulate
 from fl_server.exits import EPILOG, ended, interrupted
 from infomri_core.commands.data import data_app
 from infomri_core.plan import read_plan
@@ -43,6 +44,7 @@ for command in (
     resend,
     restore,
     run,
+    simulate,
     status,
     stop,
 ):
@@ -102,6 +104,9 @@ def demo(
         int | None, typer.Option(min=1, help="Optimizer steps of each learned attacker")
     ] = None,
     seed: Annotated[int, typer.Option(help="Root of every random number")] = 0,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="The centre sees sums of updates only")
+    ] = False,
 ) -> None:
     """Run a whole hospital federation on this machine, from k-space to the audited frontier.
 
@@ -114,9 +119,7 @@ def demo(
     from fl_server.demo_plan import DemoOptions
 
     out = out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
-    options = DemoOptions(
-        width=width, rounds=rounds, local_steps=steps, attack_steps=attack_steps, seed=seed
-    )
+    options = DemoOptions(width, rounds, steps, attack_steps, seed, secure=secure)
     with interrupted("everything that was started has been stopped"):
         run_demo(data, out, options, Console())
 

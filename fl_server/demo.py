@@ -16,7 +16,8 @@ from fl_server.app import run_config
 from fl_server.control import Control
 from fl_server.demo_plan import DemoOptions, DemoStudy, design
 from fl_server.follow import Follower
-from fl_server.provision import SiteKit, SiteOptions, site_kit
+from fl_server.introductions import introduce
+from fl_server.provision import Authority, SiteKit, SiteOptions, site_kit
 from fl_server.roster import StudyFailed
 from fl_server.study import run_name
 from fl_server.superlink import SuperLink, SuperLinkOptions, environment
@@ -123,23 +124,26 @@ def _start_sites(
     control: Control,
     clients: dict[str, Popen],
 ) -> None:
-    """Provision, register and start one ``infomri-client`` a site, into ``clients``."""
-    threads = max(1, (os.cpu_count() or 1) // len(study.sites))
-    for name, uri in study.sites.items():
-        options = SiteOptions(
-            superlink.address,
-            uri,
-            runtime_port=free_port(),
-            vault={"threads": threads},
-            policy={"min_cohort": study.min_cohort, "approvals": "any"},
-        )
-        kit: SiteKit = site_kit(out / "sites" / name, name, superlink.authority, options)
-        control.register(kit.public_key, name)
-        clients[name] = processes.start(
+    """Register and start one ``infomri-client`` a site, into ``clients``."""
+    for kit in provide_sites(out / "sites", study, superlink.address, superlink.authority):
+        control.register(kit.public_key, kit.name)
+        clients[kit.name] = processes.start(
             [processes.script("infomri-client"), "--config", str(kit.settings)],
             kit.folder / "client.log",
             environment(kit.folder / "flwr"),
         )
+
+
+def provide_sites(folder: Path, study: DemoStudy, address: str, ca: Authority) -> list[SiteKit]:
+    """A kit a site of ``study``, in ``folder``, each with the list of all vaults' keys."""
+    vault = {"threads": max(1, (os.cpu_count() or 1) // len(study.sites))}
+    policy = {"min_cohort": study.min_cohort, "approvals": "any"}
+    kits = [
+        site_kit(folder / name, name, ca, SiteOptions(address, uri, vault=vault, policy=policy))
+        for name, uri in study.sites.items()
+    ]
+    introduce(kits)
+    return kits
 
 
 def _stop_together(clients: dict[str, Popen]) -> None:

@@ -17,11 +17,13 @@ PHANTOM_HOSPITALS = {
 }
 DEALT_HOSPITALS = 3
 AUDIT_FRACTION = 0.1
+MIN_SECURE = 3
 
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What a user may change from the command line; None takes the data's own default."""
+    """What a user may change from the command line; None takes the data's own default.
+    ``secure``: under secure aggregation."""
 
     width: int = 16
     rounds: int | None = None
@@ -29,6 +31,7 @@ class DemoOptions:
     attack_steps: int | None = None
     seed: int = 0
     min_cohort: int | None = None
+    secure: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,9 @@ def design(data: str, options: DemoOptions) -> DemoStudy:
         )
     schedule = _SCHEDULES[kind]
     sites, audit = _phantoms() if kind == "phantom" else _shares(data)
+    if options.secure and len(sites) < MIN_SECURE:
+        got, remedy = f"{len(sites)}: {', '.join(sites)}", "leave --secure out"
+        raise InputError("--secure", f"data of {MIN_SECURE} hospitals or more", got, remedy)
     sample = open_dataset(next(iter(sites.values())))
     return DemoStudy(
         sites=sites,
@@ -161,6 +167,7 @@ def _plan(
             "quorum": n_sites,
             "deadline_seconds": 3600.0,
         },
+        **({"aggregation": {"secure": True}} if options.secure else {}),
         "evaluation": evaluation,
         "arms": arms,
     }

@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 
 from fl_client.ledger import read_ledger
-from fl_server.demo import Interrupts
+from fl_client.settings import read_settings
+from fl_server.demo import Interrupts, provide_sites
 from fl_server.demo_plan import DemoOptions, design
+from fl_server.provision import authority
 from infomri_core import processes
 from infomri_core.data import open_dataset
 from infomri_core.errors import InputError
 from infomri_core.plan import parse_plan
+from infomri_core.secagg.trust import read_trust
 
 
 def patients(uri: str) -> set[str]:
@@ -60,6 +63,17 @@ def test_on_real_data_the_audit_set_is_a_tenth_that_no_site_has(tmp_path: Path) 
     groups = [patients(uri) for uri in (*study.sites.values(), study.audit)]
     assert sum(map(len, groups)) == len(set().union(*groups)) == 60
     assert 3 <= len(groups[-1]) <= 6
+
+
+def test_hospitals_of_a_demo_know_each_others_vaults(tmp_path: Path) -> None:
+    study = design("phantom:", DemoOptions(secure=True))
+    plan = parse_plan(study.plan)
+    assert plan.aggregation.secure and plan.training.quorum == 3
+    for kit in provide_sites(tmp_path, study, "localhost:1", authority(tmp_path / "ca")):
+        secure = read_settings(kit.settings).secure
+        assert set(read_trust(secure.key, secure.trusted, kit.name).sites) == set(study.sites)
+    with pytest.raises(InputError, match="--secure: expected data of 3 hospitals"):
+        design(an_archive(tmp_path / "a.h5"), DemoOptions(secure=True))
 
 
 def test_data_that_cannot_be_demonstrated_are_refused() -> None:
