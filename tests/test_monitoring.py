@@ -1,5 +1,6 @@
 """What a site and a centre tell those who watch them: figures and log lines, never a patient."""
 
+import contextlib
 import io
 import json
 import logging
@@ -9,30 +10,42 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from fl_client import channel, metrics
 from fl_client.cli import app
+from fl_client.jobs import Jobs
+from fl_client.ledger import Ledger
 from fl_client.status import Tally, VaultStatus, vault_status
 from fl_server.control import NodeState
 from fl_server.metrics import CentreFigures
 from fl_server.metrics import serve as serve_centre
 from fl_server.progress import Progress
+from fl_server.rounds import initial_state
 from infomri_core import logs
+from infomri_core.data import open_dataset
 from infomri_core.errors import InputError
+from infomri_core.exchange import EnrolTask, ErrorReply, EvaluateTask, TrainTask
 from infomri_core.ports import free_port
+from infomri_core.site import Site
+from tests import small
 from tests.test_site_commands import SITE
 from tests.vault_fakes import (
+    FAR,
     PLAN,
     RELEASE_PLAN,
     FakeSite,
     ask,
     encode,
     enrol_task,
+    evaluate_task,
     jobs_in,
     make_plan,
+    make_settings,
     make_table,
     release_task,
     train_task,
@@ -173,8 +186,9 @@ def test_collected_log_lines_name_no_patient(tmp_path: Path, collected: io.Strin
     consent.write_text("\n".join(sorted(patients)))
     site = FakeSite(table)
     with jobs_in(tmp_path, site, consent=consent, max_released_fraction=0.9) as (vault, _, _):
-        for task in (enrol_task(PLAN), train_task(PLAN), release_task(RELEASE_PLAN)):
-            ask(vault, task)
+        tasks = (enrol_task(PLAN), train_task(PLAN), evaluate_task(PLAN))
+        replies = [ask(vault, task) for task in (*tasks, release_task(RELEASE_PLAN))]
+        assert not any(isinstance(reply, ErrorReply) for reply in replies)
         secret = sorted(patients)[0]
 
         def fail(task: object) -> object:
@@ -184,10 +198,40 @@ def test_collected_log_lines_name_no_patient(tmp_path: Path, collected: io.Strin
         ask(vault, train_task(PLAN, fill=1.0))
     lines = [json.loads(line) for line in collected.getvalue().splitlines()]
     outcomes = [line["message"] for line in lines if line["message"].startswith("job=")]
-    assert len(outcomes) == 4
+    assert len(outcomes) == 5
+    assert {line.split()[0] for line in outcomes} == {
+        "job=enrol",
+        "job=train",
+        "job=evaluate",
+        "job=release",
+    }
     failure = next(line for line in lines if "exception" in line)
     assert failure["exception"] == "KeyError"
     assert any(call.startswith("jobs.py:") for call in failure["at"])
+    assert not [p for p in patients if p in collected.getvalue()]
+
+
+def test_a_site_that_really_computes_names_no_patient_either(
+    tmp_path: Path, collected: io.StringIO
+) -> None:
+    """Enrolment, a round and scoring, with an attack and the site's report of who fared worst."""
+    torch.set_num_threads(1)
+    plan, data = small.small_plan(rounds=1, quorum=1), open_dataset(small.site_uri("a"))
+    state = initial_state(plan, torch.ones(2, 32, 32))
+    variance = np.ones((2, 32, 32), np.float32)
+    attacks = {"mean": {"image": np.zeros((32, 32), np.float32)}}
+    settings = make_settings(tmp_path, min_cohort=2)
+    site = Site(data, "north", tmp_path / "state")
+    with contextlib.closing(Ledger.open(tmp_path / "state" / "ledger.jsonl")) as ledger:
+        vault = Jobs(settings, site, data.table, ledger)
+        for task in (
+            EnrolTask(plan.text, FAR),
+            TrainTask(plan.text, 1, FAR, variance, state.arms),
+            EvaluateTask(plan.text, 1, FAR, state.arms, attacks),
+        ):
+            assert not isinstance(ask(vault, task), ErrorReply), collected.getvalue()
+    assert collected.getvalue().count("outcome=answered") == 3
+    patients = {str(name) for name in data.table.patients}
     assert not [p for p in patients if p in collected.getvalue()]
 
 
