@@ -23,7 +23,7 @@ TOOLS := $(abspath $(VENV))/deploy-tools
 deploy-check: $(READY) $(TOOLS)/.ready
 	INFOMRI_DEPLOY_TOOLS=$(TOOLS) $(BIN)/pytest tests/test_deploy_tools.py
 	/usr/bin/python3 -m venv $(TOOLS)/image
-	rm -rf build && $(TOOLS)/image/bin/pip install --quiet --no-compile --constraint constraints.txt '.[metrics,postgres]'
+	rm -rf build && $(TOOLS)/image/bin/pip install --quiet --no-compile --constraint constraints.txt '.[metrics,postgres,mlflow-auth]'
 	$(BIN)/python -W ignore -m benchmarks.apart --environment $(TOOLS)/image
 
 $(TOOLS)/.ready: deploy/tools.sh

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,17 @@ def test_systemd_gives_the_vault_no_network_and_the_courier_no_data() -> None:
         assert part["NoNewPrivileges"] == part["PrivateTmp"] == ["yes"]
         assert part["ProtectSystem"] == ["strict"]
         assert part["CapabilityBoundingSet"] == [""]
+
+
+def test_extras_that_are_installed_are_declared_and_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().split()}
+    places = [ROOT / "Makefile", DEPLOY / "Dockerfile", *(ROOT / "docs").glob("*.md")]
+    told = {
+        extra
+        for place in places
+        for names in re.findall(r"(?:\.|infomri-federated)\[([\w,-]+)\]", place.read_text())
+        for extra in names.split(",")
+    }
+    assert {"metrics", "postgres", "mlflow-auth"} <= told <= set(project["optional-dependencies"])
+    assert {"prometheus_client", "psycopg2-binary", "Flask-WTF", "WTForms"} <= pinned
