@@ -19,7 +19,7 @@ _STATES: dict[State, tuple[str, str, str]] = {
     "silent": ("#CC79A7", "circle-open", "was asked and did not answer"),
     "absent": (GREY, "line-ew-open", "was not there"),
 }
-_OPTIONAL = ("missed", "epsilon spent", "last refusal")
+_OPTIONAL = ("missed", "epsilon spent", "all studies", "budget used", "last refusal")
 _PHASES = {"enrol": "#56B4E9", "train": "#0072B2", "evaluate": "#E69F00", "release": "#CC79A7"}
 
 
@@ -28,6 +28,7 @@ class Site:
     """One site: its state in each training round, and what its answers took and brought.
 
     ``seconds`` and bytes are sums by phase over all answers; ``seen`` is the last answer.
+    ``budget``: epsilon that all studies have spent there, and the site's limit, where it tells.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Site:
     n_patients: int | None = None
     n_samples: int | None = None
     epsilon: float | None = None
+    budget: tuple[float, float] | None = None
     refused: str = ""
     seen: datetime | None = None
 
@@ -76,6 +78,9 @@ def _add(site: Site, event: Event) -> None:
     epsilon = event.get("epsilon")
     if epsilon is not None:
         site.epsilon = max(epsilon, site.epsilon or 0.0)
+    if event.get("budget") is not None:
+        spent, limit = event["budget"]
+        site.budget = (float(spent), float(limit))
 
 
 def table(sites: Sequence[Site]) -> pd.DataFrame:
@@ -91,6 +96,8 @@ def table(sites: Sequence[Site]) -> pd.DataFrame:
                 "sent to it, MB": sum(site.bytes_out.values()) / 1e6,
                 "came back, MB": sum(site.bytes_in.values()) / 1e6,
                 "epsilon spent": site.epsilon,
+                "all studies": _budget(site),
+                "budget used": site.budget and min(1.0, site.budget[0] / site.budget[1]),
                 "last seen": None if site.seen is None else site.seen.astimezone(),
                 "last refusal": site.refused,
             }
@@ -99,6 +106,12 @@ def table(sites: Sequence[Site]) -> pd.DataFrame:
     )
     empty = [name for name in _OPTIONAL if not whole[name].replace("", None).notna().any()]
     return whole.drop(columns=empty)
+
+
+def _budget(site: Site) -> str:
+    if site.budget is not None:
+        return f"{site.budget[0]:.2f} of {site.budget[1]:g}"
+    return "" if site.epsilon is None else "not told"
 
 
 def _missed(site: Site) -> str:

@@ -7,7 +7,7 @@ and bytes sent again are not counted twice. Rounds, arms and studies all add up.
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fl_client.settings import Policy
 from infomri_core.data.base import SliceTable
 from infomri_core.errors import Refused
 from infomri_core.exchange import EnrolTask, MomentsTask, SiteTask, TrainTask
+from infomri_core.exchange.budget import Budget
 from infomri_core.plan import Plan
 from infomri_core.privacy.accounting import (
     Mechanism,
@@ -124,6 +125,15 @@ def told_epsilon(plan: Plan, cost: Mechanism | None, entries: Iterable[Entry]) -
     if not math.isfinite(total):
         raise Refused("budget", "the plan's noise is too weak for any epsilon")
     return math.ceil(total * 100) / 100
+
+
+def told_budget(debited: Mapping[str, Any], policy: Policy) -> Budget | None:
+    """The budget that leaves with an update that was ``debited``, where the site tells it: what
+    all studies have spent, rounded up as their epsilon is, and the site's limit."""
+    spent_by_all, limit = debited.get("epsilon"), policy.max_epsilon
+    if not policy.tell_budget or spent_by_all is None or limit is None:
+        return None
+    return Budget(math.ceil(spent_by_all * 100) / 100, limit)
 
 
 def _counted(entries: Iterable[Entry]) -> list[Entry]:

@@ -128,11 +128,15 @@ class Gate:
     def _private(self, reply: TrainReply | MomentsReply, context: Context) -> bytes:
         """Weights or moments, with what they do to the privacy budget."""
         plan, cost, entries = context.plan, context.cost, self._ledger.entries()
-        told = dataclasses.replace(reply, epsilon=budget.told_epsilon(plan, cost, entries))
+        privacy = {} if cost is None else budget.debit(cost, entries, self._policy)
+        told = dataclasses.replace(
+            reply,
+            epsilon=budget.told_epsilon(plan, cost, entries),
+            budget=budget.told_budget(privacy, self._policy),
+        )
         leaving = self._masked(told, context)
-        if cost is None:
+        if not privacy:
             return self._record(leaving, context.departure)
-        privacy = budget.debit(cost, entries, self._policy)
         data = self._record(leaving, dataclasses.replace(context.departure, privacy=privacy))
         self._memory.mark.move()
         return data

@@ -11,10 +11,11 @@ from typing import TypeVar
 from infomri_core.config import build, read_toml
 from infomri_core.errors import InputError
 from infomri_core.exchange import is_site_name
+from infomri_core.exchange.budget import MAX_EPSILON
 
 JOBS = ("enrol", "moments", "train", "adapt", "evaluate", "release")
 _NO_PATH = ("phantom",)
-_BELOW_ONE = ("max_released_fraction", "max_epsilon", "max_delta")
+_UNBOUNDED = ("max_released_fraction", "max_epsilon", "max_delta", "tell_budget")
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Policy:
     conjugate partners, that may ever leave. ``count_days``: for so long a count that left once
     leaves unchanged. ``max_epsilon`` at ``max_delta``: what all studies together may spend of the
     privacy of this site's patients; with it, plans without ``[privacy]`` are refused.
+    ``tell_budget``: whether it, and what was spent of it, leave with every update.
     """
 
     min_cohort: int = 5
@@ -107,6 +109,7 @@ class Policy:
     count_days: float = 30.0
     max_epsilon: float | None = None
     max_delta: float = 1e-5
+    tell_budget: bool = False
 
     def coarse(self, count: int) -> int:
         """A count as it may leave: rounded down to the site's step."""
@@ -198,12 +201,13 @@ def _check(where: str, settings: SiteSettings) -> None:
     ]
     budget = policy.max_epsilon
     rules += [
-        (budget is None or 0 < budget <= 1e6, "[policy] max_epsilon", "0 .. 10^6", budget),
+        (budget is None or 0 < budget <= MAX_EPSILON, "[policy] max_epsilon", "0 .. 10^6", budget),
+        (not policy.tell_budget or budget is not None, "[policy] max_epsilon", "a budget", "none"),
         (0 < policy.max_delta < 1, "[policy] max_delta", "0 .. 1", policy.max_delta),
     ]
     for key in [f.name for f in dataclasses.fields(Policy)]:
         value = getattr(policy, key)
-        if isinstance(value, int | float) and key not in _BELOW_ONE:
+        if isinstance(value, int | float) and key not in _UNBOUNDED:
             rules.append(
                 (math.isfinite(value) and value >= 1, f"[policy] {key}", "at least 1", value)
             )

@@ -14,6 +14,8 @@ from infomri_core.exchange import (
     DatasetCard,
     ErrorReply,
     EvaluateTask,
+    MaskedReply,
+    MomentsReply,
     ReleaseTask,
     SiteReply,
     SiteTask,
@@ -30,7 +32,8 @@ class WatchedSites:
     """Other ``sites``, whose answers are told as events ``answer`` and ``silent``.
 
     An answer says who (``site``), to what (``phase``, ``round``), after how many ``seconds``, how
-    many bytes of arrays went out and came back, and, of an update, ``n_samples`` and ``epsilon``.
+    many bytes of arrays went out and came back, and, of an update, ``n_samples``, ``epsilon`` and
+    the site's ``budget`` ([spent by all studies, limit], None where it is not told).
     Before the sites score it, the study is kept as one file (:mod:`infomri_core.study_file`).
     """
 
@@ -130,8 +133,9 @@ def _size(message: SiteTask | SiteReply) -> int:
 def _told(reply: SiteReply) -> dict[str, Any]:
     if isinstance(reply, ErrorReply):
         return {"refused": f"{reply.code}: {reply.sentence}"}
-    if isinstance(reply, TrainReply):
-        return {"n_samples": reply.n_samples, "epsilon": reply.epsilon}
+    if isinstance(reply, TrainReply | MaskedReply | MomentsReply):
+        counts = {"n_samples": reply.n_samples} if isinstance(reply, TrainReply) else {}
+        return counts | {"epsilon": reply.epsilon, "budget": reply.budget}
     if isinstance(reply, DatasetCard):
         return {"n_patients": reply.n_patients, "n_slices": reply.n_slices}
     return {}

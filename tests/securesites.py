@@ -3,7 +3,7 @@ sites train is drawn from their name and the round."""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -90,8 +90,14 @@ def write_keys(folder: Path, names: tuple[str, ...] = NAMES) -> None:
 class Federation:
     """Vaults by name, each a node of ``grid``; all bytes in and out stand in ``said``."""
 
-    def __init__(self, folder: Path, plan: Plan, names: tuple[str, ...] = NAMES) -> None:
-        self.folder, self.plan, self.names = folder, plan, names
+    def __init__(
+        self,
+        folder: Path,
+        plan: Plan,
+        names: tuple[str, ...] = NAMES,
+        policy: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder, self.plan, self.names, self.policy = folder, plan, names, policy or {}
         self.said: list[tuple[str, bytes, bytes]] = []
         self.jobs: dict[str, Jobs] = {}
         self.ledgers: dict[str, Ledger] = {}
@@ -116,7 +122,7 @@ class Federation:
             SuperLink("localhost:9092", insecure=True),
             Data("phantom:"),
             Vault(state=state),
-            Policy(approvals="any", min_cohort=2),
+            Policy(approvals="any", min_cohort=2, **self.policy),
             Secure(keys / f"{name}.key", keys / "sites.toml"),
         )
         site, ledger = self.drawn[name], Ledger.open(state / "ledger.jsonl")

@@ -12,6 +12,7 @@ from opacus.accountants import RDPAccountant
 from fl_client.budget import spent
 from fl_client.ledger import read_ledger
 from infomri_core.exchange import ErrorReply, TrainReply
+from infomri_core.exchange.budget import Budget
 from infomri_core.plan import Plan
 from infomri_core.privacy.accounting import epsilon
 from tests.vault_fakes import (
@@ -160,6 +161,28 @@ def test_the_site_cannot_say_an_epsilon_of_its_own(tmp_path: Path) -> None:
         assert told(ask(jobs, train_task(private_plan()))) > 0.1
         plain = ask(jobs, train_task())
         assert isinstance(plain, TrainReply) and plain.epsilon is None
+
+
+def test_the_budget_is_told_where_the_site_says_so_only_and_is_that_of_all_studies(
+    tmp_path: Path,
+) -> None:
+    own = Budget(0.0, 9.0)
+    site = FakeSite(make_table())
+    site.result = lambda task: dataclasses.replace(site.trained(task), budget=own)  # type: ignore[arg-type]
+    with jobs_in(tmp_path / "silent", site, max_epsilon=100.0) as (jobs, _, _):
+        reply = ask(jobs, train_task(private_plan()))
+        assert isinstance(reply, TrainReply) and reply.budget is None
+    told_by = {"max_epsilon": 100.0, "tell_budget": True}
+    with jobs_in(tmp_path / "open", site, **told_by) as (jobs, _, ledger):
+        replies = [ask(jobs, train_task(private_plan(name))) for name in ("one", "two")]
+        whole = [entry.privacy["epsilon"] for entry in ledger.entries()]
+    budgets = [reply.budget for reply in replies if isinstance(reply, TrainReply)]
+    assert [budget.limit for budget in budgets if budget] == [100.0, 100.0]
+    for budget, exact in zip(budgets, whole, strict=True):
+        assert budget is not None and exact <= budget.spent < exact + 0.01
+    with jobs_in(tmp_path / "bare", site, tell_budget=True) as (jobs, _, _):
+        reply = ask(jobs, train_task())
+        assert isinstance(reply, TrainReply) and reply.budget is None
 
 
 def test_the_unit_decides_whose_chance_it_is(tmp_path: Path) -> None:

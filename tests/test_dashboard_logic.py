@@ -52,7 +52,7 @@ EVENTS = [
     event("silent", "south", "train", 1),
     event("answer", "north", "train", 2, n_samples=90, epsilon=0.7),
     event("answer", "south", "train", 2, refused="budget: spent"),
-    event("answer", "north", "train", 3, epsilon=0.8),
+    event("answer", "north", "train", 3, epsilon=0.8, budget=[2.5, 10.0]),
     {"event": "round", "time": 1.0},
 ]
 
@@ -111,6 +111,11 @@ def test_a_sites_record_is_the_sum_of_its_answers():
     table = sites.table([north, south])
     assert list(table["rounds"]) == ["3 of 3", "0 of 3"]
     assert list(table["missed"]) == ["", "1, 2, 3"]
+    assert list(table["all studies"]) == ["2.50 of 10", ""]
+    assert table["budget used"][0] == 0.25 and np.isnan(table["budget used"][1])
+    untold = [e | {"budget": None} for e in EVENTS]
+    told = sites.table(sites.sites_of(untold))
+    assert list(told["all studies"]) == ["not told", ""] and "budget used" not in told
     drawn = {
         trace.name: list(zip(trace.y, trace.x)) for trace in sites.rounds([north, south]).data
     }

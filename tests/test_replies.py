@@ -18,11 +18,15 @@ from infomri_core.exchange import (
     DatasetCard,
     ErrorReply,
     EvaluateReply,
+    MaskedReply,
+    MomentsReply,
     Scores,
     SiteReply,
     SiteTask,
+    TrainReply,
     reply_from,
 )
+from infomri_core.exchange.budget import Budget
 from infomri_core.metrics import ScoreHistogram
 from infomri_core.plan import parse_plan
 from tests.small import local_sites, small_plan, small_table, study
@@ -40,12 +44,38 @@ def test_a_site_name_that_could_leave_its_folder_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "odd", [{"n_samples": float("inf")}, {"losses": []}, {"losses": {"arm": 1}}, {"dropped": 1}]
+    "odd",
+    [
+        {"n_samples": float("inf")},
+        {"losses": []},
+        {"losses": {"arm": 1}},
+        {"dropped": 1},
+        {"budget": 3.0},
+        {"budget": [1.0]},
+        {"budget": ["nan", 8.0]},
+        {"budget": [-0.1, 8.0]},
+        {"budget": [1.0, 0.0]},
+        {"budget": [1.0, 1e7]},
+        {"budget": {"spent": 1.0, "limit": 8.0}},
+    ],
 )
 def test_an_odd_header_is_a_refusal_and_never_another_error(odd: dict[str, object]) -> None:
     header = {"n_samples": 5, "losses": {}, "dropped": [], "epsilon": None, **odd}
     with pytest.raises(Refused):
         reply_from(wire.decode(wire.encode(wire.Message("trained", header))))
+
+
+def test_a_budget_arrives_as_it_left_with_every_kind_of_update() -> None:
+    arrays = np.zeros(3, np.uint64), np.zeros((2, 8, 8), np.float32)
+    budget = Budget(1.25, 8.0)
+    for reply in (
+        TrainReply(5, {}, epsilon=0.5, budget=budget),
+        MaskedReply(arrays[0], 0.5, budget),
+        MomentsReply(arrays[1], 5, 0.5, budget),
+    ):
+        read = reply_from(wire.decode(wire.encode(reply.to_message())))
+        assert isinstance(read, TrainReply | MaskedReply | MomentsReply)
+        assert (read.epsilon, read.budget) == (0.5, budget)
 
 
 class Coming:

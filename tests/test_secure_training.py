@@ -18,6 +18,7 @@ from infomri_core.errors import InputError, Refused
 from infomri_core.exchange import (
     EnrolTask,
     ErrorReply,
+    MaskedReply,
     Masking,
     ShareTask,
     SiteReply,
@@ -126,13 +127,18 @@ def test_a_resumed_study_makes_new_keys_and_ends_the_same(tmp_path: Path) -> Non
 
 def test_differential_privacy_is_debited_and_told_under_masks_too(tmp_path: Path) -> None:
     privacy = {"noise_multiplier": 2.0, "lot": 4}
-    with federation(tmp_path, secure_plan(privacy=privacy), names=("a", "b", "c")) as made:
+    budget = {"max_epsilon": 50.0, "tell_budget": True}
+    plan = secure_plan(privacy=privacy)
+    with federation(tmp_path, plan, names=("a", "b", "c"), policy=budget) as made:
         for site in made.drawn.values():
             site.tells_losses = False
         state = made.train(1)
         spent = [e.privacy for e in made.ledgers["a"].entries() if e.kind == "masked"]
     assert [cost["noise_multiplier"] for cost in spent] == [2.0]
     assert set(state.history["epsilons"]) == set("abc")
+    masked = [reply_from(wire.decode(out)) for name, _, out in made.said if name == "a"]
+    (left,) = [reply for reply in masked if isinstance(reply, MaskedReply)]
+    assert left.budget is not None and left.budget.limit == 50.0
     assert state.history["rounds"][0]["losses"] == {}
 
 

@@ -52,6 +52,8 @@ def test_absolute_paths_and_pathless_data_stay(tmp_path: Path) -> None:
         ("min_cohort = 3", "min_cohort = 0", "at least 1"),
         ("min_cohort = 3", "max_job_seconds = nan", "at least 1"),
         ("min_cohort = 3", 'approvals = "none"', "any or listed"),
+        ("min_cohort = 3", "tell_budget = true", "max_epsilon: expected a budget"),
+        ("min_cohort = 3", "tell_budget = 1", "of type bool"),
         ("min_cohort = 3", 'jobs = ["download"]', "names out of enrol"),
         ('name = "north"', 'name = "../north"', "letters, digits"),
         ("centre.example:9092", "centre.example", "host:port"),

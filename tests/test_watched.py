@@ -60,7 +60,7 @@ def test_every_answer_is_told_with_its_size_and_time(run):
     weights = sum(flat.nbytes for flat in saved.arms.values())
     assert {e["bytes_in"] for e in trained} == {weights}
     assert {e["bytes_out"] for e in trained} == {weights + saved.variance.nbytes}
-    assert all(e["n_samples"] > 0 and e["epsilon"] is None for e in trained)
+    assert all(e["n_samples"] > 0 and e["epsilon"] is e["budget"] is None for e in trained)
     assert all(e["seconds"] >= 0 for e in told)
 
 

@@ -12,10 +12,11 @@ _NOTHING = (
     "single sites."
 )
 _BUDGET = (
-    "Epsilon is what this study's updates have spent at each site, at the plan's delta, rounded "
-    "up by the site itself. The budget it counts against is the hospital's own setting (`[policy] "
-    "max_epsilon` in its site.toml) over all studies, and is not sent here: a site whose budget "
-    "would be passed refuses before it starts, and is shown above as refused."
+    "Epsilon spent: by this study's updates at each site, at the plan's delta, rounded up by the "
+    "site itself. All studies: what every study has spent there, of the hospital's own budget, at "
+    "its own delta (`[policy] max_epsilon` and `max_delta` in its site.toml); told where the "
+    "hospital wants it (`tell_budget`). A site whose budget would be passed refuses before "
+    "it starts, and is shown above as refused."
 )
 
 
@@ -42,6 +43,9 @@ def _live(uri: str, sweep: Sweep) -> None:
         "sent to it, MB": st.column_config.NumberColumn(format="%.1f"),
         "came back, MB": st.column_config.NumberColumn(format="%.1f"),
         "epsilon spent": st.column_config.NumberColumn(format="%.3f"),
+        "budget used": st.column_config.ProgressColumn(
+            format="percent", min_value=0.0, max_value=1.0
+        ),
         "last seen": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
     }
     st.dataframe(sites.table(found), hide_index=True, column_config=columns)

@@ -68,7 +68,8 @@ def _budget(after: float, policy: Policy) -> str:
     if policy.max_epsilon is None:
         return "; this site has set no [policy] max_epsilon"
     verdict = "refused" if after > policy.max_epsilon else "within"
-    return f": {verdict}, the site's budget is {policy.max_epsilon:g}"
+    told = "; both leave with each update ([policy] tell_budget)" if policy.tell_budget else ""
+    return f": {verdict}, the site's budget is {policy.max_epsilon:g}{told}"
 
 
 def _table(settings: SiteSettings) -> SliceTable | None:

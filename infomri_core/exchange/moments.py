@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from infomri_core.errors import Refused
+from infomri_core.exchange.budget import Budget, budget_from
 from infomri_core.wire import Message
 
 
@@ -26,15 +27,16 @@ class MomentsTask:
 class MomentsReply:
     """``total`` (2, H, W) float32: the sum over patients (or slices) of their clipped squares,
     with noise. ``n_units``: how many they are, rounded by the gate. ``epsilon``: what this study
-    has spent here so far, at the plan's delta. There is no room for a first moment: the mean of
-    k-space is the mean image."""
+    has spent here so far, at the plan's delta; ``budget``: the site's own, where it tells it.
+    There is no room for a first moment: the mean of k-space is the mean image."""
 
     total: np.ndarray
     n_units: int
     epsilon: float | None = None
+    budget: Budget | None = None
 
     def to_message(self) -> Message:
-        header = {"n_units": self.n_units, "epsilon": self.epsilon}
+        header = {"n_units": self.n_units, "epsilon": self.epsilon, "budget": self.budget}
         return Message("moments", header, {"total": self.total})
 
 
@@ -53,4 +55,5 @@ def moments_from(message: Message) -> MomentsReply:
         raise ValueError("total")
     if epsilon is not None and not 0 <= epsilon < float("inf"):
         raise ValueError("epsilon")
-    return MomentsReply(total, int(header["n_units"]), epsilon)
+    budget = budget_from(header.get("budget"))
+    return MomentsReply(total, int(header["n_units"]), epsilon, budget)

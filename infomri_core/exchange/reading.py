@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from infomri_core.errors import Refused
 from infomri_core.exchange.adapting import adapt_task_from, adapted_from
+from infomri_core.exchange.budget import budget_from
 from infomri_core.exchange.evaluation import evaluate_task_from, evaluated_from
 from infomri_core.exchange.moments import moments_from, moments_task_from
 from infomri_core.exchange.release import release_task_from, released_from
@@ -95,6 +96,7 @@ def _trained_from(message: Message) -> TrainReply:
         losses=losses,
         dropped=tuple(str(name) for name in h["dropped"]),
         epsilon=None if h["epsilon"] is None else _positive(h["epsilon"]),
+        budget=budget_from(h.get("budget")),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from infomri_core.errors import Refused
+from infomri_core.exchange.budget import Budget, budget_from
 from infomri_core.secagg.announcement import Announcement
 from infomri_core.secagg.masking import labelled
 from infomri_core.secagg.participant import Unmasking
@@ -100,13 +101,15 @@ class Masking:
 @dataclass(frozen=True)
 class MaskedReply:
     """An update under masks, uint64 (n,), uniformly random to whoever has not the masks.
-    ``epsilon`` as in a ``TrainReply``."""
+    ``epsilon`` and ``budget`` as in a ``TrainReply``."""
 
     vector: np.ndarray
     epsilon: float | None = None
+    budget: Budget | None = None
 
     def to_message(self) -> Message:
-        return Message("masked", {"epsilon": self.epsilon}, {"vector": self.vector.view(np.int64)})
+        header = {"epsilon": self.epsilon, "budget": self.budget}
+        return Message("masked", header, {"vector": self.vector.view(np.int64)})
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,9 @@ def masked_from(message: Message) -> MaskedReply:
         raise ValueError("vector")
     if epsilon is not None and not 0 <= float(epsilon) < float("inf"):
         raise ValueError("epsilon")
-    return MaskedReply(vector.view(np.uint64), None if epsilon is None else float(epsilon))
+    budget = budget_from(message.header.get("budget"))
+    told = None if epsilon is None else float(epsilon)
+    return MaskedReply(vector.view(np.uint64), told, budget)
 
 
 def unmasked_from(message: Message) -> UnmaskReply:

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from infomri_core.exchange.adapting import AdaptReply, AdaptTask
+from infomri_core.exchange.budget import Budget
 from infomri_core.exchange.evaluation import EvaluateReply, EvaluateTask
 from infomri_core.exchange.moments import MomentsReply, MomentsTask
 from infomri_core.exchange.release import ReleaseReply, ReleaseTask
@@ -90,13 +91,14 @@ class TrainReply:
     """Weights after the local steps. ``dropped`` names diverged arms, which carry no weights;
     ``losses`` are means over the round's steps per arm: ``ce`` and ``entropy`` (nats).
     ``epsilon`` is what this study has spent here so far, at the plan's delta; None without
-    differential privacy."""
+    differential privacy. ``budget``: the site's own, where it tells it."""
 
     n_samples: int
     arms: Arrays
     losses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     epsilon: float | None = None
+    budget: Budget | None = None
 
     def to_message(self) -> Message:
         header = {
@@ -104,6 +106,7 @@ class TrainReply:
             "losses": {name: dict(terms) for name, terms in self.losses.items()},
             "dropped": list(self.dropped),
             "epsilon": self.epsilon,
+            "budget": self.budget,
         }
         return Message("trained", header, under("arm", self.arms))
 
