@@ -18,15 +18,16 @@ PAGES = [ROOT / "README.md", ROOT / "deploy" / "README.md", *sorted((ROOT / "doc
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 TOLD = [ROOT / "README.md", TUTORIAL]
 IN_TUTORIAL = "test_docs_code.py::test_the_tutorial_does_what_it_says"
+TWO_HOSPITALS = "test_federation_real.py::test_a_killed_superlink_and_a_resume_change_nothing"
 DEMO = "test_demo.py::test_one_command_leaves_results_figure_ledgers_and_store_and_no_process"
 RUN_BY = {
     "make demo": DEMO,
     "make test": "test_docs.py::test_make_has_the_targets_that_are_told",
     "infomri demo": DEMO,
     "infomri dashboard": "test_dashboard_browser.py::test_every_page_of_a_finished_study_is_drawn",
-    "infomri data import dicom": "test_import_run.py::",
-    "infomri data split": "test_data_check.py::test_a_split_is_seeded_stored_once_and_opens",
-    "infomri data check": "test_data_check.py::test_a_sound_archive_is_described_and_passes",
+    "infomri data import dicom": IN_TUTORIAL,
+    "infomri data split": IN_TUTORIAL,
+    "infomri data check": IN_TUTORIAL,
     "infomri train": IN_TUTORIAL,
     "infomri masks export": IN_TUTORIAL,
     "infomri diagnose": IN_TUTORIAL,
@@ -34,18 +35,23 @@ RUN_BY = {
     "infomri compare": IN_TUTORIAL,
     "infomri model list": IN_TUTORIAL,
     "infomri model approve": IN_TUTORIAL,
-    "infomri provision": IN_TUTORIAL,
-    "infomri-client plan show": IN_TUTORIAL,
-    "infomri-client plan approve": IN_TUTORIAL,
-    "infomri doctor": "test_doctor.py::test_without_problems_the_exit_code_is_zero",
-    "infomri run": "test_federation_real.py::test_a_killed_superlink_and_a_resume_change_nothing",
-    "flower-superlink --host": "test_federation_real.py::"
-    "test_a_killed_superlink_and_a_resume_change_nothing",
-    "infomri-client": "test_federation_processes.py::test_every_phase_is_answered_by_both_sites",
-    "infomri-client ledger show": "test_site_commands.py::",
-    "infomri-client ledger verify": "test_site_commands.py::",
-    "unzip federation/kits/north.zip": "test_kits.py::test_a_kit_is_a_site_that_can_start",
-    "chmod 700": "test_kits.py::test_a_kit_is_a_site_that_can_start",
+    "infomri provision": TWO_HOSPITALS,
+    "flower-superlink --host": TWO_HOSPITALS,
+    "unzip federation/kits/north.zip": TWO_HOSPITALS,
+    "chmod 700": TWO_HOSPITALS,
+    "infomri doctor": TWO_HOSPITALS,
+    "infomri-client plan show": TWO_HOSPITALS,
+    "infomri-client plan approve": TWO_HOSPITALS,
+    "infomri-client plan revoke": "test_site_commands.py::"
+    "test_an_approval_names_who_and_when_and_a_revocation_takes_it_back",
+    "infomri-client": TWO_HOSPITALS,
+    "infomri run": TWO_HOSPITALS,
+    "infomri status": TWO_HOSPITALS,
+    "infomri follow": TWO_HOSPITALS,
+    "infomri stop": "test_federation_processes.py::test_a_study_is_stopped_from_the_command_line",
+    "infomri-client ledger show": TWO_HOSPITALS,
+    "infomri-client ledger verify": TWO_HOSPITALS,
+    "infomri-client ledger export": TWO_HOSPITALS,
 }
 PROGRAMS: dict[str, click.Command] = {
     "infomri": typer.main.get_command(fl_server.cli.app),

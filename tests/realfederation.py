@@ -27,6 +27,12 @@ module = types.ModuleType("fl_server.study")
 module.run_study = standin.run_study
 sys.modules["fl_server.study"] = module
 """
+CONNECTION = """[superlink]
+default = "here"
+[superlink.here]
+address = "{address}"
+root-certificates = "{certificate}"
+"""
 ANY_DATA = "phantom:?seed=1"
 PLAN = """
 study.name = "standin"
@@ -106,6 +112,13 @@ class Federation(ExitStack):
     def submit(self, plan: str = PLAN, resume: str = "") -> str:
         return self.control.submit(run_config(plan, resume))
 
+    def name_here(self, home: Path) -> None:
+        """Make this SuperLink the default connection of our commands, with ``FLWR_HOME`` home."""
+        home.mkdir(exist_ok=True)
+        certificate = self.superlink.authority.certificate
+        text = CONNECTION.format(address=self.superlink.address, certificate=certificate)
+        (home / "config.toml").write_text(text)
+
     def finish(self, run_id: str, seconds: float = 150.0) -> RunState:
         wait_for(lambda: self.control.state(run_id).finished, seconds, self.told)
         return self.control.state(run_id)
@@ -124,16 +137,21 @@ class Federation(ExitStack):
 
     def pids(self, *words: str) -> list[int]:
         """Processes of this federation whose command line holds all ``words``."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            line = command_line(entry) if entry.name.isdigit() else ""
-            if str(self.folder) in line and all(word in line for word in words):
-                found.append(int(entry.name))
-        return found
+        return pids_in(self.folder, *words)
 
     def kill(self, *words: str) -> None:
         for pid in self.pids(*words):
             os.kill(pid, signal.SIGKILL)
+
+
+def pids_in(folder: Path, *words: str) -> list[int]:
+    """Processes whose command line names ``folder`` and holds all ``words``."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        line = command_line(entry) if entry.name.isdigit() else ""
+        if str(folder) in line and all(word in line for word in words):
+            found.append(int(entry.name))
+    return found
 
 
 def command_line(process: Path) -> str:

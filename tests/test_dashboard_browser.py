@@ -7,7 +7,6 @@ import contextlib
 import io
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,9 +47,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
     """A dashboard over a finished study of two sites."""
-    uri, _ = finished(folder)
+    finished(folder)
     port = free_port()
-    command = [sys.executable, "-m", "dashboard", uri, "--port", str(port)]
+    infomri = processes.script("infomri")
+    command = [infomri, "dashboard", "--run", str(folder), "--port", str(port)]
     server = processes.start(command, folder / "dashboard.log", dict(os.environ))
     try:
         wait_for_server(f"http://127.0.0.1:{port}", server)

@@ -2,35 +2,29 @@
 
 import runpy
 import tomllib
-import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import tomli_w
 import torch
-from typer.testing import CliRunner
 
-import fl_client.cli
-import fl_server.cli
 from fl_server.settings import Audit
+from infomri_core.data import open_dataset
 from infomri_core.errors import InputError
-from tests.documentation import (
-    IN_TUTORIAL,
-    ROOT,
-    RUN_BY,
-    TUTORIAL,
-    Invocation,
-    blocks,
-    invocations,
-)
+from tests.documentation import IN_TUTORIAL, ROOT, RUN_BY, TUTORIAL, blocks, invocations
+from tests.hospital_files import Series, write_labels
+from tests.tutorial import call
 
+N_PATIENTS = 6
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 SMALL = (
     ("patients=40", "patients=14&size=32"),
     ("--attacks lmmse,tv,cnn,unet --steps cnn=400,unet=1500", "--attacks lmmse --steps reader=0"),
+    (" /export ", " export "),
 )
 
 
@@ -71,13 +65,6 @@ def test_the_example_of_a_mask_refuses_what_is_none(tmp_path: Path) -> None:
         example("audit_a_mask")["main"]([str(tmp_path / "mask.npy")])
 
 
-def call(line: Invocation, words: list[str]) -> str:
-    app = fl_server.cli.app if line.program == "infomri" else fl_client.cli.app
-    result = CliRunner().invoke(app, words, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
 def small(plan: str) -> str:
     """The tutorial's plan in little: fewer steps, a narrower network, one of its arms."""
     table = tomllib.loads(plan)
@@ -92,35 +79,41 @@ def small(plan: str) -> str:
 def test_the_tutorial_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "250")
+    export(tmp_path)
     monkeypatch.setattr("fl_server.central.Audit", partial(Audit, reader_steps=2))
     tables = blocks(TUTORIAL, "toml")
     (tmp_path / "plan.toml").write_text(small(tables[0]))
     np.save(tmp_path / "scan.npy", np.random.default_rng(0).random((32, 32)).astype(np.float32))
     said: dict[str, str] = {}
     for line in invocations(TUTORIAL):
-        if RUN_BY[line.subcommand] != IN_TUTORIAL or "--register" in line.words:
+        if RUN_BY[line.subcommand] != IN_TUTORIAL:
             continue
         text = "\0".join(line.words)
         for large, little in SMALL:
             text = text.replace(large.replace(" ", "\0"), little.replace(" ", "\0"))
         run = next((str(p.parent) for p in tmp_path.glob("runs/*/*/results.json")), "")
         words = [{"RUN": run, "OTHER": run}.get(word, word) for word in text.split("\0")]
-        said[line.subcommand] = call(line, words[1:])
-        if line.subcommand == "infomri provision":
-            unpack(tmp_path / "federation" / "kits" / "north.zip", tmp_path / "infomri-north")
+        said[line.subcommand] = call(line.program, *words[1:])
+    assert set(said) == {command for command, test in RUN_BY.items() if test == IN_TUTORIAL}
+    assert "no defects" in said["infomri data check"]
+    assert len(np.unique(open_dataset("slices:study.h5").table.patients)) == N_PATIENTS
     assert len(list((tmp_path / "masks").glob("*.npy"))) >= 2
     assert "knee-1.infomri-marginal-b0.001-s0" in said["infomri model list"]
     assert "AUROC" in said["infomri train"] and "AUROC" in said["infomri compare"]
-    assert "not approved" in said["infomri-client plan show"]
-    assert "is approved at this site" in said["infomri-client plan approve"]
 
 
-def unpack(kit: Path, folder: Path) -> None:
-    """As the tutorial says: unzip, closed to others, with phantoms for data."""
-    with zipfile.ZipFile(kit) as archive:
-        archive.extractall(folder)
-    folder.chmod(0o700)
-    settings = folder / "site.toml"
-    text = settings.read_text().replace("slices:study.h5", "phantom:?hospital=north&size=32")
-    settings.write_text(text)
+def export(folder: Path) -> None:
+    """What a hospital exports: a series of each patient, and a table of their findings."""
+    for number in range(N_PATIENTS):
+        name = f"P{number}"
+        series = Series(name, study_uid=f"1.2.{number + 1}", series_uid=f"1.3.{number + 1}")
+        noise = np.random.default_rng(number)
+        for path in series.write(folder / "export" / name):
+            dataset = pydicom.dcmread(path)
+            grey = dataset.pixel_array + noise.integers(0, 20, dataset.pixel_array.shape)
+            dataset.PixelData = grey.astype(np.uint16).tobytes()
+            dataset.save_as(path)
+    rows = [f"P{number},{number % 2}" for number in range(N_PATIENTS)]
+    write_labels(folder / "labels.csv", "patient,tear", *rows)

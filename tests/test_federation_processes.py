@@ -1,6 +1,7 @@
 """The federation with real processes: TLS, node keys, SQLite, and the ways in which it breaks."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
@@ -18,6 +19,7 @@ from fl_server.superlink import SuperLink, SuperLinkOptions
 from infomri_core import processes
 from infomri_core.errors import InputError
 from tests.realfederation import PLAN, Federation, wait_for
+from tests.tutorial import call
 
 pytestmark = [
     pytest.mark.processes,
@@ -68,6 +70,24 @@ def test_a_supernode_killed_while_training_costs_nothing(federation: Federation)
     pause.unlink()
     assert federation.finish(run_id).outcome == "completed", told()
     assert all(len(phase["replies"]) == 2 for phase in federation.times())
+
+
+def test_a_study_is_stopped_from_the_command_line(
+    federation: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path))
+    federation.name_here(tmp_path)
+    pause = federation.folder / "pause"
+    pause.touch()
+    before = federation.log("a").count("task received: train")
+    run_id = federation.submit()
+    told = federation.told
+    wait_for(lambda: federation.log("a").count("task received: train") > before, 60, told)
+    assert f"run {run_id} stopped" in call("infomri", "stop", run_id)
+    pause.unlink()
+    assert federation.finish(run_id).outcome == "stopped"
+    runs = json.loads(call("infomri", "status", run_id, "--json"))["runs"]
+    assert [run["outcome"] for run in runs] == ["stopped"]
 
 
 def test_executor_and_vault_are_restarted(federation: Federation) -> None:

@@ -1,9 +1,9 @@
 """One study with everything real: vaults, couriers, SuperLink, and a SuperLink that is killed."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
+from subprocess import Popen
 
 import numpy as np
 import pytest
@@ -14,8 +14,9 @@ from fl_server import checkpoint
 from fl_server.provision import SiteOptions, authority, site_kit
 from infomri_core import processes
 from infomri_core.plan import Plan, parse_plan
-from tests.realfederation import Federation, wait_for
-from tests.small import AUDIT_URI, local_sites, site_uri, small_table, study
+from tests.realfederation import wait_for
+from tests.small import local_sites, small_table, study
+from tests.tutorial import HOSPITALS, TwoHospitals, call
 
 pytestmark = [
     pytest.mark.processes,
@@ -23,36 +24,78 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),
 ]
 
-CENTRE = {
-    "audit": {"data": AUDIT_URI, "cnn_steps": 3, "unet_steps": 3, "reader_steps": 3},
-    "centre": {"directory": "runs", "device": "cpu", "threads": 1},
-}
 
-
-def test_a_killed_superlink_and_a_resume_change_nothing(tmp_path: Path) -> None:
-    plan = tomli_w.dumps(small_table(rounds=3, quorum=2, deadline_seconds=120.0))
-    with Federation(tmp_path, standin=False) as federation:
-        superlink = federation.start_superlink(tomli_w.dumps(CENTRE))
-        federation.join_sites("a", "b", data=site_uri)
-        first = federation.submit(plan)
-        folder = tmp_path / "runs" / f"small-{first}"
-        digest = parse_plan(plan).digest
-        wait_for(lambda: rounds_done(folder, digest) >= 1, 120, federation.told)
-        os.kill(superlink.pid, 9)
-        federation.control.close()
-        superlink.stop()
-        federation.start_superlink(tomli_w.dumps(CENTRE), superlink.options.port)
-        state = federation.finish(federation.submit(plan, resume=folder.name), 200)
-        assert state.outcome == "completed", f"{state.details}\n{federation.told()}"
-        rows = json.loads((folder / "results.json").read_text())["rows"]
-        ledgers = [kit.folder / "state" / "ledger.jsonl" for kit in federation.kits.values()]
-        assert rows and all(ledger.stat().st_size > 0 for ledger in ledgers)
-        final = checkpoint.latest(folder / "checkpoints", digest)
-    wait_for(lambda: federation.pids() == [], 15, lambda: str(federation.pids()))
-    undisturbed = local_weights(parse_plan(plan), tmp_path / "local")
+def test_a_killed_superlink_and_a_resume_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tutorial's two hospitals, command by command, with a SuperLink that dies in a round."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr"))
+    monkeypatch.setenv("COLUMNS", "200")
+    plan = parse_plan(tomli_w.dumps(small_table(rounds=2, quorum=2, deadline_seconds=120.0)))
+    with TwoHospitals(tmp_path, plan.text) as two:
+        superlink = begun(two, plan)
+        lead = two.start("infomri run", "run.log")
+        folder = run_folder(two)
+        wait_for(lambda: rounds_done(folder, plan.digest) >= 1, 120, two.told)
+        superlink.kill()
+        processes.stop(superlink)
+        two.start_superlink()
+        wait_for(lambda: lead.poll() is not None, 60, two.told)
+        assert lead.returncode == 1
+        assert f"infomri run --resume {folder.name}" in (tmp_path / "run.log").read_text()
+        resumed = call("infomri", "run", "--resume", folder.name)
+        assert "round 2/2" in resumed and "AUROC" in resumed
+        check_afterwards(two, resumed)
+        assert json.loads((folder / "results.json").read_text())["rows"]
+        final = checkpoint.latest(folder / "checkpoints", plan.digest)
+    assert two.left == set()
+    wait_for(lambda: two.pids() == [], 15, lambda: str(two.pids()))
+    undisturbed = local_weights(plan, tmp_path / "local")
     assert final is not None
     for name, flat in final.arms.items():
         np.testing.assert_array_equal(flat, undisturbed[name])
+
+
+def begun(two: TwoHospitals, plan: Plan) -> Popen:
+    """All is set up, and both hospitals have joined; the SuperLink."""
+    two.type("infomri provision --server")
+    superlink = two.start_superlink()
+    assert "registered: north, south" in two.type("infomri provision --out")
+    for hospital in HOSPITALS:
+        two.open_kit(hospital)
+        assert "nothing to mend" in two.type("infomri doctor", hospital)
+        shown = two.type("infomri-client plan show", hospital)
+        assert plan.digest in shown and "state at this site: not approved" in shown
+        assert "is approved at this site" in two.type("infomri-client plan approve", hospital)
+        two.start("infomri-client --config", f"{hospital}.log", hospital)
+    return superlink
+
+
+def run_folder(two: TwoHospitals) -> Path:
+    """Where the run that was submitted keeps its files."""
+    log = two.folder / "run.log"
+    wait_for(lambda: "submitted" in log.read_text(), 30, two.told)
+    return two.folder / "runs" / f"small-{log.read_text().split()[1]}"
+
+
+def check_afterwards(two: TwoHospitals, resumed: str) -> None:
+    """What can be asked once it is over: the runs, the same again, and what left."""
+    number = resumed.split()[1]
+    runs = json.loads(call("infomri", "status", "--json"))
+    assert [run["outcome"] for run in runs["runs"]] == ["completed", "failed"]
+    assert {site["name"]: site["status"] for site in runs["sites"]} == {
+        "north": "online",
+        "south": "online",
+    }
+    assert f"run {number} completed" in call("infomri", "follow", number)
+    for hospital in HOSPITALS:
+        assert "evaluate" in two.type("infomri-client ledger show", hospital)
+        assert "chain unbroken" in two.type("infomri-client ledger verify", hospital)
+        config = ("--config", f"infomri-{hospital}/site.toml")
+        call("infomri-client", "ledger", "export", f"{hospital}.csv", *config)
+        assert "released" in (two.folder / f"{hospital}.csv").read_text()
+        assert f"vault of {hospital}: waiting" in call("infomri-client", "status", *config)
 
 
 def local_weights(plan: Plan, folder: Path) -> dict[str, np.ndarray]:
@@ -60,7 +103,7 @@ def local_weights(plan: Plan, folder: Path) -> dict[str, np.ndarray]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        study(plan, local_sites(folder), folder).run()
+        study(plan, local_sites(folder, HOSPITALS), folder).run()
     finally:
         torch.set_num_threads(before)
     saved = checkpoint.latest(folder / "run" / "checkpoints", plan.digest)
