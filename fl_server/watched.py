@@ -96,7 +96,10 @@ class WatchedSites:
 
     def failed(self, error: BaseException) -> None:
         """Tell why the study ended early."""
-        self._progress.tell("failed", str(error) or type(error).__name__)
+        why = str(error) or type(error).__name__
+        if isinstance(error, SystemExit):
+            why = "its process was stopped, by somebody or with the SuperLink"
+        self._progress.tell("failed", why)
 
     def _tell(self, node: str, event: str, facts: dict[str, Any], seconds: float) -> None:
         site = self._names.get(node, f"node {node}")

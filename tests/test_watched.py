@@ -96,13 +96,15 @@ def test_a_refusal_and_a_silence_are_told(tmp_path: Path):
     watched = WatchedSites(Unwell(), tmp_path, small.SilentTracker())
     list(watched.ask(EnrolTask(plan.text, time.time() + 1), ["1", "2"]))
     watched.failed(RuntimeError("nobody left"))
-    refused, silent, failed = events(tmp_path)
+    watched.failed(SystemExit(0))
+    refused, silent, failed, stopped = events(tmp_path)
     assert (refused["site"], refused["refused"]) == (
         "node 1",
         "policy: this plan was not approved",
     )
     assert (silent["event"], silent["site"]) == ("silent", "node 2")
     assert (failed["event"], failed["sentence"]) == ("failed", "nobody left")
+    assert "was stopped" in stopped["sentence"]
 
 
 def test_other_bytes_are_no_study():
