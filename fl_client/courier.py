@@ -7,6 +7,7 @@ h5py, and answers with an InfoMRI error whatever happens: exception text never t
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ VAULT_SOCKET = "INFOMRI_VAULT_SOCKET"
 RESTART_PATIENCE_SECONDS = 60.0
 _RETRY_SECONDS = 0.2
 
-app = ClientApp()
 _log = logging.getLogger(__name__)
 
 
@@ -68,11 +68,18 @@ def answer(message: Message, context: Context) -> Message:
     return Message(carry(message.content, socket), reply_to=message)
 
 
-for _register in (
-    *map(app.query, ("enrol", "moments", "announce", "share", "unmask", "release")),
-    *(app.train(), app.train("adapt"), app.evaluate()),
-):
-    _register(answer)
+def client_app(answer: Callable[[Message, Context], Message]) -> ClientApp:
+    """The ClientApp that answers every message of the closed list with ``answer``."""
+    made = ClientApp()
+    for register in (
+        *map(made.query, ("enrol", "moments", "announce", "share", "unmask", "release")),
+        *(made.train(), made.train("adapt"), made.evaluate()),
+    ):
+        register(answer)
+    return made
+
+
+app = client_app(answer)
 
 
 def _deadline(data: bytes) -> float:

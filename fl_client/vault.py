@@ -5,6 +5,7 @@ opens the data once, keeps running until SIGTERM, and uses no network.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import secrets
@@ -12,7 +13,7 @@ import signal
 import string
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -34,6 +35,21 @@ log = logging.getLogger(__name__)
 
 def run_vault(settings: SiteSettings, stop: threading.Event) -> None:
     """Serve the site until ``stop`` is set. Raises ``InputError`` when it cannot begin."""
+    with opened(settings, stop.is_set) as jobs:
+        log.info("vault ready at %s", settings.vault.socket_path)
+        channel.serve(
+            settings.vault.socket_path,
+            jobs.handle,
+            stop,
+            group=settings.vault.group_id,
+            limit=settings.policy.max_message_mib * 2**20,
+        )
+    log.info("vault stopped")
+
+
+@contextlib.contextmanager
+def opened(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterator[Jobs]:
+    """The site's data, key and ledger, ready for jobs. Raises ``InputError``."""
     state = settings.vault.state
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     if settings.vault.threads:
@@ -49,20 +65,11 @@ def run_vault(settings: SiteSettings, stop: threading.Event) -> None:
             settings.vault.device,
             site_key(state / "site.key"),
         )
-        jobs = Jobs(settings, site, dataset.table, ledger, stop.is_set, data_path=path)
         n_patients = len(set(dataset.table.patients))
         log.info("site %s: %d slices of %d patients", site.name, len(dataset), n_patients)
-        log.info("vault ready at %s", settings.vault.socket_path)
-        channel.serve(
-            settings.vault.socket_path,
-            jobs.handle,
-            stop,
-            group=settings.vault.group_id,
-            limit=settings.policy.max_message_mib * 2**20,
-        )
+        yield Jobs(settings, site, dataset.table, ledger, stopping, data_path=path)
     finally:
         ledger.close()
-    log.info("vault stopped")
 
 
 def site_key(path: Path) -> str:

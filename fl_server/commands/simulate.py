@@ -1,0 +1,54 @@
+"""``infomri simulate``: a study over hundreds of sites on one machine."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from infomri_core.errors import InputError
+from infomri_core.plan import read_plan
+
+
+def simulate(
+    plan: Annotated[Path | None, typer.Argument(help="The study's plan.toml")] = None,
+    sites: Annotated[int | None, typer.Option(help="How many sites take part")] = None,
+    data: Annotated[
+        str, typer.Option(help="Data URI, divided among the sites")
+    ] = "phantom:?patients=30&slices=2",
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/simulate-<time>")] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that play the sites; 0: one a core")
+    ] = 0,
+    min_cohort: Annotated[
+        int, typer.Option(min=1, help="Patients below which a site answers nothing")
+    ] = 5,
+    centre: Annotated[
+        Path | None,
+        typer.Option(help="centre.toml with audit set, attack steps, MLflow; default: made"),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the simulation in this folder")
+    ] = None,
+) -> None:
+    """Run a study over simulated sites: the federation's ServerApp and jobs, without its network.
+
+    Flower's simulation engine (Ray) plays the sites, each with data, ledger and limits of its own.
+    Needs the extra `simulation`. Phantom hospitals are made for the plan's shape.
+
+    Example: `infomri simulate plan.toml --sites 200`
+    """
+    from fl_server.simulation.run import Simulated
+    from fl_server.simulation.run import resume as go_on
+    from fl_server.simulation.run import simulate as begin
+
+    if resume is not None:
+        go_on(resume, workers, Console())
+        return
+    if plan is None or sites is None:
+        got = "no plan" if plan is None else "no --sites"
+        remedy = "or --resume FOLDER to go on with one"
+        raise InputError("infomri simulate", "a plan file and --sites N", got, remedy)
+    out = out or Path("runs") / time.strftime("simulate-%Y%m%d-%H%M%S")
+    begin(read_plan(plan), Simulated(sites, data, min_cohort, workers, centre), out, Console())

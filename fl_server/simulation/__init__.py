@@ -1,0 +1,1 @@
+"""Hundreds of sites on one machine, through Flower's simulation engine."""
