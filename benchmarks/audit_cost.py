@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.markdown import table_line
 from fl_server.audit import fit_audit
+from fl_server.moments import public_moments
 from fl_server.rounds import initial_state
 from fl_server.settings import Audit
 from infomri_core.data import open_dataset
@@ -28,6 +29,7 @@ from infomri_core.site import Site
 
 TIMED_STEPS = 4
 NEVER = 4e9
+BEGUN = time.monotonic()
 
 
 def make_plan(options: argparse.Namespace, labels: Sequence[str], local_steps: int) -> Plan:
@@ -43,6 +45,7 @@ def make_plan(options: argparse.Namespace, labels: Sequence[str], local_steps: i
         "study": {"name": "audit-cost"},
         "task": {"labels": list(labels), "shape": [options.size, options.size]},
         "training": {"rounds": 1, "local_steps": local_steps},
+        "model": {"width": options.width},
         "evaluation": {"attacks": list(options.attacks)},
         "arms": arms,
     }
@@ -55,7 +58,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     site_data, audit_set = open_dataset(f"{uri}&seed=1"), open_dataset(f"{uri}&seed=9")
     labels = site_data.table.label_names
     plan = make_plan(options, labels, TIMED_STEPS)
-    state = initial_state(plan, audit_set.images(np.arange(len(audit_set))))
+    public = public_moments(audit_set.images(np.arange(len(audit_set))))
+    state = initial_state(plan, public.variance)
     with tempfile.TemporaryDirectory() as folder:
         site = Site(site_data, "north", Path(folder))
         started = time.monotonic()
@@ -87,7 +91,7 @@ def peak() -> float:
 
 def tell(sentence: str) -> None:
     """Progress, apart from the table."""
-    print(sentence, file=sys.stderr, flush=True)
+    print(f"{time.monotonic() - BEGUN:6.0f} s  {sentence}", file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -96,14 +100,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--patients", type=int, default=50, help="of site and audit set, 4 slices")
     parser.add_argument("--steps", type=int, default=1500, help="of the schedule, an arm")
+    parser.add_argument("--width", type=int, default=64, help="of the ResNet18; 64 as published")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--attacks", nargs="+", default=["lmmse", "cnn", "unet"])
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     found = measure(options)
-    head = ["size", "audit slices", "steps an arm", "threads", *found]
-    values = [f"{options.size}", f"{4 * options.patients}", f"{options.steps}"]
-    values += [f"{options.threads}", *(f"{value:.2f}" for value in found.values())]
+    head = ["size", "width", "audit slices", "steps an arm", "threads", *found]
+    given = (options.size, options.width, 4 * options.patients, options.steps, options.threads)
+    values = [*map(str, given), *(f"{value:.2f}" for value in found.values())]
     print("\n".join(map(table_line, (head, ["---"] * len(head), values))))
 
 
