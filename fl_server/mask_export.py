@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from infomri_core.entropy import redundancy
 from infomri_core.errors import InputError
 from infomri_core.files import write_atomically
 from infomri_core.inference import sampling_ratio
+from infomri_core.progress import Progress, Step
 from infomri_core.seeds import torch_generator
 
 VIEW_PIXELS = 512
@@ -30,36 +32,66 @@ class MaskSet:
 
 
 @torch.no_grad()
-def draw_mask_set(trained: TrainedArm, acceleration: float, count: int, seed: int) -> MaskSet:
-    """Probabilities and ``count`` masks; a seed's first masks are the same whatever ``count``."""
+def draw_mask_set(
+    trained: TrainedArm, acceleration: float, count: int, seed: int, step: Step
+) -> MaskSet:
+    """Probabilities and ``count`` masks; a seed's first masks are the same whatever ``count``.
+    ``step`` is called after each."""
     ratio = sampling_ratio(trained.plan, acceleration)
     generator = torch_generator(seed, "masks", trained.arm.name, acceleration)
     probabilities = trained.model.policy(ratio)
-    masks = torch.cat([trained.model.draw(ratio, 1, generator) for _ in range(count)])
-    return MaskSet(probabilities.float().numpy(), masks.to(torch.uint8).numpy())
+    masks = []
+    for _ in range(count):
+        masks.append(trained.model.draw(ratio, 1, generator).to(torch.uint8))
+        step()
+    return MaskSet(probabilities.float().numpy(), torch.cat(masks).numpy())
 
 
 def export(
-    trained: TrainedArm, acceleration: float, count: int, seed: int, folder: Path
+    trained: TrainedArm,
+    acceleration: float,
+    count: int,
+    seed: int,
+    folder: Path,
+    progress: Progress,
 ) -> list[Path]:
     """Write probabilities and masks as .npy, .csv and .png, and a .json that describes them.
 
     Files are named after arm and acceleration, so several exports share a folder. Returns the
     paths. ``InputError`` when the folder cannot be written to.
     """
-    made = draw_mask_set(trained, acceleration, count, seed)
-    stem = f"{trained.arm.name}-{acceleration:g}x"
+    with progress.phase("drawing", unit="masks", total=count) as step:
+        made = draw_mask_set(trained, acceleration, count, seed, step)
+    stem, written = f"{trained.arm.name}-{acceleration:g}x", list[Path]()
+    written += _written(folder, _of_all(trained, acceleration, seed, made, stem))
+    with progress.phase("writing", unit="masks", total=count) as step:
+        for number, mask in enumerate(made.masks):
+            written += _written(folder, _of_mask(mask, f"{stem}-mask-{number:03d}"))
+            step()
+    return written
+
+
+def _of_all(
+    trained: TrainedArm, acceleration: float, seed: int, made: MaskSet, stem: str
+) -> dict[str, bytes]:
     title = f"{trained.arm.name}, acceleration {acceleration:g}: sampling probability"
-    files = {
+    return {
         f"{stem}-probability.npy": _npy(made.probabilities),
         f"{stem}-probability.csv": _csv(made.probabilities, "%.6g"),
         f"{stem}-probability.png": probability_png(made.probabilities, title),
         f"{stem}.json": _json(_description(trained, acceleration, seed, made)),
     }
-    for number, mask in enumerate(made.masks):
-        name = f"{stem}-mask-{number:03d}"
-        files |= {f"{name}.npy": _npy(mask), f"{name}.csv": _csv(mask, "%d")}
-        files[f"{name}.png"] = mask_png(mask)
+
+
+def _of_mask(mask: np.ndarray, name: str) -> dict[str, bytes]:
+    return {
+        f"{name}.npy": _npy(mask),
+        f"{name}.csv": _csv(mask, "%d"),
+        f"{name}.png": mask_png(mask),
+    }
+
+
+def _written(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     try:
         for name, data in files.items():
             write_atomically(folder / name, data)

@@ -70,6 +70,11 @@ class ConsoleProgress:
             yield advance
 
 
+def on_stderr(check: Callable[[], None] | None = None) -> ConsoleProgress:
+    """Progress on stderr; ``check`` is called at every step."""
+    return ConsoleProgress(Console(stderr=True), check)
+
+
 @contextmanager
 def heeding_ctrl_c() -> Iterator[Callable[[], None]]:
     """Ctrl-C raises ``KeyboardInterrupt`` at once, and again in the function that is given here.

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import h5py
@@ -77,6 +78,7 @@ def test_standard_output_holds_the_table_alone(run: Path, volume: Path):
     result = call(*choice(run), volume)
     assert result.stdout.startswith("input,slice,")
     assert "99.9th percentile" in result.stderr
+    assert re.search(r"^diagnosing: \d+ slices$", result.stderr, re.M)
     assert "99.9th" not in result.stdout
 
 

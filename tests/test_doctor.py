@@ -1,6 +1,7 @@
 """The doctor: finds what will fail, says what to mend, and names no patient."""
 
 import json
+import re
 import socket
 import sqlite3
 from collections.abc import Iterator
@@ -59,6 +60,7 @@ def test_a_sound_machine_and_its_kit_have_nothing_to_mend_but_the_absent_superli
 def test_without_problems_the_exit_code_is_zero():
     result = call("--data", PHANTOM)
     assert result.exit_code == 0, result.output
+    assert re.search(r"^checking: \d+ checks$", result.stderr, re.M)
     for said in ("nothing to mend", "8 patients"):
         assert said in result.stdout
 

@@ -38,6 +38,7 @@ def exported(run: Path) -> Path:
     out = run.parent / "masks"
     result = call("--model", run, "--arm", ARM, "--acceleration", 4, "--count", 2, "--out", out)
     assert result.exit_code == 0, result.output
+    assert result.stderr == "drawing: 2 masks\nwriting: 2 masks\n"
     assert [Path(line) for line in result.stdout.splitlines()] == [
         p for p in map(Path, result.stdout.splitlines()) if p.exists()
     ]

@@ -69,6 +69,7 @@ def diagnose(
     from infomri_core.errors import InputError
     from infomri_core.files import write_atomically
     from infomri_core.inference import ArmQuery, sampling_ratio
+    from infomri_core.progress import on_stderr
     from infomri_core.scans import open_scan
 
     trained = open_arm(local_model(model, store), ArmQuery(arm, beta, sampler, arm_seed), device)
@@ -76,9 +77,12 @@ def diagnose(
     scans = [open_scan(text, trained.plan.task.shape, magnitude) for text in inputs]
     notes = [trained.caution, *(f"{scan.name}: {scan.note}" for scan in scans)]
     typer.echo("\n".join(note for note in notes if note), err=True)
-    rows = [
-        row for scan in scans for row in diagnose_scan(trained, scan, acceleration, seed, draws)
-    ]
+    rows, n_slices = [], sum(len(scan.source) for scan in scans)
+    with on_stderr().phase("diagnosing", unit="slices", total=n_slices) as step:
+        for scan in scans:
+            for row in diagnose_scan(trained, scan, acceleration, seed, draws):
+                rows.append(row)
+                step()
     table = to_csv(trained.plan.task.labels, rows)
     if out is None:
         typer.echo(table, nl=False)

@@ -42,9 +42,14 @@ def doctor(
     Example: `infomri doctor --config site.toml`
     """
     from fl_server.health.places import Asked, checks
+    from infomri_core.progress import on_stderr
 
     asked = Asked(config, centre, superlink, root_certificate, data, federation)
-    findings = list(run_checks(checks(asked)))
+    wanted, findings = checks(asked), list[Finding]()
+    with on_stderr().phase("checking", unit="checks", total=len(wanted)) as step:
+        for check in wanted:
+            findings += run_checks([check])
+            step()
     if as_json:
         typer.echo(report(findings))
     else:

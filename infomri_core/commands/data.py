@@ -5,12 +5,8 @@ from typing import Annotated
 
 import typer
 
-from infomri_core.commands.data_import import (
-    check_folder,
-    console_progress,
-    import_app,
-    secret_file,
-)
+from infomri_core.commands.data_import import check_folder, import_app, secret_file
+from infomri_core.progress import on_stderr
 
 data_app = typer.Typer(
     no_args_is_help=True, help="Make, check and split the file a study is trained on."
@@ -35,7 +31,7 @@ def series(
     from infomri_core.data.importing.listing import list_series
 
     check_folder(folder)
-    for line in list_series(folder, modality, console_progress()):
+    for line in list_series(folder, modality, on_stderr()):
         typer.echo(line)
 
 
@@ -58,7 +54,7 @@ def check(
     from infomri_core.data.checking.sheet import write_sheet
     from infomri_core.data.checking.words import as_json_text, in_words
 
-    findings = check_archive(file, console_progress())
+    findings = check_archive(file, on_stderr())
     path = None
     if findings.suspicious:
         path = sheet or file.with_name(f"{file.stem}.check.png")

@@ -11,7 +11,6 @@ from infomri_core.errors import InputError
 if TYPE_CHECKING:
     from infomri_core.data.importing.choice import Choice
     from infomri_core.data.importing.run import Target
-    from infomri_core.progress import ConsoleProgress
 
 INTERRUPTED = 130
 
@@ -185,15 +184,6 @@ def secret_file(given: Path | None) -> Path:
     return given or default_secret()
 
 
-def console_progress(check: Callable[[], None] | None = None) -> "ConsoleProgress":
-    """Progress on stderr; ``check`` is called at every step."""
-    from rich.console import Console
-
-    from infomri_core.progress import ConsoleProgress
-
-    return ConsoleProgress(Console(stderr=True), check)
-
-
 def check_folder(folder: Path, or_file: bool = False) -> None:
     """Refuse what is not a folder (``InputError``)."""
     if not folder.is_dir() and not (or_file and folder.is_file()):
@@ -207,11 +197,11 @@ def _run(
 ) -> None:
     from infomri_core.data.importing.report import report_paths
     from infomri_core.data.importing.run import import_study
-    from infomri_core.progress import heeding_ctrl_c
+    from infomri_core.progress import heeding_ctrl_c, on_stderr
 
     try:
         with heeding_ctrl_c() as check:
-            report = import_study(source, scan, choice, target, console_progress(check))
+            report = import_study(source, scan, choice, target, on_stderr(check))
     except KeyboardInterrupt:
         typer.echo(
             f"Interrupted: what was read is kept in {target.out}.importing; the same command "
