@@ -279,6 +279,8 @@ def main() -> int:
         return subprocess.run(inside, env={**os.environ, INSIDE: "1"}, check=False).returncode
     with ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)  # services run as users of their own
         with Trial(folder.resolve(), options.environment.resolve()) as trial:
             trial.stores()
             trial.federation()
