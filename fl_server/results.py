@@ -32,12 +32,13 @@ Cell = tuple[str, float]
 
 @dataclass
 class MergedScores:
-    """Scores of all sites of a study by ``plan``, merged as they arrive."""
+    """Scores of all sites of a study by ``plan``, merged as they arrive: of a single site its
+    figures are kept (:func:`site_figures`), not the summaries, which are megabytes."""
 
     plan: Plan
     scores: dict[Cell, Scores] = field(default_factory=dict)
     sites: dict[str, int] = field(default_factory=dict)
-    by_site: dict[str, Mapping[Cell, Scores]] = field(default_factory=dict)
+    by_site: list[dict[str, Any]] = field(default_factory=list)
     failed: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def add(self, site: str, reply: EvaluateReply) -> bool:
@@ -52,7 +53,7 @@ class MergedScores:
         self.sites[site] = reply.n_patients
         if reply.failed:
             self.failed[site] = dict(reply.failed)
-        self.by_site[site] = reply.scores
+        self.by_site += site_figures(site, reply, plan.evaluation.attacks)
         return True
 
     def _fits(self, scores: Scores) -> bool:
@@ -170,22 +171,19 @@ def linkage_figures(linkage: LinkageSummary | None) -> dict[str, Any]:
     return figures | {"linkage_low": low, "linkage_high": high}
 
 
-def per_site(merged: MergedScores, attacks: Sequence[str]) -> list[dict[str, Any]]:
-    """Each site's own figures: AUROC with interval and PSNR of the ``attacks``, as JSON values.
+def site_figures(
+    site: str, reply: EvaluateReply, attacks: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """A site's own figures: AUROC with interval and PSNR of the ``attacks``, as JSON values.
 
     They exist for sites only that let scores of at least their minimum cohort leave.
     """
-    found = []
-    for site, cells in merged.by_site.items():
-        for (arm, acceleration), scores in cells.items():
-            auroc, low, high = scores.histogram.auroc_interval()
-            psnr = {
-                n: q.mean("psnr") for n, q in scores.quality.items() if base_name(n) in attacks
-            }
-            place = {"site": site, "arm": arm, "acceleration": acceleration}
-            figures = {"auroc": auroc, "auroc_low": low, "auroc_high": high, "psnr": psnr}
-            found.append({**place, "n_patients": merged.sites[site], **figures})
-    return found
+    for (arm, acceleration), scores in reply.scores.items():
+        auroc, low, high = scores.histogram.auroc_interval()
+        psnr = {n: q.mean("psnr") for n, q in scores.quality.items() if base_name(n) in attacks}
+        place = {"site": site, "arm": arm, "acceleration": acceleration}
+        figures = {"auroc": auroc, "auroc_low": low, "auroc_high": high, "psnr": psnr}
+        yield {**place, "n_patients": reply.n_patients, **figures}
 
 
 def record(
@@ -234,7 +232,7 @@ def study_meta(
         "labels": list(plan.task.labels),
         "position_band": plan.evaluation.position_band,
         "sites": merged.sites,
-        "per_site": per_site(merged, plan.evaluation.attacks),
+        "per_site": merged.by_site,
         "dropped_arms": dict(dropped),
         "n_audit": fitted.n_images,
         "certificates": {name: asdict(c) for name, c in fitted.certificates.items()},

@@ -28,11 +28,13 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from fl_server.roster import StudyFailed
+from fl_server.simulation.pace import PacedState
 from infomri_core.errors import InputError
 
 SITES = "INFOMRI_SIMULATED_SITES"
 START_SECONDS = 120.0
 _STOP_SECONDS = 30.0
+_MESSAGES_A_WORKER = 16
 _WORKER = "ray::ClientApp"
 _LOOPBACK = ("127.0.0.1", "::1")
 
@@ -104,7 +106,8 @@ class _Engine:
     def __init__(self, app: ClientApp, n_sites: int, resources: Resources) -> None:
         self.failure: BaseException | None = None
         self._n_sites = n_sites
-        self._grids: queue.Queue[tuple[Grid, Context]] = queue.Queue()
+        self._window = _MESSAGES_A_WORKER * resources.workers
+        self._grids: queue.Queue[tuple[Any, Context]] = queue.Queue()
         self._done = threading.Event()
         self._thread = threading.Thread(
             target=self._run, args=(app, resources), name="simulation", daemon=True
@@ -119,6 +122,7 @@ class _Engine:
             if time.monotonic() > until:
                 raise StudyFailed(f"not all of {self._n_sites} simulated sites came up")
             time.sleep(0.05)
+        grid.state = PacedState(grid.state, self._window)
         return grid, context
 
     def stop(self) -> None:
