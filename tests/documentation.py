@@ -29,6 +29,8 @@ RUN_BY = {
     "infomri data split": IN_TUTORIAL,
     "infomri data check": IN_TUTORIAL,
     "infomri train": IN_TUTORIAL,
+    "infomri simulate": "test_simulate.py::"
+    "test_sites_in_rays_processes_give_the_weights_of_the_federation_and_leave_nothing_behind",
     "infomri masks export": IN_TUTORIAL,
     "infomri diagnose": IN_TUTORIAL,
     "infomri audit": IN_TUTORIAL,

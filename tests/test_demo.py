@@ -28,7 +28,7 @@ def patients(uri: str) -> set[str]:
     return {str(p) for p in open_dataset(uri).table.patients}
 
 
-def an_archive(path: Path) -> str:
+def an_archive(path: Path, n_hospitals: int = 2) -> str:
     generator = np.random.default_rng(0)
     n_patients, n_slices = 60, 2
     n = n_patients * n_slices
@@ -36,7 +36,7 @@ def an_archive(path: Path) -> str:
         file["image"] = generator.random((n, 32, 32)).astype(np.float32)
         file["label"] = generator.integers(0, 2, n).astype(np.uint8)
         file["patient"] = [f"p{i // n_slices}" for i in range(n)]
-        file["hospital"] = [f"H{i // n_slices % 2}" for i in range(n)]
+        file["hospital"] = [f"H{i // n_slices % n_hospitals}" for i in range(n)]
     return f"slices:{path}"
 
 
@@ -94,10 +94,10 @@ def test_an_interrupt_that_was_swallowed_is_raised_at_the_next_safe_place() -> N
         interrupts.restore()
 
 
-def run_demo(out: Path) -> subprocess.Popen[str]:
+def run_demo(out: Path, *options: str) -> subprocess.Popen[str]:
     command = [processes.script("infomri"), "demo", "--out", str(out), "--width", "4"]
     return subprocess.Popen(
-        [*command, "--rounds", "1", "--steps", "2", "--attack-steps", "2"],
+        [*command, "--rounds", "1", "--steps", "2", "--attack-steps", "2", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -130,8 +130,9 @@ def gone(folder: Path, patience: float = 20.0) -> list[str]:
 def test_one_command_leaves_results_figure_ledgers_and_store_and_no_process(
     tmp_path: Path,
 ) -> None:
-    out = tmp_path / "demo"
-    process = run_demo(out)
+    """On an archive, and under secure aggregation; the next begins on phantoms, without."""
+    out, data = tmp_path / "demo", an_archive(tmp_path / "study.h5", n_hospitals=3)
+    process = run_demo(out, "--data", data, "--secure")
     printed, _ = process.communicate(timeout=280)
     assert process.returncode == 0, printed
     assert "AUROC" in printed and "infomri dashboard --run" in printed
@@ -140,9 +141,10 @@ def test_one_command_leaves_results_figure_ledgers_and_store_and_no_process(
     assert all({"lmmse", "cnn", "unet"} <= set(row["psnr"]) for row in rows)
     assert (out / "frontier.png").stat().st_size > 10_000
     assert (out / "mlflow.db").exists()
-    for name in ("north", "south", "east"):
-        kinds = [entry.job for entry in read_ledger(out / "ledgers" / f"{name}.jsonl")]
-        assert {"enrol", "train", "evaluate"} <= set(kinds)
+    for name in ("H0", "H1", "H2"):
+        kinds = [entry.kind for entry in read_ledger(out / "ledgers" / f"{name}.jsonl")]
+        assert kinds == ["card", "announced", "shared", "masked", "unmasked", "evaluated"]
+    assert "Secure aggregation was used" in (out / "privacy-report.html").read_text()
     assert gone(out) == []
 
 

@@ -83,7 +83,7 @@ def test_programs_told_to_python_exist() -> None:
 
 def test_every_command_of_readme_and_tutorial_is_run_by_a_test() -> None:
     told = {each.subcommand for page in TOLD for each in (*invocations(page), *inline(page))}
-    assert told == set(RUN_BY), told ^ set(RUN_BY)
+    assert told <= set(RUN_BY), f"no test is named for {told - set(RUN_BY)}"
     for test in RUN_BY.values():
         file, _, name = test.partition("::")
         assert f"def {name}(" in (ROOT / "tests" / file).read_text("utf-8"), test
