@@ -123,7 +123,7 @@ class Jobs:
             if message.kind == PING.kind:
                 return wire.encode(self._status().to_message())
             task = task_from(message)
-            departure = departure_of(task)
+            departure = departure_of(task, self._data)
             with self._turn(task.deadline) as cancelled:
                 outcome, reply = self._answer(task, departure, cancelled)
             _tell(departure, outcome, started, len(reply))
@@ -168,7 +168,7 @@ class Jobs:
         context = self._admit(task, departure)
         if isinstance(task, ReleaseTask):
             return "answered", self._release(context, task, cancelled)
-        key = _occasion(task, departure, self._data)
+        key = _occasion(task, departure)
         kept = self._cache.get(key)
         again = None if kept is None else self._gate.repeat(kept, context)
         if again is not None:
@@ -259,9 +259,9 @@ class Jobs:
         return count_patients(self._table.take(rows))
 
 
-def departure_of(task: SiteTask) -> Entry:
-    """The ledger entry of an answer to ``task``, but for what left. Its ``input`` is the question
-    that the task asks, so that a task sent again, with a new deadline, is the same task."""
+def departure_of(task: SiteTask, data: str = "") -> Entry:
+    """The ledger entry of an answer to ``task``, asked of ``data``, but for what left. ``input``
+    is the question, so that a task sent again, with a new deadline, is the same task."""
     return Entry(
         run=hashlib.sha256(task.plan_text.encode()).hexdigest(),
         job=task.to_message().kind,
@@ -270,14 +270,15 @@ def departure_of(task: SiteTask) -> Entry:
         n_bytes=0,
         sha256="",
         input=question_of(task),
+        data=data,
         note=summed(task) if isinstance(task, UnmaskTask) else "",
     )
 
 
-def _occasion(task: SiteTask, departure: Entry, data: str) -> str:
-    """Under which key the reply is kept: the question, the state of the ``data`` it was asked of,
-    and the masks if it is to leave masked."""
-    key = [departure.run, departure.job, departure.input, data]
+def _occasion(task: SiteTask, departure: Entry) -> str:
+    """Under which key the reply is kept: the question, the state of the data it was asked of, and
+    the masks if it is to leave masked."""
+    key = [departure.run, departure.job, departure.input, departure.data]
     if isinstance(task, TrainTask) and task.masking is not None:
         key.append(task.masking.binding(departure.input).hex())
     return hashlib.sha256(repr(tuple(key)).encode()).hexdigest()

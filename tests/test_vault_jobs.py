@@ -62,6 +62,26 @@ def test_a_reply_is_not_repeated_once_the_data_have_changed(tmp_path: Path) -> N
             assert site.calls == calls
 
 
+def test_a_plan_is_scored_on_one_state_of_the_data_only(tmp_path: Path) -> None:
+    with jobs_in(tmp_path) as (jobs, _, _):
+        assert not isinstance(ask(jobs, evaluate_task()), ErrorReply)
+    with jobs_in(tmp_path, FakeSite(make_table(n_positive=6))) as (jobs, site, _):
+        for fill in (0, 1):
+            assert refusal(jobs, evaluate_task(fill=fill)) == "data-changed"
+        assert site.calls == 0
+    with jobs_in(tmp_path) as (jobs, _, _):
+        assert not isinstance(ask(jobs, evaluate_task(fill=1)), ErrorReply)
+
+
+def test_the_same_weights_on_other_data_are_another_input(tmp_path: Path) -> None:
+    for n_positive in (5, 6):
+        with jobs_in(tmp_path, FakeSite(make_table(n_positive=n_positive)), max_inputs=2) as there:
+            assert not isinstance(ask(there[0], train_task()), ErrorReply)
+    with jobs_in(tmp_path, FakeSite(make_table(n_positive=7)), max_inputs=2) as (jobs, site, _):
+        assert refusal(jobs, train_task()) == "asked-often"
+        assert site.calls == 0
+
+
 def test_a_changed_file_is_another_state_of_the_data(tmp_path: Path) -> None:
     (tmp_path / "scans.h5").write_bytes(b"pixels")
     table = make_table()
