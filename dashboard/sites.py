@@ -97,7 +97,7 @@ def table(sites: Sequence[Site]) -> pd.DataFrame:
                 "came back, MB": sum(site.bytes_in.values()) / 1e6,
                 "epsilon spent": site.epsilon,
                 "all studies": _budget(site),
-                "budget used": site.budget and min(1.0, site.budget[0] / site.budget[1]),
+                "budget used": site.budget and min(100.0, 100 * site.budget[0] / site.budget[1]),
                 "last seen": None if site.seen is None else site.seen.astimezone(),
                 "last refusal": site.refused,
             }

@@ -112,7 +112,7 @@ def test_a_sites_record_is_the_sum_of_its_answers():
     assert list(table["rounds"]) == ["3 of 3", "0 of 3"]
     assert list(table["missed"]) == ["", "1, 2, 3"]
     assert list(table["all studies"]) == ["2.50 of 10", ""]
-    assert table["budget used"][0] == 0.25 and np.isnan(table["budget used"][1])
+    assert table["budget used"][0] == 25 and np.isnan(table["budget used"][1])
     untold = [e | {"budget": None} for e in EVENTS]
     told = sites.table(sites.sites_of(untold))
     assert list(told["all studies"]) == ["not told", ""] and "budget used" not in told

@@ -44,7 +44,7 @@ def _live(uri: str, sweep: Sweep) -> None:
         "came back, MB": st.column_config.NumberColumn(format="%.1f"),
         "epsilon spent": st.column_config.NumberColumn(format="%.3f"),
         "budget used": st.column_config.ProgressColumn(
-            format="percent", min_value=0.0, max_value=1.0
+            format="%.0f %%", min_value=0, max_value=100
         ),
         "last seen": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
     }
