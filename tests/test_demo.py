@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -22,6 +23,7 @@ from infomri_core.data import open_dataset
 from infomri_core.errors import InputError
 from infomri_core.plan import parse_plan
 from infomri_core.secagg.trust import read_trust
+from tests.test_data_fastmri import HEADER, write_volume
 
 
 def patients(uri: str) -> set[str]:
@@ -63,6 +65,38 @@ def test_on_real_data_the_audit_set_is_a_tenth_that_no_site_has(tmp_path: Path) 
     groups = [patients(uri) for uri in (*study.sites.values(), study.audit)]
     assert sum(map(len, groups)) == len(set().union(*groups)) == 60
     assert 3 <= len(groups[-1]) <= 6
+
+
+def digits(folder: Path) -> str:
+    pictures = np.random.default_rng(0).integers(0, 256, (200, 28, 28), dtype=np.uint8)
+    labels = (np.arange(200) % 10).astype(np.uint8)
+    parts = {"train_images": pictures, "train_labels": labels}
+    parts |= {"test_images": pictures[::4] // 2, "test_labels": labels[::4]}
+    np.savez(folder / "mnist.npz", **parts)
+    return f"mnist:{folder / 'mnist.npz'}"
+
+
+def knees(folder: Path) -> str:
+    names = [f"file1{number:06d}" for number in range(30)]
+    for number, name in enumerate(names):
+        write_volume(folder / "singlecoil_train" / f"{name}.h5", f"patient{number}", seed=number)
+    rows = [f"{name},2,No,1,2,3,4,Meniscus Tear" for name in names[::2]]
+    (folder / "knee.csv").write_text(HEADER + "\n".join(rows) + "\n")
+    (folder / "knee_file_list.csv").write_text("\n".join(names))
+    return f"fastmri:{folder / 'singlecoil_train'}?labels={folder / 'knee.csv'}&size=32"
+
+
+@pytest.mark.parametrize("written", [digits, knees])
+def test_what_is_not_dealt_yet_is_dealt_to_three_hospitals_and_the_audit(
+    written: Callable[[Path], str], tmp_path: Path
+) -> None:
+    study = design(written(tmp_path), DemoOptions())
+    plan = parse_plan(study.plan)
+    tables = [open_dataset(uri).table for uri in (*study.sites.values(), study.audit)]
+    assert len(study.sites) == 3 == plan.training.quorum
+    assert all(table.label_names == plan.task.labels for table in tables)
+    groups = [{str(name) for name in table.patients} for table in tables]
+    assert all(groups) and sum(map(len, groups)) == len(set().union(*groups))
 
 
 def test_hospitals_of_a_demo_know_each_others_vaults(tmp_path: Path) -> None:
