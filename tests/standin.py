@@ -89,12 +89,13 @@ def run_study(plan: object, centre: object, sites: "Sites", **names: str) -> Non
         task: SiteTask = EnrolTask("plan", until)
         if number:
             task = TrainTask("plan", number, until, np.zeros((2, 8, 8)), weights)
-        replies = list(sites.ask(task, sites.online()))
+        # As in a real study, one reply is held at a time.
+        replies = [(node, type(reply).__name__) for node, reply in sites.ask(task, sites.online())]
         phases.append(
             {
                 "phase": type(task).__name__,
                 "seconds": time.time() - started,
-                "replies": [(node, type(reply).__name__) for node, reply in replies],
+                "replies": replies,
             }
         )
     Path(os.environ["STANDIN_TIMES"]).write_text(json.dumps(phases))
