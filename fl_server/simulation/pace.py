@@ -10,9 +10,9 @@ from flwr.app import Message
 class PacedState:
     """Flower's link state ``state``, which holds at most ``window`` unanswered messages.
 
-    Ten times a second the engine looks for each node through all messages that wait for an answer.
-    With 200 nodes and as many messages one look takes 0.2 s of the process that runs the study;
-    messages wait here instead, in order. All else goes to ``state``.
+    Ten times a second the engine looks for each node through all messages that wait for an answer,
+    in the process that runs the study: work that grows with the square of the sites. Messages wait
+    here instead, in order. All else goes to ``state``.
     """
 
     def __init__(self, state: Any, window: int) -> None:
