@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import psutil
 import pytest
@@ -54,6 +55,8 @@ threads = 1
 def tiny_plan(rounds: int = 2, **sections: object) -> Plan:
     table = small_table(rounds=rounds)
     table["evaluation"]["attacks"] = ["lmmse"]
+    table["measurement"]["accelerations"] = [4.0]
+    del table["arms"][1:]
     return parse_plan(tomli_w.dumps(table | sections))
 
 
@@ -98,6 +101,7 @@ def expected(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     wanted = Simulated(3, DATA, 2)
     _write(folder, plan, divide(plan, DATA, 3, 2), wanted)
     with ExitStack() as stack:
+        stack.enter_context(mock.patch("fl_server.rounds.conclude"))
         handles = {}
         for node, site in enumerate(sorted((folder / "sites").iterdir()), start=1):
             settings = read_settings(site / "site.toml")
