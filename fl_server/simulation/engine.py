@@ -36,6 +36,7 @@ START_SECONDS = 120.0
 _STOP_SECONDS = 30.0
 _MESSAGES_A_WORKER = 16
 _WORKER = "ray::ClientApp"
+_WATCH_SECONDS = 5.0
 _LOOPBACK = ("127.0.0.1", "::1")
 
 _log = logging.getLogger(__name__)
@@ -91,9 +92,10 @@ def simulated_grid(
         try:
             yield engine.handed_over()
         except BaseException as error:
-            _kill_workers()
-            if engine.failure is not None:
-                raise StudyFailed(f"the simulation engine ended: {engine.failure}") from error
+            engine.abandon()
+            if engine.failure:
+                told = f"{engine.failure}; whole rounds are kept, --resume goes on"
+                raise StudyFailed(told) from error
             raise
         finally:
             engine.stop()
@@ -104,7 +106,7 @@ class _Engine:
     """Flower's engine in a thread of its own."""
 
     def __init__(self, app: ClientApp, n_sites: int, resources: Resources) -> None:
-        self.failure: BaseException | None = None
+        self.failure = ""
         self._n_sites = n_sites
         self._window = _MESSAGES_A_WORKER * resources.workers
         self._grids: queue.Queue[tuple[Any, Context]] = queue.Queue()
@@ -123,7 +125,15 @@ class _Engine:
                 raise StudyFailed(f"not all of {self._n_sites} simulated sites came up")
             time.sleep(0.05)
         grid.state = PacedState(grid.state, self._window)
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
         return grid, context
+
+    def abandon(self) -> None:
+        """Running jobs end now. (After ``ray.shutdown`` the engine would await them for ever.)"""
+        self._done.set()
+        for worker in _workers():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
 
     def stop(self) -> None:
         """End the engine once running jobs have ended, and wait until its processes are gone."""
@@ -150,24 +160,35 @@ class _Engine:
             run_simulation(server, app, self._n_sites, backend_config=backend)
         except BaseException as error:
             _log.exception("the simulation engine failed")
-            if not self._done.is_set():
-                self.failure = error
-                interrupt_main()
+            self._fail(f"the simulation engine ended: {error}")
         finally:
             self._done.set()
+
+    def _watch(self) -> None:
+        """Fail when a worker is gone: the engine would go on asking it, in vain."""
+        most = 0
+        while not self._done.wait(_WATCH_SECONDS):
+            n_workers = len(_workers())
+            if n_workers < most:
+                self._fail("a process that played sites was killed (for want of memory?)")
+            most = max(most, n_workers)
+
+    def _fail(self, why: str) -> None:
+        """Interrupt the study, unless it is over."""
+        if not self._done.is_set():
+            self.failure = why
+            self._done.set()
+            interrupt_main()
 
 
 def _workers() -> list[psutil.Process]:
     """Ray's processes that play sites."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if child.name().startswith(_WORKER)]
-
-
-def _kill_workers() -> None:
-    """Running jobs end now. (After ``ray.shutdown`` the engine would await them for ever.)"""
-    for worker in _workers():
+    found = []
+    for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            worker.kill()
+            if child.name().startswith(_WORKER):
+                found.append(child)
+    return found
 
 
 def _share(resources: Resources) -> float:
