@@ -57,6 +57,7 @@ def runs_of(store: Path, plan: Plan) -> dict[str, object]:
 
     client = MlflowClient(f"sqlite:///{store / 'deep' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(plan.study.name)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
 
 
