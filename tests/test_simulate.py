@@ -26,6 +26,7 @@ from fl_client import courier, simulated
 from fl_client.settings import read_settings
 from fl_client.vault import opened
 from fl_server import checkpoint, federation
+from fl_server.app import CENTRE_FILE
 from fl_server.federation import GridSites
 from fl_server.simulation.hospitals import divide
 from fl_server.simulation.run import Simulated, _write, resume, simulate
@@ -158,6 +159,7 @@ def test_an_interrupted_simulation_goes_on_to_the_very_same_weights(
     tmp_path: Path, plan: Plan, expected: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits, out = iter((8, 10**6)), tmp_path / "out"
+    monkeypatch.setenv(CENTRE_FILE, "of another federation")
 
     @contextmanager
     def grid(app: object, n_sites: int, resources: object) -> Iterator[tuple[Grid, Context]]:
@@ -166,7 +168,7 @@ def test_an_interrupted_simulation_goes_on_to_the_very_same_weights(
         yield made, Context(made.run.run_id, 1, {}, RecordDict(), {})
 
     monkeypatch.setattr("fl_server.simulation.run.simulated_grid", grid)
-    monkeypatch.setattr("fl_server.simulation.run.prepare", lambda sites: None)
+    monkeypatch.setattr("fl_server.simulation.run.variables", lambda sites: {})
     (tmp_path / "centre.toml").write_text(CENTRE)
     wanted = Simulated(3, DATA, 2, 1, tmp_path / "centre.toml")
     with pytest.raises(typer.Exit):
@@ -179,6 +181,7 @@ def test_an_interrupted_simulation_goes_on_to_the_very_same_weights(
     assert weights(checkpoints, 3) == weights(expected, 3)
     assert (checkpoints.parent / "results.json").exists() and (out / "mlflow.db").exists()
     assert "round 3/3" in (out / "simulation.log").read_text()
+    assert os.environ[CENTRE_FILE] == "of another federation"
 
 
 def test_phantom_hospitals_are_all_different_and_fit_the_plan() -> None:

@@ -59,11 +59,11 @@ def need_ray() -> None:
         raise InputError("infomri simulate", "the library 'ray'", "none installed", remedy)
 
 
-def prepare(sites: Path) -> None:
-    """Set what Ray and Flower read when they are imported: loopback addresses only, a token that
-    only this run knows (Ray's ports take code from whoever reaches them), no telemetry; and where
-    the simulated ``sites`` have their folders."""
-    settings = {
+def variables(sites: Path) -> dict[str, str]:
+    """What Ray and Flower read when they are imported: loopback addresses only, a token that only
+    this run knows (Ray's ports take code from whoever reaches them), no telemetry; and where the
+    simulated ``sites`` have their folders."""
+    return {
         # Of this variable's two meanings the one that counts on Linux: no address but loopback.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_AUTH_MODE": "token",
@@ -75,7 +75,21 @@ def prepare(sites: Path) -> None:
         "FLWR_TELEMETRY_ENABLED": "0",
         SITES: str(sites),
     }
+
+
+@contextlib.contextmanager
+def environment(settings: dict[str, str]) -> Iterator[None]:
+    """``settings`` among this process's variables, and what there was before in the end."""
+    before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -84,8 +98,8 @@ def simulated_grid(
 ) -> Iterator[tuple[Grid, Context]]:
     """A grid of ``n_sites`` nodes that run ``app``, and the context of its run.
 
-    Start it from the main thread, with :func:`prepare` called before. Every process that was
-    started is stopped in any case. Raises ``StudyFailed`` when the engine ends by itself.
+    Start it from the main thread, in the :func:`environment` of :func:`variables`. Every process
+    that was started is stopped in any case. Raises ``StudyFailed`` when the engine ends by itself.
     """
     with _ray(resources):
         engine = _Engine(app, n_sites, resources)

@@ -27,7 +27,13 @@ from fl_server.exits import interrupted
 from fl_server.follow import Follower
 from fl_server.screen import print_frontier
 from fl_server.settings import Audit, CentreSettings, Mlflow, read_settings
-from fl_server.simulation.engine import Resources, need_ray, prepare, simulated_grid
+from fl_server.simulation.engine import (
+    Resources,
+    environment,
+    need_ray,
+    simulated_grid,
+    variables,
+)
 from fl_server.simulation.hospitals import Hospitals, divide
 from fl_server.study import run_name
 from infomri_core.errors import InputError
@@ -84,15 +90,14 @@ def _run(out: Path, plan: Plan, workers: int, resumed: str, console: Console) ->
 
     n_sites = len(list(out.glob("sites/*/site.toml")))
     resources = _resources(plan, n_sites, workers)
-    prepare(out / "sites")
-    os.environ[CENTRE_FILE] = str(out / "centre" / "centre.toml")
+    settings = {CENTRE_FILE: str(out / "centre" / "centre.toml")}
     console.print(f"{n_sites} simulated sites in {resources.workers} processes; {out}")
     stands = f"whole rounds are kept; `infomri simulate --resume {out}` goes on"
-    client_app = load_app(CLIENT_APP, ImportError)
     with (
+        environment(settings | variables(out / "sites")),
         interrupted(stands),
         _logged_to(out / "simulation.log"),
-        simulated_grid(client_app, n_sites, resources) as (grid, context),
+        simulated_grid(load_app(CLIENT_APP, ImportError), n_sites, resources) as (grid, context),
         _stoppable(),
     ):
         name = resumed or run_name(plan, str(context.run_id))
