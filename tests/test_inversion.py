@@ -173,26 +173,27 @@ def _noisy(update: Update) -> Update:
 
 
 @pytest.mark.parametrize(
-    ("n", "noisy", "attack"),
+    ("n", "noisy", "attacks"),
     [
-        (1, False, "activations"),
-        (2, False, "activations"),
-        (1, True, "spans"),
-        (4, False, "matching"),
+        (1, False, ["activations", "spans"]),
+        (2, False, ["activations", "spans"]),
+        (1, True, ["spans"]),
+        (4, False, ["matching"]),
     ],
 )
-def test_a_search_out_of_time_answers_with_its_start(
-    model, audit, prior, n, noisy, attack
+def test_every_search_is_tried_and_one_out_of_time_answers_with_its_start(
+    model, audit, prior, n, noisy, attacks
 ) -> None:
     target, _ = _target(model, audit, prior, n)
     if noisy:
         target = replace(target, update=_noisy(target.update))
     nothing = invert(target, 8, torch_generator(0), lambda: True)
-    found = invert(target, 8, torch_generator(0))
-    assert nothing.attack == found.attack == attack
-    assert found.images is not None and nothing.images is not None
-    assert not torch.equal(found.images, nothing.images)
-    assert found.mismatch < nothing.mismatch
+    tried = invert(target, 8, torch_generator(0))
+    assert [t.attack for t in nothing] == [t.attack for t in tried] == attacks
+    for begun, found in zip(nothing, tried):
+        assert found.images is not None and begun.images is not None
+        assert not torch.equal(found.images, begun.images)
+        assert found.mismatch < begun.mismatch
 
 
 def test_one_sample_measured_wholly_is_rebuilt_and_dp_hides_it(audit, prior) -> None:
@@ -203,7 +204,7 @@ def test_one_sample_measured_wholly_is_rebuilt_and_dp_hides_it(audit, prior) -> 
     wide = build_model(plan, plan.arms[1]).eval()
     shared = (images[16:], labels[16:], prior, RATIO, 1e-3)
     won = audit_case(wide, Case(1, control=True), *shared, 100, 0)
-    assert won["attack"] == "activations"
+    assert won["attack"] in {"activations", "spans"}
     assert won["psnr"] > won["psnr_without_update"] + 4
     guarded = Case(1, protection=Protection(1.0, 1.0), control=True)
     lost = audit_case(wide, guarded, *shared, 20, 0)

@@ -1,15 +1,15 @@
 """Gradient inversion: an image out of one site's update.
 
 Three attacks. Where the batch is small against the network, linear algebra reads each image's
-*activations* deep inside it off the update (:mod:`inversion_activations`), or else the *spans* of
-all of them (:mod:`inversion_spans`), and L-BFGS finds images that have them. Elsewhere *matching*:
+*activations* deep inside it off the update (:mod:`inversion_activations`), and the *spans* of all
+of them (:mod:`inversion_spans`), and L-BFGS finds images that have them. Elsewhere *matching*:
 the cosine of the update (Geiping et al. 2020) by Adam. All search in coordinates in which images
 of the audit set are white, from near their mean, in place of a total variation prior. What an
 update gives away is at most what was measured, so LMMSE finishes the job, and the report holds
 both ends: no update at all, and the measurement itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -63,10 +63,10 @@ def audit_case(
 ) -> dict[str, Any]:
     """Attack the update of random ``images`` (n, H, W) in one setting; PSNR and SSIM as JSON.
 
-    ``prior`` is fitted on other people. The best of :func:`_answers` by the truth, images in the
-    order that suits best: the auditor's view. A batch of one has its label inferred; larger ones
-    have theirs given. ``matched`` is false where the search ended far from the update: that
-    attack was weak, and its figures are no evidence of privacy.
+    ``prior`` is fitted on other people. The best of all searches and their :func:`_answers` by the
+    truth, images in the order that suits best: the auditor's view. A batch of one has its label
+    inferred; larger ones have theirs given. ``matched`` is false where the search ended far from
+    the update: that attack was weak, and its figures are no evidence of privacy.
     """
     generator = torch_generator(seed, "inversion", case.batch_size, device=images.device)
     order = numpy_generator(seed, "inversion-batch", case.batch_size)
@@ -82,10 +82,8 @@ def audit_case(
         known = infer_label(update, model.exclusive)
     noise = y - masks * fft2c(truth)
     target = Target(model, update, known, masks, noise, prior, case.knows_masks)
-    found = invert(target, n_steps, generator, expired)
     start = prior.mean.expand_as(truth)
-    answers = [start, *_answers(found, target)]
-    best = max((_in_order(a, truth) for a in answers), key=lambda a: float(psnr(a, truth).mean()))
+    found, best = _best(invert(target, n_steps, generator, expired), target, start, truth)
     union, combined = masks.amax(0), y.sum(0) / masks.sum(0).clamp_min(1)
     return {
         "batch_size": size,
@@ -104,6 +102,18 @@ def audit_case(
         "matched": found.matched,
         "ran_out_of_time": expired(),
     }
+
+
+def _best(
+    tried: Sequence[Found], target: Target, start: Tensor, truth: Tensor
+) -> tuple[Found, Tensor]:
+    """The search that came nearest to the ``truth``, and its images; ``start`` if none did."""
+    answers = [
+        (found, _in_order(answer, truth))
+        for found in tried
+        for answer in (start, *_answers(found, target))
+    ]
+    return max(answers, key=lambda answer: float(psnr(answer[1], truth).mean()))
 
 
 @torch.no_grad()

@@ -85,9 +85,9 @@ def invert(
     n_steps: int,
     generator: torch.Generator,
     expired: Expired = lambda: False,
-) -> Found:
-    """Search for what gave the update: by activations where it gives any away, else by spans, else
-    by matching; ``n_steps`` steps of Adam, or as many of L-BFGS for each image."""
+) -> list[Found]:
+    """What every search finds that the update gives a hold: activations, spans, or where there is
+    neither, matching; ``n_steps`` steps of Adam, or as many of L-BFGS for each image."""
     n_local, n, height, width = target.masks.shape
     form = (n, height, width) if target.knows_masks else (n_local, n, height, width, 2)
     noise = torch.randn(form, generator=generator, device=generator.device)
@@ -96,12 +96,13 @@ def invert(
         *(target.model, target.update, n_local * n, (height, width)),
         np.random.default_rng(generator.initial_seed()),
     )
+    found = []
     if inputs is not None:
-        return _by_activations(target, *inputs, z, n_steps, expired)
+        found.append(_by_activations(target, *inputs, z, n_steps, expired))
     spans = Spans(target.model, target.update, n_local * n, (height, width))
     if len(spans):
-        return _by_spans(target, spans, z, n_steps, expired)
-    return _by_matching(target, z, n_steps, expired)
+        found.append(_by_spans(target, spans, z, n_steps, expired))
+    return found or [_by_matching(target, z, n_steps, expired)]
 
 
 def _by_activations(
