@@ -65,8 +65,8 @@ def audit_case(
 
     ``prior`` is fitted on other people. The best of all searches and their :func:`_answers` by the
     truth, images in the order that suits best: the auditor's view. A batch of one has its label
-    inferred; larger ones have theirs given. ``matched`` is false where the search ended far from
-    the update: that attack was weak, and its figures are no evidence of privacy.
+    inferred; larger ones have theirs given. ``matched`` is false where no search ended near the
+    update: the attack was weak, and its figures are no evidence of privacy.
     """
     generator = torch_generator(seed, "inversion", case.batch_size, device=images.device)
     order = numpy_generator(seed, "inversion-batch", case.batch_size)
@@ -83,7 +83,8 @@ def audit_case(
     noise = y - masks * fft2c(truth)
     target = Target(model, update, known, masks, noise, prior, case.knows_masks)
     start = prior.mean.expand_as(truth)
-    found, best = _best(invert(target, n_steps, generator, expired), target, start, truth)
+    tried = invert(target, n_steps, generator, expired)
+    found, best = _best(tried, target, start, truth)
     union, combined = masks.amax(0), y.sum(0) / masks.sum(0).clamp_min(1)
     return {
         "batch_size": size,
@@ -99,7 +100,7 @@ def audit_case(
         "psnr_without_update": float(psnr(start, truth).mean()),
         "psnr_of_measurement": float(psnr(prior.reconstruct(combined, union), truth).mean()),
         "mismatch": found.mismatch if np.isfinite(found.mismatch) else None,
-        "matched": found.matched,
+        "matched": any(search.matched for search in tried),
         "ran_out_of_time": expired(),
     }
 
