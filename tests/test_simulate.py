@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -72,21 +72,27 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def session(leader: int) -> list[psutil.Process]:
-    """All processes that the one of id ``leader`` and its children started."""
+    """All running processes that the one of id ``leader`` and its children started. (One that has
+    ended may wait in the table for an init that is slow to collect it.)"""
     found = []
     for process in psutil.process_iter():
         try:
-            if os.getsid(process.pid) == leader:
+            ended = process.status() == psutil.STATUS_ZOMBIE
+            if os.getsid(process.pid) == leader and not ended:
                 found.append(process)
-        except ProcessLookupError:
+        except (ProcessLookupError, psutil.NoSuchProcess):
             continue
     return found
 
 
 def listening(members: list[psutil.Process]) -> set[str]:
     """Addresses at which any of the processes listens."""
-    sockets = [each for member in members for each in member.net_connections("tcp")]
-    return {each.laddr.ip for each in sockets if each.status == psutil.CONN_LISTEN}
+    found = set()
+    for member in members:
+        with suppress(psutil.NoSuchProcess):
+            sockets = member.net_connections("tcp")
+            found |= {each.laddr.ip for each in sockets if each.status == psutil.CONN_LISTEN}
+    return found
 
 
 @pytest.fixture(scope="module")
