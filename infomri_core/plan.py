@@ -108,7 +108,11 @@ class Evaluation:
     inside; ``attack_slices`` bounds the slices a patient contributes to attack scores.
     ``adversaries``: whose images train the attacks (:mod:`infomri_core.privacy.strengths`);
     insiders and sites take ``adversary_steps`` optimizer steps, insiders in each of
-    ``insider_rounds``."""
+    ``insider_rounds``.
+
+    With ``noise`` all that a scoring says of a patient is a mechanism of ``epsilon`` at ``delta``
+    (:mod:`infomri_core.privacy.score_noise`); a patient's PSNRs are clipped to a root mean square
+    of ``clip_db`` about those of the study centre's own patients."""
 
     attacks: tuple[str, ...] = ("lmmse", "cnn", "unet")
     position_band: tuple[float, float] | None = None
@@ -117,6 +121,10 @@ class Evaluation:
     adversaries: tuple[str, ...] = ("public",)
     adversary_steps: int = 200
     insider_rounds: int = 1
+    noise: bool = True
+    epsilon: float = 8.0
+    delta: float = 1e-5
+    clip_db: float = 4.0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,14 @@ import math
 from typing import TYPE_CHECKING
 
 from infomri_core.errors import InputError
-from infomri_core.privacy.strengths import ADAPTABLE, INSIDER, PUBLIC, STRENGTHS, adapted_attack
+from infomri_core.privacy.strengths import (
+    ADAPTABLE,
+    INSIDER,
+    PUBLIC,
+    SAME_SITE,
+    STRENGTHS,
+    adapted_attack,
+)
 
 if TYPE_CHECKING:
     from infomri_core.plan import Plan
@@ -33,6 +40,7 @@ def check(plan: "Plan", where: str) -> None:
         _release_rules(plan),
         _privacy_rules(plan),
         _adversary_rules(plan),
+        _noise_rules(plan),
         _moments_rules(plan),
     ):
         if not ok:
@@ -156,6 +164,18 @@ def _adversary_rules(plan: "Plan") -> list[Rule]:
         (1 <= steps <= 10**6, "[evaluation] adversary_steps", "1 .. 10^6", steps),
         (1 <= e.insider_rounds <= 5, "[evaluation] insider_rounds", "1 .. 5", e.insider_rounds),
     ]
+
+
+def _noise_rules(plan: "Plan") -> list[Rule]:
+    e, where = plan.evaluation, "[evaluation]"
+    rules: list[Rule] = [
+        (0 < e.epsilon <= 1e3, f"{where} epsilon", "0 < epsilon <= 1000", e.epsilon),
+        (0 < e.delta <= 0.01, f"{where} delta", "0 < delta <= 0.01", e.delta),
+        (0 < e.clip_db <= 50, f"{where} clip_db", "0 < clip_db <= 50 dB", e.clip_db),
+    ]
+    unbounded = "no same-site with noise = true: its figures speak of training patients, too"
+    alone = not (e.noise and SAME_SITE in e.adversaries)
+    return [*rules, (alone, f"{where} adversaries", unbounded, e.adversaries)]
 
 
 def _arm_rules(plan: "Plan") -> list[Rule]:
