@@ -16,7 +16,7 @@ from fl_client.ledger import Entry
 from fl_client.settings import Policy
 from infomri_core.data.base import SliceTable
 from infomri_core.errors import Refused
-from infomri_core.exchange import EnrolTask, MomentsTask, SiteTask, TrainTask
+from infomri_core.exchange import EnrolTask, EvaluateTask, MomentsTask, SiteTask, TrainTask
 from infomri_core.exchange.budget import Budget
 from infomri_core.plan import Plan
 from infomri_core.privacy.accounting import (
@@ -25,13 +25,16 @@ from infomri_core.privacy.accounting import (
     moments_mechanism,
     round_mechanism,
 )
+from infomri_core.privacy.score_noise import evaluation_mechanism
 
 log = logging.getLogger(__name__)
 
 
 def job_cost(plan: Plan, task: SiteTask, table: SliceTable) -> Mechanism | None:
-    """What answering ``task`` does to this site's training patients (or slices). None for jobs
-    that say nothing of them, and for plans without ``[privacy]``."""
+    """What answering ``task`` does to this site's training patients (or slices), or to those it
+    scores. None for jobs that say nothing of them, and where the plan has no noise."""
+    if isinstance(task, EvaluateTask):
+        return evaluation_mechanism(plan)
     if plan.privacy is not None and isinstance(task, TrainTask):
         n_units, n_steps = n_protected(plan, table), plan.training.local_steps
         return round_mechanism(plan.privacy, n_steps, len(task.arms), n_units)
@@ -45,14 +48,17 @@ def check_budget(
 ) -> None:
     """Raise ``Refused("budget")``, before any work, for a study that would pass the site's budget
     with all that is still to come of it, and where there is a budget for one without privacy."""
-    if policy.max_epsilon is None or not isinstance(task, EnrolTask | MomentsTask | TrainTask):
+    if policy.max_epsilon is None or not isinstance(
+        task, EnrolTask | MomentsTask | TrainTask | EvaluateTask
+    ):
         return
     if plan.privacy is None:
         raise Refused("budget", "this site trains with differential privacy only")
-    if plan.privacy.delta > policy.max_delta:
-        sentence = (
-            f"the plan's delta is {plan.privacy.delta:g}, this site allows {policy.max_delta:g}"
-        )
+    if not plan.evaluation.noise:
+        raise Refused("budget", "this site lets scores leave under noise only")
+    delta = max(plan.privacy.delta, plan.evaluation.delta)
+    if delta > policy.max_delta:
+        sentence = f"the plan's delta is {delta:g}, this site allows {policy.max_delta:g}"
         raise Refused("budget", sentence)
     entries = list(entries)
     whole = epsilon([*spent(entries), *to_come(plan, task, table, entries)], policy.max_delta)
@@ -64,11 +70,16 @@ def check_budget(
 def to_come(
     plan: Plan, task: SiteTask | None, table: SliceTable, entries: Iterable[Entry]
 ) -> list[Mechanism]:
-    """What is left to do of ``plan``: its moments and rounds without those that left, with what
-    ``task`` asks for, whether it left before or not."""
+    """What is left to do of ``plan``: its moments, rounds and scoring without those that left, with
+    what ``task`` asks for, whether it left before or not."""
     if plan.privacy is None:
         return []
     left = {(e.job, e.round) for e in _counted(entries) if e.run == plan.digest}
+    scoring = evaluation_mechanism(plan)
+    scored = any(job == "evaluate" for job, _ in left) and not isinstance(task, EvaluateTask)
+    last = [] if scoring is None or scored else [scoring]
+    if isinstance(task, EvaluateTask):
+        return last
     rounds = {n for n in range(1, plan.training.rounds + 1) if ("train", n) not in left}
     n_arms = len(plan.arms)
     if isinstance(task, TrainTask):
@@ -81,7 +92,7 @@ def to_come(
     noise, rate, steps = round_mechanism(
         plan.privacy, plan.training.local_steps, n_arms, n_protected(plan, table)
     )
-    return [*first, (noise, rate, steps * len(rounds))]
+    return [*first, (noise, rate, steps * len(rounds)), *last]
 
 
 def n_protected(plan: Plan, table: SliceTable) -> int:
@@ -120,7 +131,8 @@ def told_epsilon(plan: Plan, cost: Mechanism | None, entries: Iterable[Entry]) -
     noise is too weak for any."""
     if plan.privacy is None:
         return None
-    history = [*spent(entries, plan.digest), *([] if cost is None else [cost])]
+    trained = [entry for entry in entries if entry.job != "evaluate"]
+    history = [*spent(trained, plan.digest), *([] if cost is None else [cost])]
     total = epsilon(history, plan.privacy.delta)
     if not math.isfinite(total):
         raise Refused("budget", "the plan's noise is too weak for any epsilon")

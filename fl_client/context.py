@@ -11,6 +11,7 @@ from infomri_core.errors import Refused
 from infomri_core.exchange import MaskedReply, SiteTask, TrainReply
 from infomri_core.plan import Plan
 from infomri_core.privacy.accounting import Mechanism
+from infomri_core.privacy.secret_stream import SecretStream
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,8 @@ class Context:
     ``class_patients`` (L,): the smaller of the numbers of patients with and without the finding;
     ``positive_patients`` (L,): those with it. ``departure``: the ledger entry of the reply, but
     for what left; ``consent``: whose k-space a release may hold; ``cost``: what the job does to
-    the privacy budget; ``mask``: puts an update under the masks of its task."""
+    the privacy budget; ``mask``: puts an update under the masks of its task; ``noise``: makes
+    the noise that scores leave under, of their digest."""
 
     site: str
     plan: Plan
@@ -34,6 +36,7 @@ class Context:
     consent: Consent | None = None
     cost: Mechanism | None = None
     mask: Callable[[TrainReply], MaskedReply] | None = None
+    noise: Callable[..., SecretStream] | None = None
 
 
 def unfit(what: str) -> Refused:

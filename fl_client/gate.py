@@ -2,8 +2,9 @@
 
 A reply is compared with the task that asked for it, the plan and the site's policy, made coarse
 where the policy says so, written to the ledger, and only then becomes bytes. Limits: the histogram
-and the image quality are exact sums over the scored patients, and the weights carry whatever
-training put into them, which epsilon bounds where the plan has ``[privacy]``.
+and the image quality are exact sums over the scored patients where the plan switches their noise
+off, and the weights carry whatever training put into them, which epsilon bounds where the plan has
+``[privacy]``.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from fl_client.checks.adapted import checked_attack
 from fl_client.checks.cards import checked_card
 from fl_client.checks.masked import checked_masked, checked_secure
 from fl_client.checks.moments import checked_moments
+from fl_client.checks.noised import digest_of, noised_scores
 from fl_client.checks.scores import checked_scores
 from fl_client.checks.weights import checked_weights
 from fl_client.context import Context, unfit
@@ -80,9 +82,7 @@ class Gate:
                 attack = checked_attack(reply, context.task, self._policy)
                 return self._record(attack, context.departure)
             case EvaluateReply(), EvaluateTask():
-                scores = checked_scores(reply, context, context.task, self._policy)
-                told = budget.told_epsilon(context.plan, None, self._ledger.entries())
-                return self._record(dataclasses.replace(scores, epsilon=told), context.departure)
+                return self._scored(reply, context, context.task)
             case (AnnounceReply() | ShareReply() | UnmaskReply()) as keys, _:
                 return self._record(checked_secure(keys, context), context.departure)
             case ReleaseReply(), ReleaseTask():
@@ -139,6 +139,29 @@ class Gate:
             return self._record(leaving, context.departure)
         data = self._record(leaving, dataclasses.replace(context.departure, privacy=privacy))
         self._memory.mark.move()
+        return data
+
+    def _scored(self, reply: EvaluateReply, context: Context, task: EvaluateTask) -> bytes:
+        """Scores, under their noise where the plan has it, with what that does to the budget."""
+        entries, cost = self._ledger.entries(), context.cost
+        checked = noised_scores if context.plan.evaluation.noise else checked_scores
+        scores = checked(reply, context, task, self._policy)
+        told = budget.told_epsilon(context.plan, None, entries)
+        departure = context.departure
+        if context.noise is not None:
+            name = context.noise("name", digest_of(reply)).bytes(8).hex()
+            departure = dataclasses.replace(departure, note=f"noise {name}")
+        spent = cost is None or any(
+            (e.job, e.run, e.input, e.data, e.note)
+            == (departure.job, departure.run, departure.input, departure.data, departure.note)
+            for e in entries
+            if e.privacy
+        )
+        privacy = {} if spent or cost is None else budget.debit(cost, entries, self._policy)
+        departure = dataclasses.replace(departure, privacy=privacy)
+        data = self._record(dataclasses.replace(scores, epsilon=told), departure)
+        if privacy:
+            self._memory.mark.move()
         return data
 
     def _masked(self, reply: TrainReply | MomentsReply, context: Context) -> SiteReply:

@@ -52,6 +52,7 @@ from infomri_core.exchange import (
     task_from,
 )
 from infomri_core.plan import Plan, parse_plan
+from infomri_core.privacy.secret_stream import SecretStream
 from infomri_core.tasks.classification import arm_sizes
 
 _UNREAD = Entry(run="", job="unknown", round=0, kind="", n_bytes=0, sha256="")
@@ -73,6 +74,8 @@ class SiteJobs(Protocol):
         patients: Sequence[str],
         cancelled: Callable[[], bool],
     ) -> ReleaseReply: ...
+
+    def noise(self, *context: str) -> SecretStream: ...
 
     def names(self, plan: Plan, patients: Sequence[str]) -> dict[str, str]: ...
 
@@ -174,7 +177,7 @@ class Jobs:
         if again is not None:
             return "repeated", again
         entries = self._ledger.entries()
-        policy.check_inputs(entries, departure, self._policy.max_inputs)
+        policy.check_inputs(entries, departure, _input_limit(context, self._policy.max_inputs))
         if context.cost is not None:
             self._mark.check()
         budget.check_budget(context.plan, task, self._table, entries, self._policy)
@@ -217,6 +220,9 @@ class Jobs:
         context = Context(self._name, plan, task, departure, *self._patients(plan, task))
         context = dataclasses.replace(context, cost=budget.job_cost(plan, task, self._table))
         policy.check_cohort(context.n_patients, self._policy)
+        if isinstance(task, EvaluateTask) and plan.evaluation.noise:
+            question = (departure.run, departure.input, departure.data)
+            context = dataclasses.replace(context, noise=partial(self._site.noise, *question))
         if plan.aggregation.secure:
             self._sessions.trust()
         if isinstance(task, TrainTask) and task.masking is not None:
@@ -273,6 +279,13 @@ def departure_of(task: SiteTask, data: str = "") -> Entry:
         data=data,
         note=summed(task) if isinstance(task, UnmaskTask) else "",
     )
+
+
+def _input_limit(context: Context, limit: int) -> int:
+    """How many different inputs a job of a plan may have: scores under noise are asked for once,
+    as the plan's epsilon is for all that they say."""
+    once = isinstance(context.task, EvaluateTask) and context.plan.evaluation.noise
+    return 1 if once else limit
 
 
 def _occasion(task: SiteTask, departure: Entry) -> str:

@@ -65,11 +65,12 @@ def split_for_scoring(dataset: SliceDataset) -> tuple[SliceDataset, SliceDataset
     kept, scored = attacks.folds(len(dataset), _SCORING_FOLDS, patients)[0]
     rows = np.arange(len(dataset))
     fit, held = (dataset.where(np.isin(rows, part)) for part in (kept, scored))
-    held.table = _all_validation(held.table)
+    held.table = all_validation(held.table)
     return fit, held
 
 
-def _all_validation(table: SliceTable) -> SliceTable:
+def all_validation(table: SliceTable) -> SliceTable:
+    """The same slices, all to be scored."""
     return SliceTable(
         table.patients,
         table.labels,

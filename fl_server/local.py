@@ -7,13 +7,14 @@ from typing import final
 
 from infomri_core.errors import Refused
 from infomri_core.exchange import ErrorReply, SiteReply, SiteTask
-from infomri_core.plan import parse_plan
+from infomri_core.plan import parse_plan, without_noise
 from infomri_core.site import Site
 
 
 @final
 class LocalSites:
-    """Sites of this process, asked one after the other, with no gate between."""
+    """Sites of this process, asked one after the other, with no gate between: their scores are
+    exact, whatever the plan, since nothing leaves."""
 
     def __init__(self, sites: Sequence[Site]) -> None:
         self._sites = {site.name: site for site in sites}
@@ -29,7 +30,7 @@ class LocalSites:
     def ask_each(self, tasks: Mapping[str, SiteTask]) -> Iterator[tuple[str, SiteReply]]:
         """Run each site's task, one site after the other."""
         for name, task in tasks.items():
-            plan = parse_plan(task.plan_text)
+            plan = without_noise(parse_plan(task.plan_text))
             try:
                 yield name, self._sites[name].run(plan, task, partial(_late, task))
             except Refused as refusal:

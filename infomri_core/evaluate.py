@@ -15,6 +15,7 @@ from infomri_core.metrics import ImageQuality, ScoreHistogram
 from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.adversaries import DIAGNOSES, Adversaries
 from infomri_core.privacy.attacks import FLOORS
+from infomri_core.privacy.bounded_scores import BoundedScores
 from infomri_core.privacy.linkage import Gallery, link
 from infomri_core.privacy.linkage_summary import LinkageSummary
 from infomri_core.privacy.reader import FULL_IMAGE, REPLICATES
@@ -43,7 +44,6 @@ class Scoring:
     cancelled: Callable[[], bool] = lambda: False
     worst: WorstPatients | None = None
 
-    @torch.no_grad()
     def score(self, model: Classification, arm: Arm, acceleration: float) -> Scores:
         """Histogram of scores over all rows, and the quality of each attack's images over at most
         ``attack_slices`` rows a patient.
@@ -51,6 +51,18 @@ class Scoring:
         Each slice is measured once, with a mask and noise of its own; attacks see the very
         measurement that the classifier saw, and so does who holds candidate scans.
         """
+        return self._look(model, arm, acceleration).scores(model.noise_std)
+
+    def score_into(
+        self, bounded: BoundedScores, model: Classification, arm: Arm, acceleration: float
+    ) -> None:
+        """The same, added to what is to leave under noise: without linkage and readers, whose
+        figures of one patient hang on others or say the same again."""
+        seen = self._look(model, arm, acceleration)
+        bounded.add(seen.cell, _stack(seen.logits), seen.attacked, seen.figures())
+
+    @torch.no_grad()
+    def _look(self, model: Classification, arm: Arm, acceleration: float) -> "_Seen":
         model.eval()
         seen = _Seen(self, Gallery.of(self.table.patients), (arm.name, acceleration))
         generator: torch.Generator | None = None
@@ -65,7 +77,7 @@ class Scoring:
             masks = model.draw(1 / acceleration, len(rows), generator)
             measurement = model.measure(images, masks, generator)
             seen.add(rows, images, measurement, masks, model.logits(measurement))
-        return seen.scores(model.noise_std)
+        return seen
 
 
 @dataclass
@@ -104,12 +116,16 @@ class _Seen:
                 if name not in (*FLOORS, *DIAGNOSES):
                     self.read.setdefault(name, []).append(adversaries.reader.logits(output).cpu())
 
-    def scores(self, noise_std: float) -> Scores:
-        weights = self.scoring.weights
+    def figures(self) -> dict[str, np.ndarray]:
+        """The figures (k, 4) of each attack; who was rebuilt best goes to ``worst``."""
         quality = self._whole(self.quality)
         if self.scoring.worst is not None:
             patients = self.scoring.table.patients[self.attacked]
             self.scoring.worst.add(self.cell, patients, quality)
+        return quality
+
+    def scores(self, noise_std: float) -> Scores:
+        weights, quality = self.scoring.weights, self.figures()
         few = weights[: REPLICATES + 1]
         everything = np.arange(len(self.scoring.table))
         return Scores(

@@ -1,7 +1,7 @@
 """The study plan: one TOML text that says everything a study does. Its sha256 is its identity."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -9,7 +9,15 @@ from infomri_core.config import build, parse_toml
 from infomri_core.errors import InputError
 from infomri_core.plan_rules import ATTACKS, SAMPLERS, SUPPRESSIONS, check
 
-__all__ = ["ATTACKS", "SAMPLERS", "SUPPRESSIONS", "Plan", "parse_plan", "read_plan"]
+__all__ = [
+    "ATTACKS",
+    "SAMPLERS",
+    "SUPPRESSIONS",
+    "Plan",
+    "parse_plan",
+    "read_plan",
+    "without_noise",
+]
 
 Constraint = Literal["2d", "1d"]
 Method = Literal["systematic", "rejection"]
@@ -242,6 +250,14 @@ def parse_plan(text: str, where: str = "plan.toml") -> Plan:
     object.__setattr__(plan, "text", text)
     check(plan, where)
     return plan
+
+
+def without_noise(plan: Plan) -> Plan:
+    """The same plan with exact scores, for who scores data of his own; its text, and so its
+    identity, stays."""
+    exact = replace(plan, evaluation=replace(plan.evaluation, noise=False))
+    object.__setattr__(exact, "text", plan.text)
+    return exact
 
 
 def read_plan(path: Path) -> Plan:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from infomri_core import __version__
-from infomri_core.data.base import SliceDataset
+from infomri_core.data.base import SliceDataset, SliceTable
 from infomri_core.device import pick_device
 from infomri_core.errors import Refused
 from infomri_core.evaluate import Scoring
@@ -36,8 +36,11 @@ from infomri_core.optimizer_store import OptimizerStore
 from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.accounting import study_epsilon
 from infomri_core.privacy.adversaries import load_adversaries
+from infomri_core.privacy.bounded_scores import BoundedScores
 from infomri_core.privacy.dp import PrivateGradients, secret_generator, units_of
 from infomri_core.privacy.moments import moments_rules, noised_moments
+from infomri_core.privacy.score_noise import form_of
+from infomri_core.privacy.secret_stream import SecretStream
 from infomri_core.privacy.strengths import same_site_attacks
 from infomri_core.privacy.worst_patient import WorstPatients
 from infomri_core.release import keyed, permanent_id, pseudonym, release_patients
@@ -158,6 +161,8 @@ class Site:
         generator = numpy_generator(plan.study.seed, self.name, self._secret, "bootstrap")
         weights = bootstrap_weights(table.patients, plan.evaluation.replicates, generator)
         worst = WorstPatients(lambda patient: permanent_id(self._secret, patient))
+        bounded = self._bounded(plan, task, table) if plan.evaluation.noise else None
+        adversaries.lenient = bounded is not None
         scoring = Scoring(
             *(plan, table, lambda rows: self._images(indices[rows]), adversaries, weights),
             *((plan.study.seed, self.name), cancelled, worst),
@@ -166,9 +171,19 @@ class Site:
         for name, flat in task.arms.items():
             model = load_model(plan, name, flat).to(self._device)
             for acceleration in plan.measurement.accelerations:
+                if bounded is not None:
+                    scoring.score_into(bounded, model, plan.arm(name), acceleration)
+                    continue
                 scores[name, acceleration] = scoring.score(model, plan.arm(name), acceleration)
         worst.write(self._directory, plan)
-        return EvaluateReply(self.n_scored_patients(plan), scores, failed=adversaries.failed)
+        sums = {} if bounded is None else bounded.sums()
+        n_patients = self.n_scored_patients(plan)
+        return EvaluateReply(n_patients, scores, failed=adversaries.failed, sums=sums)
+
+    def noise(self, *context: str) -> SecretStream:
+        """The noise of one answer: the same for the same ``context``, which says what was asked
+        and of which data, so that a question asked again is not averaged."""
+        return SecretStream.derived(self._secret, "evaluation", *context)
 
     def release(
         self, plan: Plan, task: ReleaseTask, patients: Sequence[str], cancelled: Cancelled
@@ -236,6 +251,13 @@ class Site:
             raise Diverged
         self._store.save(*key, round_number, state)
         return weights, losses
+
+    def _bounded(self, plan: Plan, task: EvaluateTask, table: SliceTable) -> BoundedScores:
+        form = form_of(plan, task.arms, task.attacks)
+        if task.expected.shape != (form.n_quality,):
+            raise Refused("bad-task", f"the task must expect {form.n_quality} PSNRs")
+        rules = (plan.task.exclusive, task.expected, plan.evaluation.clip_db)
+        return BoundedScores(form, table.patients, table.labels, *rules)
 
     def _own(
         self, plan: Plan, arms: Arrays, stream: tuple[str | int, ...], cancelled: Cancelled

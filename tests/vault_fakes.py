@@ -35,6 +35,9 @@ from infomri_core.exchange import (
 )
 from infomri_core.metrics import ImageQuality, ScoreHistogram, bootstrap_weights
 from infomri_core.plan import Plan, parse_plan
+from infomri_core.privacy.bounded_scores import BoundedScores
+from infomri_core.privacy.score_noise import form_of
+from infomri_core.privacy.secret_stream import SecretStream
 from infomri_core.tasks.classification import arm_sizes
 
 SHAPE = (8, 8)
@@ -50,7 +53,7 @@ def make_plan(**changes: Any) -> Plan:
         "measurement": {"ratio_range": [0.1, 0.5], "accelerations": [4.0]},
         "model": {"width": 4},
         "training": {"rounds": 2, "local_steps": 1},
-        "evaluation": {"attacks": ["lmmse"], "replicates": 20},
+        "evaluation": {"attacks": ["lmmse"], "replicates": 20, "noise": False},
         "arms": [{"sampler": "infomri"}, {"sampler": "uniform"}],
     }
     return parse_plan(tomli_w.dumps(table | changes))
@@ -102,6 +105,8 @@ class FakeSite:
             return self.card()
         if isinstance(task, TrainTask):
             return self.trained(task)
+        if isinstance(task, EvaluateTask) and plan.evaluation.noise:
+            return self.bounded(plan, task)
         return self.evaluated(task)
 
     def release(
@@ -121,6 +126,9 @@ class FakeSite:
         values = np.ones((2, 1), np.complex64)
         released = {f"alias-{p}": ReleasedPatient(mask, values) for p in patients}
         return ReleaseReply(task.arm, task.acceleration, SHAPE, released)
+
+    def noise(self, *context: str) -> SecretStream:
+        return SecretStream.derived("the secret of the fake site", *context)
 
     def names(self, plan: Plan, patients: Sequence[str]) -> dict[str, str]:
         return {f"alias-{p}": f"id-{p}" for p in patients}
@@ -154,6 +162,17 @@ class FakeSite:
         quality = {name: ImageQuality.from_images(per_image, weights) for name in task.attacks}
         scores = {(arm, 4.0): Scores(histogram, quality) for arm in task.arms}
         return EvaluateReply(len(np.unique(val.patients)), scores)
+
+
+    def bounded(self, plan: Plan, task: EvaluateTask) -> EvaluateReply:
+        val, form = self.table.take(self.scored(plan)), form_of(plan, task.arms, task.attacks)
+        rules = (task.expected, plan.evaluation.clip_db)
+        sums = BoundedScores(form, val.patients, val.labels, False, *rules)
+        for cell in form.cells:
+            logits = np.random.default_rng(1).normal(size=val.labels.shape)
+            quality = {name: np.full((len(val), 4), 17.0) for name in (*form.attacks, *form.floors)}
+            sums.add(cell, logits, np.arange(len(val)), quality)
+        return EvaluateReply(len(np.unique(val.patients)), {}, sums=sums.sums())
 
 
 def make_settings(folder: Path, **policy: Any) -> SiteSettings:

@@ -7,7 +7,7 @@ from dashboard.attack_plots import intervals
 from dashboard.record import Results
 from dashboard.runs import Sweep
 from infomri_core.frontier import label
-from infomri_core.privacy.outside import epsilon_sentence
+from infomri_core.privacy.outside import epsilon_sentence, scores_sentence
 from infomri_core.privacy.verdict import verdict
 
 _TONES = {"void": st.warning, "beyond": st.error, "within": st.success}
@@ -40,6 +40,9 @@ def _verdict(uri: str, sweep: Sweep, found: Results) -> None:
     private = epsilon_sentence(found.meta.get("privacy"))
     if private:
         st.markdown(private)
+    if "evaluation_noise" in found.meta:
+        bounded = found.meta["evaluation_noise"]
+        (st.markdown if bounded else st.warning)(scores_sentence(bounded))
     size = cache.files(uri, sweep.run_id).get(REPORT)
     if size is not None:
         st.download_button(

@@ -13,17 +13,22 @@ from infomri_core.wire import Arrays, Message, under, within
 
 @dataclass(frozen=True)
 class EvaluateTask:
-    """Score arms and attacks. ``attacks`` maps an attack's name to its arrays."""
+    """Score arms and attacks. ``attacks`` maps an attack's name to its arrays. ``expected``: where
+    the plan has noise, the PSNRs in dB about which a patient's are clipped, in the order of
+    :class:`~infomri_core.privacy.score_noise.Form`."""
 
     plan_text: str
     round: int
     deadline: float
     arms: Arrays
     attacks: Mapping[str, Arrays] = field(default_factory=dict)
+    expected: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def to_message(self) -> Message:
         header = {"plan": self.plan_text, "round": self.round, "deadline": self.deadline}
         arrays = dict(under("arm", self.arms))
+        if len(self.expected):
+            arrays["expected"] = self.expected
         for name, attack in self.attacks.items():
             arrays |= under(f"attack/{name}", attack)
         return Message("evaluate", header, arrays)
@@ -46,15 +51,21 @@ class EvaluateReply:
     """``scores[arm, acceleration]``; ``n_patients`` rounded by the gate. ``epsilon`` is what the
     study has spent here in all, at the plan's delta; None where it has no privacy, or no gate.
     ``failed``: attacks that broke down at the site, and by what
-    (:data:`~infomri_core.privacy.adversaries.BREAKDOWNS`)."""
+    (:data:`~infomri_core.privacy.adversaries.BREAKDOWNS`).
+
+    Where the plan has noise there are ``sums`` in place of ``scores``: one vector by family, its
+    form that of plan and task, with ``noise`` the multiplier of the noise in it; None: not yet.
+    """
 
     n_patients: int
     scores: Mapping[tuple[str, float], Scores]
     epsilon: float | None = None
     failed: Mapping[str, str] = field(default_factory=dict)
+    sums: Mapping[str, np.ndarray] = field(default_factory=dict)
+    noise: float | None = None
 
     def to_message(self) -> Message:
-        arrays: dict[str, np.ndarray] = {}
+        arrays: dict[str, np.ndarray] = dict(under("sums", self.sums))
         cells = []
         for i, ((arm, acceleration), scores) in enumerate(self.scores.items()):
             cells.append([arm, acceleration, list(scores.quality), list(scores.legibility)])
@@ -70,6 +81,7 @@ class EvaluateReply:
             "cells": cells,
             "epsilon": self.epsilon,
             "failed": dict(self.failed),
+            "noise": self.noise,
         }
         return Message("evaluated", header, arrays)
 
@@ -82,7 +94,8 @@ def evaluate_task_from(
     for key, array in within("attack", message.arrays).items():
         name, _, part = key.partition("/")
         attacks.setdefault(name, {})[part] = array
-    return EvaluateTask(plan, number, deadline, arms, attacks)
+    expected = message.arrays.get("expected", np.zeros(0))
+    return EvaluateTask(plan, number, deadline, arms, attacks, expected)
 
 
 def evaluated_from(message: Message) -> EvaluateReply:
@@ -98,7 +111,11 @@ def evaluated_from(message: Message) -> EvaluateReply:
     if epsilon is not None and not 0 <= epsilon < math.inf:
         raise ValueError("epsilon")
     failed = {str(name): str(why) for name, why in header["failed"].items()}
-    return EvaluateReply(int(header["n_patients"]), scores, epsilon, failed)
+    noise = None if header["noise"] is None else float(header["noise"])
+    if noise is not None and not 0 < noise < math.inf:
+        raise ValueError("noise")
+    sums = within("sums", message.arrays)
+    return EvaluateReply(int(header["n_patients"]), scores, epsilon, failed, sums, noise)
 
 
 def _scores_from(cell: Arrays, attacks: list[str], read: list[str]) -> Scores:

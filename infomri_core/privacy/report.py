@@ -45,7 +45,7 @@ def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, P
         _verdict(verdict(rows, meta)),
         h.section("The study", h.facts(_study(rows, meta))),
         h.section("Who could learn what", _adversaries()),
-        h.section("What protected the weights", h.paragraphs(weights_sentences(meta))),
+        h.section("What protected weights and scores", h.paragraphs(weights_sentences(meta))),
         h.section("Outside the guarantee", h.bullets(OUTSIDE)),
         h.section("Diagnosis against what attackers rebuild", tables.frontier(rows)),
         h.section("Figures", *(h.picture(path, text) for text, path in figures.items())),

@@ -94,6 +94,15 @@ def evaluation_mechanism(plan: Plan) -> Mechanism | None:
     return (noise_multiplier(rules.epsilon, rules.delta), 1.0, 1) if rules.noise else None
 
 
+def evaluation_noise(plan: Plan) -> dict[str, float] | None:
+    """What a reader is told of it: epsilon, delta, and the noise multiplier; None where the plan
+    has switched it off."""
+    mechanism, rules = evaluation_mechanism(plan), plan.evaluation
+    if mechanism is None:
+        return None
+    return {"epsilon": rules.epsilon, "delta": rules.delta, "noise_multiplier": mechanism[0]}
+
+
 @lru_cache(maxsize=64)
 def noise_multiplier(wanted: float, delta: float) -> float:
     """The least noise multiplier of one Gaussian mechanism with ``wanted`` epsilon at ``delta``,

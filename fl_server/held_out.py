@@ -1,0 +1,73 @@
+"""What the noise of evaluation would drown or cannot bound, from the study centre's own patients.
+
+The audit's held-out patients, whom no attack was fitted on, are scored here: about their mean PSNRs
+the sites clip a patient's, and linkage and legibility, where one patient's figures hang on all
+others or cost more noise than they say, are measured on them alone.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from fl_server.audit import CONTROL_FOLDS, FittedAudit, load_arms
+from infomri_core.data import SliceDataset
+from infomri_core.evaluate import Scoring
+from infomri_core.exchange import Scores
+from infomri_core.plan import Plan
+from infomri_core.privacy import attacks
+from infomri_core.privacy.score_noise import Cell, Form
+from infomri_core.privacy.strengths import base_name
+from infomri_core.wire import Arrays
+
+MIDDLE_DB = 25.0
+"""Where nothing is known of an attack."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Exact scores of the study centre's held-out patients by cell, and how many these are."""
+
+    scores: Mapping[Cell, Scores] = field(default_factory=dict)
+    n_patients: int = 0
+
+    def expected(self, form: Form) -> np.ndarray:
+        """The mean PSNRs in dB in the order of ``form``; insiders' as those of the attack that
+        they began with."""
+        figures = [self._psnr(cell, name) for cell in form.cells for name in form.attacks]
+        figures += [self._psnr(form.cells[0], name) for name in form.floors]
+        return np.array(figures, np.float64).clip(0, 50)
+
+    def _psnr(self, cell: Cell, name: str) -> float:
+        scores = self.scores.get(cell)
+        quality = {} if scores is None else scores.quality
+        found = quality.get(name) or quality.get(base_name(name))
+        return MIDDLE_DB if found is None else found.mean("psnr")
+
+
+def score_held_out(
+    plan: Plan,
+    fitted: FittedAudit,
+    audit_set: SliceDataset,
+    arms: Arrays,
+    device: torch.device,
+    asked: Iterable[Cell],
+) -> HeldOut:
+    """Score every arm and attack on the audit's held-out patients."""
+    _, rows = attacks.folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
+    table = audit_set.table.take(rows)
+    if table.label_names != plan.task.labels:
+        table = replace(
+            table,
+            labels=np.zeros((len(rows), len(plan.task.labels)), np.uint8),
+            label_names=plan.task.labels,
+        )
+    images = audit_set.images(rows).to(device)
+    scoring = Scoring(
+        *(plan, table, lambda chosen: images[torch.from_numpy(chosen)], fitted.adversaries),
+        *(np.zeros(len(rows), np.int64), (plan.study.seed, "held out")),
+    )
+    models = load_arms(plan, arms, device)
+    found = {cell: scoring.score(models[cell[0]], plan.arm(cell[0]), cell[1]) for cell in asked}
+    return HeldOut(found, len(np.unique(table.patients)))
