@@ -66,6 +66,8 @@ class SiteJobs(Protocol):
 
     def scored(self, plan: Plan) -> np.ndarray: ...
 
+    def groups(self, plan: Plan) -> np.ndarray: ...
+
     def release(
         self,
         plan: Plan,
@@ -192,8 +194,7 @@ class Jobs:
     def _release(
         self, context: Context, task: ReleaseTask, cancelled: Callable[[], bool]
     ) -> bytes:
-        """Made anew each time, never from the cache: a consent may have been withdrawn. The site
-        draws the same mask and noise again."""
+        """Made again each time, never from the cache: a consent may have been withdrawn."""
         patients = self._consenting(context.plan)
         consent = Consent(self._site.key_id, self._site.names(context.plan, patients))
         reply = self._site.release(context.plan, task, patients, cancelled)
@@ -217,6 +218,9 @@ class Jobs:
         context = Context(self._name, plan, task, departure, *self._patients(plan, task))
         context = dataclasses.replace(context, cost=budget.job_cost(plan, task, self._table))
         policy.check_cohort(context.n_patients, self._policy)
+        if isinstance(task, EvaluateTask):
+            scored = self._table.take(self._site.scored(plan))
+            context = dataclasses.replace(context, scored=scored, slots=self._site.groups(plan))
         if plan.aggregation.secure:
             self._sessions.trust()
         if isinstance(task, TrainTask) and task.masking is not None:
@@ -253,9 +257,8 @@ class Jobs:
         elif isinstance(task, EvaluateTask):
             rows = self._site.scored(plan)
         elif isinstance(task, ReleaseTask):
-            rows = np.flatnonzero(
-                np.isin(self._table.patients.astype(str), self._consenting(plan))
-            )
+            names = self._table.patients.astype(str)
+            rows = np.flatnonzero(np.isin(names, self._consenting(plan)))
         return count_patients(self._table.take(rows))
 
 

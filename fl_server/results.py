@@ -18,13 +18,14 @@ from fl_server.tracking import Tracker
 from infomri_core import __version__
 from infomri_core.exchange import EvaluateReply, Scores
 from infomri_core.frontier import Row
+from infomri_core.groups import SLOTS
+from infomri_core.jackknife import Estimate
 from infomri_core.metrics import ImageQuality
 from infomri_core.plan import Plan
 from infomri_core.privacy.adversaries import DIAGNOSES
 from infomri_core.privacy.attacks import FLOORS
 from infomri_core.privacy.certify import void_because
 from infomri_core.privacy.linkage_summary import FIGURES, KINDS, LinkageSummary
-from infomri_core.privacy.reader import REPLICATES
 from infomri_core.privacy.strengths import base_name
 
 Cell = tuple[str, float]
@@ -32,40 +33,55 @@ Cell = tuple[str, float]
 
 @dataclass
 class MergedScores:
-    """Scores of all sites of a study by ``plan``, merged as they arrive: of a single site its
-    figures are kept (:func:`site_figures`), not the summaries, which are megabytes."""
+    """Scores of all sites of a study by ``plan``: the sites' groups side by side, in the order of
+    the sites' names, so that the result does not depend on who answered first."""
 
     plan: Plan
-    scores: dict[Cell, Scores] = field(default_factory=dict)
-    sites: dict[str, int] = field(default_factory=dict)
-    by_site: list[dict[str, Any]] = field(default_factory=list)
-    failed: dict[str, dict[str, str]] = field(default_factory=dict)
+    replies: dict[str, EvaluateReply] = field(default_factory=dict)
 
     def add(self, site: str, reply: EvaluateReply) -> bool:
-        """Merge one site's reply; False, and nothing merged, when it is not of the plan's form."""
+        """Take in one site's reply; False, and nothing is taken, if it has another form."""
         plan = self.plan
         cells = {(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations}
         if not set(reply.scores) <= cells or not all(map(self._fits, reply.scores.values())):
             return False
-        for cell, scores in reply.scores.items():
-            known = self.scores.get(cell)
-            self.scores[cell] = scores if known is None else merge_scores(known, scores)
-        self.sites[site] = reply.n_patients
-        if reply.failed:
-            self.failed[site] = dict(reply.failed)
-        self.by_site += site_figures(site, reply, plan.evaluation.attacks)
+        self.replies = dict(sorted({**self.replies, site: reply}.items()))
         return True
 
+    @property
+    def scores(self) -> dict[Cell, Scores]:
+        """Of each arm and acceleration, every site's groups."""
+        merged: dict[Cell, Scores] = {}
+        for reply in self.replies.values():
+            for cell, scores in reply.scores.items():
+                merged[cell] = merge_scores(merged[cell], scores) if cell in merged else scores
+        return merged
+
+    @property
+    def sites(self) -> dict[str, int]:
+        """How many patients each site scored."""
+        return {site: reply.n_patients for site, reply in self.replies.items()}
+
+    @property
+    def failed(self) -> dict[str, dict[str, str]]:
+        """Attacks that broke down at a site, and by what."""
+        return {site: dict(reply.failed) for site, reply in self.replies.items() if reply.failed}
+
+    @property
+    def by_site(self) -> list[dict[str, Any]]:
+        """Every site's own figures (:func:`site_figures`)."""
+        attacks = self.plan.evaluation.attacks
+        found = (site_figures(site, reply, attacks) for site, reply in self.replies.items())
+        return [figures for site in found for figures in site]
+
     def _fits(self, scores: Scores) -> bool:
-        n = self.plan.evaluation.replicates + 1
-        means = [quality.means for quality in scores.quality.values()]
+        form = (SLOTS, len(self.plan.task.labels))
+        histograms = [scores.histogram, *scores.legibility.values()]
+        weights = [quality.weight for quality in scores.quality.values()]
         if scores.linkage is not None:
-            means.append(scores.linkage.means)
-        form = (n, len(self.plan.task.labels))
-        read = {h.counts.shape[:2] for h in scores.legibility.values()}
-        read_form = (min(REPLICATES, n - 1) + 1, form[1])
-        whole = scores.histogram.counts.shape[:2] == form and read <= {read_form}
-        return whole and all(len(m) == n for m in means)
+            weights.append(scores.linkage.weight)
+        whole = all(histogram.counts.shape[:2] == form for histogram in histograms)
+        return whole and all(len(weight) == SLOTS for weight in weights)
 
 
 def merge_scores(a: Scores, b: Scores) -> Scores:
@@ -88,10 +104,11 @@ def build_rows(
     """One row for each arm and acceleration that was scored, in the plan's order."""
     n_patients = sum(merged.sites.values())
     cells = [(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations]
+    scores = merged.scores
     return [
-        _row(plan, cell, merged.scores[cell], fitted, n_train, n_patients, rounds)
+        _row(plan, cell, scores[cell], fitted, n_train, n_patients, rounds)
         for cell in cells
-        if cell in merged.scores
+        if cell in scores
     ]
 
 
@@ -105,9 +122,9 @@ def _row(
     rounds: int,
 ) -> Row:
     arm = plan.arm(cell[0])
-    auroc, low, high = scores.histogram.auroc_interval()
+    auroc = scores.histogram.auroc_estimate()
     quality = {n: q for n, q in scores.quality.items() if base_name(n) in plan.evaluation.attacks}
-    intervals = {name: q.interval("psnr") for name, q in quality.items()}
+    psnr = {name: q.estimate("psnr") for name, q in quality.items()}
     floors = [scores.quality[name].mean("psnr") for name in FLOORS if name in scores.quality]
     diagnoses = [scores.quality[n].mean("psnr") for n in DIAGNOSES if n in scores.quality]
     return Row(
@@ -117,13 +134,15 @@ def _row(
         beta=arm.beta,
         seed=arm.seed,
         acceleration=cell[1],
-        auroc=auroc,
-        auroc_low=low,
-        auroc_high=high,
+        auroc=auroc.value,
+        auroc_low=auroc.low,
+        auroc_high=auroc.high,
+        auroc_groups=auroc.n_groups,
         accuracy=scores.histogram.accuracy(),
-        psnr={name: value for name, (value, _, _) in intervals.items()},
-        psnr_low={name: low for name, (_, low, _) in intervals.items() if low is not None},
-        psnr_high={name: high for name, (_, _, high) in intervals.items() if high is not None},
+        psnr=_defined(psnr, "value"),
+        psnr_low=_defined(psnr, "low"),
+        psnr_high=_defined(psnr, "high"),
+        psnr_groups=max((found.n_groups for found in psnr.values()), default=None),
         psnr_of_mean_mse={name: q.psnr_of_mean_mse for name, q in quality.items()},
         ssim={name: q.mean("ssim") for name, q in quality.items()},
         nmse={name: q.mean("nmse") for name, q in quality.items()},
@@ -142,12 +161,18 @@ def _row(
 
 def legibility_figures(scores: Scores) -> dict[str, Any]:
     """The row's fields on what a reader of full images makes of each attack's images."""
-    intervals = {name: read.auroc_interval() for name, read in scores.legibility.items()}
-    value, low, high = (
-        {name: figures[i] for name, figures in intervals.items() if figures[i] is not None}
-        for i in range(3)
-    )
-    return {"legibility": value, "legibility_low": low, "legibility_high": high}
+    found = {name: read.auroc_estimate() for name, read in scores.legibility.items()}
+    return {
+        "legibility": _defined(found, "value"),
+        "legibility_low": _defined(found, "low"),
+        "legibility_high": _defined(found, "high"),
+    }
+
+
+def _defined(found: Mapping[str, Estimate], part: str) -> dict[str, float]:
+    """One part of each estimate that has it."""
+    parts = {name: getattr(estimate, part) for name, estimate in found.items()}
+    return {name: value for name, value in parts.items() if value is not None}
 
 
 def _passed(fitted: FittedAudit, name: str) -> bool:
@@ -162,13 +187,12 @@ def linkage_figures(linkage: LinkageSummary | None) -> dict[str, Any]:
     if linkage is None:
         return {}
     figures: dict[str, Any] = {"linkage_gallery": linkage.candidates()}
-    low, high = {}, {}
-    for kind, figure in product(KINDS, FIGURES):
-        name = f"{kind}_{figure}"
-        figures[f"linkage_{name}"] = linkage.value(kind, figure)
-        if (interval := linkage.interval(kind, figure)) is not None:
-            low[name], high[name] = interval
-    return figures | {"linkage_low": low, "linkage_high": high}
+    found = {f"{k}_{f}": linkage.estimate(k, f) for k, f in product(KINDS, FIGURES)}
+    figures |= {f"linkage_{name}": estimate.value for name, estimate in found.items()}
+    return figures | {
+        "linkage_low": _defined(found, "low"),
+        "linkage_high": _defined(found, "high"),
+    }
 
 
 def site_figures(
@@ -179,10 +203,11 @@ def site_figures(
     They exist for sites only that let scores of at least their minimum cohort leave.
     """
     for (arm, acceleration), scores in reply.scores.items():
-        auroc, low, high = scores.histogram.auroc_interval()
+        auroc = scores.histogram.auroc_estimate()
         psnr = {n: q.mean("psnr") for n, q in scores.quality.items() if base_name(n) in attacks}
         place = {"site": site, "arm": arm, "acceleration": acceleration}
-        figures = {"auroc": auroc, "auroc_low": low, "auroc_high": high, "psnr": psnr}
+        ends = {"auroc_low": auroc.low, "auroc_high": auroc.high, "groups": auroc.n_groups}
+        figures = {"auroc": auroc.value, **ends, "psnr": psnr}
         yield {**place, "n_patients": reply.n_patients, **figures}
 
 

@@ -17,7 +17,7 @@ from infomri_core.privacy.adversaries import DIAGNOSES, Adversaries
 from infomri_core.privacy.attacks import FLOORS
 from infomri_core.privacy.linkage import Gallery, link
 from infomri_core.privacy.linkage_summary import LinkageSummary
-from infomri_core.privacy.reader import FULL_IMAGE, REPLICATES
+from infomri_core.privacy.reader import FULL_IMAGE
 from infomri_core.privacy.worst_patient import WorstPatients
 from infomri_core.seeds import torch_generator
 from infomri_core.tasks.classification import Classification
@@ -29,16 +29,16 @@ BATCH = 64
 class Scoring:
     """What every arm of a study is scored on, and by whom.
 
-    ``fetch`` gives images (k, H, W) for row numbers of ``table``, ``weights`` (R + 1, n) are the
-    bootstrap's, ``stream`` seeds masks and noise. ``worst`` takes what must not be in the scores:
-    single patients' figures.
+    ``fetch`` gives images (k, H, W) for row numbers of ``table``, ``slots`` (n,) are their
+    patients' groups, ``stream`` seeds masks and noise. ``worst`` takes what must not be in the
+    scores: single patients' figures.
     """
 
     plan: Plan
     table: SliceTable
     fetch: Callable[[np.ndarray], Tensor]
     adversaries: Adversaries
-    weights: np.ndarray
+    slots: np.ndarray
     stream: tuple[str | int, ...]
     cancelled: Callable[[], bool] = lambda: False
     worst: WorstPatients | None = None
@@ -105,21 +105,17 @@ class _Seen:
                     self.read.setdefault(name, []).append(adversaries.reader.logits(output).cpu())
 
     def scores(self, noise_std: float) -> Scores:
-        weights = self.scoring.weights
+        slots = self.scoring.slots
         quality = self._whole(self.quality)
         if self.scoring.worst is not None:
             patients = self.scoring.table.patients[self.attacked]
             self.scoring.worst.add(self.cell, patients, quality)
-        few = weights[: REPLICATES + 1]
         everything = np.arange(len(self.scoring.table))
         return Scores(
-            self._histogram(_stack(self.logits), everything, weights),
-            {
-                n: ImageQuality.from_images(v, weights[:, self.attacked])
-                for n, v in quality.items()
-            },
+            self._histogram(_stack(self.logits), everything),
+            {n: ImageQuality.from_images(v, slots[self.attacked]) for n, v in quality.items()},
             self._linkage(noise_std),
-            {n: self._histogram(v, self.attacked, few) for n, v in self._whole(self.read).items()},
+            {n: self._histogram(v, self.attacked) for n, v in self._whole(self.read).items()},
         )
 
     def _whole(self, found: Mapping[str, list[Tensor]]) -> dict[str, np.ndarray]:
@@ -127,21 +123,28 @@ class _Seen:
         failed = self.scoring.adversaries.failed
         return {name: _stack(parts) for name, parts in found.items() if name not in failed}
 
-    def _histogram(
-        self, logits: np.ndarray, rows: np.ndarray, weights: np.ndarray
-    ) -> ScoreHistogram:
+    def _histogram(self, logits: np.ndarray, rows: np.ndarray) -> ScoreHistogram:
         labels = self.scoring.table.labels[rows].astype(np.int64)
         scores = logits if len(rows) else np.zeros(labels.shape)
         exclusive = self.scoring.plan.task.exclusive
-        return ScoreHistogram.from_scores(scores, labels, weights[:, rows], exclusive)
+        return ScoreHistogram.from_scores(scores, labels, self.scoring.slots[rows], exclusive)
 
     def _linkage(self, noise_std: float) -> LinkageSummary | None:
         likeness = self.scoring.adversaries.likeness
         if likeness is None or not self.matched:
             return None
         y, masks = (torch.cat(parts) for parts in zip(*self.matched))
-        weights = self.scoring.weights[:, self.gallery.measured]
-        return link(y, masks, self.gallery, self.scoring.fetch, noise_std, likeness, weights)
+        slots = self.scoring.slots[self.gallery.measured]
+        return link(y, masks, self.gallery, self.scoring.fetch, noise_std, likeness, slots)
+
+
+def scored_rows(plan: Plan, table: SliceTable) -> np.ndarray:
+    """Row numbers of the validation slices that ``plan`` has scored."""
+    keep = table.split == "val"
+    if plan.evaluation.position_band is not None:
+        low, high = plan.evaluation.position_band
+        keep = keep & (table.position >= low) & (table.position <= high)
+    return np.flatnonzero(keep)
 
 
 def attacked_rows(patients: np.ndarray, n_slices: int) -> np.ndarray:

@@ -132,7 +132,6 @@ def _training_rules(plan: "Plan") -> list[Rule]:
             band,
         ),
         (e.attack_slices >= 1, "[evaluation] attack_slices", "at least 1", e.attack_slices),
-        (20 <= e.replicates <= 2000, "[evaluation] replicates", "20 .. 2000", e.replicates),
     ]
 
 

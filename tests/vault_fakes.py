@@ -17,6 +17,7 @@ from fl_client.settings import Site as SiteName
 from infomri_core import wire
 from infomri_core.data.base import SliceTable
 from infomri_core.errors import Cancelled
+from infomri_core.evaluate import attacked_rows
 from infomri_core.exchange import (
     DatasetCard,
     EnrolTask,
@@ -33,7 +34,8 @@ from infomri_core.exchange import (
     TrainTask,
     reply_from,
 )
-from infomri_core.metrics import ImageQuality, ScoreHistogram, bootstrap_weights
+from infomri_core.groups import partition
+from infomri_core.metrics import ImageQuality, ScoreHistogram
 from infomri_core.plan import Plan, parse_plan
 from infomri_core.tasks.classification import arm_sizes
 
@@ -50,7 +52,7 @@ def make_plan(**changes: Any) -> Plan:
         "measurement": {"ratio_range": [0.1, 0.5], "accelerations": [4.0]},
         "model": {"width": 4},
         "training": {"rounds": 2, "local_steps": 1},
-        "evaluation": {"attacks": ["lmmse"], "replicates": 20},
+        "evaluation": {"attacks": ["lmmse"]},
         "arms": [{"sampler": "infomri"}, {"sampler": "uniform"}],
     }
     return parse_plan(tomli_w.dumps(table | changes))
@@ -87,9 +89,13 @@ class FakeSite:
         self.calls = 0
         self.result: Callable[[SiteTask], SiteReply] | None = None
         self.steps = 0
+        self.min_cohort = 5
 
     def scored(self, plan: Plan) -> np.ndarray:
         return np.flatnonzero(self.table.split == "val")
+
+    def groups(self, plan: Plan) -> np.ndarray:
+        return partition(self.table.patients[self.scored(plan)], "the fake key", self.min_cohort)
 
     def run(self, plan: Plan, task: SiteTask, cancelled: Callable[[], bool]) -> SiteReply:
         self.calls += 1
@@ -147,11 +153,15 @@ class FakeSite:
     def evaluated(self, task: EvaluateTask) -> EvaluateReply:
         val = self.table.take(self.scored(PLAN))
         generator = np.random.default_rng(self.calls)
-        weights = bootstrap_weights(val.patients, PLAN.evaluation.replicates, generator)
+        slots = self.groups(PLAN)
         logits = generator.normal(size=val.labels.shape)
-        histogram = ScoreHistogram.from_scores(logits, val.labels, weights)
+        histogram = ScoreHistogram.from_scores(logits, val.labels, slots)
         per_image = np.tile([17.4561, 0.0123456, 0.56789, 0.45678], (len(val), 1))
-        quality = {name: ImageQuality.from_images(per_image, weights) for name in task.attacks}
+        attacked = attacked_rows(val.patients, PLAN.evaluation.attack_slices)
+        quality = {
+            name: ImageQuality.from_images(per_image[attacked], slots[attacked])
+            for name in task.attacks
+        }
         scores = {(arm, 4.0): Scores(histogram, quality) for arm in task.arms}
         return EvaluateReply(len(np.unique(val.patients)), scores)
 
