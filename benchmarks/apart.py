@@ -141,7 +141,7 @@ def plan() -> str:
         "measurement": {"ratio_range": [0.05, 0.3], "accelerations": [4.0]},
         "model": {"width": 4},
         "training": {"rounds": 2, "local_steps": 2, "batch_size": 8},
-        "evaluation": {"attacks": ["lmmse"], "replicates": 20, "attack_slices": 1},
+        "evaluation": {"attacks": ["lmmse"], "attack_slices": 1},
         "arms": [{"sampler": "uniform"}],
     }
     return tomli_w.dumps(table)

@@ -4,13 +4,12 @@
 adversary chooses every slice's score and figure outright, from the slice's image, in every arm,
 acceleration, label and input that a site allows: no weights can do more. 60 phantoms at 32x32.
 
-- *cohort*: each score holds which of eight places a slice's image hashes to, and one pixel in eight
-  steps: a place where a group of patients has one only is that patient's image. Every pixel is
-  asked under several hashes; under noise, of the one input that it allows.
-- *one target*: the weights fire on one patient only, and all that noise allows is spent on him: the
-  scores of every cell tell one of his principal components, by sign.
-- *ideal channel*: the same, could every family of figures hold any real number up to the bound: no
-  attack on the mechanism gets more of one patient's components in the mean.
+- *cohort*: each score holds which of eight places a slice's image hashes to, and one pixel in
+  eight steps: a place where a group of patients has one only is that patient's image. Every pixel
+  is asked under four hashes; with noise, in the one input that it allows.
+- *one target*: the weights fire on one patient only, and all that the noise allows is spent on
+  him: the scores of every cell tell one of his principal components, by sign.
+- *ideal channel*: the same, could all figures together hold any real numbers up to the bound.
 - *member*: is the target among the scored? Share of right answers at even odds, by theory.
 """
 
@@ -22,7 +21,7 @@ from math import erf, sqrt
 import numpy as np
 
 from infomri_core.data import open_dataset
-from infomri_core.groups import SLOTS, partition
+from infomri_core.groups import partition
 from infomri_core.metrics import LOGIT_LIMIT, N_BINS, ScoreHistogram
 from infomri_core.privacy.bounded_scores import BoundedScores
 from infomri_core.privacy.score_noise import EDGES, UNIT, Form, noise_multiplier, noised

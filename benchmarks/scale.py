@@ -36,7 +36,7 @@ task = {labels = ["tear", "oedema", "texture"], shape = [32, 32]}
 measurement = {ratio_range = [0.05, 0.3], accelerations = [4.0, 8.0]}
 model.width = 4
 training = {rounds = 3, local_steps = 2, batch_size = 8}
-evaluation = {attacks = ["lmmse"], replicates = 50, attack_slices = 1}
+evaluation = {attacks = ["lmmse"], attack_slices = 1}
 aggregation.strategy = "STRATEGY"
 arms = [{sampler = "infomri", suppression = "marginal", beta = 1e-3}, {sampler = "uniform"}]
 """

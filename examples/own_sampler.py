@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from infomri_core.data import SliceDataset, open_dataset
+from infomri_core.groups import partition
 from infomri_core.images import psnr
 from infomri_core.kspace import fft2c
-from infomri_core.metrics import ScoreHistogram, bootstrap_weights
+from infomri_core.metrics import ScoreHistogram
 from infomri_core.models.resnet import ResNet18
 from infomri_core.plan import Plan, parse_plan
 from infomri_core.privacy.attacks import Attack, build
@@ -113,16 +114,17 @@ def audit(model: Classification, data: SliceDataset, own: SliceDataset) -> Outco
     generator = torch_generator("example", "audit")
     masks = model.draw(RATIO, len(truth), generator)
     measurement = model.measure(truth, masks, generator)
-    weights = bootstrap_weights(held.table.patients, 200, np.random.default_rng(0))
+    slots = partition(held.table.patients, "example")
     histogram = ScoreHistogram.from_scores(
-        model.logits(measurement).numpy(), held.table.labels, weights, held.table.exclusive
+        model.logits(measurement).numpy(), held.table.labels, slots, held.table.exclusive
     )
     fitted = {name: fit(name, model, own) for name in ("lmmse", "mean")}
     quality = {
         name: float(psnr(attack.reconstruct(measurement, masks), truth).mean())
         for name, attack in fitted.items()
     }
-    return Outcome(*histogram.auroc_interval(), quality["lmmse"], quality["mean"])
+    auroc = histogram.auroc_estimate()
+    return Outcome(auroc.value, auroc.low, auroc.high, quality["lmmse"], quality["mean"])
 
 
 def fit(name: str, model: Classification, own: SliceDataset) -> Attack:

@@ -70,8 +70,8 @@ def check_budget(
 def to_come(
     plan: Plan, task: SiteTask | None, table: SliceTable, entries: Iterable[Entry]
 ) -> list[Mechanism]:
-    """What is left to do of ``plan``: its moments, rounds and scoring without those that left, with
-    what ``task`` asks for, whether it left before or not."""
+    """What is left to do of ``plan``: its moments, rounds and scoring without those that left,
+    with what ``task`` asks for, whether it left before or not."""
     if plan.privacy is None:
         return []
     left = {(e.job, e.round) for e in _counted(entries) if e.run == plan.digest}

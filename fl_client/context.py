@@ -5,8 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+
 from fl_client.ledger import Entry
 from fl_client.release_gate import Consent
+from infomri_core.data.base import SliceTable
 from infomri_core.errors import Refused
 from infomri_core.exchange import MaskedReply, SiteTask, TrainReply
 from infomri_core.plan import Plan
@@ -23,8 +26,9 @@ class Context:
     ``class_patients`` (L,): the smaller of the numbers of patients with and without the finding;
     ``positive_patients`` (L,): those with it. ``departure``: the ledger entry of the reply, but
     for what left; ``consent``: whose k-space a release may hold; ``cost``: what the job does to
-    the privacy budget; ``mask``: puts an update under the masks of its task; ``noise``: makes
-    the noise that scores leave under, of their digest."""
+    the privacy budget; ``mask``: puts an update under the masks of its task. Of a scoring,
+    ``scored`` are the slices behind it, ``slots`` (n,) their patients' groups, and ``noise`` makes
+    what it leaves under, of its digest."""
 
     site: str
     plan: Plan
@@ -37,6 +41,8 @@ class Context:
     cost: Mechanism | None = None
     mask: Callable[[TrainReply], MaskedReply] | None = None
     noise: Callable[..., SecretStream] | None = None
+    scored: SliceTable | None = None
+    slots: np.ndarray | None = None
 
 
 def unfit(what: str) -> Refused:

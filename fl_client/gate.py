@@ -148,7 +148,7 @@ class Gate:
         scores = checked(reply, context, task, self._policy)
         told = budget.told_epsilon(context.plan, None, entries)
         departure = context.departure
-        if context.noise is not None:
+        if context.noise is not None and context.plan.evaluation.noise:
             name = context.noise("name", digest_of(reply)).bytes(8).hex()
             departure = dataclasses.replace(departure, note=f"noise {name}")
         spent = cost is None or any(

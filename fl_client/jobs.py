@@ -67,6 +67,8 @@ class SiteJobs(Protocol):
 
     def scored(self, plan: Plan) -> np.ndarray: ...
 
+    def groups(self, plan: Plan) -> np.ndarray: ...
+
     def release(
         self,
         plan: Plan,
@@ -85,12 +87,9 @@ class SiteJobs(Protocol):
 
 @final
 class Jobs:
-    """Runs one job at a time on ``site``, whose slices are described by ``table``.
-
-    ``stopping`` tells that the vault is to end; running work is then cancelled between two steps,
-    as it is when the deadline of the task has passed on ``clock`` (Unix time). ``data_path``:
-    where the data lie, if anywhere.
-    """
+    """Runs one job at a time on ``site``, whose slices are described by ``table`` and lie, if
+    anywhere, at ``data_path``. ``stopping`` tells that the vault is to end; running work is then
+    cancelled between two steps, as it is when a deadline has passed on ``clock`` (Unix time)."""
 
     def __init__(
         self,
@@ -177,7 +176,9 @@ class Jobs:
         if again is not None:
             return "repeated", again
         entries = self._ledger.entries()
-        policy.check_inputs(entries, departure, _input_limit(context, self._policy.max_inputs))
+        policy.check_inputs(
+            entries, departure, policy.input_limit(context.plan, task, self._policy)
+        )
         if context.cost is not None:
             self._mark.check()
         budget.check_budget(context.plan, task, self._table, entries, self._policy)
@@ -195,8 +196,7 @@ class Jobs:
     def _release(
         self, context: Context, task: ReleaseTask, cancelled: Callable[[], bool]
     ) -> bytes:
-        """Made anew each time, never from the cache: a consent may have been withdrawn. The site
-        draws the same mask and noise again."""
+        """Made again each time, never from the cache: a consent may have been withdrawn."""
         patients = self._consenting(context.plan)
         consent = Consent(self._site.key_id, self._site.names(context.plan, patients))
         reply = self._site.release(context.plan, task, patients, cancelled)
@@ -220,9 +220,11 @@ class Jobs:
         context = Context(self._name, plan, task, departure, *self._patients(plan, task))
         context = dataclasses.replace(context, cost=budget.job_cost(plan, task, self._table))
         policy.check_cohort(context.n_patients, self._policy)
-        if isinstance(task, EvaluateTask) and plan.evaluation.noise:
-            question = (departure.run, departure.input, departure.data)
-            context = dataclasses.replace(context, noise=partial(self._site.noise, *question))
+        if isinstance(task, EvaluateTask):
+            scored, asked = self._table.take(self._site.scored(plan)), departure
+            noise = partial(self._site.noise, asked.run, asked.input, asked.data)
+            slots = self._site.groups(plan)
+            context = dataclasses.replace(context, scored=scored, slots=slots, noise=noise)
         if plan.aggregation.secure:
             self._sessions.trust()
         if isinstance(task, TrainTask) and task.masking is not None:
@@ -259,9 +261,8 @@ class Jobs:
         elif isinstance(task, EvaluateTask):
             rows = self._site.scored(plan)
         elif isinstance(task, ReleaseTask):
-            rows = np.flatnonzero(
-                np.isin(self._table.patients.astype(str), self._consenting(plan))
-            )
+            names = self._table.patients.astype(str)
+            rows = np.flatnonzero(np.isin(names, self._consenting(plan)))
         return count_patients(self._table.take(rows))
 
 
@@ -279,13 +280,6 @@ def departure_of(task: SiteTask, data: str = "") -> Entry:
         data=data,
         note=summed(task) if isinstance(task, UnmaskTask) else "",
     )
-
-
-def _input_limit(context: Context, limit: int) -> int:
-    """How many different inputs a job of a plan may have: scores under noise are asked for once,
-    as the plan's epsilon is for all that they say."""
-    once = isinstance(context.task, EvaluateTask) and context.plan.evaluation.noise
-    return 1 if once else limit
 
 
 def _occasion(task: SiteTask, departure: Entry) -> str:

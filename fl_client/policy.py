@@ -4,6 +4,7 @@ The sentences cross the border: they speak of the plan, the task and the site's 
 """
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from infomri_core.privacy.reader import READER
 from infomri_core.privacy.score_noise import form_of
 from infomri_core.privacy.strengths import insider_attack
 from infomri_core.wire import Arrays
+
+if TYPE_CHECKING:
+    from fl_client.context import Context
 
 _HEX = frozenset("0123456789abcdef")
 MAX_GROUPS = 64
@@ -108,6 +112,13 @@ def check_cohort(n_patients: int, policy: Policy) -> None:
     """Nothing that was computed from fewer patients than the site's minimum cohort leaves."""
     if n_patients < policy.min_cohort:
         raise Refused("cohort", "too few patients stand behind this job at this site")
+
+
+def input_limit(context: "Context", policy: Policy) -> int:
+    """How many different inputs a job of a plan may have: scores under noise are asked for once,
+    as the plan's epsilon is for all that they say."""
+    once = isinstance(context.task, EvaluateTask) and context.plan.evaluation.noise
+    return 1 if once else policy.max_inputs
 
 
 def check_inputs(entries: Iterable[Entry], departure: Entry, limit: int) -> None:

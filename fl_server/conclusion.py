@@ -4,16 +4,25 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from fl_server.audit import FittedAudit, fit_audit
 from fl_server.examples import examples_for
+from fl_server.held_out import score_held_out
 from fl_server.insiders import train_insiders
+from fl_server.local import LocalSites
+from fl_server.noised_rows import NoiseTask
 from fl_server.privacy import study_epsilon, tell_epsilons
 from fl_server.release import collect_release
-from fl_server.results import MergedScores, build_rows, record, study_meta
+from fl_server.results import MergedScores, build_rows, record
 from fl_server.roster import StudyFailed, deadline
 from fl_server.setting import Setting, State
+from fl_server.study_meta import study_meta
 from infomri_core.exchange import EvaluateReply, EvaluateTask, SiteReply
 from infomri_core.frontier import Row, to_json
+from infomri_core.privacy.adversaries import LINKAGE
+from infomri_core.privacy.reader import READER
+from infomri_core.privacy.score_noise import form_of
 from infomri_core.privacy.strengths import insider_attack
 from infomri_core.wire import Arrays
 
@@ -55,8 +64,12 @@ def _score(setting: Setting, state: State, fitted: FittedAudit) -> MergedScores:
         "evaluate", "sites score the arms and the attacks", phase=phase, phases=setting.n_phases
     )
     attackers = fitted.adversaries.to_arrays()
-    task = EvaluateTask(plan.text, state.round, deadline(plan), state.arms, attackers)
-    merged = MergedScores(plan)
+    if plan.evaluation.noise and not isinstance(setting.sites, LocalSites):
+        attackers = {n: a for n, a in attackers.items() if n not in (LINKAGE, READER)}
+    noise = _noise_task(setting, state, fitted, insiders)
+    expected = np.zeros(0) if noise is None else noise.held_out.expected(noise.form)
+    task = EvaluateTask(plan.text, state.round, deadline(plan), state.arms, attackers, expected)
+    merged = MergedScores(plan, noise=noise)
     for node, reply in _asked(setting, task, insiders):
         if not isinstance(reply, EvaluateReply):
             roster.tell_refusal(node, reply, state.round)
@@ -68,6 +81,21 @@ def _score(setting: Setting, state: State, fitted: FittedAudit) -> MergedScores:
     if not merged.sites:
         raise StudyFailed("no site could be scored; see the refusals above")
     return merged
+
+
+def _noise_task(
+    setting: Setting, state: State, fitted: FittedAudit, insiders: Mapping[str, Arrays]
+) -> NoiseTask | None:
+    """What sites are asked under noise, whose linkage and readers stay here; None without it, and
+    where the sites are in this process and nothing leaves them."""
+    plan = setting.plan
+    if not plan.evaluation.noise or isinstance(setting.sites, LocalSites):
+        return None
+    setting.progress.tell("attack", "scoring the study centre's own held-out patients")
+    held_out = score_held_out(plan, fitted, setting.audit_set, state.arms, setting.device)
+    insider = insider_attack(plan)
+    names = {*fitted.adversaries.to_arrays(), *([insider] if insiders and insider else [])}
+    return NoiseTask(plan, form_of(plan, state.arms, names), held_out)
 
 
 def _asked(

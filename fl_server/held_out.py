@@ -1,11 +1,11 @@
 """What the noise of evaluation would drown or cannot bound, from the study centre's own patients.
 
-The audit's held-out patients, whom no attack was fitted on, are scored here: about their mean PSNRs
-the sites clip a patient's, and linkage and legibility, where one patient's figures hang on all
-others or cost more noise than they say, are measured on them alone.
+The audit's held-out patients, whom no attack was fitted on, are scored here. About their mean
+PSNRs the sites clip a patient's. Linkage, where one patient's figures hang on all others, and
+legibility, which would cost more noise than it says, are measured on them alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -52,7 +52,6 @@ def score_held_out(
     audit_set: SliceDataset,
     arms: Arrays,
     device: torch.device,
-    asked: Iterable[Cell],
 ) -> HeldOut:
     """Score every arm and attack on the audit's held-out patients."""
     _, rows = attacks.folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
@@ -68,6 +67,9 @@ def score_held_out(
         *(plan, table, lambda chosen: images[torch.from_numpy(chosen)], fitted.adversaries),
         *(np.zeros(len(rows), np.int64), (plan.study.seed, "held out")),
     )
-    models = load_arms(plan, arms, device)
-    found = {cell: scoring.score(models[cell[0]], plan.arm(cell[0]), cell[1]) for cell in asked}
+    found = {
+        (name, acceleration): scoring.score(model, plan.arm(name), acceleration)
+        for name, model in load_arms(plan, arms, device).items()
+        for acceleration in plan.measurement.accelerations
+    }
     return HeldOut(found, len(np.unique(table.patients)))

@@ -11,7 +11,7 @@ from infomri_core.exchange import EvaluateReply
 from infomri_core.noised_scores import Interval, NoisedScores, noised_from
 from infomri_core.plan import Plan
 from infomri_core.privacy.adversaries import DIAGNOSES
-from infomri_core.privacy.score_noise import Cell, Form, evaluation_mechanism
+from infomri_core.privacy.score_noise import Cell, Form, evaluation_mechanism, evaluation_noise
 from infomri_core.privacy.strengths import base_name
 
 
@@ -63,6 +63,7 @@ def noise_meta(task: NoiseTask, scores: NoisedScores) -> dict[str, Any]:
     """What a report says of the noise beyond the plan's rules: the share of patients whose image
     quality was clipped, to a tenth, and how many of the study centre's own were scored."""
     return {
+        **(evaluation_noise(task.plan) or {}),
         "clip_db": task.plan.evaluation.clip_db,
         "clipped": float(np.round(scores.clipped(), 1)),
         "n_held_out": task.held_out.n_patients,

@@ -23,8 +23,9 @@ from fl_server.checkpoint import Checkpoint
 from fl_server.examples import examples_for
 from fl_server.privacy import study_epsilon
 from fl_server.publish import Published
-from fl_server.results import MergedScores, build_rows, study_meta
+from fl_server.results import MergedScores, build_rows
 from fl_server.settings import Audit, CentreSettings, least_steps, read_settings
+from fl_server.study_meta import study_meta
 from fl_server.trained import read_model
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.device import pick_device
@@ -32,7 +33,7 @@ from infomri_core.errors import InputError, nearest
 from infomri_core.exchange import EvaluateTask
 from infomri_core.frontier import Row, read_results
 from infomri_core.inference import sampling_ratio
-from infomri_core.plan import Plan, parse_plan
+from infomri_core.plan import Plan, parse_plan, without_noise
 from infomri_core.privacy import attacks
 from infomri_core.privacy.weights import audit_weights
 from infomri_core.site import open_site
@@ -209,7 +210,7 @@ def _scores(
     with tempfile.TemporaryDirectory() as scratch:
         site = open_site(scored, "here", Path(scratch), device)
         merged = MergedScores(plan)
-        merged.add("here", site.evaluate(plan, task, lambda: False))
+        merged.add("here", site.evaluate(without_noise(plan), task, lambda: False))
     return merged
 
 

@@ -1,30 +1,26 @@
 """From the sites' summaries to rows, tables, figures and MLflow."""
 
-import platform
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fl_server.audit import FittedAudit
 from fl_server.examples import Examples
-from fl_server.privacy import privacy_meta, study_epsilon
+from fl_server.noised_rows import NoiseTask, merged_sums, noise_meta
 from fl_server.publish import Published
 from fl_server.tracking import Tracker
-from infomri_core import __version__
 from infomri_core.exchange import EvaluateReply, Scores
 from infomri_core.frontier import Row
+from infomri_core.groups import SLOTS
+from infomri_core.jackknife import Estimate
 from infomri_core.metrics import ImageQuality
+from infomri_core.noised_scores import NoisedScores
 from infomri_core.plan import Plan
 from infomri_core.privacy.adversaries import DIAGNOSES
 from infomri_core.privacy.attacks import FLOORS
-from infomri_core.privacy.certify import void_because
 from infomri_core.privacy.linkage_summary import FIGURES, KINDS, LinkageSummary
-from infomri_core.privacy.reader import REPLICATES
 from infomri_core.privacy.strengths import base_name
 
 Cell = tuple[str, float]
@@ -32,40 +28,94 @@ Cell = tuple[str, float]
 
 @dataclass
 class MergedScores:
-    """Scores of all sites of a study by ``plan``, merged as they arrive: of a single site its
-    figures are kept (:func:`site_figures`), not the summaries, which are megabytes."""
+    """Scores of all sites of a study by ``plan``: the sites' groups side by side, in the order of
+    the sites' names, so that the result does not depend on who answered first."""
 
     plan: Plan
-    scores: dict[Cell, Scores] = field(default_factory=dict)
-    sites: dict[str, int] = field(default_factory=dict)
-    by_site: list[dict[str, Any]] = field(default_factory=list)
-    failed: dict[str, dict[str, str]] = field(default_factory=dict)
+    replies: dict[str, EvaluateReply] = field(default_factory=dict)
+    noise: NoiseTask | None = None
+    _noised: dict[str, NoisedScores] = field(default_factory=dict)
 
     def add(self, site: str, reply: EvaluateReply) -> bool:
-        """Merge one site's reply; False, and nothing merged, when it is not of the plan's form."""
+        """Take in one site's reply; False, and nothing is taken, if it has another form: with
+        ``noise`` sums under it, or what was scored in this process and never left."""
         plan = self.plan
         cells = {(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations}
         if not set(reply.scores) <= cells or not all(map(self._fits, reply.scores.values())):
             return False
-        for cell, scores in reply.scores.items():
-            known = self.scores.get(cell)
-            self.scores[cell] = scores if known is None else merge_scores(known, scores)
-        self.sites[site] = reply.n_patients
-        if reply.failed:
-            self.failed[site] = dict(reply.failed)
-        self.by_site += site_figures(site, reply, plan.evaluation.attacks)
+        if bool(reply.scores) == bool(reply.sums) or (self.replies and self._other_kind(reply)):
+            return False
+        if reply.sums:
+            try:
+                self._noised[site] = _read(self.noise, reply)
+            except ValueError:
+                return False
+        self.replies = dict(sorted({**self.replies, site: reply}.items()))
         return True
 
+    def _other_kind(self, reply: EvaluateReply) -> bool:
+        return bool(self._noised) != bool(reply.sums)
+
+    def figures(self) -> dict[Cell, dict[str, Any]]:
+        """The fields of a row that scores say, for each arm and acceleration that was scored.
+        Under noise, linkage and legibility are the study centre's own held-out patients'."""
+        noised = merged_sums(self._noised.values())
+        if noised is None or self.noise is None:
+            return {cell: exact_figures(self.plan, s) for cell, s in self.scores.items()}
+        known = self.noise.held_out.scores
+        return {
+            cell: {
+                **(held_out_figures(known[cell]) if cell in known else {}),
+                **self.noise.figures(noised, cell),
+            }
+            for cell in noised.form.cells
+        }
+
+    def noise_meta(self) -> dict[str, Any]:
+        """What the report says of the noise of scores; None in it where the study has switched it
+        off, nothing where scores were made in this process."""
+        noised = merged_sums(self._noised.values())
+        if noised is not None and self.noise is not None:
+            return {"evaluation_noise": noise_meta(self.noise, noised)}
+        return {} if self.plan.evaluation.noise else {"evaluation_noise": None}
+
+    @property
+    def scores(self) -> dict[Cell, Scores]:
+        """Of each arm and acceleration, every site's groups."""
+        merged: dict[Cell, Scores] = {}
+        for reply in self.replies.values():
+            for cell, scores in reply.scores.items():
+                merged[cell] = merge_scores(merged[cell], scores) if cell in merged else scores
+        return merged
+
+    @property
+    def sites(self) -> dict[str, int]:
+        """How many patients each site scored."""
+        return {site: reply.n_patients for site, reply in self.replies.items()}
+
+    @property
+    def failed(self) -> dict[str, dict[str, str]]:
+        """Attacks that broke down at a site, and by what."""
+        return {site: dict(reply.failed) for site, reply in self.replies.items() if reply.failed}
+
+    @property
+    def by_site(self) -> list[dict[str, Any]]:
+        """Every site's own figures (:func:`site_figures`)."""
+        found = []
+        for site, reply in self.replies.items():
+            alone = MergedScores(self.plan, {site: reply}, self.noise)
+            alone._noised = {s: scores for s, scores in self._noised.items() if s == site}
+            found += list(site_figures(site, reply.n_patients, alone.figures()))
+        return found
+
     def _fits(self, scores: Scores) -> bool:
-        n = self.plan.evaluation.replicates + 1
-        means = [quality.means for quality in scores.quality.values()]
+        form = (SLOTS, len(self.plan.task.labels))
+        histograms = [scores.histogram, *scores.legibility.values()]
+        weights = [quality.weight for quality in scores.quality.values()]
         if scores.linkage is not None:
-            means.append(scores.linkage.means)
-        form = (n, len(self.plan.task.labels))
-        read = {h.counts.shape[:2] for h in scores.legibility.values()}
-        read_form = (min(REPLICATES, n - 1) + 1, form[1])
-        whole = scores.histogram.counts.shape[:2] == form and read <= {read_form}
-        return whole and all(len(m) == n for m in means)
+            weights.append(scores.linkage.weight)
+        whole = all(histogram.counts.shape[:2] == form for histogram in histograms)
+        return whole and all(len(weight) == SLOTS for weight in weights)
 
 
 def merge_scores(a: Scores, b: Scores) -> Scores:
@@ -88,28 +138,24 @@ def build_rows(
     """One row for each arm and acceleration that was scored, in the plan's order."""
     n_patients = sum(merged.sites.values())
     cells = [(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations]
+    figures = merged.figures()
     return [
-        _row(plan, cell, merged.scores[cell], fitted, n_train, n_patients, rounds)
+        _row(plan, cell, figures[cell], fitted, n_train, n_patients, rounds)
         for cell in cells
-        if cell in merged.scores
+        if cell in figures
     ]
 
 
 def _row(
     plan: Plan,
     cell: Cell,
-    scores: Scores,
+    figures: Mapping[str, Any],
     fitted: FittedAudit,
     n_train: int,
     n_patients: int,
     rounds: int,
 ) -> Row:
     arm = plan.arm(cell[0])
-    auroc, low, high = scores.histogram.auroc_interval()
-    quality = {n: q for n, q in scores.quality.items() if base_name(n) in plan.evaluation.attacks}
-    intervals = {name: q.interval("psnr") for name, q in quality.items()}
-    floors = [scores.quality[name].mean("psnr") for name in FLOORS if name in scores.quality]
-    diagnoses = [scores.quality[n].mean("psnr") for n in DIAGNOSES if n in scores.quality]
     return Row(
         arm=arm.name,
         sampler=arm.sampler,
@@ -117,22 +163,9 @@ def _row(
         beta=arm.beta,
         seed=arm.seed,
         acceleration=cell[1],
-        auroc=auroc,
-        auroc_low=low,
-        auroc_high=high,
-        accuracy=scores.histogram.accuracy(),
-        psnr={name: value for name, (value, _, _) in intervals.items()},
-        psnr_low={name: low for name, (_, low, _) in intervals.items() if low is not None},
-        psnr_high={name: high for name, (_, _, high) in intervals.items() if high is not None},
-        psnr_of_mean_mse={name: q.psnr_of_mean_mse for name, q in quality.items()},
-        ssim={name: q.mean("ssim") for name, q in quality.items()},
-        nmse={name: q.mean("nmse") for name, q in quality.items()},
-        **legibility_figures(scores),
-        certified=tuple(n for n in quality if _passed(fitted, n)),
-        psnr_prior=max(floors, default=None),
-        psnr_diagnosis=max(diagnoses, default=None),
+        **figures,
+        certified=tuple(n for n in figures["psnr"] if _passed(fitted, n)),
         redundancy=fitted.redundancy.get(cell),
-        **linkage_figures(scores.linkage),
         n_train=n_train,
         n_audit=fitted.n_images,
         n_patients=n_patients,
@@ -140,14 +173,51 @@ def _row(
     )
 
 
+def exact_figures(plan: Plan, scores: Scores) -> dict[str, Any]:
+    """The fields of a row that exact scores say."""
+    auroc = scores.histogram.auroc_estimate()
+    quality = {n: q for n, q in scores.quality.items() if base_name(n) in plan.evaluation.attacks}
+    psnr = {name: q.estimate("psnr") for name, q in quality.items()}
+    floors = [scores.quality[name].mean("psnr") for name in FLOORS if name in scores.quality]
+    diagnoses = [scores.quality[n].mean("psnr") for n in DIAGNOSES if n in scores.quality]
+    return {
+        "auroc": auroc.value,
+        "auroc_low": auroc.low,
+        "auroc_high": auroc.high,
+        "auroc_groups": auroc.n_groups,
+        "accuracy": scores.histogram.accuracy(),
+        "psnr": _defined(psnr, "value"),
+        "psnr_low": _defined(psnr, "low"),
+        "psnr_high": _defined(psnr, "high"),
+        "psnr_groups": max((found.n_groups for found in psnr.values()), default=None),
+        "psnr_of_mean_mse": {name: q.psnr_of_mean_mse for name, q in quality.items()},
+        "ssim": {name: q.mean("ssim") for name, q in quality.items()},
+        "nmse": {name: q.mean("nmse") for name, q in quality.items()},
+        "psnr_prior": max(floors, default=None),
+        "psnr_diagnosis": max(diagnoses, default=None),
+        **held_out_figures(scores),
+    }
+
+
+def held_out_figures(scores: Scores) -> dict[str, Any]:
+    """Of these, what under noise is measured on the study centre's own patients."""
+    return {**legibility_figures(scores), **linkage_figures(scores.linkage)}
+
+
 def legibility_figures(scores: Scores) -> dict[str, Any]:
     """The row's fields on what a reader of full images makes of each attack's images."""
-    intervals = {name: read.auroc_interval() for name, read in scores.legibility.items()}
-    value, low, high = (
-        {name: figures[i] for name, figures in intervals.items() if figures[i] is not None}
-        for i in range(3)
-    )
-    return {"legibility": value, "legibility_low": low, "legibility_high": high}
+    found = {name: read.auroc_estimate() for name, read in scores.legibility.items()}
+    return {
+        "legibility": _defined(found, "value"),
+        "legibility_low": _defined(found, "low"),
+        "legibility_high": _defined(found, "high"),
+    }
+
+
+def _defined(found: Mapping[str, Estimate], part: str) -> dict[str, float]:
+    """One part of each estimate that has it."""
+    parts = {name: getattr(estimate, part) for name, estimate in found.items()}
+    return {name: value for name, value in parts.items() if value is not None}
 
 
 def _passed(fitted: FittedAudit, name: str) -> bool:
@@ -162,28 +232,32 @@ def linkage_figures(linkage: LinkageSummary | None) -> dict[str, Any]:
     if linkage is None:
         return {}
     figures: dict[str, Any] = {"linkage_gallery": linkage.candidates()}
-    low, high = {}, {}
-    for kind, figure in product(KINDS, FIGURES):
-        name = f"{kind}_{figure}"
-        figures[f"linkage_{name}"] = linkage.value(kind, figure)
-        if (interval := linkage.interval(kind, figure)) is not None:
-            low[name], high[name] = interval
-    return figures | {"linkage_low": low, "linkage_high": high}
+    found = {f"{k}_{f}": linkage.estimate(k, f) for k, f in product(KINDS, FIGURES)}
+    figures |= {f"linkage_{name}": estimate.value for name, estimate in found.items()}
+    return figures | {
+        "linkage_low": _defined(found, "low"),
+        "linkage_high": _defined(found, "high"),
+    }
 
 
 def site_figures(
-    site: str, reply: EvaluateReply, attacks: Sequence[str]
+    site: str, n_patients: int, figures: Mapping[Cell, Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """A site's own figures: AUROC with interval and PSNR of the ``attacks``, as JSON values.
+    """A site's own figures: AUROC with interval and PSNR of the attacks, as JSON values.
 
     They exist for sites only that let scores of at least their minimum cohort leave.
     """
-    for (arm, acceleration), scores in reply.scores.items():
-        auroc, low, high = scores.histogram.auroc_interval()
-        psnr = {n: q.mean("psnr") for n, q in scores.quality.items() if base_name(n) in attacks}
+    for (arm, acceleration), found in figures.items():
         place = {"site": site, "arm": arm, "acceleration": acceleration}
-        figures = {"auroc": auroc, "auroc_low": low, "auroc_high": high, "psnr": psnr}
-        yield {**place, "n_patients": reply.n_patients, **figures}
+        own = {name: found[name] for name in ("auroc", "auroc_low", "auroc_high", "psnr")}
+        groups = found.get("auroc_groups")
+        yield {**place, "n_patients": n_patients, **own, "groups": groups}
+
+
+def _read(task: NoiseTask | None, reply: EvaluateReply) -> NoisedScores:
+    if task is None:
+        raise ValueError("sums of a study without noise")
+    return task.read(reply)
 
 
 def record(
@@ -202,55 +276,3 @@ def record(
     tracker.phases(len(meta["rounds"]), meta["phase_seconds"])
     for path in (*written, plan_file):
         tracker.artifact(path)
-
-
-def strongest(merged: MergedScores, plan: Plan) -> Iterator[tuple[str, str]]:
-    """For each arm and acceleration where it is, and the attack that rebuilt best there."""
-    for (arm, acceleration), scores in merged.scores.items():
-        psnr = {n: scores.quality[n].mean("psnr") for n in scores.quality}
-        names = [n for n in psnr if base_name(n) in plan.evaluation.attacks]
-        if names:
-            strongest_name = max(names, key=lambda n: (psnr[n], n))
-            yield f"{arm} at {acceleration:g}x", base_name(strongest_name)
-
-
-def study_meta(
-    plan: Plan,
-    fitted: FittedAudit,
-    merged: MergedScores,
-    dropped: Mapping[str, str],
-    history: Mapping[str, Any],
-    seconds: Mapping[str, float],
-) -> dict[str, Any]:
-    """What a reader needs to judge the rows: seeds, versions, sites, the audit's own quality."""
-    return {
-        "study": plan.study.name,
-        "created": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "seed": plan.study.seed,
-        "plan_sha256": plan.digest,
-        "noise_std": plan.measurement.noise_std,
-        "labels": list(plan.task.labels),
-        "position_band": plan.evaluation.position_band,
-        "sites": merged.sites,
-        "per_site": merged.by_site,
-        "dropped_arms": dict(dropped),
-        "n_audit": fitted.n_images,
-        "certificates": {name: asdict(c) for name, c in fitted.certificates.items()},
-        "attack_histories": fitted.histories,
-        "attack_budgets": fitted.budgets,
-        "failed_attacks": fitted.failed,
-        "failed_at_sites": merged.failed,
-        "size_curves": {
-            name: dict(c.size_curve) for name, c in fitted.certificates.items() if c.size_curve
-        },
-        "audit_void": void_because(strongest(merged, plan), fitted.certificates) or False,
-        "privacy": privacy_meta(plan, history),
-        "epsilon": study_epsilon(history),
-        "rounds": history["rounds"],
-        "phase_seconds": dict(seconds),
-        "versions": {
-            "infomri": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    }

@@ -1,6 +1,6 @@
 """Scoring one arm at one acceleration: how well it diagnoses, and what attackers rebuild."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,7 @@ from infomri_core.privacy.attacks import FLOORS
 from infomri_core.privacy.bounded_scores import BoundedScores
 from infomri_core.privacy.linkage import Gallery, link
 from infomri_core.privacy.linkage_summary import LinkageSummary
-from infomri_core.privacy.reader import FULL_IMAGE, REPLICATES
+from infomri_core.privacy.reader import FULL_IMAGE
 from infomri_core.privacy.worst_patient import WorstPatients
 from infomri_core.seeds import torch_generator
 from infomri_core.tasks.classification import Classification
@@ -30,16 +30,16 @@ BATCH = 64
 class Scoring:
     """What every arm of a study is scored on, and by whom.
 
-    ``fetch`` gives images (k, H, W) for row numbers of ``table``, ``weights`` (R + 1, n) are the
-    bootstrap's, ``stream`` seeds masks and noise. ``worst`` takes what must not be in the scores:
-    single patients' figures.
+    ``fetch`` gives images (k, H, W) for row numbers of ``table``, ``slots`` (n,) are their
+    patients' groups, ``stream`` seeds masks and noise. ``worst`` takes what must not be in the
+    scores: single patients' figures.
     """
 
     plan: Plan
     table: SliceTable
     fetch: Callable[[np.ndarray], Tensor]
     adversaries: Adversaries
-    weights: np.ndarray
+    slots: np.ndarray
     stream: tuple[str | int, ...]
     cancelled: Callable[[], bool] = lambda: False
     worst: WorstPatients | None = None
@@ -125,17 +125,13 @@ class _Seen:
         return quality
 
     def scores(self, noise_std: float) -> Scores:
-        weights, quality = self.scoring.weights, self.figures()
-        few = weights[: REPLICATES + 1]
+        slots, quality = self.scoring.slots, self.figures()
         everything = np.arange(len(self.scoring.table))
         return Scores(
-            self._histogram(_stack(self.logits), everything, weights),
-            {
-                n: ImageQuality.from_images(v, weights[:, self.attacked])
-                for n, v in quality.items()
-            },
+            self._histogram(_stack(self.logits), everything),
+            {n: ImageQuality.from_images(v, slots[self.attacked]) for n, v in quality.items()},
             self._linkage(noise_std),
-            {n: self._histogram(v, self.attacked, few) for n, v in self._whole(self.read).items()},
+            {n: self._histogram(v, self.attacked) for n, v in self._whole(self.read).items()},
         )
 
     def _whole(self, found: Mapping[str, list[Tensor]]) -> dict[str, np.ndarray]:
@@ -143,21 +139,43 @@ class _Seen:
         failed = self.scoring.adversaries.failed
         return {name: _stack(parts) for name, parts in found.items() if name not in failed}
 
-    def _histogram(
-        self, logits: np.ndarray, rows: np.ndarray, weights: np.ndarray
-    ) -> ScoreHistogram:
+    def _histogram(self, logits: np.ndarray, rows: np.ndarray) -> ScoreHistogram:
         labels = self.scoring.table.labels[rows].astype(np.int64)
         scores = logits if len(rows) else np.zeros(labels.shape)
         exclusive = self.scoring.plan.task.exclusive
-        return ScoreHistogram.from_scores(scores, labels, weights[:, rows], exclusive)
+        return ScoreHistogram.from_scores(scores, labels, self.scoring.slots[rows], exclusive)
 
     def _linkage(self, noise_std: float) -> LinkageSummary | None:
         likeness = self.scoring.adversaries.likeness
         if likeness is None or not self.matched:
             return None
         y, masks = (torch.cat(parts) for parts in zip(*self.matched))
-        weights = self.scoring.weights[:, self.gallery.measured]
-        return link(y, masks, self.gallery, self.scoring.fetch, noise_std, likeness, weights)
+        slots = self.scoring.slots[self.gallery.measured]
+        return link(y, masks, self.gallery, self.scoring.fetch, noise_std, likeness, slots)
+
+
+def score_cells(
+    scoring: Scoring, models: Iterable[tuple[str, Classification]], bounded: BoundedScores | None
+) -> tuple[dict[tuple[str, float], Scores], Mapping[str, np.ndarray]]:
+    """Scores of each arm at each acceleration, or where they go into ``bounded`` its sums."""
+    scores, plan = {}, scoring.plan
+    scoring.adversaries.lenient = bounded is not None
+    for name, model in models:
+        for acceleration in plan.measurement.accelerations:
+            if bounded is not None:
+                scoring.score_into(bounded, model, plan.arm(name), acceleration)
+                continue
+            scores[name, acceleration] = scoring.score(model, plan.arm(name), acceleration)
+    return scores, {} if bounded is None else bounded.sums()
+
+
+def scored_rows(plan: Plan, table: SliceTable) -> np.ndarray:
+    """Row numbers of the validation slices that ``plan`` has scored."""
+    keep = table.split == "val"
+    if plan.evaluation.position_band is not None:
+        low, high = plan.evaluation.position_band
+        keep = keep & (table.position >= low) & (table.position <= high)
+    return np.flatnonzero(keep)
 
 
 def attacked_rows(patients: np.ndarray, n_slices: int) -> np.ndarray:

@@ -28,6 +28,8 @@ class Row:
     'full image' itself, with its interval.
     ``epsilon``: of the weights of the whole study, the largest of any site; None without
     differential privacy.
+    ``auroc_groups``, ``psnr_groups``: groups of patients behind the intervals; with one there is
+    no interval, and None where an earlier version made intervals by another way.
     ``certified``: attacks that passed their test on the control mask; the others are weak.
     """
 
@@ -40,10 +42,12 @@ class Row:
     auroc: float | None = None
     auroc_low: float | None = None
     auroc_high: float | None = None
+    auroc_groups: int | None = None
     accuracy: float | None = None
     psnr: Mapping[str, float] = field(default_factory=dict)
     psnr_low: Mapping[str, float] = field(default_factory=dict)
     psnr_high: Mapping[str, float] = field(default_factory=dict)
+    psnr_groups: int | None = None
     psnr_of_mean_mse: Mapping[str, float] = field(default_factory=dict)
     ssim: Mapping[str, float] = field(default_factory=dict)
     nmse: Mapping[str, float] = field(default_factory=dict)

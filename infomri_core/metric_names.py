@@ -10,6 +10,8 @@ _SINGLE = (
     "auroc",
     "auroc_low",
     "auroc_high",
+    "auroc_groups",
+    "psnr_groups",
     "accuracy",
     "psnr_prior",
     "psnr_diagnosis",
@@ -21,6 +23,7 @@ _SINGLE = (
     "linkage_other_auc",
     "linkage_gallery",
 )
+_WHOLE = ("auroc_groups", "psnr_groups", "n_patients")
 _DERIVED = ("psnr_worst", "psnr_gain", "psnr_gain_diagnosis")
 _PER_ATTACK = (
     *("psnr", "psnr_low", "psnr_high", "psnr_of_mean_mse", "ssim", "nmse"),
@@ -69,7 +72,7 @@ def rows_of(arm: Row, metrics: Mapping[str, float]) -> list[Row]:
 def _row(arm: Row, acceleration: float, cell: Mapping[str, float]) -> Row:
     figures: dict[str, Any] = {name: cell[name] for name in _SINGLE if name in cell}
     figures |= {name: dict(_within(cell, name)) for name in _PER_ATTACK + _PER_FIGURE}
-    figures["n_patients"] = int(figures.get("n_patients", 0))
+    figures |= {name: int(figures[name]) for name in _WHOLE if name in figures}
     figures["certified"] = tuple(a for a, passed in _within(cell, _CERTIFIED) if passed)
     return replace(arm, acceleration=acceleration, **figures)
 

@@ -64,12 +64,12 @@ class NoisedScores:
     def auroc(self, cell: Cell) -> Interval:
         """Mean AUROC over the labels that have one, each patient's slices together one
         observation, with its 95 % interval; None where the noise hides who is ill."""
-        counts, place = self._consistent(), self.form.cells.index(cell)
+        counts = self._consistent()[self.form.cells.index(cell)]
         noise, n_cells = self.variance["scores"], len(self.form.cells)
         found = [
             read
-            for label in range(self.form.n_labels)
-            if (read := _auroc(*counts[place, label], noise, n_cells)) is not None
+            for negative, positive in counts
+            if (read := _auroc(negative, positive, noise, n_cells)) is not None
         ]
         if not found:
             return None, None, None

@@ -116,7 +116,8 @@ class Evaluation:
     inside; ``attack_slices`` bounds the slices a patient contributes to attack scores.
     ``adversaries``: whose images train the attacks (:mod:`infomri_core.privacy.strengths`);
     insiders and sites take ``adversary_steps`` optimizer steps, insiders in each of
-    ``insider_rounds``.
+    ``insider_rounds``. ``replicates`` has no effect any more, and stands here so that plans of
+    earlier versions can be read: intervals come from groups of patients.
 
     With ``noise`` all that a scoring says of a patient is a mechanism of ``epsilon`` at ``delta``
     (:mod:`infomri_core.privacy.score_noise`); a patient's PSNRs are clipped to a root mean square
@@ -125,7 +126,7 @@ class Evaluation:
     attacks: tuple[str, ...] = ("lmmse", "cnn", "unet")
     position_band: tuple[float, float] | None = None
     attack_slices: int = 4
-    replicates: int = 200
+    replicates: int | None = None
     adversaries: tuple[str, ...] = ("public",)
     adversary_steps: int = 200
     insider_rounds: int = 1

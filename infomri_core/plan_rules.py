@@ -5,14 +5,7 @@ import math
 from typing import TYPE_CHECKING
 
 from infomri_core.errors import InputError
-from infomri_core.privacy.strengths import (
-    ADAPTABLE,
-    INSIDER,
-    PUBLIC,
-    SAME_SITE,
-    STRENGTHS,
-    adapted_attack,
-)
+from infomri_core.evaluation_rules import Rule, adversary_rules, noise_rules
 
 if TYPE_CHECKING:
     from infomri_core.plan import Plan
@@ -23,9 +16,6 @@ STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed-mean", "multi-k
 SUMMED = ("fedavg", "fedprox", "fedadam")
 """Strategies that need the sum of the weights only: those that secure aggregation can serve."""
 ATTACKS = ("lmmse", "tv", "wavelet", "cnn", "unet", "unrolled", "pnp", "ensemble")
-
-Rule = tuple[bool, str, str, object]
-"""Whether it holds, the key, what was expected, what came."""
 
 
 def check(plan: "Plan", where: str) -> None:
@@ -39,8 +29,8 @@ def check(plan: "Plan", where: str) -> None:
         _secure_rules(plan),
         _release_rules(plan),
         _privacy_rules(plan),
-        _adversary_rules(plan),
-        _noise_rules(plan),
+        adversary_rules(plan),
+        noise_rules(plan),
         _moments_rules(plan),
     ):
         if not ok:
@@ -140,42 +130,7 @@ def _training_rules(plan: "Plan") -> list[Rule]:
             band,
         ),
         (e.attack_slices >= 1, "[evaluation] attack_slices", "at least 1", e.attack_slices),
-        (20 <= e.replicates <= 2000, "[evaluation] replicates", "20 .. 2000", e.replicates),
     ]
-
-
-def _adversary_rules(plan: "Plan") -> list[Rule]:
-    e, where = plan.evaluation, "[evaluation] adversaries"
-    known = set(e.adversaries) <= set(STRENGTHS) and len(set(e.adversaries)) == len(e.adversaries)
-    insider, steps = INSIDER in e.adversaries, e.adversary_steps
-    hidden = "no insider with secure aggregation: it needs what each site's update says"
-    outside = "no insider with [privacy]: what it learns at the sites stands outside epsilon"
-    trained = f"an attack that can be trained further: {', '.join(ADAPTABLE)}"
-    return [
-        (
-            known and PUBLIC in e.adversaries,
-            where,
-            f"public, and others of {', '.join(STRENGTHS)}",
-            e.adversaries,
-        ),
-        (not (insider and plan.aggregation.secure), where, hidden, e.adversaries),
-        (not (insider and plan.privacy is not None), where, outside, e.adversaries),
-        (not insider or adapted_attack(plan) is not None, where, trained, e.attacks),
-        (1 <= steps <= 10**6, "[evaluation] adversary_steps", "1 .. 10^6", steps),
-        (1 <= e.insider_rounds <= 5, "[evaluation] insider_rounds", "1 .. 5", e.insider_rounds),
-    ]
-
-
-def _noise_rules(plan: "Plan") -> list[Rule]:
-    e, where = plan.evaluation, "[evaluation]"
-    rules: list[Rule] = [
-        (0 < e.epsilon <= 1e3, f"{where} epsilon", "0 < epsilon <= 1000", e.epsilon),
-        (0 < e.delta <= 0.01, f"{where} delta", "0 < delta <= 0.01", e.delta),
-        (0 < e.clip_db <= 50, f"{where} clip_db", "0 < clip_db <= 50 dB", e.clip_db),
-    ]
-    unbounded = "no same-site with noise = true: its figures speak of training patients, too"
-    alone = not (e.noise and SAME_SITE in e.adversaries)
-    return [*rules, (alone, f"{where} adversaries", unbounded, e.adversaries)]
 
 
 def _arm_rules(plan: "Plan") -> list[Rule]:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from infomri_core import __version__
-from infomri_core.data.base import SliceDataset, SliceTable
+from infomri_core.data.base import SliceDataset
 from infomri_core.device import pick_device
 from infomri_core.errors import Refused
-from infomri_core.evaluate import Scoring
+from infomri_core.evaluate import Scoring, score_cells, scored_rows
 from infomri_core.exchange import (
     AdaptTask,
     DatasetCard,
@@ -31,20 +31,19 @@ from infomri_core.exchange import (
     TrainReply,
     TrainTask,
 )
-from infomri_core.metrics import bootstrap_weights
+from infomri_core.groups import MIN_COHORT, groups_within
 from infomri_core.optimizer_store import OptimizerStore
 from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.accounting import study_epsilon
 from infomri_core.privacy.adversaries import load_adversaries
-from infomri_core.privacy.bounded_scores import BoundedScores
+from infomri_core.privacy.bounded_scores import bounded_scores
 from infomri_core.privacy.dp import PrivateGradients, secret_generator, units_of
 from infomri_core.privacy.moments import moments_rules, noised_moments
-from infomri_core.privacy.score_noise import form_of
 from infomri_core.privacy.secret_stream import SecretStream
 from infomri_core.privacy.strengths import same_site_attacks
 from infomri_core.privacy.worst_patient import WorstPatients
 from infomri_core.release import keyed, permanent_id, pseudonym, release_patients
-from infomri_core.seeds import numpy_generator, torch_generator
+from infomri_core.seeds import torch_generator
 from infomri_core.site_attacks import Own, chosen_rows
 from infomri_core.tasks.classification import flatten, load_model
 from infomri_core.train import Diverged, Gradients, Stretch, train_steps
@@ -59,8 +58,8 @@ class Site:
     """The data of one site and the jobs that run on them.
 
     ``directory`` keeps optimizer state between rounds. Images up to 4 GiB are held on ``device``.
-    ``secret`` seeds the bootstrap: whoever knows which patients each replicate drew can solve
-    the replicates of a summary for every single patient's share.
+    ``secret`` keys the groups of at least ``min_cohort`` patients that scores are summed over:
+    whoever knows who is in a group knows of whom its sums tell.
     """
 
     def __init__(
@@ -70,6 +69,7 @@ class Site:
         directory: Path,
         device: str = "cpu",
         secret: str = "",
+        min_cohort: int = MIN_COHORT,
     ) -> None:
         self.name = name
         self._dataset = dataset
@@ -77,6 +77,7 @@ class Site:
         self._directory = directory
         self._store = OptimizerStore(directory)
         self._secret = secret
+        self._min_cohort = min_cohort
         self._train = np.flatnonzero(dataset.table.split == "train")
         self._labels = torch.from_numpy(dataset.table.labels.astype(np.float32))
         self._resident: torch.Tensor | None = None
@@ -158,31 +159,19 @@ class Site:
         if same_site_attacks(plan):
             self._own(plan, task.arms, ("same-site",), cancelled).join(adversaries)
         table = self._dataset.table.take(indices)
-        generator = numpy_generator(plan.study.seed, self.name, self._secret, "bootstrap")
-        weights = bootstrap_weights(table.patients, plan.evaluation.replicates, generator)
         worst = WorstPatients(lambda patient: permanent_id(self._secret, patient))
-        bounded = self._bounded(plan, task, table) if plan.evaluation.noise else None
-        adversaries.lenient = bounded is not None
+        bounded = bounded_scores(plan, task, table) if plan.evaluation.noise else None
         scoring = Scoring(
-            *(plan, table, lambda rows: self._images(indices[rows]), adversaries, weights),
-            *((plan.study.seed, self.name), cancelled, worst),
+            *(plan, table, lambda rows: self._images(indices[rows]), adversaries),
+            *(self.groups(plan), (plan.study.seed, self.name), cancelled, worst),
         )
-        scores = {}
-        for name, flat in task.arms.items():
-            model = load_model(plan, name, flat).to(self._device)
-            for acceleration in plan.measurement.accelerations:
-                if bounded is not None:
-                    scoring.score_into(bounded, model, plan.arm(name), acceleration)
-                    continue
-                scores[name, acceleration] = scoring.score(model, plan.arm(name), acceleration)
+        models = ((n, load_model(plan, n, f).to(self._device)) for n, f in task.arms.items())
+        scores, sums = score_cells(scoring, models, bounded)
         worst.write(self._directory, plan)
-        sums = {} if bounded is None else bounded.sums()
-        n_patients = self.n_scored_patients(plan)
-        return EvaluateReply(n_patients, scores, failed=adversaries.failed, sums=sums)
+        return EvaluateReply(self.n_scored_patients(plan), scores, None, adversaries.failed, sums)
 
     def noise(self, *context: str) -> SecretStream:
-        """The noise of one answer: the same for the same ``context``, which says what was asked
-        and of which data, so that a question asked again is not averaged."""
+        """The noise of one answer: the same for the same question and data, its ``context``."""
         return SecretStream.derived(self._secret, "evaluation", *context)
 
     def release(
@@ -205,12 +194,14 @@ class Site:
 
     def scored(self, plan: Plan) -> np.ndarray:
         """Rows of the validation slices that the plan has scored."""
-        table = self._dataset.table
-        keep = table.split == "val"
-        if plan.evaluation.position_band is not None:
-            low, high = plan.evaluation.position_band
-            keep = keep & (table.position >= low) & (table.position <= high)
-        return np.flatnonzero(keep)
+        return scored_rows(plan, self._dataset.table)
+
+    def groups(self, plan: Plan) -> np.ndarray:
+        """The group of each slice of :meth:`scored`, by the site's fixed partition."""
+        val = np.flatnonzero(self._dataset.table.split == "val")
+        rows = np.searchsorted(val, self.scored(plan))
+        patients = self._dataset.table.patients[val]
+        return groups_within(patients, rows, self._secret, self._min_cohort)
 
     def n_scored_patients(self, plan: Plan) -> int:
         """Patients behind every figure of :meth:`evaluate`."""
@@ -235,15 +226,8 @@ class Site:
         )
         key = (plan.digest, arm.name)
         losses, state = train_steps(
-            model,
-            plan,
-            arm.beta,
-            variance,
-            len(self._train),
-            self._fetch,
-            stretch,
-            self._store.load(*key, round_number - 1),
-            cancelled,
+            *(model, plan, arm.beta, variance, len(self._train), self._fetch, stretch),
+            *(self._store.load(*key, round_number - 1), cancelled),
             self._private(plan, variance),
         )
         weights = flatten(model)
@@ -251,13 +235,6 @@ class Site:
             raise Diverged
         self._store.save(*key, round_number, state)
         return weights, losses
-
-    def _bounded(self, plan: Plan, task: EvaluateTask, table: SliceTable) -> BoundedScores:
-        form = form_of(plan, task.arms, task.attacks)
-        if task.expected.shape != (form.n_quality,):
-            raise Refused("bad-task", f"the task must expect {form.n_quality} PSNRs")
-        rules = (plan.task.exclusive, task.expected, plan.evaluation.clip_db)
-        return BoundedScores(form, table.patients, table.labels, *rules)
 
     def _own(
         self, plan: Plan, arms: Arrays, stream: tuple[str | int, ...], cancelled: Cancelled
@@ -313,7 +290,12 @@ class Site:
 
 
 def open_site(
-    dataset: SliceDataset, name: str, directory: Path, device: str = "auto", secret: str = ""
+    dataset: SliceDataset,
+    name: str,
+    directory: Path,
+    device: str = "auto",
+    secret: str = "",
+    min_cohort: int = MIN_COHORT,
 ) -> Site:
     """A site on ``device`` ("auto" takes CUDA where there is one)."""
-    return Site(dataset, name, directory, pick_device(device), secret)
+    return Site(dataset, name, directory, pick_device(device), secret, min_cohort)

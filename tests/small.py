@@ -29,7 +29,7 @@ def small_table(**training: Any) -> dict[str, Any]:
         "measurement": {"ratio_range": [0.05, 0.3], "accelerations": [4.0, 8.0]},
         "model": {"width": 4},
         "training": {"rounds": 3, "local_steps": 2, "batch_size": 8, **training},
-        "evaluation": {"attacks": ["lmmse", "cnn"], "replicates": 30, "attack_slices": 1},
+        "evaluation": {"attacks": ["lmmse", "cnn"], "attack_slices": 1},
         "arms": [
             {"sampler": "infomri", "suppression": "marginal", "beta": 1e-3},
             {"sampler": "uniform"},

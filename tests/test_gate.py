@@ -31,6 +31,7 @@ from infomri_core.exchange import (
     TrainReply,
     reply_from,
 )
+from infomri_core.groups import SLOTS
 from tests.vault_fakes import (
     PLAN,
     SIZES,
@@ -52,8 +53,16 @@ def gate(folder: Path, **policy: Any) -> Iterator[tuple[Gate, Ledger]]:
         yield Gate(Policy(**policy), ledger, memory), ledger
 
 
-def context(task: SiteTask, n_patients: int = 10, positive: tuple[int, int] = (5, 10)) -> Context:
-    return Context("north", PLAN, task, departure_of(task), n_patients, positive, positive)
+def context(
+    task: SiteTask,
+    n_patients: int = 10,
+    positive: tuple[int, int] = (5, 10),
+    site: FakeSite = SITE,
+) -> Context:
+    counts = (n_patients, positive, positive)
+    scored = site.table.take(site.scored(PLAN))
+    groups = {"scored": scored, "slots": site.groups(PLAN)}
+    return Context("north", PLAN, task, departure_of(task), *counts, **groups)
 
 
 def through(
@@ -87,7 +96,7 @@ def test_under_the_minimum_cohort_nothing_leaves(
         with pytest.raises(Refused, match="too few patients"):
             the_gate.leave(reply, context(task))
         assert not ledger.entries()
-    assert through(tmp_path, reply, task, min_cohort=10) is not None
+    assert through(tmp_path, reply, task, min_cohort=5) is not None
 
 
 def test_what_leaves_stands_in_the_ledger_first(
@@ -201,16 +210,21 @@ def test_scores_before_the_last_round_are_held_back(tmp_path: Path) -> None:
 def test_scores_of_another_form_are_held_back(tmp_path: Path) -> None:
     reply, task = SITE.evaluated(evaluate_task()), evaluate_task()
     cell, scores = next(iter(reply.scores.items()))
-    fine = np.zeros((21, 2, 2, 4096), np.int64)
+    fine = np.zeros((SLOTS, 2, 2, 4096), np.int64)
+    moved = np.roll(scores.histogram.counts, 1, axis=0)
     quality = scores.quality["mean"]
     for changed in (
         dataclasses.replace(scores, histogram=dataclasses.replace(scores.histogram, counts=fine)),
         dataclasses.replace(
-            scores, histogram=dataclasses.replace(scores.histogram, correct=np.full(21, 10**6))
+            scores, histogram=dataclasses.replace(scores.histogram, correct=np.full(SLOTS, 10**6))
+        ),
+        dataclasses.replace(scores, histogram=dataclasses.replace(scores.histogram, counts=moved)),
+        dataclasses.replace(
+            scores, quality={"mean": dataclasses.replace(quality, weight=quality.weight[::-1])}
         ),
         dataclasses.replace(scores, quality={"patient-7": quality}),
         dataclasses.replace(
-            scores, quality={"mean": dataclasses.replace(quality, means=quality.means * np.nan)}
+            scores, quality={"mean": dataclasses.replace(quality, sums=quality.sums * np.nan)}
         ),
     ):
         held_back(
@@ -228,16 +242,45 @@ def test_a_reply_of_another_job_and_an_unknown_type_are_held_back(tmp_path: Path
 
 
 def test_quality_leaves_rounded_and_rare_labels_leave_an_empty_histogram(tmp_path: Path) -> None:
-    task = evaluate_task()
-    where = context(task, positive=(1, 10))
-    left = through(tmp_path, SITE.evaluated(task), task, where)
+    task, site = evaluate_task(), FakeSite(make_table(n_positive=1))
+    left = through(tmp_path, site.evaluated(task), task, context(task, site=site))
     assert isinstance(left, EvaluateReply)
     for scores in left.scores.values():
-        assert scores.quality["mean"].means[0].tolist() == [17.5, 0.0123, 0.568, 0.457]
+        quality = scores.quality["mean"]
+        assert quality.sums[0] / quality.weight[0] == pytest.approx([17.5, 0.0123, 0.568, 0.457])
         assert scores.histogram.counts[:, 0].sum() == 0
-        assert scores.histogram.counts[0, 1].sum() == 20
+        assert scores.histogram.counts[:, 1].sum() == 20
         assert np.isnan(scores.histogram.auroc()[0])
         assert np.isfinite(scores.histogram.auroc()[1])
+
+
+def test_groups_are_counted_by_the_gate_whatever_the_reply_says(tmp_path: Path) -> None:
+    task = evaluate_task()
+    whole = context(task)
+    for slots in (np.arange(20) % 10, np.arange(20) // 10):  # One patient a group; patients cut.
+        site = FakeSite(SITE.table)
+        site.groups = lambda plan, slots=slots: slots  # type: ignore[method-assign, misc]
+        reply = site.evaluated(task)
+        with pytest.raises(Refused) as caught:
+            through(tmp_path, reply, task, dataclasses.replace(whole, slots=slots))
+        assert caught.value.code == "gate"
+    with pytest.raises(Refused):
+        through(tmp_path, SITE.evaluated(task), task, dataclasses.replace(whole, slots=None))
+
+
+def test_a_finding_that_is_rare_in_a_group_joins_groups_and_leaves_no_smaller_count(
+    tmp_path: Path,
+) -> None:
+    task, site = evaluate_task(), FakeSite(make_table(n_val=40, n_positive=6))
+    left = through(tmp_path, site.evaluated(task), task, context(task, 40, site=site))
+    assert isinstance(left, EvaluateReply)
+    for scores in left.scores.values():
+        positive = scores.histogram.counts[:, 0, 1].sum(-1) / 2  # Two slices a patient.
+        assert positive.sum() == 6
+        assert positive[positive > 0].min() >= 2
+        totals = scores.histogram.total[scores.histogram.total > 0]
+        assert len(totals) == np.count_nonzero(positive), "a joined group is one group throughout"
+        assert np.count_nonzero(scores.quality["mean"].weight) == 8
 
 
 def test_patients_are_counted_once_however_many_slices_they_have() -> None:

@@ -9,21 +9,20 @@ from fl_server.results import linkage_figures, merge_scores
 from infomri_core.data import open_dataset
 from infomri_core.evaluate import Scoring
 from infomri_core.exchange import EvaluateReply, EvaluateTask
-from infomri_core.metrics import bootstrap_weights
+from infomri_core.groups import SLOTS, partition
 from infomri_core.privacy.adversaries import LINKAGE, Adversaries
 from infomri_core.privacy.linkage import Likeness
 from infomri_core.privacy.linkage_summary import LinkageSummary
 from infomri_core.tasks.classification import build_model
 from tests.small import AUDIT_URI, small_plan
 from tests.test_gate import SITE, held_back, through
-from tests.vault_fakes import PLAN, evaluate_task
+from tests.vault_fakes import evaluate_task
 
 
 def _linkage(n: int = 10, n_other: int = 3) -> LinkageSummary:
     figures = np.full((n, 2, 2), 0.123456)
     figures[n_other:, 1] = np.nan
-    weights = np.ones((PLAN.evaluation.replicates + 1, n), np.int64)
-    return LinkageSummary.from_matches(figures, np.full(n, 2 * n - 1), weights)
+    return LinkageSummary.from_matches(figures, np.full(n, 2 * n - 1), np.arange(n) % 2)
 
 
 def _asked(linkage: LinkageSummary, ask: bool = True) -> tuple[EvaluateReply, EvaluateTask]:
@@ -42,18 +41,28 @@ def test_linkage_leaves_coarse_and_never_of_fewer_patients_than_the_cohort(
     left = through(tmp_path, *_asked(_linkage()), min_cohort=5, round_to=4)
     (linkage, *_) = (scores.linkage for scores in left.scores.values())
     assert linkage.value("same", "rank1") == 0.12
-    assert linkage.weight.tolist() == [8, 0]
+    assert linkage.weight.sum(0).tolist() == [8, 0]
     assert linkage.value("other", "rank1") is None
-    assert not linkage.means[:, 1].any()
+    assert not linkage.sums[:, 1].any()
 
 
 def test_linkage_that_nobody_asked_for_never_leaves(tmp_path: Path) -> None:
     held_back(tmp_path, *_asked(_linkage(), ask=False))
 
 
-def test_linkage_of_other_replicates_never_leaves(tmp_path: Path) -> None:
-    short = _linkage()
-    held_back(tmp_path, *_asked(dataclasses.replace(short, means=short.means[:3])))
+def test_linkage_of_other_groups_or_of_more_patients_than_they_have_never_leaves(
+    tmp_path: Path,
+) -> None:
+    linkage = _linkage()
+    short = LinkageSummary(*(array[:3] for array in linkage.to_arrays().values()))
+    held_back(tmp_path, *_asked(short))
+    held_back(tmp_path, *_asked(dataclasses.replace(linkage, weight=linkage.weight + 1)))
+
+
+def test_linkage_leaves_in_groups_of_the_cohort_by_the_patients_matched(tmp_path: Path) -> None:
+    left = through(tmp_path, *_asked(_linkage(n_other=7)), min_cohort=5, round_to=5)
+    (linkage, *_) = (scores.linkage for scores in left.scores.values())
+    assert linkage.weight[:2].tolist() == [[5, 5], [5, 0]], "seven are one group, of two groups"
 
 
 def test_a_site_that_was_not_matched_changes_no_figure() -> None:
@@ -70,17 +79,16 @@ def test_more_k_space_links_better_and_the_very_scan_best() -> None:
     data = open_dataset(AUDIT_URI)
     images = data.images(np.arange(len(data)))
     known = Adversaries(likeness=Likeness.fit(images, data.table.patients))
-    weights = bootstrap_weights(data.table.patients, 30, np.random.default_rng(0))
+    slots = partition(data.table.patients, "key", 2)
     linkage = {}
     for acceleration in (4.0, 64.0):
-        scoring = Scoring(
-            plan, data.table, lambda rows: images[rows], known, weights, ("linkage",)
-        )
+        scoring = Scoring(plan, data.table, lambda rows: images[rows], known, slots, ("linkage",))
         scores = scoring.score(build_model(plan, arm), arm, acceleration)
         linkage[acceleration] = scores.linkage
     assert linkage[4.0].candidates() == 31
     assert linkage[4.0].value("same", "rank1") == 1
     assert linkage[4.0].value("other", "auc") > 0.5
     assert linkage[4.0].value("other", "auc") > linkage[64.0].value("other", "auc") - 0.1
-    low, high = linkage[4.0].interval("other", "auc")
-    assert low <= linkage[4.0].value("other", "auc") <= high
+    found = linkage[64.0].estimate("other", "auc")
+    assert found.low <= found.value <= found.high
+    assert 2 <= found.n_groups <= SLOTS

@@ -27,7 +27,8 @@ from infomri_core.exchange import (
     reply_from,
 )
 from infomri_core.exchange.budget import Budget
-from infomri_core.metrics import ScoreHistogram
+from infomri_core.groups import SLOTS
+from infomri_core.metrics import ImageQuality, ScoreHistogram
 from infomri_core.plan import parse_plan
 from tests.small import local_sites, small_plan, small_table, study
 
@@ -149,15 +150,19 @@ def test_a_plan_for_three_hospitals_runs_on_pooled_data(tmp_path: Path) -> None:
     assert saved is not None and saved.round == 1
 
 
-def scores(n_replicates: int, n_labels: int) -> Scores:
-    weights = np.ones((n_replicates + 1, 4), np.int64)
+def scores(n_slots: int, n_labels: int) -> Scores:
     labels = np.array([[0], [1], [0], [1]]).repeat(n_labels, 1)
-    return Scores(ScoreHistogram.from_scores(labels - 0.5, labels, weights), {})
+    whole = ScoreHistogram.from_scores(labels - 0.5, labels, np.zeros(4, np.int64))
+    return Scores(whole.pooled(np.zeros(SLOTS, np.int64)) if n_slots == SLOTS else _cut(whole), {})
+
+
+def _cut(whole: ScoreHistogram) -> ScoreHistogram:
+    return ScoreHistogram(*(array[:-1] for array in whole.to_arrays().values()))
 
 
 def test_scores_of_another_form_never_crowd_out_the_honest_ones() -> None:
     plan = small_plan()
-    cell, n, n_labels = ("uniform-s0", 4.0), plan.evaluation.replicates, len(plan.task.labels)
+    cell, n, n_labels = ("uniform-s0", 4.0), SLOTS, len(plan.task.labels)
     merged = MergedScores(plan)
     for odd in (scores(n - 1, n_labels), scores(n, n_labels + 1)):
         assert not merged.add("hostile", EvaluateReply(10, {cell: odd}))
@@ -165,3 +170,25 @@ def test_scores_of_another_form_never_crowd_out_the_honest_ones() -> None:
     assert not merged.add("hostile", EvaluateReply(10, elsewhere))
     assert merged.add("honest", EvaluateReply(10, {cell: scores(n, n_labels)}))
     assert set(merged.sites) == {"honest"}
+
+
+def test_the_order_in_which_sites_answer_changes_no_bit() -> None:
+    plan, draw = small_plan(), np.random.default_rng(0)
+    cell, n_labels = ("uniform-s0", 4.0), len(plan.task.labels)
+    replies = {}
+    for site in "abc":
+        labels = draw.integers(0, 2, (50, n_labels))
+        histogram = ScoreHistogram.from_scores(
+            labels + draw.normal(size=labels.shape), labels, np.arange(50) % SLOTS
+        )
+        quality = ImageQuality.from_images(draw.random((50, 4)), np.arange(50) % SLOTS)
+        replies[site] = EvaluateReply(50, {cell: Scores(histogram, {"lmmse": quality})})
+    found = []
+    for order in ("abc", "cba", "bca"):
+        merged = MergedScores(plan)
+        assert all(merged.add(site, replies[site]) for site in order)
+        scores = merged.scores[cell]
+        estimates = scores.histogram.auroc_estimate(), scores.quality["lmmse"].estimate("psnr")
+        found.append((estimates, merged.by_site, merged.sites))
+    assert found[0] == found[1] == found[2]
+    assert found[0][0][0].n_groups == 3 * SLOTS

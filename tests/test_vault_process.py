@@ -30,10 +30,7 @@ from infomri_core.exchange import (
     TrainTask,
     reply_from,
 )
-from infomri_core.metrics import bootstrap_weights
-from infomri_core.plan import Plan, parse_plan
-from infomri_core.seeds import numpy_generator
-from infomri_core.site import Site
+from infomri_core.plan import Plan
 from infomri_core.tasks.classification import build_model, flatten
 from tests.vault_fakes import FAR, make_plan
 
@@ -181,24 +178,3 @@ def test_a_broken_chain_keeps_the_vault_from_starting(tmp_path: Path) -> None:
     assert vault.process.wait(120) == 2
     assert "line 1: expected an unbroken chain" in vault.log.read_text()
     assert vault.ledger.read_text() == '{"kind": "card"}\n'
-
-
-def solved_exactly(reply: EvaluateReply, plan: Plan, n_patients: int) -> bool:
-    """Whether the public seeds explain the replicates as sums over single patients."""
-    guess = numpy_generator(plan.study.seed, "north", "", "bootstrap")
-    drawn = bootstrap_weights(np.arange(n_patients), plan.evaluation.replicates, guess)
-    histogram = next(iter(reply.scores.values())).histogram
-    counts = histogram.counts.reshape(len(drawn), -1).astype(float)
-    single = np.linalg.lstsq(drawn.astype(float), counts)[0]
-    return bool(np.allclose(drawn @ single, counts, atol=1e-6))
-
-
-def test_public_seeds_solve_the_bootstrap_for_single_patients_and_a_secret_stops_it(
-    tmp_path: Path,
-) -> None:
-    plan = parse_plan(phantom_plan().text.replace("replicates = 20", "replicates = 40"))
-    for secret, solved in (("", True), ("a secret of the site", False)):
-        site = Site(open_dataset(URI), "north", tmp_path, secret=secret)
-        task = EvaluateTask(plan.text, 1, FAR, weights(plan))
-        reply = site.evaluate(plan, task, lambda: False)
-        assert solved_exactly(reply, plan, reply.n_patients) is solved

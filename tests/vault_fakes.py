@@ -17,6 +17,7 @@ from fl_client.settings import Site as SiteName
 from infomri_core import wire
 from infomri_core.data.base import SliceTable
 from infomri_core.errors import Cancelled
+from infomri_core.evaluate import attacked_rows
 from infomri_core.exchange import (
     DatasetCard,
     EnrolTask,
@@ -33,7 +34,8 @@ from infomri_core.exchange import (
     TrainTask,
     reply_from,
 )
-from infomri_core.metrics import ImageQuality, ScoreHistogram, bootstrap_weights
+from infomri_core.groups import partition
+from infomri_core.metrics import ImageQuality, ScoreHistogram
 from infomri_core.plan import Plan, parse_plan
 from infomri_core.privacy.bounded_scores import BoundedScores
 from infomri_core.privacy.score_noise import form_of
@@ -53,7 +55,7 @@ def make_plan(**changes: Any) -> Plan:
         "measurement": {"ratio_range": [0.1, 0.5], "accelerations": [4.0]},
         "model": {"width": 4},
         "training": {"rounds": 2, "local_steps": 1},
-        "evaluation": {"attacks": ["lmmse"], "replicates": 20, "noise": False},
+        "evaluation": {"attacks": ["lmmse"], "noise": False},
         "arms": [{"sampler": "infomri"}, {"sampler": "uniform"}],
     }
     return parse_plan(tomli_w.dumps(table | changes))
@@ -90,9 +92,13 @@ class FakeSite:
         self.calls = 0
         self.result: Callable[[SiteTask], SiteReply] | None = None
         self.steps = 0
+        self.min_cohort = 5
 
     def scored(self, plan: Plan) -> np.ndarray:
         return np.flatnonzero(self.table.split == "val")
+
+    def groups(self, plan: Plan) -> np.ndarray:
+        return partition(self.table.patients[self.scored(plan)], "the fake key", self.min_cohort)
 
     def run(self, plan: Plan, task: SiteTask, cancelled: Callable[[], bool]) -> SiteReply:
         self.calls += 1
@@ -155,14 +161,17 @@ class FakeSite:
     def evaluated(self, task: EvaluateTask) -> EvaluateReply:
         val = self.table.take(self.scored(PLAN))
         generator = np.random.default_rng(self.calls)
-        weights = bootstrap_weights(val.patients, PLAN.evaluation.replicates, generator)
+        slots = self.groups(PLAN)
         logits = generator.normal(size=val.labels.shape)
-        histogram = ScoreHistogram.from_scores(logits, val.labels, weights)
+        histogram = ScoreHistogram.from_scores(logits, val.labels, slots)
         per_image = np.tile([17.4561, 0.0123456, 0.56789, 0.45678], (len(val), 1))
-        quality = {name: ImageQuality.from_images(per_image, weights) for name in task.attacks}
+        attacked = attacked_rows(val.patients, PLAN.evaluation.attack_slices)
+        quality = {
+            name: ImageQuality.from_images(per_image[attacked], slots[attacked])
+            for name in task.attacks
+        }
         scores = {(arm, 4.0): Scores(histogram, quality) for arm in task.arms}
         return EvaluateReply(len(np.unique(val.patients)), scores)
-
 
     def bounded(self, plan: Plan, task: EvaluateTask) -> EvaluateReply:
         val, form = self.table.take(self.scored(plan)), form_of(plan, task.arms, task.attacks)
@@ -170,7 +179,9 @@ class FakeSite:
         sums = BoundedScores(form, val.patients, val.labels, False, *rules)
         for cell in form.cells:
             logits = np.random.default_rng(1).normal(size=val.labels.shape)
-            quality = {name: np.full((len(val), 4), 17.0) for name in (*form.attacks, *form.floors)}
+            quality = {
+                name: np.full((len(val), 4), 17.0) for name in (*form.attacks, *form.floors)
+            }
             sums.add(cell, logits, np.arange(len(val)), quality)
         return EvaluateReply(len(np.unique(val.patients)), {}, sums=sums.sums())
 

@@ -54,7 +54,7 @@ class World(Federation):
         )
         table["study"]["name"] = name
         table["arms"] = [{"sampler": "uniform"}]
-        table["evaluation"] |= {"attacks": ["lmmse"], "replicates": 20}
+        table["evaluation"] |= {"attacks": ["lmmse"]}
         table["release"] = {"arm": "uniform-s0", "acceleration": 8.0}
         self.plan: Plan = parse_plan(tomli_w.dumps(table))
         self.variables: dict[str, dict[str, str]] = {}

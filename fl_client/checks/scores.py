@@ -1,17 +1,22 @@
-"""Scores before they leave: sums over enough patients, after the last round, rounded."""
+"""Scores before they leave: sums over groups of enough patients, after the last round, rounded.
+
+The groups are counted here from the site's own table; what a reply says of them is only compared.
+"""
 
 from collections.abc import Mapping
 
 import numpy as np
 
+from fl_client.cohort import Groups, count_groups
 from fl_client.context import Context, unfit
 from fl_client.settings import Policy
+from infomri_core.evaluate import attacked_rows
 from infomri_core.exchange import EvaluateReply, EvaluateTask, Scores
+from infomri_core.groups import SLOTS, coarser
 from infomri_core.metrics import N_BINS, ImageQuality, ScoreHistogram
-from infomri_core.plan import Plan
 from infomri_core.privacy.adversaries import BREAKDOWNS, LINKAGE
-from infomri_core.privacy.linkage_summary import LinkageSummary
-from infomri_core.privacy.reader import FULL_IMAGE, READER, REPLICATES
+from infomri_core.privacy.linkage_summary import KINDS, LinkageSummary
+from infomri_core.privacy.reader import FULL_IMAGE, READER
 from infomri_core.privacy.strengths import same_site_attacks
 
 
@@ -28,44 +33,81 @@ def checked_scores(
     asked = {*task.attacks, *same_site_attacks(plan)}
     if not all(n in asked and why in BREAKDOWNS for n, why in reply.failed.items()):
         raise unfit("a breakdown of an attack that nobody asked for")
-    keep = np.array([n >= policy.min_class_cohort for n in context.class_patients])
+    everyone, attacked = _groups(context, policy)
     scores = {
         cell: Scores(
-            _histogram(scores.histogram, plan.evaluation.replicates, keep),
-            {name: _quality(q, name, asked) for name, q in scores.quality.items()},
-            _linkage(scores.linkage, plan, task, policy),
-            _legibility(scores.legibility, asked, plan, keep),
+            _histogram(scores.histogram, everyone, plan.task.exclusive, policy),
+            {name: _quality(q, name, asked, attacked) for name, q in scores.quality.items()},
+            _linkage(scores.linkage, everyone, task, policy),
+            _legibility(scores.legibility, asked, attacked, plan.task.exclusive, policy),
         )
         for cell, scores in reply.scores.items()
     }
     return EvaluateReply(policy.coarse(reply.n_patients), scores, failed=reply.failed)
 
 
+def _groups(context: Context, policy: Policy) -> tuple[Groups, Groups]:
+    """Who stands behind the slots: of all scored slices, and of those that are attacked."""
+    table, slots = context.scored, context.slots
+    if table is None or slots is None:
+        raise unfit("scores whose groups are not known")
+    rows = attacked_rows(table.patients, context.plan.evaluation.attack_slices)
+    try:
+        everyone, attacked = (
+            count_groups(table, slots),
+            count_groups(table.take(rows), slots[rows]),
+        )
+    except ValueError:
+        raise unfit("groups that cut a patient in two") from None
+    for groups in (everyone, attacked):
+        if groups.patients[groups.patients > 0].min() < policy.min_cohort:
+            raise unfit("a group of fewer patients than the minimum cohort")
+    return everyone, attacked
+
+
 def _legibility(
-    read: Mapping[str, ScoreHistogram], asked: set[str], plan: Plan, keep: np.ndarray
+    read: Mapping[str, ScoreHistogram],
+    asked: set[str],
+    groups: Groups,
+    exclusive: bool,
+    policy: Policy,
 ) -> dict[str, ScoreHistogram]:
     """The histograms under the limits of the diagnosis' own."""
     if read and not (READER in asked and set(read) <= {FULL_IMAGE, *asked}):
         raise unfit("a reading that nobody asked for")
-    n_replicates = min(REPLICATES, plan.evaluation.replicates)
-    return {name: _histogram(h, n_replicates, keep) for name, h in read.items()}
+    return {name: _histogram(h, groups, exclusive, policy) for name, h in read.items()}
 
 
-def _histogram(histogram: ScoreHistogram, n_replicates: int, keep: np.ndarray) -> ScoreHistogram:
-    """The histogram, with the counts of labels out of ``keep`` (L,) emptied."""
-    form = (n_replicates + 1, len(keep), 2, N_BINS)
-    if histogram.counts.shape != form:
-        raise unfit("a histogram of another form")
+def _histogram(
+    histogram: ScoreHistogram, groups: Groups, exclusive: bool, policy: Policy
+) -> ScoreHistogram:
+    """The histogram in groups that have the class cohort with and without each finding; a finding
+    that has it not even at the whole site leaves empty."""
+    n_labels = groups.labels.shape[1]
+    n_decisions = groups.slices * (1 if exclusive else n_labels)
+    fits = histogram.counts.shape == (SLOTS, n_labels, 2, N_BINS)
+    if not fits or (histogram.counts.sum(-1) != groups.labels).any():
+        raise unfit("a histogram of other slices than the groups'")
+    if not np.array_equal(histogram.total, n_decisions):
+        raise unfit("decisions on other slices than the groups'")
+    keep = (groups.classes.sum(0) >= policy.min_class_cohort).all(-1)
     counts = np.where(keep[:, None, None], histogram.counts, 0)
+    classes = groups.classes[:, keep].reshape(SLOTS, -1)
+    behind = np.column_stack((groups.patients, classes))
+    minimum = np.full(behind.shape[1], policy.min_class_cohort)
+    minimum[0] = policy.min_cohort
     try:
-        return ScoreHistogram.from_arrays({**histogram.to_arrays(), "counts": counts})
+        whole = ScoreHistogram.from_arrays({**histogram.to_arrays(), "counts": counts})
     except ValueError:
         raise unfit("a histogram that is not one") from None
+    return whole.pooled(coarser(behind, minimum))
 
 
-def _quality(quality: ImageQuality, name: str, asked: set[str]) -> ImageQuality:
+def _quality(quality: ImageQuality, name: str, asked: set[str], groups: Groups) -> ImageQuality:
     if name not in asked:
         raise unfit("the quality of an attack that nobody asked for")
+    if not np.array_equal(quality.weight, groups.slices):
+        raise unfit("the quality of other images than the groups'")
     try:
         return ImageQuality.from_arrays(quality.rounded().to_arrays())
     except ValueError:
@@ -73,23 +115,21 @@ def _quality(quality: ImageQuality, name: str, asked: set[str]) -> ImageQuality:
 
 
 def _linkage(
-    linkage: LinkageSummary | None, plan: Plan, task: EvaluateTask, policy: Policy
+    linkage: LinkageSummary | None, groups: Groups, task: EvaluateTask, policy: Policy
 ) -> LinkageSummary | None:
-    """Coarse success of matching; a kind with fewer measurements than the minimum cohort (one a
-    patient) leaves empty."""
+    """Coarse success of matching, in groups of the minimum cohort by the measurements (one a
+    patient); a kind with fewer than that leaves empty."""
     if linkage is None:
         return None
-    if LINKAGE not in task.attacks or len(linkage.means) != plan.evaluation.replicates + 1:
+    if LINKAGE not in task.attacks or linkage.weight.shape != (SLOTS, 2):
         raise unfit("a linkage that nobody asked for")
-    weight = [policy.coarse(int(n)) if n >= policy.min_cohort else 0 for n in linkage.weight]
-    keep = np.array(weight) > 0
-    gallery = [float(policy.coarse(int(n))) for n in linkage.gallery]
-    arrays = {
-        "means": np.where(keep[:, None], linkage.rounded().means, 0),
-        "weight": np.array(weight, np.float64),
-        "gallery": np.where(keep, gallery, 0.0),
-    }
+    if (linkage.weight > groups.patients[:, None]).any():
+        raise unfit("a linkage of more patients than the groups have")
+    least = max(policy.min_cohort, policy.round_to)
+    for k, kind in enumerate(KINDS):
+        weight = linkage.weight[:, k]
+        linkage = linkage.released(kind, coarser(weight[:, None], least), weight.sum() >= least)
     try:
-        return LinkageSummary.from_arrays(arrays)
+        return LinkageSummary.from_arrays(linkage.rounded(policy.round_to).to_arrays())
     except ValueError:
         raise unfit("a linkage that is not one") from None

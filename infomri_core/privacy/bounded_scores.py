@@ -11,8 +11,12 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from infomri_core.data.base import SliceTable
+from infomri_core.errors import Refused
+from infomri_core.exchange import EvaluateTask
 from infomri_core.metrics import METRICS
-from infomri_core.privacy.score_noise import EDGES, N_BINS, UNIT, Cell, Form, Ints
+from infomri_core.plan import Plan
+from infomri_core.privacy.score_noise import EDGES, N_BINS, UNIT, Cell, Form, Ints, form_of
 
 _PSNR = METRICS.index("psnr")
 _LIMIT = 50.0
@@ -118,3 +122,13 @@ def log_odds(logits: Floats) -> Floats:
         rest = np.delete(logits, k, axis=1)
         odds[:, k] = logits[:, k] - np.logaddexp.reduce(rest, axis=1)
     return odds
+
+
+def bounded_scores(plan: Plan, task: EvaluateTask, table: SliceTable) -> BoundedScores:
+    """Empty sums of the form that ``task`` asks for, of the scored slices ``table``.
+    ``Refused("bad-task")`` where the task does not expect as many PSNRs."""
+    form = form_of(plan, task.arms, task.attacks)
+    if task.expected.shape != (form.n_quality,):
+        raise Refused("bad-task", f"the task must expect {form.n_quality} PSNRs")
+    rules = (plan.task.exclusive, task.expected, plan.evaluation.clip_db)
+    return BoundedScores(form, table.patients, table.labels, *rules)

@@ -125,13 +125,13 @@ def link(
     fetch: Callable[[np.ndarray], Tensor],
     noise_std: float,
     likeness: Likeness,
-    weights: np.ndarray,
+    slots: np.ndarray,
 ) -> LinkageSummary:
     """Match y, m (Q, H, W) of ``gallery.measured`` to the scans of all patients in the gallery.
 
     For each measurement the candidates are all scans of the *other* patients and one of its own:
-    the very same, then another slice. ``fetch`` gives images of row numbers; ``weights``
-    (R + 1, Q) count each measurement in each bootstrap replicate.
+    the very same, then another slice. ``fetch`` gives images of row numbers; ``slots``
+    (Q,): the group of each measurement's patient.
     """
     n = len(gallery.measured)
     paired = np.flatnonzero(gallery.other >= 0)
@@ -145,7 +145,7 @@ def link(
         other = other_slice(measurement, mask, scans, noise_std, likeness).cpu().numpy()
         right = n + np.arange(len(paired))
         figures[paired, 1] = ranked(other[paired], right, foreign[paired])
-    return LinkageSummary.from_matches(figures, foreign.sum(1) + 1, weights)
+    return LinkageSummary.from_matches(figures, foreign.sum(1) + 1, slots)
 
 
 def ranked(likelihood: np.ndarray, right: np.ndarray, foreign: np.ndarray) -> np.ndarray:

@@ -10,102 +10,117 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from infomri_core.metrics import MAX_REPLICATES, MIN_REPLICATES
+from infomri_core.groups import SLOTS, pooled
+from infomri_core.jackknife import Estimate, estimate
+from infomri_core.metrics import MAX_COUNT
 
 KINDS = ("same", "other")
 FIGURES = ("rank1", "auc")
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 @final
 @dataclass(frozen=True)
 class LinkageSummary:
-    """Mean success of matching: ``means`` (R + 1, 2, 2): replicate, ``KINDS``, ``FIGURES``.
+    """Success of matching: ``sums`` (G, 2, 2) over each group: group, ``KINDS``, ``FIGURES``.
 
     ``same``: the very scan is among the candidates; ``other``: another slice of the patient is.
-    ``weight`` (2,): measurements matched, for each kind; a kind with none has no figures.
-    ``gallery`` (2,): mean number of candidates, one of them right.
+    ``weight`` (G, 2): measurements matched, one a patient; a kind with none has no figures.
+    ``gallery`` (G, 2): the sum of their numbers of candidates, one of them right.
     """
 
-    means: Floats
-    weight: Floats
-    gallery: Floats
+    sums: Floats
+    weight: Ints
+    gallery: Ints
 
     @classmethod
     def from_matches(
         cls,
         figures: npt.NDArray[np.floating[Any]],
         gallery: npt.NDArray[Any],
-        weights: npt.NDArray[np.integer[Any]],
+        slots: npt.NDArray[np.integer[Any]],
     ) -> "LinkageSummary":
         """Of ``figures`` (n, 2, 2), NaN where a measurement has no right candidate of that kind,
-        with ``gallery`` (n,) candidates each, under bootstrap ``weights`` (R + 1, n).
-
-        A replicate that drew no measurement of a kind repeats the data's figure.
-        """
-        defined = np.isfinite(figures).all(-1).astype(np.float64)
-        values = np.nan_to_num(np.asarray(figures, np.float64))
-        counts = np.asarray(weights, np.float64) @ defined
-        sums = np.einsum("rn,nkf->rkf", np.asarray(weights, np.float64), values)
-        means = sums / np.maximum(counts, 1)[..., None]
-        means = np.where(counts[..., None] > 0, means, means[:1])
-        weight = defined.sum(0)
-        mean_gallery = (np.asarray(gallery, np.float64) @ defined) / np.maximum(weight, 1)
-        return cls(means, weight, mean_gallery)
+        with ``gallery`` (n,) candidates each, by ``slots`` (n,) of the patients."""
+        defined = np.isfinite(figures).all(-1).astype(np.int64)
+        candidates = np.asarray(gallery, np.int64)[:, None] * defined
+        parts = (
+            np.where(defined[..., None] > 0, np.nan_to_num(np.asarray(figures, np.float64)), 0),
+            defined,
+            candidates,
+        )
+        sums, weight, total = (np.zeros((SLOTS, *part.shape[1:]), part.dtype) for part in parts)
+        for result, part in zip((sums, weight, total), parts):
+            np.add.at(result, np.asarray(slots, np.int64), part)
+        return cls(sums, weight, total)
 
     def merge(self, other: "LinkageSummary") -> "LinkageSummary":
-        """Both sites' means, weighted by their numbers of measurements."""
-        if self.means.shape != other.means.shape:
-            raise ValueError(f"replicates differ: {self.means.shape} and {other.means.shape}")
-        weight = self.weight + other.weight
-        share = self.weight / np.maximum(weight, 1)
-        means = self.means * share[:, None] + other.means * (1 - share)[:, None]
-        gallery = self.gallery * share + other.gallery * (1 - share)
-        empty = weight == 0
-        return LinkageSummary(
-            np.where(empty[:, None], 0, means), weight, np.where(empty, 0, gallery)
-        )
+        """Both sites' groups, one after the other."""
+        a, b = self.to_arrays(), other.to_arrays()
+        return LinkageSummary(*(np.concatenate((a[name], b[name])) for name in a))
 
-    def rounded(self) -> "LinkageSummary":
-        """Coarse enough to leave a site: two decimals."""
-        return LinkageSummary(self.means.round(2), self.weight, self.gallery.round())
+    def released(self, kind: str, target: Ints, keep: bool) -> "LinkageSummary":
+        """One of ``KINDS`` in fewer groups, each added to its ``target`` (G,), or emptied unless
+        ``keep``; the other kind stays."""
+        k = KINDS.index(kind)
+        arrays = {name: array.copy() for name, array in self.to_arrays().items()}
+        for array in arrays.values():
+            array[:, k] = pooled(array[:, k], target) if keep else 0
+        return LinkageSummary(**arrays)
+
+    def rounded(self, step: int = 1) -> "LinkageSummary":
+        """Coarse enough to leave a site: each group's mean to two decimals; numbers of
+        measurements, and of a measurement's candidates, down to multiples of ``step``."""
+        filled = np.maximum(self.weight, 1)
+        weight = self.weight - self.weight % step
+        candidates = self.gallery // filled
+        means = (self.sums / filled[..., None]).round(2)
+        return LinkageSummary(
+            means * weight[..., None], weight, (candidates - candidates % step) * weight
+        )
 
     def value(self, kind: str, figure: str) -> float | None:
         """One of ``FIGURES`` of one of ``KINDS``; None where nothing could be matched."""
-        k = KINDS.index(kind)
-        return float(self.means[0, k, FIGURES.index(figure)]) if self.weight[k] > 0 else None
+        return self.estimate(kind, figure).value
 
-    def interval(self, kind: str, figure: str) -> tuple[float, float] | None:
-        """Its 95 % interval by patient bootstrap; None with fewer than 20 replicates."""
-        if self.value(kind, figure) is None or len(self.means) <= MIN_REPLICATES:
-            return None
-        values = self.means[1:, KINDS.index(kind), FIGURES.index(figure)]
-        low, high = np.percentile(values, [2.5, 97.5])
-        return float(low), float(high)
+    def estimate(self, kind: str, figure: str) -> Estimate:
+        """One of ``FIGURES`` of one of ``KINDS`` with its interval; without a value where nothing
+        could be matched."""
+        k, f = KINDS.index(kind), FIGURES.index(figure)
+        sums, weight = self.sums[:, k, f], self.weight[:, k]
+        if weight.sum() <= 0:
+            return Estimate(None)
+        rest = weight.sum() - weight
+        left_out = np.full(len(rest), np.nan)
+        np.divide(sums.sum() - sums, rest, out=left_out, where=rest > 0)
+        value = min(1.0, max(0.0, float(sums.sum() / weight.sum())))
+        return estimate(value, left_out, weight, within=(0, 1))
 
     def candidates(self) -> float | None:
         """Mean number of candidates a measurement was held against; chance is one over it."""
-        return float(self.gallery[0]) if self.weight[0] > 0 else None
+        weight = int(self.weight[:, 0].sum())
+        return float(self.gallery[:, 0].sum() / weight) if weight > 0 else None
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The message form."""
-        return {"means": self.means, "weight": self.weight, "gallery": self.gallery}
+        return {"sums": self.sums, "weight": self.weight, "gallery": self.gallery}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "LinkageSummary":
         """Read the message form; ``ValueError`` when it is not one."""
-        names = ("means", "weight", "gallery")
-        if set(arrays) != set(names) or any(arrays[n].dtype != np.float64 for n in names):
-            raise ValueError(f"expected {', '.join(names)} of type float64")
-        means, weight, gallery = (arrays[name] for name in names)
-        n = means.shape[0] if means.ndim else 0
-        if means.shape != (n, 2, 2) or not 1 <= n <= MAX_REPLICATES + 1:
-            raise ValueError(f"means: expected (R + 1, 2, 2), got {means.shape}")
-        if weight.shape != (2,) or gallery.shape != (2,):
-            raise ValueError("weight and gallery: expected one number a kind")
-        if not ((means >= 0) & (means <= 1)).all():
+        types = {"sums": np.float64, "weight": np.int64, "gallery": np.int64}
+        if set(arrays) != set(types) or any(arrays[n].dtype != t for n, t in types.items()):
+            raise ValueError("expected sums of float64, weight and gallery of int64")
+        sums, weight, gallery = (arrays[name] for name in types)
+        n = sums.shape[0] if sums.ndim else 0
+        if n < 1 or sums.shape != (n, 2, 2):
+            raise ValueError(f"sums: expected (G, 2, 2), got {sums.shape}")
+        if weight.shape != (n, 2) or gallery.shape != (n, 2):
+            raise ValueError("weight and gallery: expected one number a group and kind")
+        for counts in (weight, gallery):
+            if counts.min() < 0 or counts.max() > MAX_COUNT:
+                raise ValueError("numbers of measurements or candidates beyond any data set")
+        if not ((sums >= 0) & (sums <= weight[..., None] + 1e-9)).all():
             raise ValueError("shares must lie in [0, 1]")
-        counts = np.concatenate((weight, gallery))
-        if not ((counts >= 0) & (counts < 2**40)).all():
-            raise ValueError("numbers of measurements or candidates beyond any data set")
-        return cls(means, weight, gallery)
+        return cls(sums, weight, gallery)

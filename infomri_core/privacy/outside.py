@@ -21,10 +21,10 @@ def outside_epsilon(plan: Plan) -> list[str]:
 
 
 EXACT_SCORES = (
-    "Scores leave without noise, as exact sums over groups of patients: whoever chooses the weights "
-    "can write into a score which slice it is and what it shows, and have the images of most scored "
-    "patients (python -m benchmarks.chosen_weights: of 93 % of 60 patients, at a correlation of "
-    "0.96 with the truth)."
+    "Scores leave without noise, as exact sums over groups of patients: whoever chooses the "
+    "weights can write into a score which slice it is and what it shows, and have the images of "
+    "most scored patients (python -m benchmarks.chosen_weights: of 93 % of 60 patients, at a "
+    "correlation of 0.96 with the truth)."
 )
 """What a study that switches the noise of evaluation off lets a hostile study centre do."""
 
@@ -35,7 +35,7 @@ def scores_sentence(rules: Mapping[str, Any] | None) -> str:
     if not rules:
         return EXACT_SCORES
     return (
-        f"Scores leave each site once and under noise: all that they say of one scored patient has "
+        "Scores leave each site once and under noise: all that they say of one scored patient has "
         f"epsilon {float(rules['epsilon']):g} at delta {float(rules['delta']):g}."
     )
 
@@ -57,7 +57,8 @@ def epsilon_sentence(privacy: Mapping[str, Any] | None) -> str:
 
 def weights_sentences(meta: Mapping[str, Any]) -> list[str]:
     """Whether masks hid each site's weights in this study, and whether noise bounds what they and
-    the scores reveal, for a reader of ``results.json``, of its ``meta``. Nothing of what it does not tell."""
+    the scores reveal, for a reader of ``results.json``, of its ``meta``. Nothing of what it does
+    not tell."""
     said = []
     rounds = [r for r in meta.get("rounds") or [] if "masked" in r]
     if rounds and all(r["masked"] for r in rounds):

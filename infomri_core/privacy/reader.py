@@ -17,9 +17,6 @@ from infomri_core.train import Stretch, train_steps
 
 READER = "reader"
 FULL_IMAGE = "full image"
-REPLICATES = 50
-"""Bootstrap replicates of a legibility: enough for an interval, few enough to travel for every
-arm, acceleration and attack."""
 _MIN_WIDTH = 4
 _MAX_WIDTH = 128
 _MAX_LABELS = 256

@@ -1,0 +1,69 @@
+"""What stands beside the rows of a study in ``results.json``."""
+
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from fl_server.audit import FittedAudit
+from fl_server.privacy import privacy_meta, study_epsilon
+from fl_server.results import MergedScores
+from infomri_core import __version__
+from infomri_core.plan import Plan
+from infomri_core.privacy.certify import void_because
+from infomri_core.privacy.strengths import base_name
+
+
+def strongest(merged: MergedScores) -> Iterator[tuple[str, str]]:
+    """For each arm and acceleration where it is, and the attack that rebuilt best there."""
+    for (arm, acceleration), figures in merged.figures().items():
+        psnr = figures["psnr"]
+        if psnr:
+            strongest_name = max(psnr, key=lambda n: (psnr[n], n))
+            yield f"{arm} at {acceleration:g}x", base_name(strongest_name)
+
+
+def study_meta(
+    plan: Plan,
+    fitted: FittedAudit,
+    merged: MergedScores,
+    dropped: Mapping[str, str],
+    history: Mapping[str, Any],
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """What a reader needs to judge the rows: seeds, versions, sites, the audit's own quality."""
+    return {
+        "study": plan.study.name,
+        "created": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "seed": plan.study.seed,
+        "plan_sha256": plan.digest,
+        "noise_std": plan.measurement.noise_std,
+        "labels": list(plan.task.labels),
+        "position_band": plan.evaluation.position_band,
+        "sites": merged.sites,
+        "per_site": merged.by_site,
+        "dropped_arms": dict(dropped),
+        "n_audit": fitted.n_images,
+        "certificates": {name: asdict(c) for name, c in fitted.certificates.items()},
+        "attack_histories": fitted.histories,
+        "attack_budgets": fitted.budgets,
+        "failed_attacks": fitted.failed,
+        "failed_at_sites": merged.failed,
+        **merged.noise_meta(),
+        "size_curves": {
+            name: dict(c.size_curve) for name, c in fitted.certificates.items() if c.size_curve
+        },
+        "audit_void": void_because(strongest(merged), fitted.certificates) or False,
+        "privacy": privacy_meta(plan, history),
+        "epsilon": study_epsilon(history),
+        "rounds": history["rounds"],
+        "phase_seconds": dict(seconds),
+        "versions": {
+            "infomri": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
