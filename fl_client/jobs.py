@@ -87,9 +87,8 @@ class SiteJobs(Protocol):
 
 @final
 class Jobs:
-    """Runs one job at a time on ``site``, whose slices are described by ``table`` and lie, if
-    anywhere, at ``data_path``. ``stopping`` tells that the vault is to end; running work is then
-    cancelled between two steps, as it is when a deadline has passed on ``clock`` (Unix time)."""
+    """Runs one job at a time on ``site``, of slices described by ``table`` that lie, if anywhere,
+    at ``data_path``; cancelled when ``stopping`` or past a deadline on ``clock`` (Unix time)."""
 
     def __init__(
         self,
@@ -176,9 +175,7 @@ class Jobs:
         if again is not None:
             return "repeated", again
         entries = self._ledger.entries()
-        policy.check_inputs(
-            entries, departure, policy.input_limit(context.plan, task, self._policy)
-        )
+        policy.check_inputs(entries, departure, policy.input_limit(context, self._policy))
         if context.cost is not None:
             self._mark.check()
         budget.check_budget(context.plan, task, self._table, entries, self._policy)
@@ -221,9 +218,8 @@ class Jobs:
         context = dataclasses.replace(context, cost=budget.job_cost(plan, task, self._table))
         policy.check_cohort(context.n_patients, self._policy)
         if isinstance(task, EvaluateTask):
-            scored, asked = self._table.take(self._site.scored(plan)), departure
-            noise = partial(self._site.noise, asked.run, asked.input, asked.data)
-            slots = self._site.groups(plan)
+            noise = partial(self._site.noise, departure.run, departure.input, departure.data)
+            scored, slots = self._table.take(self._site.scored(plan)), self._site.groups(plan)
             context = dataclasses.replace(context, scored=scored, slots=slots, noise=noise)
         if plan.aggregation.secure:
             self._sessions.trust()

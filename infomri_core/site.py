@@ -149,10 +149,8 @@ class Site:
         return TrainReply(len(self._train), arms, losses, tuple(dropped), spent)
 
     def evaluate(self, plan: Plan, task: EvaluateTask, cancelled: Cancelled) -> EvaluateReply:
-        """Scores of every arm and attack on the validation patients.
-
-        Who was rebuilt best is written beside the optimizer's state, and is in no reply.
-        """
+        """Scores of every arm and attack on the validation patients. Who was rebuilt best is
+        written beside the optimizer's state, and is in no reply."""
         self._check(plan)
         indices = self.scored(plan)
         adversaries = load_adversaries(task.attacks, plan.task.shape, self._device)
@@ -171,7 +169,7 @@ class Site:
         return EvaluateReply(self.n_scored_patients(plan), scores, None, adversaries.failed, sums)
 
     def noise(self, *context: str) -> SecretStream:
-        """The noise of one answer: the same for the same question and data, its ``context``."""
+        """The noise of one answer, the same for the same ``context``: question and data."""
         return SecretStream.derived(self._secret, "evaluation", *context)
 
     def release(

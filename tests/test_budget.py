@@ -15,6 +15,7 @@ from infomri_core.exchange import ErrorReply, TrainReply
 from infomri_core.exchange.budget import Budget
 from infomri_core.plan import Plan
 from infomri_core.privacy.accounting import epsilon
+from infomri_core.privacy.score_noise import noise_multiplier
 from tests.vault_fakes import (
     FakeSite,
     ask,
@@ -27,11 +28,13 @@ from tests.vault_fakes import (
 )
 
 DELTA = 1e-5
+NOISED = {"attacks": ["lmmse"], "epsilon": 2.0}
+SCORING = (noise_multiplier(2.0, DELTA), 1.0, 1)
 
 
 def private_plan(name: str = "tiny", **privacy: Any) -> Plan:
     section = {"noise_multiplier": 1.0, "lot": 2, "losses": True, **privacy}
-    return make_plan(study={"name": name}, privacy=section)
+    return make_plan(study={"name": name}, privacy=section, evaluation=NOISED)
 
 
 def opacus(*history: tuple[float, float, int]) -> float:
@@ -122,7 +125,7 @@ def test_what_never_left_costs_nothing(tmp_path: Path) -> None:
 
 def test_a_study_that_would_pass_the_budget_is_refused_before_any_work(tmp_path: Path) -> None:
     plan = private_plan()
-    whole = epsilon([(1.0, 0.2, 4)], DELTA)
+    whole = epsilon([(1.0, 0.2, 4), SCORING], DELTA)
     with jobs_in(tmp_path / "low", max_epsilon=whole * 0.99) as (jobs, site, _):
         assert refusal(jobs, enrol_task(plan)) == "budget"
         assert refusal(jobs, train_task(plan)) == "budget"
@@ -143,6 +146,8 @@ def test_where_there_is_a_budget_training_without_privacy_is_refused(tmp_path: P
         assert refusal(jobs, enrol_task()) == "budget"
         assert refusal(jobs, train_task()) == "budget"
         assert refusal(jobs, train_task(private_plan(delta=1e-4))) == "budget"
+        exact = make_plan(privacy={"noise_multiplier": 1.0, "lot": 2})
+        assert refusal(jobs, enrol_task(exact)) == "budget"
         assert site.calls == 0
 
 

@@ -22,8 +22,9 @@ from infomri_core.exchange import ErrorReply, MomentsReply, MomentsTask, SiteRep
 from infomri_core.exchange.moments import moments_from
 from infomri_core.kspace import fft2c, reflect
 from infomri_core.plan import Moments, Plan, parse_plan
-from infomri_core.privacy.accounting import epsilon, study_epsilon
+from infomri_core.privacy.accounting import epsilon
 from infomri_core.privacy.moments import clipped_share, merged_variance, noised_moments
+from infomri_core.privacy.score_noise import noise_multiplier
 from infomri_core.site import Site
 from tests.small import AUDIT_URI, local_sites, site_uri, small_table, study
 from tests.test_study import Wrapped
@@ -49,7 +50,8 @@ def asking(plan: Plan, fill: float = 0.0) -> MomentsTask:
 
 
 def opted(**moments: Any) -> Plan:
-    return make_plan(privacy=PRIVACY, moments={"noise_multiplier": 2.0, "clip": 1.0, **moments})
+    rules = {"noise_multiplier": 2.0, "clip": 1.0, **moments}
+    return make_plan(privacy=PRIVACY, moments=rules, evaluation={"attacks": ["lmmse"]})
 
 
 def rows_of(n: int, slices: int) -> list[np.ndarray]:
@@ -175,8 +177,9 @@ def test_moments_leave_rounded_and_are_paid_for_once(tmp_path: Path) -> None:
 
 def test_a_study_that_would_pass_the_budget_with_its_moments_is_refused(tmp_path: Path) -> None:
     plan = opted()
-    whole = study_epsilon(plan, 13, len(plan.arms), plan.training.rounds) or 0.0
-    without = epsilon([(1.0, 2 / 13, 4)], 1e-5)
+    scoring = (noise_multiplier(plan.evaluation.epsilon, 1e-5), 1.0, 1)
+    without = epsilon([(1.0, 2 / 13, 4), scoring], 1e-5)
+    whole = epsilon([(2.0, 1.0, 1), (1.0, 2 / 13, 4), scoring], 1e-5)
     assert without < whole
     with jobs_in(tmp_path / "low", summing_site(), max_epsilon=(whole + without) / 2) as low:
         assert refusal(low[0], enrol_task(plan)) == "budget"
