@@ -47,6 +47,7 @@ def plan_of(*adversaries: str, insider_rounds: int = 1, **tables: dict[str, obje
         "adversaries": ["public", *adversaries],
         "adversary_steps": 2,
         "insider_rounds": insider_rounds,
+        "noise": "same-site" not in adversaries,
     }
     return parse_plan(tomli_w.dumps(table | tables))
 
@@ -187,6 +188,7 @@ def test_too_few_samples_stay() -> None:
         (("insider",), {"privacy": {"noise_multiplier": 1.0, "lot": 4}}, "outside epsilon"),
         (("outsider",), {}, "public, and others"),
         (("insider", "insider"), {}, "public, and others"),
+        (("same-site",), {"evaluation": {"adversaries": ["public", "same-site"]}}, "no same-site"),
     ],
 )
 def test_adversaries_that_cannot_be_are_refused(
