@@ -35,11 +35,12 @@ class HeldOut:
     def expected(self, form: Form) -> np.ndarray:
         """The mean PSNRs in dB in the order of ``form``; insiders' as those of the attack that
         they began with."""
-        figures = [self._psnr(cell, name) for cell in form.cells for name in form.attacks]
-        figures += [self._psnr(form.cells[0], name) for name in form.floors]
+        figures = [self.psnr(cell, name) for cell in form.cells for name in form.attacks]
+        figures += [self.psnr(form.cells[0], name) for name in form.floors]
         return np.array(figures, np.float64).clip(0, 50)
 
-    def _psnr(self, cell: Cell, name: str) -> float:
+    def psnr(self, cell: Cell, name: str) -> float:
+        """The mean PSNR in dB of one attack or floor in one cell."""
         scores = self.scores.get(cell)
         quality = {} if scores is None else scores.quality
         found = quality.get(name) or quality.get(base_name(name))

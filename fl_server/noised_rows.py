@@ -1,6 +1,6 @@
 """A row's figures from sums under noise, and from the study centre's own held-out patients."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +32,15 @@ class NoiseTask:
             raise ValueError("scores under another noise than the plan's")
         return noised_from(self.form, reply.sums, mechanism[0])
 
-    def figures(self, scores: NoisedScores, cell: Cell) -> dict[str, Any]:
-        """The fields of a row that come from the sites, by name."""
+    def figures(
+        self, scores: NoisedScores, cell: Cell, failed: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """The fields of a row that come from the sites. Nothing of attacks that ``failed`` at one
+        of them: their sums hold what was expected there in place of what was found."""
         auroc, low, high = scores.auroc(cell)
         expected = self.held_out.expected(self.form)
         found = scores.psnr(cell, expected, self.plan.evaluation.clip_db)
+        found = {name: ends for name, ends in found.items() if name not in failed}
         attacks = {n: v for n, v in found.items() if base_name(n) in self.plan.evaluation.attacks}
         return {
             "auroc": auroc,
@@ -46,9 +50,18 @@ class NoiseTask:
             "psnr": _part(attacks, 0),
             "psnr_low": _part(attacks, 1),
             "psnr_high": _part(attacks, 2),
-            "psnr_prior": _most(found, self.form.floors),
-            "psnr_diagnosis": _most(found, DIAGNOSES),
+            "psnr_prior": self._best(found, cell, self.form.floors),
+            "psnr_diagnosis": self._best(found, cell, DIAGNOSES),
         }
+
+    def _best(
+        self, found: Mapping[str, Interval], cell: Cell, names: Iterable[str]
+    ) -> float | None:
+        """The PSNR of that one of ``names`` which is the best on the study centre's own patients:
+        the largest of several noised figures would be too large."""
+        there = [name for name in names if name in found]
+        best = max(there, key=lambda name: self.held_out.psnr(cell, name), default=None)
+        return None if best is None else found[best][0]
 
 
 def merged_sums(sites: Iterable[NoisedScores]) -> NoisedScores | None:
@@ -72,8 +85,3 @@ def noise_meta(task: NoiseTask, scores: NoisedScores) -> dict[str, Any]:
 
 def _part(found: Mapping[str, Interval], part: int) -> dict[str, float]:
     return {n: value for n, ends in found.items() if (value := ends[part]) is not None}
-
-
-def _most(found: Mapping[str, Interval], names: Iterable[str]) -> float | None:
-    values = _part({n: found[n] for n in names if n in found}, 0).values()
-    return max(values, default=None)

@@ -63,10 +63,11 @@ class MergedScores:
         if noised is None or self.noise is None:
             return {cell: exact_figures(self.plan, s) for cell, s in self.scores.items()}
         known = self.noise.held_out.scores
+        failed = {name for names in self.failed.values() for name in names}
         return {
             cell: {
                 **(held_out_figures(known[cell]) if cell in known else {}),
-                **self.noise.figures(noised, cell),
+                **self.noise.figures(noised, cell, failed),
             }
             for cell in noised.form.cells
         }

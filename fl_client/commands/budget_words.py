@@ -11,7 +11,8 @@ from infomri_core.data.base import SliceTable
 from infomri_core.errors import InputError
 from infomri_core.plan import Plan
 from infomri_core.privacy.accounting import epsilon, study_epsilon
-from infomri_core.privacy.outside import outside_epsilon
+from infomri_core.privacy.outside import outside_epsilon, scores_sentence
+from infomri_core.privacy.score_noise import evaluation_mechanism, evaluation_noise
 
 _EXAMPLES = (20, 50, 100, 200, 500)
 
@@ -37,6 +38,19 @@ def privacy_words(plan: Plan, settings: SiteSettings) -> list[str]:
     cost = _unknown(plan) if table is None else _known(plan, table, settings)
     outside = [f"  {what}" for what in outside_epsilon(plan)]
     return [*words, *cost, "epsilon does not cover:", *outside]
+
+
+def scoring_words(plan: Plan, settings: SiteSettings) -> list[str]:
+    """What scores say of one patient here, and what that does to the site's budget; of a plan that
+    has switched the noise off, what a hostile study centre can do."""
+    mechanism, policy = evaluation_mechanism(plan), settings.policy
+    words = [f"    {scores_sentence(evaluation_noise(plan))}"]
+    if mechanism is None:
+        return words
+    before = spent(_entries(settings))
+    now, then = (epsilon(h, policy.max_delta) for h in (before, [*before, mechanism]))
+    debit = f"epsilon of all studies at this site {_up(now)} now, {_up(then)} after the scoring"
+    return [*words, f"    it is debited in this site's budget: {debit}{_budget(then, policy)}"]
 
 
 def _known(plan: Plan, table: SliceTable, settings: SiteSettings) -> list[str]:

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from fl_client.commands.budget_words import privacy_words
+from fl_client.commands.budget_words import privacy_words, scoring_words
 from fl_client.policy import parse_approvals
 from fl_client.settings import SiteSettings, read_settings
 from infomri_core.errors import InputError
 from infomri_core.files import write_atomically
 from infomri_core.plan import Plan, read_plan
-from infomri_core.privacy.outside import scores_sentence
-from infomri_core.privacy.score_noise import evaluation_noise
 from infomri_core.privacy.strengths import base_name, insider_attack, same_site_attacks
 from infomri_core.secagg.trust import fingerprint, read_trust
 
@@ -85,7 +83,7 @@ def in_words(plan: Plan, settings: SiteSettings) -> list[str]:
         *_weights_words(plan, settings),
         f"  histograms of scores, and means of {', '.join(plan.evaluation.attacks)}"
         f" attacks over at least {policy.min_cohort} patients",
-        f"    {scores_sentence(evaluation_noise(plan))}",
+        *scoring_words(plan, settings),
         *_adversary_words(plan),
         *_release_words(plan, settings),
         *privacy_words(plan, settings),

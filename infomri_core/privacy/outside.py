@@ -34,10 +34,18 @@ def scores_sentence(rules: Mapping[str, Any] | None) -> str:
     and delta, or None where the study has switched the noise off."""
     if not rules:
         return EXACT_SCORES
-    return (
+    said = (
         "Scores leave each site once and under noise: all that they say of one scored patient has "
         f"epsilon {float(rules['epsilon']):g} at delta {float(rules['delta']):g}."
     )
+    clipped = float(rules.get("clipped") or 0)
+    if clipped > 0:
+        said += (
+            f" The image quality of {clipped:.0%} of the patients was clipped to "
+            f"{rules['clip_db']:g} dB about that of the study centre's own patients: the attacks' "
+            "means lie nearer to theirs than they should."
+        )
+    return said
 
 
 def epsilon_sentence(privacy: Mapping[str, Any] | None) -> str:
