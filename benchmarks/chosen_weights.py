@@ -24,7 +24,7 @@ from infomri_core.data import open_dataset
 from infomri_core.groups import partition
 from infomri_core.metrics import LOGIT_LIMIT, N_BINS, ScoreHistogram
 from infomri_core.privacy.bounded_scores import BoundedScores
-from infomri_core.privacy.score_noise import EDGES, UNIT, Form, noise_multiplier, noised
+from infomri_core.privacy.score_noise import EDGES, SHARES, UNIT, Form, noise_multiplier, noised
 from infomri_core.privacy.secret_stream import SecretStream
 
 TARGETS = "phantom:?hospital=site&patients=60&slices=1&size=32&seed=5&prevalence=0.4"
@@ -81,7 +81,9 @@ def target_attack(
     high, low = 2 * EDGES[-1], 2 * EDGES[0]
     for i in range(len(targets)):
         labels = np.zeros((len(targets), 1), np.uint8)
-        sums = BoundedScores(form, np.arange(len(targets)), labels, False, np.zeros(0), 1.0)
+        edges = np.broadcast_to(EDGES, form.edges_shape)
+        rules = (False, edges, np.zeros(0), 1.0)
+        sums = BoundedScores(form, np.arange(len(targets)), labels, *rules)
         for c, cell in enumerate(cells):
             logits = np.zeros((len(targets), 1))
             logits[i] = high if signs[i, c % n_components] > 0 else low
@@ -136,7 +138,7 @@ def _asked(bins: np.ndarray, groups: np.ndarray, epsilon: float | None, seed: in
     form = Form(tuple(("arm", float(c)) for c in range(HASHES * bins.shape[1])), 1)
     multiplier = noise_multiplier(epsilon, DELTA)
     # The noise of 64 bins a cell, as if the product kept so many: a gift to the adversary.
-    std = multiplier * sqrt(len(form.cells) / 0.6)
+    std = multiplier * sqrt(len(form.cells) / SHARES["scores"])
     return counts + np.random.default_rng(seed).normal(size=counts.shape) * std
 
 

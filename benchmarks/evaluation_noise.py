@@ -16,12 +16,15 @@ from scipy.stats import norm
 
 from infomri_core.noised_scores import NoisedScores
 from infomri_core.privacy.bounded_scores import BoundedScores
-from infomri_core.privacy.score_noise import Form, noise_multiplier, noised
+from infomri_core.privacy.score_noise import N_BINS, Form, noise_multiplier, noised
 from infomri_core.privacy.secret_stream import SecretStream
 
 N_SITES, DELTA, CLIP_DB = 3, 1e-5, 4.0
 ATTACKS = ("diagnosis", "cnn", "lmmse", "unet")
 SEPARATION, SPREAD_DB, MEAN_DB = 2.0, 1.5, 24.0
+SCALE, BIAS = 1.5, -1.0
+EDGES_AT = SCALE * norm.ppf(np.arange(1, N_BINS) / N_BINS) * 1.35 + BIAS - SCALE / 3
+"""About the sixths of the scores, as the study centre's own patients would give them."""
 TRUE_AUROC = float(norm.cdf(SEPARATION / np.sqrt(2)))
 
 
@@ -85,9 +88,10 @@ def _site(
     ill = draw.random((n_patients, form.n_labels)) < 1 / 3
     names, rows = np.arange(n_patients), np.arange(n_patients)
     expected = np.full(form.n_quality, MEAN_DB)
-    bounded = BoundedScores(form, names, ill.astype(np.uint8), False, expected, CLIP_DB)
+    edges = np.broadcast_to(EDGES_AT, form.edges_shape)
+    bounded = BoundedScores(form, names, ill.astype(np.uint8), False, edges, expected, CLIP_DB)
     for cell in form.cells:
-        logits = 1.5 * (draw.normal(size=ill.shape) + SEPARATION * (ill - 0.5))
+        logits = SCALE * (draw.normal(size=ill.shape) + SEPARATION * (ill - 0.5)) + BIAS
         quality = {
             name: draw.normal(MEAN_DB, SPREAD_DB, (n_patients, 4))
             for name in (*form.attacks, *form.floors)

@@ -21,10 +21,10 @@ from infomri_core.exchange import (
     TrainTask,
 )
 from infomri_core.exchange.secure import SECURE_JOBS, SecureTask
-from infomri_core.images import MAX_PSNR
 from infomri_core.plan import Plan
 from infomri_core.privacy.adversaries import DIAGNOSES, LINKAGE
 from infomri_core.privacy.attacks import FLOORS
+from infomri_core.privacy.bounded_scores import check_middles
 from infomri_core.privacy.reader import READER
 from infomri_core.privacy.score_noise import form_of
 from infomri_core.privacy.strengths import insider_attack
@@ -105,7 +105,7 @@ def check_task(task: SiteTask, plan: Plan, sizes: Mapping[str, int]) -> None:
     if task.round != rounds:
         raise Refused("bad-task", "scores leave this site after the last round only")
     _check_attacks(task.attacks, plan)
-    _check_expected(task, plan)
+    _check_middles(task, plan)
 
 
 def check_cohort(n_patients: int, policy: Policy) -> None:
@@ -212,13 +212,12 @@ def _check_variance(variance: np.ndarray, shape: tuple[int, int]) -> None:
         raise Refused("bad-task", "the variance must be finite and not negative")
 
 
-def _check_expected(task: EvaluateTask, plan: Plan) -> None:
-    """The PSNRs about which figures are clipped, where the plan has noise."""
-    n = form_of(plan, task.arms, task.attacks).n_quality if plan.evaluation.noise else 0
-    expected = task.expected
-    fits = expected.shape == (n,) and expected.dtype == np.float64
-    if not fits or (n and not ((expected >= 0) & (expected <= MAX_PSNR)).all()):
-        raise Refused("bad-task", f"the task must expect {n} PSNRs in 0 .. {MAX_PSNR:g} dB")
+def _check_middles(task: EvaluateTask, plan: Plan) -> None:
+    """Edges and expected PSNRs where the plan has noise, and there only."""
+    if plan.evaluation.noise:
+        check_middles(form_of(plan, task.arms, task.attacks), task)
+    elif task.edges.size or task.expected.size:
+        raise Refused("bad-task", "the task has edges, the plan's scores have no noise")
 
 
 def _check_attacks(attacks: Mapping[str, Arrays], plan: Plan) -> None:

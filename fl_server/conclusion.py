@@ -4,8 +4,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-import numpy as np
-
 from fl_server.audit import FittedAudit, fit_audit
 from fl_server.examples import examples_for
 from fl_server.held_out import score_held_out
@@ -67,8 +65,10 @@ def _score(setting: Setting, state: State, fitted: FittedAudit) -> MergedScores:
     if plan.evaluation.noise and not isinstance(setting.sites, LocalSites):
         attackers = {n: a for n, a in attackers.items() if n not in (LINKAGE, READER)}
     noise = _noise_task(setting, state, fitted, insiders)
-    expected = np.zeros(0) if noise is None else noise.held_out.expected(noise.form)
-    task = EvaluateTask(plan.text, state.round, deadline(plan), state.arms, attackers, expected)
+    task = EvaluateTask(plan.text, state.round, deadline(plan), state.arms, attackers)
+    if noise is not None:
+        known, form = noise.held_out, noise.form
+        task = replace(task, edges=known.edges(form), expected=known.expected(form))
     merged = MergedScores(plan, noise=noise)
     for node, reply in _asked(setting, task, insiders):
         if not isinstance(reply, EvaluateReply):

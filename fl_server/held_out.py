@@ -17,7 +17,8 @@ from infomri_core.evaluate import Scoring
 from infomri_core.exchange import Scores
 from infomri_core.plan import Plan
 from infomri_core.privacy import attacks
-from infomri_core.privacy.score_noise import Cell, Form
+from infomri_core.privacy.bounded_scores import log_odds
+from infomri_core.privacy.score_noise import EDGES, N_BINS, Cell, Form
 from infomri_core.privacy.strengths import base_name
 from infomri_core.wire import Arrays
 
@@ -27,10 +28,17 @@ MIDDLE_DB = 25.0
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Exact scores of the study centre's held-out patients by cell, and how many these are."""
+    """Exact scores of the study centre's held-out patients by cell, how many these are, and the
+    edges (L, bins - 1) between equal parts of each label's scores."""
 
     scores: Mapping[Cell, Scores] = field(default_factory=dict)
     n_patients: int = 0
+    quantiles: Mapping[Cell, np.ndarray] = field(default_factory=dict)
+
+    def edges(self, form: Form) -> np.ndarray:
+        """Between the bins of each label's scores, in the order of ``form``."""
+        plain = np.tile(np.array(EDGES), (form.n_labels, 1))
+        return np.stack([self.quantiles.get(cell, plain) for cell in form.cells])
 
     def expected(self, form: Form) -> np.ndarray:
         """The mean PSNRs in dB in the order of ``form``; insiders' as those of the attack that
@@ -68,9 +76,17 @@ def score_held_out(
         *(plan, table, lambda chosen: images[torch.from_numpy(chosen)], fitted.adversaries),
         *(np.zeros(len(rows), np.int64), (plan.study.seed, "held out")),
     )
-    found = {
-        (name, acceleration): scoring.score(model, plan.arm(name), acceleration)
-        for name, model in load_arms(plan, arms, device).items()
-        for acceleration in plan.measurement.accelerations
-    }
-    return HeldOut(found, len(np.unique(table.patients)))
+    found, quantiles = {}, {}
+    for name, model in load_arms(plan, arms, device).items():
+        for acceleration in plan.measurement.accelerations:
+            seen = scoring.look(model, plan.arm(name), acceleration)
+            found[seen.cell] = seen.scores(model.noise_std)
+            quantiles[seen.cell] = _edges(seen.all_logits(), plan.task.exclusive)
+    return HeldOut(found, len(np.unique(table.patients)), quantiles)
+
+
+def _edges(logits: np.ndarray, exclusive: bool) -> np.ndarray:
+    scores = np.nan_to_num(log_odds(logits) if exclusive else logits, posinf=1e3, neginf=-1e3)
+    parts = np.arange(1, N_BINS) / N_BINS
+    edges: np.ndarray = np.quantile(scores, parts, axis=0).T
+    return edges

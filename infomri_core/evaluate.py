@@ -51,20 +51,21 @@ class Scoring:
         Each slice is measured once, with a mask and noise of its own; attacks see the very
         measurement that the classifier saw, and so does who holds candidate scans.
         """
-        return self._look(model, arm, acceleration).scores(model.noise_std)
+        return self.look(model, arm, acceleration).scores(model.noise_std)
 
     def score_into(
         self, bounded: BoundedScores, model: Classification, arm: Arm, acceleration: float
     ) -> None:
         """The same, added to what is to leave under noise: without linkage and readers, whose
         figures of one patient hang on others or say the same again."""
-        seen = self._look(model, arm, acceleration)
-        bounded.add(seen.cell, _stack(seen.logits), seen.attacked, seen.figures())
+        seen = self.look(model, arm, acceleration)
+        bounded.add(seen.cell, seen.all_logits(), seen.attacked, seen.figures())
 
     @torch.no_grad()
-    def _look(self, model: Classification, arm: Arm, acceleration: float) -> "_Seen":
+    def look(self, model: Classification, arm: Arm, acceleration: float) -> "Seen":
+        """What that scoring sees, before it is summed."""
         model.eval()
-        seen = _Seen(self, Gallery.of(self.table.patients), (arm.name, acceleration))
+        seen = Seen(self, Gallery.of(self.table.patients), (arm.name, acceleration))
         generator: torch.Generator | None = None
         for start in range(0, len(self.table), BATCH):
             if self.cancelled():
@@ -81,7 +82,7 @@ class Scoring:
 
 
 @dataclass
-class _Seen:
+class Seen:
     """What one arm at one acceleration has shown so far."""
 
     scoring: Scoring
@@ -115,6 +116,10 @@ class _Seen:
             for name, output in {FULL_IMAGE: truth, **rebuilt}.items():
                 if name not in (*FLOORS, *DIAGNOSES):
                     self.read.setdefault(name, []).append(adversaries.reader.logits(output).cpu())
+
+    def all_logits(self) -> np.ndarray:
+        """The logits (n, L) of all slices."""
+        return _stack(self.logits)
 
     def figures(self) -> dict[str, np.ndarray]:
         """The figures (k, 4) of each attack; who was rebuilt best goes to ``worst``."""

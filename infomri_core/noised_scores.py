@@ -2,8 +2,7 @@
 
 Sums of all sites add up, number by number, and so does the variance of their noise. Intervals hold
 both uncertainties: that of the patients, by the figures' own formulas with a patient as one
-observation, and that of the noise, which is known. No torch here: the process without data reads
-these sums too.
+observation, and that of the noise, which is known.
 """
 
 from collections.abc import Mapping

@@ -11,7 +11,7 @@ import pytest
 from fl_client.budget import spent
 from infomri_core.exchange import EvaluateReply, EvaluateTask, SiteReply
 from infomri_core.privacy.accounting import epsilon
-from infomri_core.privacy.score_noise import UNIT, evaluation_mechanism, form_of, noise_std
+from infomri_core.privacy.score_noise import EDGES, UNIT, evaluation_mechanism, form_of, noise_std
 from tests.vault_fakes import (
     SHAPE,
     FakeSite,
@@ -26,11 +26,12 @@ from tests.vault_fakes import (
 
 PLAN = make_plan(evaluation={"attacks": ["lmmse"], "epsilon": 4.0})
 EXACT = make_plan()
+MIDDLE = np.tile(EDGES, (2, 2, 1))
 MEAN = {"mean": {"mean": np.zeros(SHAPE, np.float32)}}
 
 
 def asking(**changes: Any) -> EvaluateTask:
-    return evaluate_task(PLAN, expected=np.array([17.0]), **changes)
+    return evaluate_task(PLAN, edges=MIDDLE, expected=np.array([17.0]), **changes)
 
 
 def scored(reply: SiteReply) -> EvaluateReply:
@@ -104,7 +105,7 @@ def test_a_second_question_is_refused_under_noise(tmp_path: Path) -> None:
 def test_a_budget_holds_scorings_too(tmp_path: Path) -> None:
     privacy = {"noise_multiplier": 50.0, "lot": 2}
     plan = make_plan(evaluation={"attacks": ["lmmse"], "epsilon": 4.0}, privacy=privacy)
-    task = evaluate_task(plan, expected=np.array([17.0]))
+    task = evaluate_task(plan, edges=MIDDLE, expected=np.array([17.0]))
     with jobs_in(tmp_path / "low", max_epsilon=3.9) as (jobs, site, _):
         assert refusal(jobs, enrol_task(plan)) == "budget"
         assert refusal(jobs, task) == "budget" and site.calls == 0
@@ -118,7 +119,7 @@ def test_a_budget_holds_scorings_too(tmp_path: Path) -> None:
             evaluation={"attacks": ["lmmse"], "epsilon": 4.0},
             privacy=privacy,
         )
-        again = evaluate_task(next_one, expected=np.array([17.0]))
+        again = evaluate_task(next_one, edges=MIDDLE, expected=np.array([17.0]))
         assert refusal(jobs, again) == "budget"
 
 
@@ -156,6 +157,15 @@ def test_what_is_not_the_bounded_vector_does_not_leave(
 def test_the_middle_of_the_clip_must_fit_the_form(expected: np.ndarray, tmp_path: Path) -> None:
     with jobs_in(tmp_path) as (jobs, site, _):
         task = dataclasses.replace(asking(), expected=expected)
+        assert refusal(jobs, task) == "bad-task" and site.calls == 0
+
+
+@pytest.mark.parametrize(
+    "edges", [np.zeros(0), MIDDLE[:1], MIDDLE[..., ::-1], MIDDLE * np.nan, MIDDLE.astype("f4")]
+)
+def test_the_edges_between_bins_must_fit_and_ascend(edges: np.ndarray, tmp_path: Path) -> None:
+    with jobs_in(tmp_path) as (jobs, site, _):
+        task = dataclasses.replace(asking(), edges=np.ascontiguousarray(edges))
         assert refusal(jobs, task) == "bad-task" and site.calls == 0
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from infomri_core.privacy.accounting import epsilon
 from infomri_core.privacy.bounded_scores import BoundedScores
 from infomri_core.privacy.score_noise import (
+    EDGES,
     UNIT,
     Form,
     Ints,
@@ -37,7 +38,8 @@ def sums_of(
 ) -> dict[str, Ints]:
     """Sums of the slices ``keep`` alone: logits (C, n, L) and psnr (C, attacks + floors, n)."""
     expected = np.full(form.n_quality, 25.0)
-    bounded = BoundedScores(form, patients[keep], labels[keep], exclusive, expected, 4.0)
+    rules = (exclusive, np.broadcast_to(EDGES, form.edges_shape), expected, 4.0)
+    bounded = BoundedScores(form, patients[keep], labels[keep], *rules)
     names = (*form.attacks, *form.floors)
     for c, cell in enumerate(form.cells):
         quality = {name: np.zeros((keep.sum(), 4)) for name in names}

@@ -175,7 +175,7 @@ class FakeSite:
 
     def bounded(self, plan: Plan, task: EvaluateTask) -> EvaluateReply:
         val, form = self.table.take(self.scored(plan)), form_of(plan, task.arms, task.attacks)
-        rules = (task.expected, plan.evaluation.clip_db)
+        rules = (task.edges, task.expected, plan.evaluation.clip_db)
         sums = BoundedScores(form, val.patients, val.labels, False, *rules)
         for cell in form.cells:
             logits = np.random.default_rng(1).normal(size=val.labels.shape)

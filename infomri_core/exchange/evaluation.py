@@ -10,11 +10,14 @@ from infomri_core.metrics import ImageQuality, ScoreHistogram
 from infomri_core.privacy.linkage_summary import LinkageSummary
 from infomri_core.wire import Arrays, Message, under, within
 
+_MIDDLES = ("edges", "expected")
+
 
 @dataclass(frozen=True)
 class EvaluateTask:
-    """Score arms and attacks. ``attacks`` maps an attack's name to its arrays. ``expected``: where
-    the plan has noise, the PSNRs in dB about which a patient's are clipped, in the order of
+    """Score arms and attacks. ``attacks`` maps an attack's name to its arrays. Where the
+    plan has noise, ``edges`` (C, L, bins - 1) lie between the bins of each label's scores, and
+    ``expected`` are the PSNRs in dB about which a patient's are clipped, both in the order of
     :class:`~infomri_core.privacy.score_noise.Form`."""
 
     plan_text: str
@@ -22,13 +25,15 @@ class EvaluateTask:
     deadline: float
     arms: Arrays
     attacks: Mapping[str, Arrays] = field(default_factory=dict)
+    edges: np.ndarray = field(default_factory=lambda: np.zeros(0))
     expected: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def to_message(self) -> Message:
         header = {"plan": self.plan_text, "round": self.round, "deadline": self.deadline}
         arrays = dict(under("arm", self.arms))
-        if len(self.expected):
-            arrays["expected"] = self.expected
+        for name in _MIDDLES:
+            if getattr(self, name).size:
+                arrays[name] = getattr(self, name)
         for name, attack in self.attacks.items():
             arrays |= under(f"attack/{name}", attack)
         return Message("evaluate", header, arrays)
@@ -94,8 +99,8 @@ def evaluate_task_from(
     for key, array in within("attack", message.arrays).items():
         name, _, part = key.partition("/")
         attacks.setdefault(name, {})[part] = array
-    expected = message.arrays.get("expected", np.zeros(0))
-    return EvaluateTask(plan, number, deadline, arms, attacks, expected)
+    middles = [message.arrays.get(name, np.zeros(0)) for name in _MIDDLES]
+    return EvaluateTask(plan, number, deadline, arms, attacks, *middles)
 
 
 def evaluated_from(message: Message) -> EvaluateReply:

@@ -14,12 +14,12 @@ import numpy.typing as npt
 from infomri_core.data.base import SliceTable
 from infomri_core.errors import Refused
 from infomri_core.exchange import EvaluateTask
+from infomri_core.images import MAX_PSNR
 from infomri_core.metrics import METRICS
 from infomri_core.plan import Plan
-from infomri_core.privacy.score_noise import EDGES, N_BINS, UNIT, Cell, Form, Ints, form_of
+from infomri_core.privacy.score_noise import N_BINS, UNIT, Cell, Form, Ints, form_of
 
 _PSNR = METRICS.index("psnr")
-_LIMIT = 50.0
 Floats = npt.NDArray[np.float64]
 
 
@@ -27,14 +27,16 @@ Floats = npt.NDArray[np.float64]
 @dataclass
 class BoundedScores:
     """The sums of one reply, cell by cell. ``patients`` (n,) and multi-hot ``labels`` (n, L) are
-    those of the scored slices. ``expected`` (C x attacks + floors,): PSNR in dB, from the study
-    centre's own patients, about which a patient's figures are clipped: their root mean square
-    deviation is at most ``clip_db``."""
+    those of the scored slices. From the study centre's own patients come ``edges``
+    (C, L, bins - 1), between the bins of each label's scores, and ``expected``
+    (C x attacks + floors,): PSNR in dB about which a patient's figures are clipped, to a root mean
+    square of ``clip_db``."""
 
     form: Form
     patients: npt.NDArray[Any]
     labels: npt.NDArray[Any]
     exclusive: bool
+    edges: Floats
     expected: Floats
     clip_db: float
     _scores: dict[Cell, Ints] = field(default_factory=dict)
@@ -59,7 +61,8 @@ class BoundedScores:
         truth = np.asarray(self.labels).astype(bool)
         self._decided[cell] = self._decisions(scores, truth)
         odds = log_odds(scores) if self.exclusive else scores
-        self._scores[cell] = self._histogram(odds, truth)
+        edges = self.edges[self.form.cells.index(cell)]
+        self._scores[cell] = self._histogram(odds, truth, edges)
         self._psnr[cell] = {
             name: self._by_patient(attacked, np.asarray(figures, np.float64)[:, _PSNR])
             for name, figures in quality.items()
@@ -77,9 +80,10 @@ class BoundedScores:
             parts |= self._quality(parts["counts"])
         return parts
 
-    def _histogram(self, odds: Floats, truth: npt.NDArray[np.bool_]) -> Ints:
+    def _histogram(self, odds: Floats, truth: npt.NDArray[np.bool_], edges: Floats) -> Ints:
         n_labels = self.form.n_labels
-        place = (np.arange(n_labels) * 2 + truth) * N_BINS + np.searchsorted(EDGES, odds)
+        bins = (odds[:, :, None] > edges).sum(-1)
+        place = (np.arange(n_labels) * 2 + truth) * N_BINS + bins
         counts = np.zeros(n_labels * 2 * N_BINS, np.int64)
         np.add.at(counts, place, np.broadcast_to(self._mass[:, None], place.shape))
         return counts.reshape(n_labels, 2, N_BINS)
@@ -95,7 +99,7 @@ class BoundedScores:
         """Each patient's mean (n_patients,); NaN for one without a figure."""
         owner, finite = self._owner[rows], np.isfinite(values)
         count = np.bincount(owner[finite], minlength=self._n)
-        total = np.bincount(owner[finite], values[finite].clip(-_LIMIT, _LIMIT), self._n)
+        total = np.bincount(owner[finite], values[finite].clip(-MAX_PSNR, MAX_PSNR), self._n)
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     def _quality(self, counts: Ints) -> dict[str, Ints]:
@@ -125,10 +129,23 @@ def log_odds(logits: Floats) -> Floats:
 
 
 def bounded_scores(plan: Plan, task: EvaluateTask, table: SliceTable) -> BoundedScores:
-    """Empty sums of the form that ``task`` asks for, of the scored slices ``table``.
-    ``Refused("bad-task")`` where the task does not expect as many PSNRs."""
+    """Empty sums of the form that ``task`` asks for, of the scored slices ``table``. Raises
+    ``Refused("bad-task")`` where its edges or expected PSNRs do not fit."""
     form = form_of(plan, task.arms, task.attacks)
-    if task.expected.shape != (form.n_quality,):
-        raise Refused("bad-task", f"the task must expect {form.n_quality} PSNRs")
-    rules = (plan.task.exclusive, task.expected, plan.evaluation.clip_db)
+    check_middles(form, task)
+    rules = (plan.task.exclusive, task.edges, task.expected, plan.evaluation.clip_db)
     return BoundedScores(form, table.patients, table.labels, *rules)
+
+
+def check_middles(form: Form, task: EvaluateTask) -> None:
+    """Raise ``Refused("bad-task")`` unless the edges between bins ascend and the PSNRs that the
+    task expects lie in 0 .. 50 dB, both of the size of ``form``."""
+    edges, expected = task.edges, task.expected
+    if edges.shape != form.edges_shape or edges.dtype != np.float64:
+        raise Refused("bad-task", f"the task must have edges of {form.edges_shape}, float64")
+    if not (np.isfinite(edges).all() and (np.diff(edges) >= 0).all()):
+        raise Refused("bad-task", "the edges between bins must be finite and ascend")
+    fits = expected.shape == (form.n_quality,) and expected.dtype == np.float64
+    if not fits or not ((expected >= 0) & (expected <= MAX_PSNR)).all():
+        sentence = f"the task must expect {form.n_quality} PSNRs in 0 .. {MAX_PSNR:g} dB"
+        raise Refused("bad-task", sentence)

@@ -32,11 +32,11 @@ Cell = tuple[str, float]
 
 UNIT = 1 << 20
 """What one patient weighs: fixed point, so that sums are integers."""
-EDGES = (-5.5, -3.0, -1.6, -0.7, 0.0, 0.7, 1.6, 3.0, 5.5)
-"""Between the bins of a score, in the logit. Noise costs by the bin: with 64 of them the same
-epsilon makes the interval of an AUROC 2.5 times as wide, with ten it loses .01 to ties."""
+EDGES = (-3.0, -1.2, 0.0, 1.2, 3.0)
+"""Between the bins of a score, in the logit, where nothing is known of a model's scores. Noise
+costs by the bin: ten of them make an AUROC's interval a third to a half wider than six."""
 N_BINS = len(EDGES) + 1
-SHARES = {"scores": 0.6, "decided": 0.04, "quality": 0.3, "spread": 0.03, "counts": 0.03}
+SHARES = {"scores": 0.65, "decided": 0.04, "quality": 0.25, "spread": 0.03, "counts": 0.03}
 """What part of the privacy loss each family of figures may cost."""
 
 
@@ -55,6 +55,11 @@ class Form:
     def n_quality(self) -> int:
         """Figures of image quality of one patient."""
         return len(self.cells) * len(self.attacks) + len(self.floors)
+
+    @property
+    def edges_shape(self) -> tuple[int, int, int]:
+        """Of the edges between bins: (C, L, bins - 1)."""
+        return len(self.cells), self.n_labels, N_BINS - 1
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The arrays of the vector by family: scores (C, L, 2, bins), decided (C,), quality
