@@ -56,8 +56,9 @@ class EvaluateReply:
     def to_message(self) -> Message:
         arrays: dict[str, np.ndarray] = {}
         cells = []
-        for i, ((arm, acceleration), scores) in enumerate(self.scores.items()):
-            cells.append([arm, acceleration, list(scores.quality), list(scores.legibility)])
+        for i, ((arm, acceleration), scores) in enumerate(sorted(self.scores.items(), key=_cell)):
+            names = sorted(scores.quality), sorted(scores.legibility)
+            cells.append([arm, acceleration, *names])
             arrays |= under(f"{i}/histogram", scores.histogram.to_arrays())
             for name, quality in scores.quality.items():
                 arrays |= under(f"{i}/quality/{name}", quality.to_arrays())
@@ -72,6 +73,10 @@ class EvaluateReply:
             "failed": dict(self.failed),
         }
         return Message("evaluated", header, arrays)
+
+
+def _cell(item: tuple[tuple[str, float], Scores]) -> tuple[str, float]:
+    return item[0]
 
 
 def evaluate_task_from(
