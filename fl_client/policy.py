@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fl_client.checks.floors import check_floors
 from fl_client.ledger import Entry
 from fl_client.settings import Policy
 from infomri_core.errors import InputError, Refused
@@ -224,6 +225,7 @@ def _check_attacks(attacks: Mapping[str, Arrays], plan: Plan) -> None:
     known = {*plan.evaluation.attacks, *FLOORS, *DIAGNOSES, LINKAGE, READER, insider_attack(plan)}
     if not set(attacks) <= known:
         raise Refused("bad-task", "the task has an attack that the plan has not")
+    check_floors(attacks, plan)
     for name, arrays in attacks.items():
         for array in arrays.values():
             if not np.isfinite(array).all():

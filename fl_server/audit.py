@@ -16,7 +16,7 @@ from infomri_core.plan import Plan
 from infomri_core.privacy import attacks
 from infomri_core.privacy.adversaries import Adversaries
 from infomri_core.privacy.attacks.class_means import ClassMeans
-from infomri_core.privacy.attacks.diagnosis import DiagnosisFloor
+from infomri_core.privacy.attacks.diagnosis import fit_together
 from infomri_core.privacy.attacks.learned import LearnedAttack
 from infomri_core.privacy.certify import Certificate
 from infomri_core.privacy.linkage import Likeness
@@ -88,11 +88,13 @@ def fit_audit(
         labels = torch.from_numpy(table.labels.astype(np.float32)).to(device)
         reader = Reader(plan.task.shape)
         fitted.adversaries.reader = reader.fit(plan, images, labels, settings.reader_steps)
+    logits = {}
     for arm, model in models.items():
         for acceleration in plan.measurement.accelerations:
             cell = (arm, acceleration)
-            fitted.adversaries.diagnosis[cell] = _diagnosis(plan, model, cell, images)
+            logits[cell] = _logits(plan, model, cell, images)
             fitted.redundancy[cell] = _redundancy(plan, model, cell)
+    fitted.adversaries.diagnosis = fit_together(images, logits)
     return fitted
 
 
@@ -118,17 +120,16 @@ def load_arms(plan: Plan, arms: Arrays, device: torch.device) -> Mapping[str, Cl
 
 
 @torch.no_grad()
-def _diagnosis(
+def _logits(
     plan: Plan, model: Classification, cell: tuple[str, float], images: torch.Tensor
-) -> DiagnosisFloor:
+) -> torch.Tensor:
+    """The model's answers on the audit set (n, L), for what they give away of the images."""
     generator = torch_generator(plan.study.seed, "diagnosis", *cell, device=images.device)
     logits = []
     for batch in images.split(BATCH):
         masks = model.draw(1 / cell[1], len(batch), generator)
         logits.append(model.logits(model.measure(batch, masks, generator)))
-    floor = DiagnosisFloor(plan.task.shape)
-    floor.fit_logits(images, torch.cat(logits))
-    return floor
+    return torch.cat(logits)
 
 
 @torch.no_grad()

@@ -50,15 +50,16 @@ def task_of(plan: Plan, **changes: Any) -> ReleaseTask:
 class Hospital:
     """The real site behind the real gate, with a consent list to write."""
 
-    def __init__(self, folder: Path, **policy: Any) -> None:
+    def __init__(self, folder: Path, uri: str = site_uri("a"), **policy: Any) -> None:
         self.consent = folder / "consent.txt"
-        self.dataset = open_dataset(site_uri("a"))
+        self.dataset = open_dataset(uri)
         limits = {"min_cohort": 1, "max_released_fraction": 0.3, "consent": self.consent}
         settings = make_settings(folder, **(limits | policy))
         settings = dataclasses.replace(settings, site=dataclasses.replace(settings.site, name="a"))
         self.ledger = Ledger.open(settings.vault.state / "ledger.jsonl")
         self.ledger_file = settings.vault.state / "ledger.jsonl"
-        site = Site(self.dataset, "a", settings.vault.state / "optimizer", secret=SECRET)
+        state, least = settings.vault.state / "optimizer", settings.policy.min_cohort
+        site = Site(self.dataset, "a", state, secret=SECRET, min_cohort=least)
         self.jobs = Jobs(settings, site, self.dataset.table, self.ledger)
         self.scored = sorted({str(p) for p in self.dataset.table.patients[site.scored(plan_of())]})
         self.agree(*self.scored)

@@ -222,7 +222,7 @@ def train_task(plan: Plan = PLAN, fill: float = 0.0, **changes: Any) -> TrainTas
 
 def evaluate_task(plan: Plan = PLAN, fill: float = 0.0, **changes: Any) -> EvaluateTask:
     arms = {name: np.full(size, fill, np.float32) for name, size in SIZES.items()}
-    task = EvaluateTask(plan.text, 2, FAR, arms, {"mean": {"mean": np.zeros(SHAPE, np.float32)}})
+    task = EvaluateTask(plan.text, 2, FAR, arms, {"mean": {"image": np.zeros(SHAPE, np.float32)}})
     return dataclasses.replace(task, **changes)
 
 

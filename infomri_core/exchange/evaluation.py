@@ -72,8 +72,9 @@ class EvaluateReply:
     def to_message(self) -> Message:
         arrays: dict[str, np.ndarray] = dict(under("sums", self.sums))
         cells = []
-        for i, ((arm, acceleration), scores) in enumerate(self.scores.items()):
-            cells.append([arm, acceleration, list(scores.quality), list(scores.legibility)])
+        for i, ((arm, acceleration), scores) in enumerate(sorted(self.scores.items(), key=_cell)):
+            names = sorted(scores.quality), sorted(scores.legibility)
+            cells.append([arm, acceleration, *names])
             arrays |= under(f"{i}/histogram", scores.histogram.to_arrays())
             for name, quality in scores.quality.items():
                 arrays |= under(f"{i}/quality/{name}", quality.to_arrays())
@@ -89,6 +90,10 @@ class EvaluateReply:
             "noise": self.noise,
         }
         return Message("evaluated", header, arrays)
+
+
+def _cell(item: tuple[tuple[str, float], Scores]) -> tuple[str, float]:
+    return item[0]
 
 
 def evaluate_task_from(

@@ -11,7 +11,7 @@ import torch
 from infomri_core.privacy import attacks
 from infomri_core.privacy.attacks import FLOORS, Attack, Ensemble
 from infomri_core.privacy.attacks.class_means import ClassMeans
-from infomri_core.privacy.attacks.diagnosis import DiagnosisFloor
+from infomri_core.privacy.attacks.diagnosis import OWN, SHARED, DiagnosisFloor
 from infomri_core.privacy.linkage import Likeness
 from infomri_core.privacy.reader import READER, Reader
 from infomri_core.privacy.strengths import base_name
@@ -90,11 +90,7 @@ class Adversaries:
         """Arrays by adversary, for an ``evaluate`` task."""
         arrays = {name: dict(attack.to_arrays()) for name, attack in self.attacks.items()}
         if self.diagnosis:
-            arrays[DIAGNOSIS] = {
-                f"{arm}|{acceleration!r}|{part}": array
-                for (arm, acceleration), floor in self.diagnosis.items()
-                for part, array in floor.to_arrays().items()
-            }
+            arrays[DIAGNOSIS] = _diagnosis_arrays(self.diagnosis)
         if self.class_means is not None:
             arrays[CLASS_MEANS] = self.class_means.to_arrays()
         if self.likeness is not None:
@@ -133,16 +129,36 @@ def load_adversaries(
     return loaded
 
 
+def _diagnosis_arrays(floors: Mapping[Cell, DiagnosisFloor]) -> dict[str, np.ndarray]:
+    """One set of images for all, and each cell's own few numbers."""
+    whole = next(iter(floors.values())).to_arrays()
+    shared = {part: whole[part] for part in SHARED}
+    own = {
+        f"{arm}|{acceleration!r}|{part}": floor.to_arrays()[part]
+        for (arm, acceleration), floor in floors.items()
+        for part in OWN
+    }
+    return shared | own
+
+
+def diagnosis_cells(parts: Arrays) -> dict[Cell, dict[str, np.ndarray]]:
+    """What is each cell's own in the arrays of the diagnosis floor. ``ValueError`` unless the
+    images are one set for all and every cell has the few numbers it may have."""
+    cells: dict[Cell, dict[str, np.ndarray]] = {}
+    for key, array in parts.items():
+        if key not in SHARED:
+            arm, acceleration, part = key.split("|")
+            cells.setdefault((arm, float(acceleration)), {})[part] = array
+    if not set(SHARED) <= set(parts) or not all(set(own) == set(OWN) for own in cells.values()):
+        raise ValueError("a diagnosis floor of other parts than it has")
+    return cells
+
+
 def _load_diagnosis(
     parts: Arrays, shape: tuple[int, int], device: torch.device
 ) -> dict[Cell, DiagnosisFloor]:
-    cells: dict[Cell, dict[str, np.ndarray]] = {}
-    for key, array in parts.items():
-        arm, acceleration, part = key.split("|")
-        cells.setdefault((arm, float(acceleration)), {})[part] = array
+    shared = {part: parts[part] for part in SHARED if part in parts}
     floors = {}
-    for cell, arrays in cells.items():
-        floors[cell] = DiagnosisFloor(shape)
-        floors[cell].load(arrays)
-        floors[cell].to(device)
+    for cell, own in diagnosis_cells(parts).items():
+        floors[cell] = DiagnosisFloor(shape).load({**shared, **own}).to(device)
     return floors

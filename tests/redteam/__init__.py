@@ -1,0 +1,1 @@
+"""Attacks that have shown a hole once, each against the real vault's jobs."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from infomri_core.errors import InputError
 from infomri_core.privacy.attacks.base import Portable, check_images
 
-MAX_PATTERNS = 64
+MAX_PATTERNS = 16
 MAX_LABELS = 4096
 _PRIOR_WEIGHT = 2.0
 
@@ -19,7 +19,7 @@ _PRIOR_WEIGHT = 2.0
 class ClassMeans(Portable):
     """Sum over classes of the model's probability times the class's mean image.
 
-    A class is a pattern of labels that occurs in the audit set, at most the 64 most frequent.
+    A class is a pattern of labels that occurs in the audit set, at most the 16 most frequent.
     With exclusive labels patterns are one-hot and the probabilities those of the softmax; with
     labels that hold each alone, the product of sigmoids. Either is softmax(patterns @ logits).
     The mean of a rare class is drawn towards the mean image, as if two more images were that.
