@@ -5,7 +5,14 @@ import math
 from typing import TYPE_CHECKING
 
 from infomri_core.errors import InputError
-from infomri_core.privacy.strengths import ADAPTABLE, INSIDER, PUBLIC, STRENGTHS, adapted_attack
+from infomri_core.privacy.strengths import (
+    ADAPTABLE,
+    INSIDER,
+    PUBLIC,
+    SAME_SITE,
+    STRENGTHS,
+    adapted_attack,
+)
 
 if TYPE_CHECKING:
     from infomri_core.plan import Plan
@@ -141,7 +148,8 @@ def _adversary_rules(plan: "Plan") -> list[Rule]:
     known = set(e.adversaries) <= set(STRENGTHS) and len(set(e.adversaries)) == len(e.adversaries)
     insider, steps = INSIDER in e.adversaries, e.adversary_steps
     hidden = "no insider with secure aggregation: it needs what each site's update says"
-    outside = "no insider with [privacy]: what it learns at the sites stands outside epsilon"
+    outside = "no insider or same-site with [privacy]: what they learn stands outside epsilon"
+    learning = plan.privacy is not None and not {INSIDER, SAME_SITE}.isdisjoint(e.adversaries)
     trained = f"an attack that can be trained further: {', '.join(ADAPTABLE)}"
     return [
         (
@@ -151,7 +159,7 @@ def _adversary_rules(plan: "Plan") -> list[Rule]:
             e.adversaries,
         ),
         (not (insider and plan.aggregation.secure), where, hidden, e.adversaries),
-        (not (insider and plan.privacy is not None), where, outside, e.adversaries),
+        (not learning, where, outside, e.adversaries),
         (not insider or adapted_attack(plan) is not None, where, trained, e.attacks),
         (1 <= steps <= 10**6, "[evaluation] adversary_steps", "1 .. 10^6", steps),
         (1 <= e.insider_rounds <= 5, "[evaluation] insider_rounds", "1 .. 5", e.insider_rounds),
@@ -266,6 +274,7 @@ def _secure_rules(plan: "Plan") -> list[Rule]:
     a, quorum, where = plan.aggregation, plan.training.quorum, "[aggregation]"
     if not a.secure:
         return []
+    bound = "2 .. [training] quorum, or a round with no more sites could not be unmasked"
     return [
         (
             a.strategy in SUMMED,
@@ -280,12 +289,7 @@ def _secure_rules(plan: "Plan") -> list[Rule]:
             "at least 3 with secure = true: of a sum of two, each site knows the other's part",
             quorum,
         ),
-        (
-            2 <= a.threshold <= quorum,
-            f"{where} threshold",
-            "2 .. [training] quorum, or a round with no more sites could not be unmasked",
-            a.threshold,
-        ),
+        (2 <= a.threshold <= quorum, f"{where} threshold", bound, a.threshold),
         (
             a.degree % 2 == 0 and max(4, quorum - 1) <= a.degree <= 1000,
             f"{where} degree",

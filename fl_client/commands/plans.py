@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fl_client.commands.budget_words import privacy_words
+from fl_client.commands.figure_words import figure_words
 from fl_client.policy import parse_approvals
 from fl_client.settings import SiteSettings, read_settings
 from infomri_core.errors import InputError
@@ -85,6 +86,7 @@ def in_words(plan: Plan, settings: SiteSettings) -> list[str]:
         f" attacks over at least {policy.min_cohort} patients",
         *_adversary_words(plan),
         *_release_words(plan, settings),
+        *figure_words(plan, settings),
         *privacy_words(plan, settings),
     ]
 

@@ -7,7 +7,6 @@ have read the data: then what went wrong, and when, is nobody's business (:mod:`
 
 import contextlib
 import dataclasses
-import hashlib
 import logging
 import math
 import threading
@@ -23,6 +22,14 @@ from fl_client.context import Context, Cost
 from fl_client.figures import check_figures, check_whole_study
 from fl_client.jobs import failure
 from fl_client.jobs.declaration import Job, Premises, SiteJobs
+from fl_client.jobs.questions import (
+    UNREAD,
+    deadline_of,
+    departure_of,
+    header_entry,
+    question_in,
+    reply_key,
+)
 from fl_client.jobs.registry import job_named, plan_figures
 from fl_client.ledger import CHARGE, Entry, Ledger
 from fl_client.mark import Mark
@@ -37,15 +44,10 @@ from infomri_core.data.fingerprint import fingerprint
 from infomri_core.errors import Cancelled, InputError, Refused
 from infomri_core.exchange import (
     EnrolTask,
-    MomentsTask,
     SiteTask,
-    TrainTask,
-    question_of,
     task_from,
 )
 from infomri_core.plan import Plan, parse_plan
-
-_UNREAD = Entry(run="", job="unknown", round=0, kind="", n_bytes=0, sha256="")
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ class _Turn:
     """A message's turn: whose it is, as far as it is read, when it was charged, and when its time
     is up (Unix time)."""
 
-    departure: Entry = _UNREAD
+    departure: Entry = UNREAD
     charged: float | None = None
     end: float = math.inf
 
@@ -107,6 +109,7 @@ class Jobs:
             head = wire.peek(data)
             if head.kind == PING.kind:
                 return wire.encode(PONG)
+            turn.departure = header_entry(head)
             with self._turn(head, turn) as cancelled:
                 outcome, reply = self._answer(data, head, turn, cancelled)
             _report(turn.departure, outcome, started, len(reply))
@@ -124,7 +127,7 @@ class Jobs:
         plan = self._approved(head, job, len(data))
         task = task_from(wire.decode(data))
         context = self._admitted(job, plan, task, turn)
-        key = self._occasion(context)
+        key = reply_key(context, self._policy)
         again = self._again(job, key, context)
         if again is not None:
             return "repeated", again
@@ -140,7 +143,7 @@ class Jobs:
     def _turn(self, head: wire.Message, turn: _Turn) -> Iterator[Callable[[], bool]]:
         """Wait for the running job to end; gives the function that tells when to stop. A job that
         fails after it was charged keeps its turn until the next point of its schedule."""
-        turn.end = min(_deadline(head), self._clock() + self._policy.max_job_seconds)
+        turn.end = min(deadline_of(head), self._clock() + self._policy.max_job_seconds)
         if not self._lock.acquire(timeout=max(0.0, turn.end - self._clock())):
             raise Cancelled
         try:
@@ -211,9 +214,8 @@ class Jobs:
         self._check_budget(job, context)
         if isinstance(context.task, EnrolTask):
             check_whole_study(context, plan_figures(context.plan), entries, self._policy)
-        question = (departure.job, departure.round, departure.input, departure.data)
         asked = of_study(entries, context.plan)
-        known = [e for e in asked if e.kind == CHARGE and _question(e) == question]
+        known = [e for e in asked if e.kind == CHARGE and question_in(e) == question_in(departure)]
         figures = 0 if known else cost.figures
         check_figures(dataclasses.replace(cost, figures=figures), entries, self._policy)
         paid = known[0] if known and cost.epsilon is None else None
@@ -238,45 +240,6 @@ class Jobs:
         table, entries = self._premises.table, self._ledger.entries()
         bounded = job.bounded(context.plan)
         budget.check_budget(context, table, entries, self._policy, bounded=bounded, again=again)
-
-    def _occasion(self, context: Context) -> str:
-        """Under which key the reply is kept: the question, the state of the data it was asked of,
-        the site's policy, and the masks if it is to leave masked."""
-        task, departure = context.task, context.departure
-        key = [departure.run, departure.job, departure.input, departure.data, repr(self._policy)]
-        if isinstance(task, TrainTask) and task.masking is not None:
-            key.append(task.masking.binding(departure.input).hex())
-        return hashlib.sha256(repr(tuple(key)).encode()).hexdigest()
-
-
-def departure_of(task: SiteTask, data: str = "", study: str = "") -> Entry:
-    """The ledger entry of an answer to ``task``, asked of ``data`` by ``study``, but for what
-    left. ``input`` is the question, so that a task sent again, with a new deadline, is the same
-    task."""
-    return Entry(
-        run=hashlib.sha256(task.plan_text.encode()).hexdigest(),
-        job=task.to_message().kind,
-        round=0 if isinstance(task, EnrolTask | MomentsTask) else task.round,
-        kind="",
-        n_bytes=0,
-        sha256="",
-        input=question_of(task),
-        data=data,
-        study=study,
-    )
-
-
-def _question(entry: Entry) -> tuple[str, int, str, str]:
-    return (entry.job, entry.round, entry.input, entry.data)
-
-
-def _deadline(head: wire.Message) -> float:
-    deadline = head.header.get("deadline")
-    if not isinstance(deadline, int | float) or isinstance(deadline, bool):
-        raise Refused("bad-message", f"a {head.kind[:20]!r} message without a proper 'deadline'")
-    if not math.isfinite(deadline):
-        raise Refused("bad-task", "the deadline is not a time")
-    return float(deadline)
 
 
 def _report(departure: Entry, outcome: str, started: float, n_bytes: int = 0) -> None:

@@ -21,7 +21,7 @@ DIAGNOSIS = "diagnosis"
 CLASS_MEANS = "class-means"
 DIAGNOSES = (DIAGNOSIS, CLASS_MEANS)
 LINKAGE = "linkage"
-BREAKDOWNS = ("memory", "error", "not-finite")
+BREAKDOWNS = ("memory", "error")
 Cell = tuple[str, float]
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,10 @@ class Adversaries:
 
     ``likeness`` is what the holder of candidate scans knows; without it nobody is matched.
     ``reader`` looks for lesions in what was rebuilt; without it nobody does. ``failed``: attacks
-    that broke down while they were asked, and by what: "memory", "error" or "not-finite". Only
-    fixed architectures exist: what travels is arrays, never code.
+    that broke down while they were asked, and by what: "memory" or "error". Images that are not
+    finite are no breakdown, they are scored (:mod:`infomri_core.evaluate`): a network could be
+    built to overflow for one patient and no other. Only fixed architectures exist: what travels
+    is arrays, never code.
     """
 
     attacks: dict[str, Attack] = field(default_factory=dict)
@@ -78,10 +80,7 @@ class Adversaries:
             log.warning("attack %s broke down", name, exc_info=True)
             self.failed[name] = "error"
         else:
-            if torch.isfinite(rebuilt).all():
-                images[name] = rebuilt
-            else:
-                self.failed[name] = "not-finite"
+            images[name] = rebuilt
 
     def to_arrays(self) -> dict[str, dict[str, np.ndarray]]:
         """Arrays by adversary, for an ``evaluate`` task."""

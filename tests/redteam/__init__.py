@@ -1,0 +1,1 @@
+"""Attacks on this software, each a test that fails where the attack succeeds."""
