@@ -1,22 +1,34 @@
 """The site's privacy budget: one accountant for all that was ever trained on its patients.
 
-Its memory is the ledger: each update that left says what it did to the data, and is on the disk
-before the bytes leave. So an update whose reply was lost is counted, one that never left is not,
-and bytes sent again are not counted twice. Rounds, arms and studies all add up.
+Its memory is the ledger: a charge says what a job does to the data, and is on the disk before the
+first row is read. So a round whose reply was lost, that crashed or met its deadline is counted;
+run again it draws fresh noise and is counted again; bytes sent again are not. Rounds, arms and
+studies all add up. Ledgers from before charges were kept say it with the update that left.
 """
 
+import dataclasses
 import logging
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from fl_client.context import Context
 from fl_client.ledger import Entry
 from fl_client.settings import Policy
+from fl_client.study import of_study
 from infomri_core.data.base import SliceTable
 from infomri_core.errors import Refused
-from infomri_core.exchange import EnrolTask, EvaluateTask, MomentsTask, SiteTask, TrainTask
+from infomri_core.exchange import (
+    EnrolTask,
+    EvaluateTask,
+    MomentsReply,
+    MomentsTask,
+    SiteTask,
+    TrainReply,
+    TrainTask,
+)
 from infomri_core.exchange.budget import Budget
 from infomri_core.plan import Plan
 from infomri_core.privacy.accounting import (
@@ -27,41 +39,39 @@ from infomri_core.privacy.accounting import (
 )
 from infomri_core.privacy.score_noise import evaluation_mechanism
 
+Update = TypeVar("Update", TrainReply, MomentsReply)
+
 log = logging.getLogger(__name__)
 
 
-def job_cost(plan: Plan, task: SiteTask, table: SliceTable) -> Mechanism | None:
-    """What answering ``task`` does to this site's training patients (or slices), or to those it
-    scores. None for jobs that say nothing of them, and where the plan has no noise."""
-    if isinstance(task, EvaluateTask):
-        return evaluation_mechanism(plan)
-    if plan.privacy is not None and isinstance(task, TrainTask):
-        n_units, n_steps = n_protected(plan, table), plan.training.local_steps
-        return round_mechanism(plan.privacy, n_steps, len(task.arms), n_units)
-    if plan.moments is not None and isinstance(task, MomentsTask):
-        return moments_mechanism(plan.moments)
-    return None
-
-
 def check_budget(
-    plan: Plan, task: SiteTask, table: SliceTable, entries: Iterable[Entry], policy: Policy
+    context: Context,
+    table: SliceTable,
+    entries: Iterable[Entry],
+    policy: Policy,
+    *,
+    bounded: bool,
+    again: bool = False,
 ) -> None:
     """Raise ``Refused("budget")``, before any work, for a study that would pass the site's budget
-    with all that is still to come of it, and where there is a budget for one without privacy."""
-    if policy.max_epsilon is None or not isinstance(
-        task, EnrolTask | MomentsTask | TrainTask | EvaluateTask
-    ):
+    with all that is still to come of it, and where there is a budget for a job that epsilon does
+    not bound. ``again``: the answer is kept and costs nothing more."""
+    plan, task = context.plan, context.task
+    if policy.max_epsilon is None:
         return
-    if plan.privacy is None:
+    if not bounded:
         raise Refused("budget", "this site trains with differential privacy only")
+    if not isinstance(task, EnrolTask | MomentsTask | TrainTask | EvaluateTask):
+        return
     if not plan.evaluation.noise:
         raise Refused("budget", "this site lets scores leave under noise only")
-    delta = max(plan.privacy.delta, plan.evaluation.delta)
+    delta = max(0.0 if plan.privacy is None else plan.privacy.delta, plan.evaluation.delta)
     if delta > policy.max_delta:
         sentence = f"the plan's delta is {delta:g}, this site allows {policy.max_delta:g}"
         raise Refused("budget", sentence)
     entries = list(entries)
-    whole = epsilon([*spent(entries), *to_come(plan, task, table, entries)], policy.max_delta)
+    rest = [] if again else to_come(plan, task, table, entries)
+    whole = epsilon([*spent(entries), *rest], policy.max_delta)
     if whole > policy.max_epsilon:
         log.warning("the study would bring this site to epsilon %.4g: refused", whole)
         raise Refused("budget", "the whole study would pass this site's privacy budget")
@@ -70,15 +80,13 @@ def check_budget(
 def to_come(
     plan: Plan, task: SiteTask | None, table: SliceTable, entries: Iterable[Entry]
 ) -> list[Mechanism]:
-    """What is left to do of ``plan``: its moments, rounds and scoring without those that left,
-    with what ``task`` asks for, whether it left before or not."""
-    if plan.privacy is None:
-        return []
-    left = {(e.job, e.round) for e in _counted(entries) if e.run == plan.digest}
+    """What is left to do of ``plan``: its moments, rounds and scoring without those charged
+    already, with what ``task`` asks for, whether it was charged before or not."""
+    left = {(e.job, e.round) for e in _counted(of_study(entries, plan))}
     scoring = evaluation_mechanism(plan)
     scored = any(job == "evaluate" for job, _ in left) and not isinstance(task, EvaluateTask)
     last = [] if scoring is None or scored else [scoring]
-    if isinstance(task, EvaluateTask):
+    if plan.privacy is None or isinstance(task, EvaluateTask):
         return last
     rounds = {n for n in range(1, plan.training.rounds + 1) if ("train", n) not in left}
     n_arms = len(plan.arms)
@@ -102,18 +110,17 @@ def n_protected(plan: Plan, table: SliceTable) -> int:
     return len(np.unique(trained)) if by_patient else len(trained)
 
 
-def spent(entries: Iterable[Entry], run: str | None = None) -> list[Mechanism]:
-    """What left so far did to the data, of all studies or of the plan ``run``."""
+def spent(entries: Iterable[Entry]) -> list[Mechanism]:
+    """What ran on the data so far, of all ``entries``."""
     return [
         (float(e.privacy["noise_multiplier"]), float(e.privacy["rate"]), int(e.privacy["steps"]))
         for e in _counted(entries)
-        if run in (None, e.run)
     ]
 
 
 def debit(cost: Mechanism, entries: Iterable[Entry], policy: Policy) -> dict[str, Any]:
-    """What the ledger says of an update that leaves now: its cost, and ``epsilon`` of all that
-    ever left, with it, at ``delta``, the site's own."""
+    """What the ledger says of a mechanism before it runs: its parts, and ``epsilon`` of all that
+    ever ran, with it, at ``delta``, the site's own."""
     total = epsilon([*spent(entries), cost], policy.max_delta)
     return {
         "noise_multiplier": cost[0],
@@ -124,16 +131,24 @@ def debit(cost: Mechanism, entries: Iterable[Entry], policy: Policy) -> dict[str
     }
 
 
-def told_epsilon(plan: Plan, cost: Mechanism | None, entries: Iterable[Entry]) -> float | None:
-    """The epsilon that leaves with a reply: all that this study has spent here, with what the
-    reply itself costs, at the plan's delta, rounded up to two decimals (it follows from the
-    site's exact number of patients). None without privacy. Raises ``Refused("budget")`` where the
-    noise is too weak for any."""
+def told(reply: Update, context: Context, entries: Iterable[Entry], policy: Policy) -> Update:
+    """``reply`` with what its study has spent here and, where the site tells it, its budget."""
+    privacy = {} if context.charge is None else context.charge.privacy
+    return dataclasses.replace(
+        reply,
+        epsilon=told_epsilon(context.plan, entries),
+        budget=told_budget(privacy, policy),
+    )
+
+
+def told_epsilon(plan: Plan, entries: Iterable[Entry]) -> float | None:
+    """The epsilon that leaves with a reply: all that this study was charged here, at the plan's
+    delta, rounded up to two decimals (it follows from the site's exact number of patients). None
+    without privacy. Raises ``Refused("budget")`` where the noise is too weak for any."""
     if plan.privacy is None:
         return None
-    trained = [entry for entry in entries if entry.job != "evaluate"]
-    history = [*spent(trained, plan.digest), *([] if cost is None else [cost])]
-    total = epsilon(history, plan.privacy.delta)
+    trained = (entry for entry in of_study(entries, plan) if entry.job != "evaluate")
+    total = epsilon(spent(trained), plan.privacy.delta)
     if not math.isfinite(total):
         raise Refused("budget", "the plan's noise is too weak for any epsilon")
     return math.ceil(total * 100) / 100

@@ -20,6 +20,8 @@ from infomri_core.errors import InputError, Refused
 MAX_FRAME_BYTES = 2 * 2**30
 MAX_PATH_BYTES = 107
 _SO_PEERGROUPS = 59
+MAX_CONNECTIONS = 16
+SMALL_FRAME_BYTES = 2**20
 _CHUNK = 2**20
 _FRAME_SECONDS = 300.0
 _POLL_SECONDS = 0.2
@@ -63,22 +65,30 @@ def serve(
 ) -> None:
     """Answer every frame with ``handle(frame)`` until ``stop`` is set; one thread a connection.
 
+    At most ``MAX_CONNECTIONS`` are open, later ones wait; of frames above ``SMALL_FRAME_BYTES``
+    one at a time is received and answered. So whoever calls holds no more of this process's
+    memory than one frame of ``limit`` bytes and a few small ones.
+
     Only processes of this user may speak (socket mode 0600) or, with ``group`` (a gid), of that
     group too (0660). On ``stop`` no new frame is read, running answers are still sent, and the
     socket file is removed. Raises ``InputError`` when the path cannot be served safely.
     """
-    _prepare_folder(path.parent, group)
+    prepare_folder(path.parent, group)
     _remove_stale(path)
     threads: list[tuple[threading.Thread, socket.socket]] = []
+    large = threading.Lock()
     with _address(path) as address, socket.socket(socket.AF_UNIX) as listener:
         _bind(listener, address, path, group)
         try:
             while not stop.is_set():
                 threads = [entry for entry in threads if entry[0].is_alive()]
+                if len(threads) >= MAX_CONNECTIONS:
+                    stop.wait(_POLL_SECONDS)
+                    continue
                 with contextlib.suppress(TimeoutError):
                     connection, _ = listener.accept()
                     thread = threading.Thread(
-                        target=_converse, args=(connection, handle, stop, group, limit)
+                        target=_converse, args=(connection, handle, stop, group, limit, large)
                     )
                     thread.start()
                     threads.append((thread, connection))
@@ -94,6 +104,7 @@ def _converse(
     stop: threading.Event,
     group: int | None,
     limit: int,
+    large: threading.Lock,
 ) -> None:
     with connection:
         try:
@@ -101,10 +112,12 @@ def _converse(
                 log.warning("channel refused a peer: neither this user nor the configured group")
                 return
             while _readable(connection, stop):
-                frame = _receive(connection, limit, time.monotonic() + _FRAME_SECONDS)
-                if frame is None:
+                size = _announced(connection, limit, time.monotonic() + _FRAME_SECONDS)
+                if size is None:
                     return
-                answer = handle(frame)
+                with large if size > SMALL_FRAME_BYTES else contextlib.nullcontext():
+                    end = time.monotonic() + _FRAME_SECONDS
+                    answer = handle(_body(connection, size, end))
                 _send(connection, answer, limit, time.monotonic() + _FRAME_SECONDS)
         except (OSError, Refused) as error:
             log.warning("channel closed a connection: %s", type(error).__name__)
@@ -146,12 +159,22 @@ def _send(connection: socket.socket, data: bytes, limit: int, end: float) -> Non
 
 def _receive(connection: socket.socket, limit: int, end: float) -> bytes | None:
     """The next frame, or None when the other side closed in order before one began."""
+    size = _announced(connection, limit, end)
+    return None if size is None else _body(connection, size, end)
+
+
+def _announced(connection: socket.socket, limit: int, end: float) -> int | None:
+    """The length of the next frame, None as for :func:`_receive`."""
     head = _exactly(connection, 8, end)
     if head is None:
         return None
     size = int.from_bytes(head, "big")
     if size > limit:
         raise Refused("too-large", f"the message is longer than {limit} bytes")
+    return size
+
+
+def _body(connection: socket.socket, size: int, end: float) -> bytes:
     body = _exactly(connection, size, end)
     if body is None:
         raise ConnectionResetError("the other side closed inside a frame")
@@ -197,7 +220,7 @@ def _address(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-def _prepare_folder(folder: Path, group: int | None) -> None:
+def prepare_folder(folder: Path, group: int | None) -> None:
     try:
         if not folder.exists():
             folder.mkdir(parents=True, mode=0o700)

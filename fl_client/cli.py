@@ -87,11 +87,12 @@ def run(
 def status(
     config: Annotated[Path, typer.Option(help="The site's settings.")] = Path("site.toml"),
 ) -> None:
-    """Say whether the vault answers and what has left it; exit code 1 when it does not answer.
+    """Say whether the vault answers and what has left it; exit code 1 when it does not answer, or
+    not to this user.
 
     Example: infomri-client status --config site.toml
     """
-    socket = read_settings(config).vault.socket_path
+    socket = read_settings(config).vault.status_path
     answer = vault_status(socket)
     if answer is None:
         typer.echo(f"no vault answers at {socket}")
@@ -132,7 +133,7 @@ def _tell_isolation(
 def _serve_metrics(settings: SiteSettings, address: str) -> None:
     from fl_client.metrics import serve
 
-    serve(settings.vault.socket_path, host_and_port(address, "--metrics"))
+    serve(settings.vault.status_path, host_and_port(address, "--metrics"))
 
 
 def _log_to_stdout() -> None:

@@ -1,4 +1,4 @@
-"""The Flower ClientApp: carries bytes between the study centre and the vault, and reads none.
+"""The Flower ClientApp: carries listed jobs between study centre and vault, and reads none.
 
 It runs on the side of the site that has the network. It holds no data, imports neither torch nor
 h5py, and answers with an InfoMRI error whatever happens: exception text never travels.
@@ -15,10 +15,14 @@ from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fl_client import channel
+from fl_client.settings import JOBS
 from infomri_core import wire
 from infomri_core.errors import Refused
 from infomri_core.exchange import ErrorReply
+from infomri_core.exchange.secure import SECURE_JOBS
 
+LISTED = (*JOBS, *SECURE_JOBS)
+"""The kinds of message that are carried to the vault: the jobs, and nothing else."""
 VAULT_SOCKET = "INFOMRI_VAULT_SOCKET"
 RESTART_PATIENCE_SECONDS = 60.0
 _RETRY_SECONDS = 0.2
@@ -52,7 +56,10 @@ def carry(content: RecordDict, socket: Path) -> RecordDict:
     """Take a task to the vault behind ``socket`` and bring its reply back, or an error reply."""
     try:
         data = unpack(content)
-        return pack(_ask(socket, data, _deadline(data)))
+        head = wire.peek(data)
+        if head.kind not in LISTED:
+            raise Refused("unknown-job", "this site has no job of that name")
+        return pack(_ask(socket, data, _deadline(head)))
     except Refused as refusal:
         return error_content(refusal.code, refusal.sentence)
     except TimeoutError:
@@ -71,8 +78,9 @@ def answer(message: Message, context: Context) -> Message:
 def client_app(answer: Callable[[Message, Context], Message]) -> ClientApp:
     """The ClientApp that answers every message of the closed list with ``answer``."""
     made = ClientApp()
+    queries = [job for job in LISTED if job not in ("train", "adapt", "evaluate")]
     for register in (
-        *map(made.query, ("enrol", "moments", "announce", "share", "unmask", "release")),
+        *map(made.query, queries),
         *(made.train(), made.train("adapt"), made.evaluate()),
     ):
         register(answer)
@@ -82,8 +90,8 @@ def client_app(answer: Callable[[Message, Context], Message]) -> ClientApp:
 app = client_app(answer)
 
 
-def _deadline(data: bytes) -> float:
-    deadline = wire.peek(data).get("deadline")
+def _deadline(head: wire.Message) -> float:
+    deadline = head.header.get("deadline")
     if not isinstance(deadline, int | float) or isinstance(deadline, bool):
         raise Refused("bad-message", "the task names no deadline")
     if not np.isfinite(deadline):

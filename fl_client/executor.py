@@ -205,6 +205,7 @@ def main() -> NoReturn:
     logging.basicConfig(level=logging.INFO, handlers=[lines])
     logging.getLogger("httpx").setLevel(logging.WARNING)
     secret = arguments.secret_file.read_bytes() if arguments.secret_file else None
+    isolation.apply(isolation.hide, "no process of this user looks in")
     if arguments.confine:
         (arguments.confine / "flwr").mkdir(parents=True, exist_ok=True)
         keep = isolation.courier_keeps(

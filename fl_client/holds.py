@@ -10,6 +10,7 @@ from pathlib import Path
 from fl_client import isolation
 from fl_client.isolation import Confinement, courier_keeps, supernode_keeps
 from fl_client.settings import SiteSettings
+from fl_client.status import token_file
 
 _CLOSED = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR)
 
@@ -33,12 +34,14 @@ def survey(settings: SiteSettings, folder: Path, *, with_vault: bool = True) -> 
 
 
 def private_paths(settings: SiteSettings) -> list[Path]:
-    """What nobody but the vault may open: the data, the ledger, the site's keys."""
+    """What nobody but the vault may open: the data, the ledger, the site's keys; nor the token of
+    the status socket, but for who asks there."""
     location = settings.data.uri.partition(":")[2].partition("?")[0]
     state = settings.vault.state
     paths = [Path(location)] if location else []
     signing = [settings.secure.key] if settings.secure.key else []
-    return [*paths, state / "ledger.jsonl", state / "site.key", *signing, state]
+    token = token_file(settings.vault.status_path)
+    return [*paths, state / "ledger.jsonl", state / "site.key", *signing, token, state]
 
 
 def _vault_hold() -> Hold:

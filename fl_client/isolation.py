@@ -24,7 +24,7 @@ from infomri_core.errors import InputError
 
 REQUIRE = "INFOMRI_REQUIRE_ISOLATION"
 RUN_FILES = ("node", "executor.secret")
-_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _SYS_LANDLOCK = {"create": 444, "add": 445, "restrict": 446}
 _READ_FILE, _READ_DIR, _EXECUTE = 1 << 2, 1 << 3, 1 << 0
 _READ = _READ_FILE | _READ_DIR | _EXECUTE
@@ -107,6 +107,16 @@ def drop_network() -> None:
     _no_new_privileges()
     mode_filter, every_thread = 1, 1
     _call(machine.seccomp, mode_filter, every_thread, ctypes.create_string_buffer(head))
+
+
+def hide() -> None:
+    """No process of the same user traces this one or its children, or reads their memory and
+    environment, and none of them leaves a core dump. Raises ``Unavailable``."""
+    if sys.platform != "linux":
+        raise Unavailable(f"no dumpable flag on {sys.platform}")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0):
+        raise Unavailable("the kernel keeps this process open to others of its user")
 
 
 def confine(keep: Confinement) -> None:

@@ -1,4 +1,4 @@
-"""What left this site, and when: append-only, hash-chained text, one JSON line a departure.
+"""What left this site, what it was charged, and when: append-only, hash-chained JSON lines.
 
 Each line carries the hash of the line before it and its own, so that a changed, lost or inserted
 line shows. A line is on the disk (fsync) before the bytes it speaks of leave. What no chain can
@@ -22,7 +22,8 @@ from typing import Any, TextIO, final
 from infomri_core.errors import InputError, Refused
 
 GENESIS = "0" * 64
-_LATER = frozenset({"data", "released", "counts", "privacy"})
+CHARGE = "charge"
+_LATER = frozenset({"data", "released", "counts", "privacy", "study", "charge"})
 _CHANGED = "the site's ledger was changed from outside; nothing leaves until it is mended"
 _UNWRITABLE = "the site's ledger cannot be written; nothing leaves until it can"
 
@@ -32,12 +33,15 @@ log = logging.getLogger(__name__)
 @final
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One departure. ``run`` is the plan's sha256, ``sha256`` and ``n_bytes`` are of what left,
-    ``input`` is the sha256 of the task without its deadline, ``data`` the fingerprint of the data
-    it was asked of; ``repetition`` marks bytes that had left before. ``released`` has the
-    patients' ids and position bitmaps of k-space, ``counts`` the counts that left anew,
-    ``privacy`` what an update under differential privacy cost and epsilon so far; a line has them
-    only where there are any. The last three fields are filled in by the ledger."""
+    """One departure, or (``kind`` is ``CHARGE``) what a job was charged before it read the data.
+
+    ``run`` is the plan's sha256, ``study`` its study's name, ``sha256`` and ``n_bytes`` are of
+    what left, ``input`` is the sha256 of the task without its deadline, ``data`` the fingerprint
+    of the data it was asked of; ``repetition`` marks bytes that had left before. ``released`` has
+    the patients' ids and position bitmaps of k-space, ``counts`` the counts that left anew,
+    ``privacy`` the mechanism that a job runs on the data and epsilon with it, ``charge`` its
+    ``inputs`` and ``figures``; a line has them only where there are any. The last three fields
+    are filled in by the ledger."""
 
     run: str
     job: str
@@ -52,6 +56,8 @@ class Entry:
     released: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     privacy: Mapping[str, Any] = field(default_factory=dict)
+    study: str = ""
+    charge: Mapping[str, int] = field(default_factory=dict)
     time: str = ""
     previous: str = ""
     hash: str = ""

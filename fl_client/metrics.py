@@ -1,4 +1,4 @@
-"""What a site tells its Prometheus: the vault's own figures, asked for over its socket.
+"""What a site tells its Prometheus: the vault's own figures, asked for over its status socket.
 
 The vault has no network, so whoever supervises it or its courier answers at a port. Needs the
 extra ``metrics``.
@@ -22,7 +22,7 @@ except ImportError:
 
 @final
 class VaultFigures(Collector):
-    """Asks the vault behind ``socket`` at every scrape."""
+    """Asks the vault behind its status ``socket`` at every scrape."""
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket

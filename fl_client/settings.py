@@ -48,18 +48,26 @@ class Data:
 @dataclass(frozen=True)
 class Vault:
     """Where the vault computes and keeps its state. ``threads`` 0 lets torch choose; ``group``
-    names the system group the courier shares when it is another user."""
+    names the system group the courier shares when it is another user. At ``socket`` the courier
+    brings tasks; at ``status`` the site's own tools ask how the vault is, with the token that lies
+    beside it, which no confined process can read."""
 
     device: str = "auto"
     threads: int = 0
     state: Path = Path("state")
     socket: Path | None = None
+    status: Path | None = None
     group: str | None = None
 
     @property
     def socket_path(self) -> Path:
         """``socket``, or a file in the state directory."""
         return self.socket or self.state / "run" / "vault.sock"
+
+    @property
+    def status_path(self) -> Path:
+        """``status``, or a file in the state directory."""
+        return self.status or self.state / "status" / "status.sock"
 
     @property
     def group_id(self) -> int | None:
@@ -88,6 +96,8 @@ class Policy:
     leaves unchanged. ``max_epsilon`` at ``max_delta``: what all studies together may spend of the
     privacy of this site's patients; with it, plans without ``[privacy]`` are refused.
     ``tell_budget``: whether it, and what was spent of it, leave with every update.
+    ``max_figures``: how many figures (counts, means, bins of histograms) all studies together may
+    draw from this site's patients in ``figure_days``.
     """
 
     min_cohort: int = 5
@@ -110,6 +120,8 @@ class Policy:
     max_epsilon: float | None = None
     max_delta: float = 1e-5
     tell_budget: bool = False
+    max_figures: int = 5_000_000
+    figure_days: float = 365.0
 
     def coarse(self, count: int) -> int:
         """A count as it may leave: rounded down to the site's step."""
@@ -152,7 +164,7 @@ def read_settings(path: Path) -> SiteSettings:
         settings,
         superlink=_resolved(settings.superlink, folder, ("root_certificate", "node_key")),
         data=Data(resolve_uri(settings.data.uri, folder)),
-        vault=_resolved(settings.vault, folder, ("state", "socket")),
+        vault=_resolved(settings.vault, folder, ("state", "socket", "status")),
         policy=_resolved(settings.policy, folder, ("approved", "consent")),
         secure=_resolved(settings.secure, folder, ("key", "trusted")),
     )
@@ -189,6 +201,12 @@ def _check(where: str, settings: SiteSettings) -> None:
         (runtime is None or 0 < runtime < 65536, "[superlink] runtime_port", "a port", runtime),
         (":" in uri, "[data] uri", "scheme:path, see docs/data.md", uri),
         (device, "[vault] device", "auto, cpu or cuda:N", vault.device),
+        (
+            vault.status_path.parent != vault.socket_path.parent,
+            "[vault] status",
+            "a folder other than that of [vault] socket",
+            str(vault.status_path),
+        ),
         (0 <= vault.threads <= 1024, "[vault] threads", "0 .. 1024", vault.threads),
         (listed, "[policy] approvals", "any or listed", policy.approvals),
         (jobs, "[policy] jobs", f"names out of {', '.join(JOBS)}", policy.jobs),

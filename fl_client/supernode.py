@@ -116,6 +116,7 @@ def main() -> NoReturn:
         settings = read_settings(arguments.config)
         (arguments.folder / "flwr").mkdir(parents=True, exist_ok=True)
         keep = isolation.supernode_keeps(settings.superlink, arguments.folder)
+        isolation.apply(isolation.hide, "no process of this user looks in")
         isolation.apply(lambda: isolation.confine(keep), "no files but its own")
     except InputError as error:
         _log.error("%s", error)

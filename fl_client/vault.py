@@ -19,7 +19,7 @@ from types import FrameType
 
 import torch
 
-from fl_client import channel, isolation
+from fl_client import channel, isolation, status
 from fl_client.jobs import Jobs
 from fl_client.ledger import Ledger
 from fl_client.settings import SiteSettings, read_settings
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 def run_vault(settings: SiteSettings, stop: threading.Event) -> None:
     """Serve the site until ``stop`` is set. Raises ``InputError`` when it cannot begin."""
-    with opened(settings, stop.is_set) as jobs:
+    with opened(settings, stop.is_set) as jobs, status.served(settings.vault, jobs.status):
         log.info("vault ready at %s", settings.vault.socket_path)
         channel.serve(
             settings.vault.socket_path,
@@ -100,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     try:
+        isolation.apply(isolation.hide, "no process of this user looks in")
         isolation.apply(isolation.drop_network, "no network, Unix sockets only")
         run_vault(read_settings(options.config), stop)
     except InputError as error:

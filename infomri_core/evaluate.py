@@ -1,4 +1,9 @@
-"""Scoring one arm at one acceleration: how well it diagnoses, and what attackers rebuild."""
+"""Scoring one arm at one acceleration: how well it diagnoses, and what attackers rebuild.
+
+What a network gives is scored whatever it is: values that are not finite are put at the ends of
+their range, or where they say nothing. An error instead would tell the study centre, which chose
+the weights, that one patient's image made them overflow.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +16,7 @@ from infomri_core.data.base import SliceTable
 from infomri_core.errors import Cancelled
 from infomri_core.exchange import Scores
 from infomri_core.images import image_metrics
-from infomri_core.metrics import ImageQuality, ScoreHistogram
+from infomri_core.metrics import LOGIT_LIMIT, ImageQuality, ScoreHistogram
 from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.adversaries import DIAGNOSES, Adversaries
 from infomri_core.privacy.attacks import FLOORS
@@ -77,7 +82,8 @@ class Scoring:
             )
             masks = model.draw(1 / acceleration, len(rows), generator)
             measurement = model.measure(images, masks, generator)
-            seen.add(rows, images, measurement, masks, model.logits(measurement))
+            logits = finite_logits(model.logits(measurement))
+            seen.add(rows, images, measurement, masks, logits)
         return seen
 
 
@@ -107,15 +113,17 @@ class Seen:
         if not chosen.any():
             return
         truth, adversaries = images[chosen], self.scoring.adversaries
-        rebuilt = adversaries.reconstruct(
+        found = adversaries.reconstruct(
             self.cell, measurement[chosen], masks[chosen], logits[chosen]
         )
+        rebuilt = {name: finite_images(output) for name, output in found.items()}
         for name, output in rebuilt.items():
             self.quality.setdefault(name, []).append(image_metrics(output, truth).cpu())
         if adversaries.reader is not None:
             for name, output in {FULL_IMAGE: truth, **rebuilt}.items():
                 if name not in (*FLOORS, *DIAGNOSES):
-                    self.read.setdefault(name, []).append(adversaries.reader.logits(output).cpu())
+                    read = finite_logits(adversaries.reader.logits(output))
+                    self.read.setdefault(name, []).append(read.cpu())
 
     def all_logits(self) -> np.ndarray:
         """The logits (n, L) of all slices."""
@@ -164,7 +172,6 @@ def score_cells(
 ) -> tuple[dict[tuple[str, float], Scores], Mapping[str, np.ndarray]]:
     """Scores of each arm at each acceleration, or where they go into ``bounded`` its sums."""
     scores, plan = {}, scoring.plan
-    scoring.adversaries.lenient = bounded is not None
     for name, model in models:
         for acceleration in plan.measurement.accelerations:
             if bounded is not None:
@@ -181,6 +188,19 @@ def scored_rows(plan: Plan, table: SliceTable) -> np.ndarray:
         low, high = plan.evaluation.position_band
         keep = keep & (table.position >= low) & (table.position <= high)
     return np.flatnonzero(keep)
+
+
+def finite_logits(logits: Tensor) -> Tensor:
+    """``logits`` with each value within float range: NaN says nothing (0), infinities are the ends
+    of the histogram."""
+    limit = 2 * LOGIT_LIMIT
+    return torch.nan_to_num(logits, nan=0.0, posinf=limit, neginf=-limit)
+
+
+def finite_images(images: Tensor) -> Tensor:
+    """``images`` (B, H, W) with values in float range: NaN is black, infinities are the ends of
+    [0, 1], to which every figure clips them."""
+    return torch.nan_to_num(images, nan=0.0, posinf=1.0, neginf=0.0)
 
 
 def attacked_rows(patients: np.ndarray, n_slices: int) -> np.ndarray:

@@ -24,7 +24,8 @@ def adversary_rules(plan: "Plan") -> list[Rule]:
     known = set(e.adversaries) <= set(STRENGTHS) and len(set(e.adversaries)) == len(e.adversaries)
     insider, steps = INSIDER in e.adversaries, e.adversary_steps
     hidden = "no insider with secure aggregation: it needs what each site's update says"
-    outside = "no insider with [privacy]: what it learns at the sites stands outside epsilon"
+    outside = "no insider or same-site with [privacy]: what they learn stands outside epsilon"
+    learning = plan.privacy is not None and not {INSIDER, SAME_SITE}.isdisjoint(e.adversaries)
     trained = f"an attack that can be trained further: {', '.join(ADAPTABLE)}"
     return [
         (
@@ -34,7 +35,7 @@ def adversary_rules(plan: "Plan") -> list[Rule]:
             e.adversaries,
         ),
         (not (insider and plan.aggregation.secure), where, hidden, e.adversaries),
-        (not (insider and plan.privacy is not None), where, outside, e.adversaries),
+        (not learning, where, outside, e.adversaries),
         (not insider or adapted_attack(plan) is not None, where, trained, e.attacks),
         (1 <= steps <= 10**6, "[evaluation] adversary_steps", "1 .. 10^6", steps),
         (1 <= e.insider_rounds <= 5, "[evaluation] insider_rounds", "1 .. 5", e.insider_rounds),

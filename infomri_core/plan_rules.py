@@ -241,6 +241,7 @@ def _secure_rules(plan: "Plan") -> list[Rule]:
     a, quorum, where = plan.aggregation, plan.training.quorum, "[aggregation]"
     if not a.secure:
         return []
+    bound = "2 .. [training] quorum, or a round with no more sites could not be unmasked"
     return [
         (
             a.strategy in SUMMED,
@@ -255,12 +256,7 @@ def _secure_rules(plan: "Plan") -> list[Rule]:
             "at least 3 with secure = true: of a sum of two, each site knows the other's part",
             quorum,
         ),
-        (
-            2 <= a.threshold <= quorum,
-            f"{where} threshold",
-            "2 .. [training] quorum, or a round with no more sites could not be unmasked",
-            a.threshold,
-        ),
+        (2 <= a.threshold <= quorum, f"{where} threshold", bound, a.threshold),
         (
             a.degree % 2 == 0 and max(4, quorum - 1) <= a.degree <= 1000,
             f"{where} degree",

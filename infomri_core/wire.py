@@ -16,6 +16,8 @@ from safetensors.numpy import load, save
 from infomri_core.errors import Refused
 
 MAX_HEADER_BYTES = 4 * 2**20
+OVERHEAD_BYTES = MAX_HEADER_BYTES + 8
+"""The most that a message is longer than its arrays."""
 _DTYPES = frozenset({"float32", "float64", "int64", "int32", "uint8", "bool", "complex64"})
 
 Arrays = Mapping[str, np.ndarray]
@@ -37,15 +39,17 @@ def encode(message: Message) -> bytes:
     return save(arrays, metadata={"message": head})
 
 
-def peek(data: bytes) -> dict[str, Any]:
-    """The header of a message, without touching its arrays. Raises ``Refused``."""
+def peek(data: bytes) -> Message:
+    """The message in ``data`` without its arrays, which are not touched. Raises
+    ``Refused("bad-message")``."""
     try:
-        header = json.loads(_metadata(data)["message"])["header"]
+        head = json.loads(_metadata(data)["message"])
+        kind, header = head["kind"], head["header"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Refused("bad-message", "the message is not a well-formed InfoMRI message") from None
-    if not isinstance(header, dict):
-        raise Refused("bad-message", "the message has no header")
-    return header
+    if not isinstance(kind, str) or not isinstance(header, dict):
+        raise Refused("bad-message", "the message has no kind or no header")
+    return Message(kind, header)
 
 
 def decode(data: bytes) -> Message:

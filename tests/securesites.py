@@ -36,7 +36,7 @@ from infomri_core.seeds import numpy_generator
 from infomri_core.tasks.classification import arm_sizes
 from tests.inprocess import Clock, InProcessGrid
 from tests.small import SilentTracker, settings
-from tests.vault_fakes import FakeSite, make_plan, make_table
+from tests.vault_fakes import FakeSite, departures, make_plan, make_table
 
 NAMES = ("a", "b", "c", "d")
 
@@ -159,7 +159,7 @@ class Federation:
 
     def kinds(self, name: str) -> list[str]:
         """Kinds of the messages that left a vault."""
-        return [entry.kind for entry in self.ledgers[name].entries()]
+        return [entry.kind for entry in departures(self.ledgers[name])]
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from infomri_core.privacy.score_noise import noise_multiplier
 from tests.vault_fakes import (
     FakeSite,
     ask,
+    charges,
     enrol_task,
     jobs_in,
     make_plan,
@@ -72,7 +73,7 @@ def test_rounds_arms_and_studies_add_up_over_restarts(tmp_path: Path) -> None:
     with jobs_in(tmp_path) as (jobs, _, ledger):
         both = told(ask(jobs, train_task(first, round=2)))
         other = told(ask(jobs, train_task(second)))
-        last = ledger.entries()[-1]
+        last = charges(ledger)[-1]
     n_arms, rate = 2, 2 / 10
     assert alone == pytest.approx(opacus((1.0, rate, n_arms)), abs=0.01)
     assert both == pytest.approx(opacus((1.0, rate, 2 * n_arms)), abs=0.01)
@@ -153,8 +154,8 @@ def test_where_there_is_a_budget_training_without_privacy_is_refused(tmp_path: P
 
 def test_loss_terms_leave_only_where_the_plan_says_so(tmp_path: Path) -> None:
     with jobs_in(tmp_path) as (jobs, _, ledger):
-        assert refusal(jobs, train_task(private_plan(losses=False))) == "gate"
-        assert spent(ledger.entries()) == []
+        assert refusal(jobs, train_task(private_plan(losses=False))) == "failed"
+        assert len(spent(ledger.entries())) == 1
         told_too = ask(jobs, train_task(private_plan()))
         assert isinstance(told_too, TrainReply) and told_too.losses
 
@@ -180,7 +181,7 @@ def test_the_budget_is_told_where_the_site_says_so_only_and_is_that_of_all_studi
     told_by = {"max_epsilon": 100.0, "tell_budget": True}
     with jobs_in(tmp_path / "open", site, **told_by) as (jobs, _, ledger):
         replies = [ask(jobs, train_task(private_plan(name))) for name in ("one", "two")]
-        whole = [entry.privacy["epsilon"] for entry in ledger.entries()]
+        whole = [entry.privacy["epsilon"] for entry in charges(ledger)]
     budgets = [reply.budget for reply in replies if isinstance(reply, TrainReply)]
     assert [budget.limit for budget in budgets if budget] == [100.0, 100.0]
     for budget, exact in zip(budgets, whole, strict=True):

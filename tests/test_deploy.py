@@ -77,7 +77,8 @@ def test_the_vault_has_the_data_and_no_network_the_courier_the_reverse() -> None
     assert {"/data", str(SITE.vault.state)} <= targets("vault")
     assert not {"/data", str(SITE.vault.state)} & targets("courier")
     assert targets("vault") & targets("courier") == {"/run/infomri"}
-    assert SITE.vault.socket_path.is_relative_to("/run/infomri")
+    for path in (SITE.vault.socket_path, SITE.vault.status_path):
+        assert path.is_relative_to("/run/infomri")
     assert vault["user"].split(":")[0] != courier["user"].split(":")[0]
     assert vault["environment"]["INFOMRI_REQUIRE_ISOLATION"] == "1"
 
@@ -210,7 +211,8 @@ def test_systemd_gives_the_vault_no_network_and_the_courier_no_data() -> None:
     assert vault["Group"] == courier["Group"] == [SITE.vault.group]
     assert {"-/data", f"-{SITE.vault.state}"} == set(courier["InaccessiblePaths"][0].split())
     assert f"-{SITE.superlink.node_key}" in vault["InaccessiblePaths"][0].split()
-    assert SITE.vault.socket_path.is_relative_to(f"/run/{vault['RuntimeDirectory'][0]}")
+    for path in (SITE.vault.socket_path, SITE.vault.status_path):
+        assert path.is_relative_to(f"/run/{vault['RuntimeDirectory'][0]}")
     assert f"/var/lib/{vault['StateDirectory'][0]}" == str(SITE.vault.state)
     for part in (vault, courier):
         assert part["NoNewPrivileges"] == part["PrivateTmp"] == ["yes"]

@@ -35,8 +35,9 @@ def test_whoever_comes_or_goes_two_enrolments_say_the_same(tmp_path: Path) -> No
 def test_after_the_period_the_counts_are_taken_anew(tmp_path: Path) -> None:
     card(tmp_path, "one", 14)
     entries = read_ledger(make_settings(tmp_path).vault.state / "ledger.jsonl")
-    names, now = set(entries[0].counts), datetime.now(UTC)
-    assert entries[0].counts["patients"] == 20
-    assert frozen_counts(entries, names, 30.0, now + timedelta(days=29)) == entries[0].counts
+    counts, now = next(e.counts for e in entries if e.counts), datetime.now(UTC)
+    names = set(counts)
+    assert counts["patients"] == 20
+    assert frozen_counts(entries, names, 30.0, now + timedelta(days=29)) == counts
     assert frozen_counts(entries, names, 30.0, now + timedelta(days=31)) is None
     assert frozen_counts(entries, {"patients"}, 30.0, now) is None

@@ -10,9 +10,9 @@ import pytest
 import tomli_w
 import torch
 
-from fl_client.checks.adapted import checked_attack
 from fl_client.commands.plans import in_words
 from fl_client.jobs import Jobs
+from fl_client.jobs.adapt import checked_attack
 from fl_client.ledger import Ledger
 from fl_client.settings import Policy
 from fl_server.federation import GridSites
@@ -35,7 +35,7 @@ from infomri_core.sampling import UniformPolicy
 from infomri_core.site import Site
 from tests.inprocess import InProcessGrid
 from tests.small import local_sites, site_uri, small_table, study
-from tests.vault_fakes import make_settings
+from tests.vault_fakes import departures, make_settings
 
 NETWORK = {"network.weight": np.ones((2, 3), np.float32)}
 
@@ -126,7 +126,7 @@ def test_insiders_train_through_courier_vault_and_gate(tmp_path: Path) -> None:
             site = Site(data, name, made.vault.state / "optimizer", secret="ab" * 32)
             vaults[number] = Jobs(made, site, data.table, ledger).handle
         rows = study(plan, GridSites(InProcessGrid(vaults)), tmp_path).run()
-        left = [(e.job, e.kind) for e in ledger.entries()]
+        left = [(e.job, e.kind) for e in departures(ledger)]
     assert left == [
         *(("enrol", "card"), ("train", "trained")),
         *(("adapt", "adapted"), ("evaluate", "evaluated")),

@@ -217,8 +217,8 @@ def test_nothing_but_moments_leaves_as_moments(tmp_path: Path) -> None:
         site = summing_site()
         site.result = lambda task, odd=odd: MomentsReply(odd, 13)  # type: ignore[misc]
         with jobs_in(tmp_path / str(odd.sum()), site) as (jobs, _, ledger):
-            assert refusal(jobs, asking(plan)) == "gate"
-            assert spent(ledger.entries()) == []
+            assert refusal(jobs, asking(plan)) == "failed"
+            assert len(spent(ledger.entries())) == 1
 
 
 def test_without_the_plans_word_or_the_sites_there_are_no_moments(tmp_path: Path) -> None:

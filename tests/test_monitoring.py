@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import logging
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,10 +15,11 @@ import torch
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
-from fl_client import channel, metrics
+from fl_client import channel, metrics, status
 from fl_client.cli import app
 from fl_client.jobs import Jobs
 from fl_client.ledger import Ledger
+from fl_client.settings import read_settings
 from fl_client.status import Tally, VaultStatus, vault_status
 from fl_server.control import NodeState
 from fl_server.metrics import CentreFigures
@@ -66,23 +66,19 @@ def site(tmp_path: Path) -> Iterator[Path]:
     under differential privacy, the same round again, and a refusal."""
     (tmp_path / "site.toml").write_text(SITE)
     plan = make_plan(privacy={"noise_multiplier": 4.0, "lot": 4, "losses": True})
-    stop = threading.Event()
+    settings = read_settings(tmp_path / "site.toml")
     with jobs_in(tmp_path) as (vault, _, _):
         for task in (enrol_task(plan), train_task(plan), train_task(plan)):
             vault.handle(encode(task))
         vault.handle(b"nonsense")
-        path = tmp_path / "state" / "run" / "vault.sock"
-        serving = threading.Thread(target=channel.serve, args=(path, vault.handle, stop))
-        serving.start()
-        while not channel.listening(path):
-            time.sleep(0.01)
-        yield tmp_path
-        stop.set()
-        serving.join()
+        with status.served(settings.vault, vault.status):
+            while not channel.listening(settings.vault.status_path):
+                time.sleep(0.01)
+            yield tmp_path
 
 
 def status_of(folder: Path) -> VaultStatus:
-    answer = vault_status(folder / "state" / "run" / "vault.sock")
+    answer = vault_status(folder / "state" / "status" / "status.sock")
     assert answer is not None
     return answer
 
@@ -102,7 +98,7 @@ def test_a_vault_tells_what_its_ledger_adds_up_to(site: Path) -> None:
 
 def test_prometheus_reads_the_vault_s_figures_over_its_socket(site: Path) -> None:
     port = free_port()
-    metrics.serve(site / "state" / "run" / "vault.sock", ("127.0.0.1", port))
+    metrics.serve(site / "state" / "status" / "status.sock", ("127.0.0.1", port))
     found, told = scraped(port), status_of(site).tally
     assert found["infomri_vault_up",] == 1
     assert found["infomri_vault_busy",] == 0
@@ -207,7 +203,7 @@ def test_collected_log_lines_name_no_patient(tmp_path: Path, collected: io.Strin
     }
     failure = next(line for line in lines if "exception" in line)
     assert failure["exception"] == "KeyError"
-    assert any(call.startswith("jobs.py:") for call in failure["at"])
+    assert any(call.startswith("service.py:") for call in failure["at"])
     assert not [p for p in patients if p in collected.getvalue()]
 
 

@@ -124,7 +124,7 @@ def test_asking_twice_gives_the_same_bytes_after_a_restart_too(tmp_path: Path) -
     with hospital(tmp_path) as there:
         torch.manual_seed(1)
         assert there.jobs.handle(data) == first
-        assert [e.kind for e in read_ledger(there.ledger_file)] == ["released"] * 3
+        assert [e.kind for e in read_ledger(there.ledger_file)] == ["charge", *["released"] * 3]
 
 
 def test_a_withdrawal_holds_from_the_next_job_on(tmp_path: Path) -> None:

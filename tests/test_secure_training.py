@@ -37,7 +37,7 @@ from tests.securesites import (
     first_state,
     secure_plan,
 )
-from tests.vault_fakes import make_plan
+from tests.vault_fakes import charges, make_plan
 
 
 def test_the_weights_are_those_of_the_plain_study_bit_for_bit_and_no_summand_is_seen(
@@ -133,7 +133,7 @@ def test_differential_privacy_is_debited_and_told_under_masks_too(tmp_path: Path
         for site in made.drawn.values():
             site.tells_losses = False
         state = made.train(1)
-        spent = [e.privacy for e in made.ledgers["a"].entries() if e.kind == "masked"]
+        spent = [e.privacy for e in charges(made.ledgers["a"]) if e.job == "train"]
     assert [cost["noise_multiplier"] for cost in spent] == [2.0]
     assert set(state.history["epsilons"]) == set("abc")
     masked = [reply_from(wire.decode(out)) for name, _, out in made.said if name == "a"]

@@ -107,12 +107,15 @@ def test_the_ledger_is_shown_verified_and_exported(folder: Path) -> None:
     with jobs_in(folder) as (jobs, _, ledger):
         jobs.handle(encode(enrol_task()))
         n_entries = len(ledger.entries())
-    assert "enrol round 0: card" in said(folder, "ledger", "show")
-    assert f"{n_entries} departures, chain unbroken" in said(folder, "ledger", "verify")
+    shown = said(folder, "ledger", "show")
+    assert "enrol round 0: card" in shown
+    assert "enrol round 0: charged 1 input, 4 figures" in shown
+    assert f"{n_entries} lines, chain unbroken" in said(folder, "ledger", "verify")
     said(folder, "ledger", "export", str(folder / "out.csv"))
     with (folder / "out.csv").open(newline="") as stream:
-        (row,) = csv.DictReader(stream)
-    assert row["run"] == PLAN.digest
+        rows = list(csv.DictReader(stream))
+    assert [row["kind"] for row in rows] == ["charge", "card"]
+    assert {row["run"] for row in rows} == {PLAN.digest}
 
 
 def test_a_ledger_put_back_is_told_by_a_copy_kept_elsewhere(folder: Path) -> None:

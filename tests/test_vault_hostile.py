@@ -60,7 +60,7 @@ def test_the_text_of_an_exception_never_crosses(
         assert isinstance(reply, ErrorReply)
         assert reply.code == "failed"
         assert not any(word in data for word in (b"patient", b"Jane", b"1970", b"/data", b"Err"))
-        assert [e.kind for e in ledger.entries()] == ["error"]
+        assert [e.kind for e in ledger.entries()] == ["charge", "error"]
         assert SECRET in caplog.text
         site.result = None
         assert not isinstance(ask(jobs, task), ErrorReply)

@@ -11,7 +11,7 @@ import pytest
 
 from fl_client.jobs import departure_of
 from fl_client.policy import parse_approvals
-from fl_client.status import PING
+from fl_client.status import PING, PONG
 from infomri_core import wire
 from infomri_core.data.fingerprint import fingerprint
 from infomri_core.errors import InputError
@@ -21,6 +21,8 @@ from tests.vault_fakes import (
     SIZES,
     FakeSite,
     ask,
+    charges,
+    departures,
     encode,
     enrol_task,
     evaluate_task,
@@ -45,14 +47,14 @@ def test_a_repetition_gives_the_same_bytes_and_runs_nothing(
         assert not isinstance(reply_from(wire.decode(first)), ErrorReply)
         again = jobs.handle(encode(dataclasses.replace(task, deadline=task.deadline + 1)))
         assert (again, site.calls) == (first, 1)
-        entries = ledger.entries()
+        entries = departures(ledger)
         assert [e.repetition for e in entries] == [False, True]
         assert entries[0].sha256 == entries[1].sha256
-        assert ledger.verify() == 2
+        assert ledger.verify() == 3 and len(charges(ledger)) == 1
     with jobs_in(tmp_path) as (jobs, site, ledger):
         assert jobs.handle(encode(task)) == first
         assert site.calls == 0
-        assert len(ledger.entries()) == 3
+        assert (len(departures(ledger)), len(charges(ledger))) == (3, 1)
 
 
 def test_a_reply_is_not_repeated_once_the_data_have_changed(tmp_path: Path) -> None:
@@ -96,7 +98,7 @@ def test_without_a_ledger_nothing_leaves_but_the_reason(tmp_path: Path) -> None:
         (tmp_path / "state" / "ledger.jsonl").unlink()
         for _ in range(2):
             assert refusal(jobs, train_task()) == "ledger"
-        assert site.calls == 2
+        assert site.calls == 0
 
 
 def test_another_input_is_another_job(tmp_path: Path) -> None:
@@ -196,10 +198,10 @@ def test_the_deadline_cancels_between_two_steps(tmp_path: Path) -> None:
     ticks = itertools.count(100.0)
     with jobs_in(tmp_path, clock=lambda: next(ticks)) as (jobs, site, ledger):
         site.steps = 10**9
-        assert refusal(jobs, train_task(deadline=150.0)) == "deadline"
+        assert refusal(jobs, train_task(deadline=150.0)) == "failed"
         assert site.calls == 1
         assert next(ticks) < 200
-        assert [e.kind for e in ledger.entries()] == ["error"]
+        assert [e.kind for e in ledger.entries()] == ["charge", "error"]
 
 
 def test_the_sites_own_time_limit_cancels_too(tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_the_sites_own_time_limit_cancels_too(tmp_path: Path) -> None:
     options: dict[str, Any] = {"clock": lambda: next(ticks), "max_job_seconds": 50.0}
     with jobs_in(tmp_path, **options) as (jobs, site, _):
         site.steps = 10**9
-        assert refusal(jobs, train_task()) == "deadline"
+        assert refusal(jobs, train_task()) == "failed"
 
 
 def test_a_stopping_vault_cancels_and_says_so(tmp_path: Path) -> None:
@@ -247,15 +249,14 @@ def test_jobs_run_one_at_a_time_and_a_ping_is_answered_meanwhile(tmp_path: Path)
         for thread in threads:
             thread.start()
         assert inside.wait(20)
-        pong = wire.decode(jobs.handle(wire.encode(PING)))
-        told = (pong.kind, pong.header["site"], pong.header["busy"])
-        assert told == ("pong", "north", True)
+        assert wire.decode(jobs.handle(wire.encode(PING))) == PONG
+        assert jobs.status().busy
         release.set()
         for thread in threads:
             thread.join(20)
         assert all(isinstance(reply, TrainReply) for reply in replies)
-        assert (site.calls, len(ledger.entries())) == (3, 3)
-        assert not wire.decode(jobs.handle(wire.encode(PING))).header["busy"]
+        assert (site.calls, len(departures(ledger))) == (3, 3)
+        assert not jobs.status().busy
 
 
 def test_a_task_is_known_by_everything_but_its_deadline() -> None:

@@ -74,6 +74,7 @@ class RunningVault:
 
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "state" / "run" / "vault.sock"
+        self.status = folder / "state" / "status" / "status.sock"
         self.ledger = folder / "state" / "ledger.jsonl"
         self.log = folder / "vault.log"
         (folder / "site.toml").write_text(SITE_TOML)
@@ -84,7 +85,7 @@ class RunningVault:
 
     def wait(self) -> None:
         end = time.monotonic() + 120
-        while vault_status(self.socket) is None:
+        while vault_status(self.status) is None:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < end, self.log.read_text()
 
@@ -112,7 +113,7 @@ def running(folder: Path) -> Iterator[RunningVault]:
 def test_a_study_goes_through_a_real_vault_and_survives_its_death(tmp_path: Path) -> None:
     plan = phantom_plan()
     with running(tmp_path) as vault:
-        assert vault_status(vault.socket) == VaultStatus("north", False)
+        assert vault_status(vault.status) == VaultStatus("north", False)
         card = vault.ask(EnrolTask(plan.text, FAR))
         assert isinstance(card, DatasetCard)
         assert (card.n_patients, card.n_slices) == (30, 60)
@@ -133,9 +134,12 @@ def test_a_study_goes_through_a_real_vault_and_survives_its_death(tmp_path: Path
     assert not vault.socket.exists()
     entries = [(e.job, e.kind, e.repetition) for e in read_ledger(vault.ledger)]
     assert entries == [
+        ("enrol", "charge", False),
         ("enrol", "card", False),
+        ("train", "charge", False),
         ("train", "trained", False),
         ("train", "trained", True),
+        ("evaluate", "charge", False),
         ("evaluate", "evaluated", False),
         ("train", "error", False),
     ]
@@ -160,14 +164,14 @@ def test_sigterm_cancels_a_long_job_and_ends_in_order(tmp_path: Path) -> None:
             assert courier.stdin is not None
             courier.stdin.write(data)
             courier.stdin.close()
-            while not getattr(vault_status(vault.socket), "busy", False):
+            while not getattr(vault_status(vault.status), "busy", False):
                 assert courier.poll() is None
             assert vault.stop() == 0
             assert courier.stdout is not None
             reply = reply_from(wire.decode(courier.stdout.read()))
     assert isinstance(reply, ErrorReply)
     assert reply.code == "stopping"
-    assert [e.kind for e in read_ledger(vault.ledger)] == ["error"]
+    assert [e.kind for e in read_ledger(vault.ledger)] == ["charge", "error"]
 
 
 @pytest.mark.processes

@@ -11,7 +11,7 @@ import numpy as np
 import tomli_w
 
 from fl_client.jobs import Jobs
-from fl_client.ledger import Ledger
+from fl_client.ledger import CHARGE, Entry, Ledger
 from fl_client.settings import Data, Policy, SiteSettings, SuperLink, Vault
 from fl_client.settings import Site as SiteName
 from infomri_core import wire
@@ -45,6 +45,8 @@ from infomri_core.tasks.classification import arm_sizes
 SHAPE = (8, 8)
 LABELS = ("fracture", "oedema")
 FAR = 4e9
+WAITS: list[float] = []
+"""Until when the vaults of :func:`make_jobs` would have waited, newest last; they do not."""
 
 
 def make_plan(**changes: Any) -> Plan:
@@ -207,7 +209,8 @@ def make_jobs(
     settings = make_settings(folder, **policy)
     site = site or FakeSite(make_table())
     ledger = Ledger.open(settings.vault.state / "ledger.jsonl")
-    return Jobs(settings, site, site.table, ledger, stopping, clock), site, ledger
+    wait = WAITS.append
+    return Jobs(settings, site, site.table, ledger, stopping, clock, wait=wait), site, ledger
 
 
 def enrol_task(plan: Plan = PLAN) -> EnrolTask:
@@ -247,6 +250,16 @@ def jobs_in(folder: Path, *args: Any, **options: Any) -> Iterator[tuple[Jobs, Fa
     jobs, site, ledger = make_jobs(folder, *args, **options)
     with contextlib.closing(ledger):
         yield jobs, site, ledger
+
+
+def departures(ledger: Ledger) -> list[Entry]:
+    """What left, without what was charged for it."""
+    return [entry for entry in ledger.entries() if entry.kind != CHARGE]
+
+
+def charges(ledger: Ledger) -> list[Entry]:
+    """What was charged."""
+    return [entry for entry in ledger.entries() if entry.kind == CHARGE]
 
 
 def refusal(jobs: Jobs, task: SiteTask) -> str:

@@ -1,1 +1,2 @@
-"""What the gate asks of each kind of reply before it may leave: one module a job."""
+"""What the gate asks of scores before they may leave; the other replies are checked by their job
+(:mod:`fl_client.jobs`)."""

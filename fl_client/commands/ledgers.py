@@ -1,4 +1,4 @@
-"""``infomri-client ledger``: what has left this site, for its privacy officer."""
+"""``infomri-client ledger``: what has left this site, and at what cost, for its officers."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fl_client.ledger import Entry, export_csv, read_ledger
+from fl_client.ledger import CHARGE, Entry, export_csv, read_ledger
 from fl_client.settings import read_settings
 from infomri_core.errors import InputError
 
@@ -19,9 +19,9 @@ _SITE = Path("site.toml")
 @app.command()
 def show(
     config: Config = _SITE,
-    last: Annotated[int, typer.Option(help="How many departures, newest last.")] = 20,
+    last: Annotated[int, typer.Option(help="How many lines, newest last.")] = 20,
 ) -> None:
-    """Print the last departures, one a line."""
+    """Print the last departures and charges, one a line."""
     for entry in _entries(config)[-max(last, 1) :]:
         typer.echo(in_words(entry))
 
@@ -41,7 +41,7 @@ def verify(
             remedy = "keep both files: an older ledger was put back"
             raise InputError(str(copy), "the beginning of this ledger", "something else", remedy)
     head = entries[-1].hash[:16] if entries else "none"
-    typer.echo(f"{len(entries)} departures, chain unbroken, last hash {head}")
+    typer.echo(f"{len(entries)} lines, chain unbroken, last hash {head}")
 
 
 @app.command()
@@ -49,26 +49,29 @@ def export(
     out: Annotated[Path | None, typer.Argument(help="A CSV file; by default the screen.")] = None,
     config: Config = _SITE,
 ) -> None:
-    """Write all departures as CSV."""
+    """Write all departures and charges as CSV."""
     entries = _entries(config)
     if out is None:
         export_csv(entries, sys.stdout)
         return
     with out.open("w", encoding="utf-8", newline="") as stream:
         export_csv(entries, stream)
-    typer.echo(f"{len(entries)} departures in {out}")
+    typer.echo(f"{len(entries)} lines in {out}")
 
 
 def in_words(entry: Entry) -> str:
-    """One departure in one line."""
+    """One departure, or one charge, in one line."""
+    when = f"{entry.time}  plan {entry.run[:12] or '-'}  {entry.job} round {entry.round}"
+    if entry.kind == CHARGE:
+        cost = f"{entry.charge['inputs']} input, {entry.charge['figures']} figures"
+        rate = entry.privacy.get("rate")
+        steps = "" if rate is None else f", {entry.privacy['steps']} private steps at {rate:.3g}"
+        return f"{when}: charged {cost}{steps}"
     again = " (again)" if entry.repetition else ""
     patients = entry.released.get("patients", {})
     whose = f", k-space of {len(patients)} patients" if patients else ""
     note = f", {entry.note}" if entry.note else ""
-    return (
-        f"{entry.time}  plan {entry.run[:12] or '-'}  {entry.job} round {entry.round}: "
-        f"{entry.kind}{again}, {entry.n_bytes} bytes{whose}{note}"
-    )
+    return f"{when}: {entry.kind}{again}, {entry.n_bytes} bytes{whose}{note}"
 
 
 def _entries(config: Path) -> list[Entry]:

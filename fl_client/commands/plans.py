@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fl_client.commands.budget_words import privacy_words, scoring_words
+from fl_client.commands.figure_words import figure_words
 from fl_client.policy import parse_approvals
 from fl_client.settings import SiteSettings, read_settings
 from infomri_core.errors import InputError
@@ -86,6 +87,7 @@ def in_words(plan: Plan, settings: SiteSettings) -> list[str]:
         *scoring_words(plan, settings),
         *_adversary_words(plan),
         *_release_words(plan, settings),
+        *figure_words(plan, settings),
         *privacy_words(plan, settings),
     ]
 

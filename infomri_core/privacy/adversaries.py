@@ -21,7 +21,7 @@ DIAGNOSIS = "diagnosis"
 CLASS_MEANS = "class-means"
 DIAGNOSES = (DIAGNOSIS, CLASS_MEANS)
 LINKAGE = "linkage"
-BREAKDOWNS = ("memory", "error", "not-finite")
+BREAKDOWNS = ("memory", "error")
 Cell = tuple[str, float]
 
 log = logging.getLogger(__name__)
@@ -34,10 +34,10 @@ class Adversaries:
 
     ``likeness`` is what the holder of candidate scans knows; without it nobody is matched.
     ``reader`` looks for lesions in what was rebuilt; without it nobody does. ``failed``: attacks
-    that broke down while they were asked, and by what: "memory", "error" or "not-finite". Only
-    fixed architectures exist: what travels is arrays, never code. ``lenient``: images that are not
-    finite count as none and the attack goes on: under noise, what became of one patient's image
-    must not show in everybody's.
+    that broke down while they were asked, and by what: "memory" or "error". Images that are not
+    finite are no breakdown, they are scored (:mod:`infomri_core.evaluate`): a network could be
+    built to overflow for one patient and no other. Only fixed architectures exist: what travels
+    is arrays, never code.
     """
 
     attacks: dict[str, Attack] = field(default_factory=dict)
@@ -46,7 +46,6 @@ class Adversaries:
     likeness: Likeness | None = None
     reader: Reader | None = None
     failed: dict[str, str] = field(default_factory=dict)
-    lenient: bool = False
 
     def reconstruct(
         self, cell: Cell, measurement: torch.Tensor, masks: torch.Tensor, logits: torch.Tensor
@@ -81,10 +80,7 @@ class Adversaries:
             log.warning("attack %s broke down", name, exc_info=True)
             self.failed[name] = "error"
         else:
-            if self.lenient or torch.isfinite(rebuilt).all():
-                images[name] = rebuilt
-            else:
-                self.failed[name] = "not-finite"
+            images[name] = rebuilt
 
     def to_arrays(self) -> dict[str, dict[str, np.ndarray]]:
         """Arrays by adversary, for an ``evaluate`` task."""

@@ -1,1 +1,1 @@
-"""Attacks that have shown a hole once, each against the real vault's jobs."""
+"""Attacks on this software, each a test that fails where the attack succeeds."""

@@ -1,0 +1,149 @@
+"""``evaluate``: scores of arms and attacks over the validation patients, after the last round."""
+
+import dataclasses
+from collections.abc import Callable, Collection
+from functools import partial
+
+import numpy as np
+
+from fl_client import budget
+from fl_client.checks.floors import check_floors
+from fl_client.checks.noised import digest_of, noised_scores
+from fl_client.checks.scores import checked_scores
+from fl_client.context import Context, Cost, unfit
+from fl_client.jobs.declaration import Checked, Job, Premises, Rules, always_ready
+from fl_client.jobs.forms import check_arms, check_last_round
+from infomri_core.data.base import SliceTable
+from infomri_core.errors import Refused
+from infomri_core.exchange import EvaluateReply, EvaluateTask, SiteReply
+from infomri_core.groups import SLOTS
+from infomri_core.metrics import METRICS, N_BINS
+from infomri_core.plan import Plan
+from infomri_core.privacy.adversaries import DIAGNOSES, LINKAGE
+from infomri_core.privacy.attacks import FLOORS
+from infomri_core.privacy.bounded_scores import check_middles
+from infomri_core.privacy.linkage_summary import FIGURES, KINDS
+from infomri_core.privacy.reader import READER
+from infomri_core.privacy.score_noise import evaluation_mechanism, form_of, n_numbers
+from infomri_core.privacy.strengths import insider_attack, same_site_attacks
+
+
+def admit(context: Context, premises: Premises) -> Context:
+    """The last round, arms and attacks of the plan, finite."""
+    plan, task = context.plan, context.task
+    assert isinstance(task, EvaluateTask)
+    check_last_round(task.round, plan, "scores leave")
+    check_arms(task.arms, premises.sizes(plan))
+    if not set(task.attacks) <= {*_attacks(plan), LINKAGE, READER}:
+        raise Refused("bad-task", "the task has an attack that the plan has not")
+    for name, arrays in task.attacks.items():
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise Refused("bad-task", f"the weights of attack {name} are not finite")
+    check_floors(task.attacks, plan)
+    _check_middles(task, plan)
+    return _grouped(context, premises)
+
+
+def _grouped(context: Context, premises: Premises) -> Context:
+    """The context with the scored slices, their patients' groups and this question's noise."""
+    plan, asked = context.plan, context.departure
+    return dataclasses.replace(
+        context,
+        scored=premises.table.take(premises.site.scored(plan)),
+        slots=premises.site.groups(plan),
+        noise=partial(premises.site.noise, asked.run, asked.input, asked.data),
+    )
+
+
+def _check_middles(task: EvaluateTask, plan: Plan) -> None:
+    """Edges and expected PSNRs where the plan has noise, and there only."""
+    if plan.evaluation.noise:
+        check_middles(form_of(plan, task.arms, task.attacks), task)
+    elif task.edges.size or task.expected.size:
+        raise Refused("bad-task", "the task has edges, the plan's scores have no noise")
+
+
+def rows(plan: Plan, premises: Premises) -> tuple[np.ndarray, ...]:
+    """The scored slices and, for attacks trained at this very site, those they are trained on."""
+    scored = premises.site.scored(plan)
+    return (scored, premises.trained()) if same_site_attacks(plan) else (scored,)
+
+
+def cost(plan: Plan, task: EvaluateTask, table: SliceTable) -> Cost:
+    """The mechanism of the scores' own noise, once a study, or exact sums over groups."""
+    drawn = _figures(plan, task.arms, {*task.attacks, *same_site_attacks(plan)})
+    return Cost(evaluation_mechanism(plan), inputs=1, figures=drawn, once=plan.evaluation.noise)
+
+
+def figures(plan: Plan) -> int:
+    """All arms and attacks, scored once."""
+    attacks = {*_attacks(plan), *same_site_attacks(plan), LINKAGE, READER}
+    return _figures(plan, [arm.name for arm in plan.arms], attacks)
+
+
+def bounded(plan: Plan) -> bool:
+    """Scores are of other patients than were trained on, but for attacks trained here."""
+    return not same_site_attacks(plan)
+
+
+def array_bytes(plan: Plan, premises: Premises) -> None:
+    """An attack may have any of the sizes that its architecture takes: the site's limit."""
+    return
+
+
+def run(context: Context, premises: Premises, cancelled: Callable[[], bool]) -> SiteReply:
+    """Score."""
+    return premises.site.run(context.plan, context.task, cancelled)
+
+
+def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
+    """Under the plan's noise, or coarse sums; with what the study has spent in training."""
+    task, plan = context.task, context.plan
+    if not isinstance(reply, EvaluateReply) or not isinstance(task, EvaluateTask):
+        raise unfit("a reply that is not the task's")
+    checked = noised_scores if plan.evaluation.noise else checked_scores
+    scores = checked(reply, context, task, rules.policy)
+    spent = budget.told_epsilon(plan, rules.entries)
+    noted = {}
+    if context.noise is not None and plan.evaluation.noise:
+        noted["note"] = f"noise {context.noise('name', digest_of(reply)).bytes(8).hex()}"
+    return Checked(dataclasses.replace(scores, epsilon=spent), noted)
+
+
+def _attacks(plan: Plan) -> set[str]:
+    """All that can be scored by name, but for those that the site trains itself."""
+    insider = insider_attack(plan)
+    return {*plan.evaluation.attacks, *FLOORS, *DIAGNOSES, *([insider] if insider else [])}
+
+
+def _figures(plan: Plan, arms: Collection[str], attacks: Collection[str]) -> int:
+    """Numbers in the summaries of ``arms`` and ``attacks``: those of the vector under noise, or of
+    every group of patients. Whether an attack broke down is one figure too."""
+    n_labels, rebuilt = len(plan.task.labels), set(attacks) - {LINKAGE, READER}
+    if plan.evaluation.noise:
+        return n_numbers(form_of(plan, arms, attacks)) + len(rebuilt) + 1
+    histogram = n_labels * 2 * N_BINS + 2
+    cell = histogram + len(rebuilt) * (len(METRICS) + 1)
+    if LINKAGE in attacks:
+        cell += len(KINDS) * (len(FIGURES) + 2)
+    if READER in attacks:
+        cell += (len(rebuilt - {*FLOORS, *DIAGNOSES}) + 1) * histogram
+    n_cells = len(arms) * len(plan.measurement.accelerations)
+    return SLOTS * n_cells * cell + len(rebuilt) + 1
+
+
+JOB = Job(
+    name="evaluate",
+    task=EvaluateTask,
+    admit=admit,
+    rows=rows,
+    cost=cost,
+    figures=figures,
+    bounded=bounded,
+    one_state=True,
+    kept=True,
+    array_bytes=array_bytes,
+    ready=always_ready,
+    run=run,
+    check_reply=check_reply,
+)

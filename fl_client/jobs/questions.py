@@ -1,0 +1,73 @@
+"""Which question a message asks, as ledger, cache and counters know it."""
+
+import dataclasses
+import hashlib
+import math
+
+from fl_client.context import Context
+from fl_client.ledger import Entry
+from fl_client.settings import JOBS, Policy
+from infomri_core import wire
+from infomri_core.errors import Refused
+from infomri_core.exchange import EnrolTask, MomentsTask, SiteTask, TrainTask, question_of
+from infomri_core.exchange.secure import SECURE_JOBS
+
+LISTED = (*JOBS, *SECURE_JOBS)
+UNREAD = Entry(run="", job="unknown", round=0, kind="", n_bytes=0, sha256="")
+"""The entry of a message that cannot be read."""
+
+
+def departure_of(task: SiteTask, data: str = "", study: str = "") -> Entry:
+    """The ledger entry of an answer to ``task``, asked of ``data`` by ``study``, but for what
+    left. ``input`` is the question, so that a task sent again, with a new deadline, is the same
+    task."""
+    return Entry(
+        run=hashlib.sha256(task.plan_text.encode()).hexdigest(),
+        job=task.to_message().kind,
+        round=0 if isinstance(task, EnrolTask | MomentsTask) else task.round,
+        kind="",
+        n_bytes=0,
+        sha256="",
+        input=question_of(task),
+        data=data,
+        study=study,
+    )
+
+
+def header_entry(head: wire.Message) -> Entry:
+    """What the ledger says of a refusal of a message that was not decoded."""
+    text, number = head.header.get("plan"), head.header.get("round")
+    known = head.kind in LISTED and isinstance(text, str)
+    if not known:
+        return UNREAD
+    return dataclasses.replace(
+        UNREAD,
+        run=hashlib.sha256(str(text).encode("utf-8", "replace")).hexdigest(),
+        job=head.kind,
+        round=number if isinstance(number, int) and abs(number) < 2**31 else 0,
+    )
+
+
+def question_in(entry: Entry) -> tuple[str, int, str, str]:
+    """By what two entries of one study are of the same question, asked of the same data."""
+    return (entry.job, entry.round, entry.input, entry.data)
+
+
+def deadline_of(head: wire.Message) -> float:
+    """Unix time. Raises ``Refused`` for none, and for one that is no time."""
+    deadline = head.header.get("deadline")
+    if not isinstance(deadline, int | float) or isinstance(deadline, bool):
+        raise Refused("bad-message", f"a {head.kind[:20]!r} message without a proper 'deadline'")
+    if not math.isfinite(deadline):
+        raise Refused("bad-task", "the deadline is not a time")
+    return float(deadline)
+
+
+def reply_key(context: Context, policy: Policy) -> str:
+    """Under which key the reply is kept: the question, the state of the data it was asked of,
+    the site's policy, and the masks if it is to leave masked."""
+    task, departure = context.task, context.departure
+    key = [departure.run, departure.job, departure.input, departure.data, repr(policy)]
+    if isinstance(task, TrainTask) and task.masking is not None:
+        key.append(task.masking.binding(departure.input).hex())
+    return hashlib.sha256(repr(tuple(key)).encode()).hexdigest()

@@ -1,0 +1,255 @@
+"""From a message to the bytes of its answer: decode, look up, admit, charge, run, check, send.
+
+Whatever comes in, an answer goes out: a result that passed the gate, or an error of a code and a
+safe sentence. The text of an exception stays in the site's own log. Once a job was charged it may
+have read the data: then what went wrong, and when, is nobody's business (:mod:`.failure`).
+"""
+
+import contextlib
+import dataclasses
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import final
+
+from fl_client import budget, gate, policy
+from fl_client.cache import ReplyCache
+from fl_client.cohort import count_patients
+from fl_client.context import Context, Cost
+from fl_client.figures import check_figures, check_whole_study
+from fl_client.jobs import failure
+from fl_client.jobs.declaration import Job, Premises, SiteJobs
+from fl_client.jobs.questions import (
+    UNREAD,
+    deadline_of,
+    departure_of,
+    header_entry,
+    question_in,
+    reply_key,
+)
+from fl_client.jobs.registry import job_named, plan_figures
+from fl_client.ledger import CHARGE, Entry, Ledger
+from fl_client.mark import Mark
+from fl_client.masking import Sessions
+from fl_client.release_memory import ReleaseMemory
+from fl_client.settings import SiteSettings
+from fl_client.status import PING, PONG, VaultStatus, tally
+from fl_client.study import of_study
+from infomri_core import wire
+from infomri_core.data.base import SliceTable
+from infomri_core.data.fingerprint import fingerprint
+from infomri_core.errors import Cancelled, InputError, Refused
+from infomri_core.exchange import (
+    EnrolTask,
+    SiteTask,
+    task_from,
+)
+from infomri_core.plan import Plan, parse_plan
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Turn:
+    """A message's turn: whose it is, as far as it is read, when it was charged, and when its time
+    is up (Unix time)."""
+
+    departure: Entry = UNREAD
+    charged: float | None = None
+    end: float = math.inf
+
+
+@final
+class Jobs:
+    """Runs one job at a time on ``site``, whose slices are described by ``table``.
+
+    ``stopping`` tells that the vault is to end; running work is then cancelled between two steps,
+    as it is when the deadline of the task has passed on ``clock`` (Unix time). ``data_path``:
+    where the data lie, if anywhere. ``wait(until)`` returns at that time, or when stopping.
+    """
+
+    def __init__(
+        self,
+        settings: SiteSettings,
+        site: SiteJobs,
+        table: SliceTable,
+        ledger: Ledger,
+        stopping: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.time,
+        data_path: str = "",
+        wait: Callable[[float], None] | None = None,
+    ) -> None:
+        self._name = settings.site.name
+        self._approvals = policy.Approvals(settings.policy)
+        self._policy = settings.policy
+        self._data = fingerprint(table, data_path)
+        self._ledger = ledger
+        self._mark = Mark(ledger, settings.vault.state / "released.json")
+        memory = ReleaseMemory(ledger, self._mark, settings.policy.max_released_fraction)
+        self._gate = gate.Gate(settings.policy, ledger, memory)
+        self._cache = ReplyCache(settings.vault.state / "replies", settings.policy.cached_replies)
+        sessions = Sessions(settings.site.name, settings.secure)
+        self._premises = Premises(site, table, settings.policy, sessions, ledger.entries)
+        self._stopping = stopping
+        self._clock = clock
+        self._wait = wait or failure.waiter(clock, stopping)
+        self._lock = threading.Lock()
+
+    def status(self) -> VaultStatus:
+        """For the site's own tools: whether a job runs now, and what has left."""
+        return VaultStatus(self._name, self._lock.locked(), tally(self._ledger.entries()))
+
+    def handle(self, data: bytes) -> bytes:
+        """The answer to a message. Never raises."""
+        turn, started = _Turn(), time.monotonic()
+        try:
+            head = wire.peek(data)
+            if head.kind == PING.kind:
+                return wire.encode(PONG)
+            turn.departure = header_entry(head)
+            with self._turn(head, turn) as cancelled:
+                outcome, reply = self._answer(data, head, turn, cancelled)
+            _report(turn.departure, outcome, started, len(reply))
+            return reply
+        except Exception as exception:
+            error = failure.told(exception, self._stopping(), turn.charged is not None)
+        _report(turn.departure, f"refused ({error.code}: {error.sentence})", started)
+        return self._gate.refuse(error, turn.departure)
+
+    def _answer(
+        self, data: bytes, head: wire.Message, turn: _Turn, cancelled: Callable[[], bool]
+    ) -> tuple[str, bytes]:
+        """The vault's whole path, but for the wait of what failed."""
+        job = job_named(head.kind)
+        plan = self._approved(head, job, len(data))
+        task = task_from(wire.decode(data))
+        context = self._admitted(job, plan, task, turn)
+        key = reply_key(context, self._policy)
+        again = self._again(job, key, context)
+        if again is not None:
+            return "repeated", again
+        job.ready(context, self._premises)
+        context = self._charged(job, context, turn)
+        reply = job.run(context, self._premises, cancelled)
+        answer = self._gate.leave(reply, context)
+        if job.kept:
+            self._cache.put(key, answer)
+        return "answered", answer
+
+    @contextlib.contextmanager
+    def _turn(self, head: wire.Message, turn: _Turn) -> Iterator[Callable[[], bool]]:
+        """Wait for the running job to end; gives the function that tells when to stop. A job that
+        fails after it was charged keeps its turn until the next point of its schedule."""
+        turn.end = min(deadline_of(head), self._clock() + self._policy.max_job_seconds)
+        if not self._lock.acquire(timeout=max(0.0, turn.end - self._clock())):
+            raise Cancelled
+        try:
+            if self._stopping() or self._clock() >= turn.end:
+                raise Cancelled
+            yield lambda: self._stopping() or self._clock() >= turn.end
+        except Exception as exception:
+            if turn.charged is not None and not failure.harmless(exception, self._stopping()):
+                self._wait(failure.answer_time(turn.charged, self._clock(), turn.end))
+            raise
+        finally:
+            self._lock.release()
+
+    def _approved(self, head: wire.Message, job: Job, n_bytes: int) -> Plan:
+        """The plan of a message whose arrays are not decoded yet, if it may run here at all and
+        can have a message of so many bytes."""
+        text = head.header.get("plan")
+        if not isinstance(text, str):
+            raise Refused("bad-message", f"a {head.kind[:20]!r} message without a proper 'plan'")
+        try:
+            plan = parse_plan(text, "plan")
+        except (InputError, RecursionError) as error:
+            log.warning("a plan was refused: %s", error)
+            sentence = "the plan is not valid, or needs another version of this software"
+            raise Refused("bad-plan", sentence) from None
+        self._approvals.check(plan)
+        policy.check_limits(plan, job.name, self._policy)
+        arrays = job.array_bytes(plan, self._premises)
+        if arrays is not None and n_bytes > arrays + wire.OVERHEAD_BYTES:
+            raise Refused("too-large", f"no '{job.name}' of this plan has {n_bytes} bytes")
+        return plan
+
+    def _admitted(self, job: Job, plan: Plan, task: SiteTask, turn: _Turn) -> Context:
+        """Everything that must hold before any work is done, by the policy as it is today."""
+        departure = departure_of(task, self._data, plan.study.name)
+        turn.departure = departure
+        table, entries = self._premises.table, self._ledger.entries()
+        counted = [count_patients(table.take(rows)) for rows in job.rows(plan, self._premises)]
+        cost = job.cost(plan, task, table)
+        context = Context(self._name, plan, task, departure, *counted[0], cost=cost)
+        if plan.aggregation.secure:
+            self._premises.sessions.trust()
+        context = job.admit(context, self._premises)
+        for n_patients, _, _ in counted:
+            policy.check_cohort(n_patients, self._policy)
+        if cost.inputs:
+            study = of_study(entries, plan)
+            limit = 1 if cost.once else self._policy.max_inputs
+            policy.check_inputs(study, departure, one_state=job.one_state, limit=limit)
+        return context
+
+    def _again(self, job: Job, key: str, context: Context) -> bytes | None:
+        """The reply that left before, where it is kept, may leave again and is the very one."""
+        kept = self._cache.get(key) if job.kept else None
+        if kept is None:
+            return None
+        self._check_budget(job, context, again=True)
+        return self._gate.repeat(kept, context)
+
+    def _charged(self, job: Job, context: Context, turn: _Turn) -> Context:
+        """The context with its charge, which is on the disk before the first row is read. The
+        same question of the same data is charged once, unless its noise is drawn anew."""
+        cost, departure, entries = context.cost, context.departure, self._ledger.entries()
+        assert cost is not None
+        if cost.free:
+            return context
+        self._mark.check()
+        self._check_budget(job, context)
+        if isinstance(context.task, EnrolTask):
+            check_whole_study(context, plan_figures(context.plan), entries, self._policy)
+        asked = of_study(entries, context.plan)
+        known = [e for e in asked if e.kind == CHARGE and question_in(e) == question_in(departure)]
+        figures = 0 if known else cost.figures
+        check_figures(dataclasses.replace(cost, figures=figures), entries, self._policy)
+        paid = known[0] if known and cost.epsilon is None else None
+        charge = paid or self._charge(cost, figures, departure)
+        turn.charged = self._clock()
+        return dataclasses.replace(context, charge=charge)
+
+    def _charge(self, cost: Cost, figures: int, departure: Entry) -> Entry:
+        entries, debited = self._ledger.entries(), cost.epsilon
+        entry = dataclasses.replace(
+            departure,
+            kind=CHARGE,
+            charge={"inputs": cost.inputs, "figures": figures},
+            privacy={} if debited is None else budget.debit(debited, entries, self._policy),
+        )
+        sealed = self._ledger.append(entry)
+        if debited is not None:
+            self._mark.move()
+        return sealed
+
+    def _check_budget(self, job: Job, context: Context, *, again: bool = False) -> None:
+        table, entries = self._premises.table, self._ledger.entries()
+        bounded = job.bounded(context.plan)
+        budget.check_budget(context, table, entries, self._policy, bounded=bounded, again=again)
+
+
+def _report(departure: Entry, outcome: str, started: float, n_bytes: int = 0) -> None:
+    """One line a job."""
+    log.info(
+        "job=%s round=%d run=%s outcome=%s bytes=%d seconds=%.2f",
+        departure.job,
+        departure.round,
+        departure.run[:12] or "-",
+        outcome,
+        n_bytes,
+        time.monotonic() - started,
+    )

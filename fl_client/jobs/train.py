@@ -1,0 +1,155 @@
+"""``train``: a round of local steps; weights leave, masked where the plan has it so."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+
+from fl_client import budget
+from fl_client.context import Context, Cost, unfit
+from fl_client.jobs.declaration import Checked, Job, Premises, Rules, training_rows
+from fl_client.jobs.forms import check_arms, check_masking, check_round
+from fl_client.settings import Policy
+from infomri_core.data.base import SliceTable
+from infomri_core.errors import Refused
+from infomri_core.exchange import MaskedReply, SiteReply, TrainReply, TrainTask
+from infomri_core.plan import Plan
+from infomri_core.privacy.accounting import round_mechanism
+from infomri_core.secagg.update import ring_size
+from infomri_core.wire import Arrays
+
+_LOSS_TERMS = {"ce", "entropy"}
+
+
+def admit(context: Context, premises: Premises) -> Context:
+    """Round, arms and variance are ones the plan can have; masks where it wants them."""
+    plan, task = context.plan, context.task
+    assert isinstance(task, TrainTask)
+    check_round(task.round, plan)
+    check_masking(plan, masked=task.masking is not None)
+    check_arms(task.arms, premises.sizes(plan))
+    _check_variance(task.variance, plan.task.shape)
+    if task.masking is None:
+        return context
+    return dataclasses.replace(context, mask=partial(premises.sessions.mask, plan, task))
+
+
+def cost(plan: Plan, task: TrainTask, table: SliceTable) -> Cost:
+    """With ``[privacy]`` every step of every arm is a mechanism. A round that runs again draws
+    fresh noise, and is charged again: two updates under one noise would show their difference."""
+    losses = _losses(plan) * len(task.arms)
+    if plan.privacy is None:
+        return Cost(epsilon=None, inputs=1, figures=1 + losses)
+    steps, n_units = plan.training.local_steps, budget.n_protected(plan, table)
+    mechanism = round_mechanism(plan.privacy, steps, len(task.arms), n_units)
+    return Cost(epsilon=mechanism, inputs=1, figures=1 + losses)
+
+
+def figures(plan: Plan) -> int:
+    """The number of slices and, where they leave, the losses of each arm, a round."""
+    return plan.training.rounds * (1 + _losses(plan) * len(plan.arms))
+
+
+def bounded(plan: Plan) -> bool:
+    """By DP-SGD."""
+    return plan.privacy is not None
+
+
+def array_bytes(plan: Plan, premises: Premises) -> int:
+    """The arms' weights and the variance of k-space."""
+    return 4 * sum(premises.sizes(plan).values()) + 8 * 2 * plan.task.shape[0] * plan.task.shape[1]
+
+
+def ready(context: Context, premises: Premises) -> None:
+    """The slot of the masks is prepared and unused."""
+    assert isinstance(context.task, TrainTask)
+    if context.task.masking is not None:
+        premises.sessions.check(context.plan, context.task.masking)
+
+
+def run(context: Context, premises: Premises, cancelled: Callable[[], bool]) -> SiteReply:
+    """Train."""
+    return premises.site.run(context.plan, context.task, cancelled)
+
+
+def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
+    """Of the task's form, with what the study has spent, and under its masks."""
+    if not isinstance(reply, TrainReply) or not isinstance(context.task, TrainTask):
+        raise unfit("a reply that is not the task's")
+    checked = checked_weights(reply, context, context.task, rules.policy)
+    told = budget.told(checked, context, rules.entries, rules.policy)
+    if not context.plan.aggregation.secure:
+        return Checked(told)
+    if context.mask is None:
+        raise unfit("an update without masks")
+    return Checked(checked_masked(context.mask(told), context.task))
+
+
+def checked_weights(
+    reply: TrainReply, context: Context, task: TrainTask, policy: Policy
+) -> TrainReply:
+    """The reply with its sample count rounded. Raises ``Refused``: "gate" when it is not what
+    ``task`` asked for, "cohort" when too few slices stand behind it."""
+    if sorted([*reply.arms, *reply.dropped]) != sorted(task.arms):
+        raise unfit("other arms than were asked for")
+    for name, flat in reply.arms.items():
+        asked = task.arms[name]
+        if (flat.dtype, flat.shape) != (asked.dtype, asked.shape):
+            raise unfit("weights of another form")
+        if not np.isfinite(flat).all():
+            raise unfit("weights that are not finite")
+    _check_losses(reply.losses, reply.arms, context.plan)
+    n_samples = policy.coarse(reply.n_samples)
+    if n_samples == 0:
+        raise Refused("cohort", "too few slices stand behind this job at this site")
+    return dataclasses.replace(reply, n_samples=n_samples)
+
+
+def checked_masked(reply: MaskedReply, task: TrainTask) -> MaskedReply:
+    """The masked update, of the length that the task's arms give. Raises ``Refused("gate")``.
+
+    It is random to whoever sees it: only its form can be checked."""
+    size = ring_size({name: len(flat) for name, flat in task.arms.items()})
+    if reply.vector.dtype != np.uint64 or reply.vector.shape != (size,):
+        raise unfit("a masked vector of another form")
+    return reply
+
+
+def _losses(plan: Plan) -> int:
+    return 2 if plan.privacy is None or plan.privacy.losses else 0
+
+
+def _check_losses(losses: Mapping[str, Mapping[str, float]], arms: Arrays, plan: Plan) -> None:
+    if losses and not _losses(plan):
+        raise unfit("losses that stand outside epsilon")
+    for name, terms in losses.items():
+        if name not in arms or not set(terms) <= _LOSS_TERMS:
+            raise unfit("unrequested losses")
+        if not all(isinstance(v, float) and math.isfinite(v) for v in terms.values()):
+            raise unfit("losses that are not finite")
+
+
+def _check_variance(variance: np.ndarray, shape: tuple[int, int]) -> None:
+    if variance.shape != (2, *shape) or variance.dtype not in (np.float32, np.float64):
+        raise Refused("bad-task", f"the variance must be float32 or float64 of {(2, *shape)}")
+    if not (np.isfinite(variance).all() and (variance >= 0).all()):
+        raise Refused("bad-task", "the variance must be finite and not negative")
+
+
+JOB = Job(
+    name="train",
+    task=TrainTask,
+    admit=admit,
+    rows=training_rows,
+    cost=cost,
+    figures=figures,
+    bounded=bounded,
+    one_state=False,
+    kept=True,
+    array_bytes=array_bytes,
+    ready=ready,
+    run=run,
+    check_reply=check_reply,
+)

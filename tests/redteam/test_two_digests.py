@@ -1,0 +1,73 @@
+"""Two approved plans of one study, a comment apart: what one asked counts for the other."""
+
+from pathlib import Path
+
+import pytest
+
+from fl_client.budget import told_epsilon
+from fl_server.roster import StudyFailed
+from infomri_core import wire
+from infomri_core.exchange import ErrorReply, TrainReply, reply_from
+from infomri_core.plan import Plan, parse_plan
+from tests.securesites import federation, secure_plan
+from tests.vault_fakes import (
+    PLAN,
+    FakeSite,
+    ask,
+    evaluate_task,
+    jobs_in,
+    make_plan,
+    make_table,
+    refusal,
+    train_task,
+)
+
+
+def commented(plan: Plan) -> Plan:
+    """The same study under another digest."""
+    return parse_plan(plan.text + "\n# another comment\n")
+
+
+def test_the_limit_of_inputs_does_not_start_anew(tmp_path: Path) -> None:
+    with jobs_in(tmp_path, max_inputs=2) as (jobs, site, _):
+        for plan, fill in ((PLAN, 0), (commented(PLAN), 1)):
+            assert not isinstance(ask(jobs, evaluate_task(plan, fill)), ErrorReply)
+        for plan in (PLAN, commented(PLAN)):
+            assert refusal(jobs, evaluate_task(plan, 2)) == "asked-often"
+        assert site.calls == 2
+        other = make_plan(study={"name": "another"})
+        assert not isinstance(ask(jobs, evaluate_task(other)), ErrorReply)
+
+
+def test_a_study_is_scored_on_one_state_of_the_data(tmp_path: Path) -> None:
+    with jobs_in(tmp_path) as (jobs, _, _):
+        assert not isinstance(ask(jobs, evaluate_task()), ErrorReply)
+    with jobs_in(tmp_path, FakeSite(make_table(n_positive=6))) as (jobs, site, _):
+        assert refusal(jobs, evaluate_task(commented(PLAN))) == "data-changed"
+        assert site.calls == 0
+
+
+def test_the_epsilon_of_a_study_is_told_whole(tmp_path: Path) -> None:
+    plan = make_plan(privacy={"noise_multiplier": 1.0, "lot": 2, "losses": True})
+    with jobs_in(tmp_path) as (jobs, _, ledger):
+        first, second = (ask(jobs, train_task(p)) for p in (plan, commented(plan)))
+        assert isinstance(first, TrainReply) and isinstance(second, TrainReply)
+        assert first.epsilon is not None and second.epsilon is not None
+        assert second.epsilon > first.epsilon
+        assert told_epsilon(plan, ledger.entries()) == second.epsilon
+
+
+def test_a_round_is_unmasked_over_one_set_of_sites(tmp_path: Path) -> None:
+    """Round 1 over abcd under one digest, over abc under the other: their difference is d."""
+    plan = secure_plan()
+    with federation(tmp_path, plan) as made:
+        made.train(1)
+        made.plan = commented(plan)
+        made.grid.nodes[made.nodes["d"]].online = False
+        with pytest.raises(StudyFailed):
+            made.train(1)
+        sums = [reply_from(wire.decode(out)) for _, _, out in made.said]
+        refused = [r for r in sums if isinstance(r, ErrorReply) and "two sums" in r.sentence]
+        assert len(refused) >= 3
+        for name in "abc":
+            assert made.kinds(name).count("unmasked") == 1
