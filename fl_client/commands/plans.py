@@ -83,13 +83,20 @@ def in_words(plan: Plan, settings: SiteSettings) -> list[str]:
         f"  counts of patients, slices and findings, in steps of {policy.round_to}",
         *_weights_words(plan, settings),
         f"  histograms of scores, and means of {', '.join(plan.evaluation.attacks)}"
-        f" attacks over at least {policy.min_cohort} patients",
+        f" attacks, as sums over groups of at least {policy.min_cohort} patients",
+        *_old_words(plan),
         *scoring_words(plan, settings),
         *_adversary_words(plan),
         *_release_words(plan, settings),
         *figure_words(plan, settings),
         *privacy_words(plan, settings),
     ]
+
+
+def _old_words(plan: Plan) -> list[str]:
+    if plan.evaluation.replicates is None:
+        return []
+    return ["  ([evaluation] replicates has no effect any more: no replicate leaves)"]
 
 
 def _adversary_words(plan: Plan) -> list[str]:
