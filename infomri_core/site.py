@@ -36,12 +36,13 @@ from infomri_core.optimizer_store import OptimizerStore
 from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.accounting import study_epsilon
 from infomri_core.privacy.adversaries import load_adversaries
-from infomri_core.privacy.dp import PrivateGradients, secret_generator, units_of
+from infomri_core.privacy.dp import PrivateGradients, units_of
 from infomri_core.privacy.moments import moments_rules, noised_moments
+from infomri_core.privacy.secret_stream import SecretStream, keyed_generator
 from infomri_core.privacy.strengths import same_site_attacks
 from infomri_core.privacy.worst_patient import WorstPatients
 from infomri_core.release import keyed, permanent_id, pseudonym, release_patients
-from infomri_core.seeds import numpy_generator, torch_generator
+from infomri_core.seeds import torch_generator
 from infomri_core.site_attacks import Own, chosen_rows
 from infomri_core.tasks.classification import flatten, load_model
 from infomri_core.train import Diverged, Gradients, Stretch, train_steps
@@ -118,7 +119,7 @@ class Site:
             units,
             lambda batch: self._images(self._train[batch]),
             torch.from_numpy(task.mean).to(self._device),
-            secret_generator(self._secret, self._device),
+            SecretStream.fresh(self._secret),
             cancelled,
         )
         return MomentsReply(total.cpu().numpy(), len(units), study_epsilon(plan, len(units), 0, 0))
@@ -155,7 +156,7 @@ class Site:
         if same_site_attacks(plan):
             self._own(plan, task.arms, ("same-site",), cancelled).join(adversaries)
         table = self._dataset.table.take(indices)
-        generator = numpy_generator(plan.study.seed, self.name, self._secret, "bootstrap")
+        generator = keyed_generator(self._secret, plan.study.seed, self.name, "bootstrap")
         weights = bootstrap_weights(table.patients, plan.evaluation.replicates, generator)
         worst = WorstPatients(lambda patient: permanent_id(self._secret, patient))
         scoring = Scoring(
@@ -256,8 +257,8 @@ class Site:
         """DP-SGD where the plan asks for it, with noise that nobody can foretell or repeat."""
         if plan.privacy is None:
             return None
-        generator = secret_generator(self._secret, self._device)
-        return PrivateGradients(plan, variance, self._units(plan), self._fetch, generator)
+        stream = SecretStream.fresh(self._secret)
+        return PrivateGradients(plan, variance, self._units(plan), self._fetch, stream)
 
     def _units(self, plan: Plan) -> list[np.ndarray]:
         return units_of(plan, self._dataset.table.patients[self._train])

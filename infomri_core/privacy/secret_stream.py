@@ -61,6 +61,11 @@ class SecretStream:
             raise InputError("SecretStream.derived", expected, got, "use the site's own secret")
         return cls(_hmac(secret.encode(), "derived", *context))
 
+    @classmethod
+    def public(cls, *context: str | int | float) -> "SecretStream":
+        """A stream that everybody can repeat, for audits of public data and for tests."""
+        return cls(_hmac(b"public", *context))
+
     def bytes(self, n: int) -> builtins.bytes:
         """The next ``n`` bytes."""
         return self._cipher.update(builtins.bytes(n))
@@ -120,6 +125,13 @@ class SecretStream:
     def normal(self, shape: Shape = ()) -> npt.NDArray[np.float64]:
         """Standard normal values, float64 of ``shape``: :func:`gaussian` on the lattice 2^-32."""
         return gaussian(self, 1.0, shape, 2.0**-32)
+
+
+def keyed_generator(secret: str, *context: str | int | float) -> np.random.Generator:
+    """A NumPy generator seeded with 256 bits of ``context`` under ``secret``: none can be tried,
+    but its raw outputs tell the next ones. Without a secret it follows from ``context`` alone."""
+    stream = SecretStream.derived(secret, *context) if secret else SecretStream.public(*context)
+    return np.random.default_rng(int.from_bytes(stream.bytes(32)))
 
 
 def gaussian(
@@ -260,4 +272,4 @@ def _hmac(secret: builtins.bytes, *context: str | int | float) -> builtins.bytes
     return hmac.new(secret, ("infomri stream " + text).encode(), hashlib.sha256).digest()
 
 
-__all__: Sequence[str] = ["SecretStream", "discrete_gaussian", "gaussian"]
+__all__: Sequence[str] = ["SecretStream", "discrete_gaussian", "gaussian", "keyed_generator"]
