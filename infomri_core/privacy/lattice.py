@@ -62,5 +62,6 @@ class Lattice:
         (Poisson subsampled) continuous mechanism holds up to that, which no delta here feels.
         """
         noise = discrete_gaussian(stream, self.noise_std / self.step, tuple(total.shape))
-        steps = (total / self.step).round() + torch.from_numpy(noise).to(total.device).double()
-        return steps * self.step
+        steps = total.div(self.step).round_()
+        steps += torch.from_numpy(noise).to(total.device)
+        return steps.mul_(self.step)
