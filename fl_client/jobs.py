@@ -174,7 +174,7 @@ class Jobs:
         if again is not None:
             return "repeated", again
         entries = self._ledger.entries()
-        policy.check_inputs(entries, departure, self._policy.max_inputs)
+        policy.check_inputs(entries, context.departure, self._policy.max_inputs)
         if context.cost is not None:
             self._mark.check()
         budget.check_budget(context.plan, task, self._table, entries, self._policy)
@@ -184,9 +184,11 @@ class Jobs:
 
     def _reply(self, context: Context, task: SiteTask, cancelled: Callable[[], bool]) -> SiteReply:
         if isinstance(task, SecureTask):
-            return self._sessions.answer(context.plan, task, self._ledger.entries())
+            entries = self._ledger.entries()
+            return self._sessions.answer(context.plan, task, context.departure, entries)
         if isinstance(task, TrainTask) and task.masking is not None:
-            self._sessions.check(context.plan, task.masking)
+            entries = self._ledger.entries()
+            self._sessions.check(context.plan, task.masking, context.departure, entries)
         return self._site.run(context.plan, task, cancelled)
 
     def _release(
@@ -214,6 +216,7 @@ class Jobs:
         policy.check_approved(plan, self._policy, self._approved())
         policy.check_limits(plan, departure.job, self._policy)
         policy.check_task(task, plan, self._arm_sizes(plan, task))
+        departure = dataclasses.replace(departure, study=plan.study.name)
         context = Context(self._name, plan, task, departure, *self._patients(plan, task))
         context = dataclasses.replace(context, cost=budget.job_cost(plan, task, self._table))
         policy.check_cohort(context.n_patients, self._policy)

@@ -22,7 +22,7 @@ from typing import Any, TextIO, final
 from infomri_core.errors import InputError, Refused
 
 GENESIS = "0" * 64
-_LATER = frozenset({"data", "released", "counts", "privacy"})
+_LATER = frozenset({"data", "study", "released", "counts", "privacy"})
 _CHANGED = "the site's ledger was changed from outside; nothing leaves until it is mended"
 _UNWRITABLE = "the site's ledger cannot be written; nothing leaves until it can"
 
@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 class Entry:
     """One departure. ``run`` is the plan's sha256, ``sha256`` and ``n_bytes`` are of what left,
     ``input`` is the sha256 of the task without its deadline, ``data`` the fingerprint of the data
-    it was asked of; ``repetition`` marks bytes that had left before. ``released`` has the
-    patients' ids and position bitmaps of k-space, ``counts`` the counts that left anew,
-    ``privacy`` what an update under differential privacy cost and epsilon so far; a line has them
+    it was asked of, ``study`` the name of the plan's study; ``repetition`` marks bytes that had
+    left before. ``released`` has the patients' ids and position bitmaps of k-space, ``counts``
+    the counts that left anew, ``privacy`` what an update under differential privacy cost and epsilon so far; a line has them
     only where there are any. The last three fields are filled in by the ledger."""
 
     run: str
@@ -47,6 +47,7 @@ class Entry:
     sha256: str
     input: str = ""
     data: str = ""
+    study: str = ""
     repetition: bool = False
     note: str = ""
     released: Mapping[str, Any] = field(default_factory=dict)
@@ -55,6 +56,12 @@ class Entry:
     time: str = ""
     previous: str = ""
     hash: str = ""
+
+
+def same_study(a: Entry, b: Entry) -> bool:
+    """Whether two entries are of one study: by its name, whatever else its plan says, or by the
+    plan's digest in lines older than the name."""
+    return a.run == b.run or (a.study == b.study and a.study != "")
 
 
 @final

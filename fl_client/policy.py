@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from fl_client.ledger import Entry
+from fl_client.ledger import Entry, same_study
 from fl_client.settings import Policy
 from infomri_core.errors import InputError, Refused
 from infomri_core.exchange import (
@@ -107,30 +107,30 @@ def check_cohort(n_patients: int, policy: Policy) -> None:
 
 
 def check_inputs(entries: Iterable[Entry], departure: Entry, limit: int) -> None:
-    """At most ``limit`` different inputs for one plan, job and round, ever, where the same weights
-    on other data are another input. The preparations of secure aggregation ask nothing of any
-    patient and are not counted.
+    """At most ``limit`` different inputs for one study, job and round, ever, where the same
+    weights on other data are another input. A study is its name, whatever else its plan says. The
+    preparations of secure aggregation ask nothing of any patient and are not counted.
 
-    Scoring answers questions about patients: a plan's is answered on one state of the data only,
+    Scoring answers questions about patients: a study's is answered on one state of the data only,
     as two answers, before and after a patient came, would tell of that patient.
     """
     asked = [
         e
         for e in entries
-        if e.kind != "error" and (e.run, e.job) == (departure.run, departure.job)
+        if e.kind != "error" and e.job == departure.job and same_study(e, departure)
     ]
     if departure.job == "evaluate" and any(e.data not in ("", departure.data) for e in asked):
         raise Refused(
             "data-changed",
-            "this site's data have changed since it scored this plan, and two scorings would tell "
-            "of the patients who came or left; a plan of another study name starts anew",
+            "this site's data have changed since it scored this study, and two scorings would "
+            "tell of the patients who came or left; a plan of another study name starts anew",
         )
     seen = {(e.input, e.data) for e in asked if e.round == departure.round}
     counted = departure.job not in SECURE_JOBS
     if counted and (departure.input, departure.data) not in seen and len(seen) >= limit:
         raise Refused(
             "asked-often",
-            f"this site answered '{departure.job}' of round {departure.round} of this plan "
+            f"this site answered '{departure.job}' of round {departure.round} of this study "
             f"{len(seen)} times already; a plan of another study name starts anew",
         )
 

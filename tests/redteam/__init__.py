@@ -1,0 +1,1 @@
+"""Attacks that once worked, played by a hostile party against the real jobs."""
