@@ -36,8 +36,9 @@ class Entry:
     ``input`` is the sha256 of the task without its deadline, ``data`` the fingerprint of the data
     it was asked of, ``study`` the name of the plan's study; ``repetition`` marks bytes that had
     left before. ``released`` has the patients' ids and position bitmaps of k-space, ``counts``
-    the counts that left anew, ``privacy`` what an update under differential privacy cost and epsilon so far; a line has them
-    only where there are any. The last three fields are filled in by the ledger."""
+    the counts that left anew, ``privacy`` what an update under differential privacy cost and
+    epsilon so far; a line has them only where there are any. The last three fields are filled in
+    by the ledger."""
 
     run: str
     job: str
