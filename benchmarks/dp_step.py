@@ -16,7 +16,8 @@ import tomli_w
 import torch
 
 from infomri_core.plan import Plan, parse_plan
-from infomri_core.privacy.dp import PrivateGradients, secret_generator
+from infomri_core.privacy.dp import PrivateGradients
+from infomri_core.privacy.secret_stream import SecretStream
 from infomri_core.tasks.classification import build_model
 from infomri_core.train import Gradients, make_optimizer, plain_gradients
 
@@ -52,8 +53,8 @@ def step_of(plan: Plan, private: bool) -> Callable[[], None]:
 
     if private:
         units = [np.array([i]) for i in range(N)]
-        generator = secret_generator("timing", "cpu")
-        gradients: Gradients = PrivateGradients(plan, variance, units, fetch, generator)
+        stream = SecretStream.fresh()
+        gradients: Gradients = PrivateGradients(plan, variance, units, fetch, stream)
     else:
         gradients = plain_gradients(plan, variance, N, fetch, ("timing",))
     optimizer = make_optimizer(model, plan.training)

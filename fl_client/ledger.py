@@ -63,6 +63,12 @@ class Entry:
     hash: str = ""
 
 
+def same_study(a: Entry, b: Entry) -> bool:
+    """Whether two entries are of one study: by its name, whatever else its plan says, or by the
+    plan's digest in lines older than the name."""
+    return a.run == b.run or (a.study == b.study and a.study != "")
+
+
 @final
 class Ledger:
     """The ledger of a running vault. Make one with :meth:`open`; one process at a time."""

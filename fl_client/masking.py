@@ -1,8 +1,12 @@
 """The site's part in secure aggregation: its sessions, from announced keys to shares given out.
 
 A session lives in the memory of the vault only. After a restart it is gone, and the site stands
-aside until the study centre prepares another one. That a site helps to unmask one set of sites
-only in each round of a plan is remembered by the ledger.
+aside until the study centre prepares another one.
+
+One sum a round: training repeats bit for bit, so two sums of one round over different sites would
+give a site's update by subtraction. Which round a slot's update is of, the slot remembers from the
+training that was masked in it, not from the task that asks to unmask it. Which sites were summed
+in a round of a study, the ledger remembers, by the study's name, whatever plan of that name asks.
 """
 
 import logging
@@ -11,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import final
 
-from fl_client.ledger import Entry
+from fl_client.ledger import Entry, same_study
 from fl_client.settings import Secure
 from infomri_core.errors import InputError, Refused
 from infomri_core.exchange import (
@@ -36,18 +40,29 @@ from infomri_core.secagg.trust import Trust, read_trust
 from infomri_core.secagg.update import update_to_ring
 
 N_SESSIONS = 4
+_SUM = "sum of "
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Masked:
+    """What left under the masks of a slot: the answer to ``question``, of training ``round``, to
+    be summed over some of ``sites``."""
+
+    question: str
+    round: int
+    sites: frozenset[str]
+
+
 @dataclass
 class _Session:
-    """One participant a slot; ``n_sites`` take part once shares were made, and in each slot that
-    was used the sites of ``masked``."""
+    """One participant a slot; ``n_sites`` take part once shares were made. ``masked``: what left
+    in each slot that was used."""
 
     slots: list[Participant]
     n_sites: int = 0
-    masked: dict[int, set[str]] = field(default_factory=dict)
+    masked: dict[int, _Masked] = field(default_factory=dict)
 
 
 @final
@@ -71,20 +86,29 @@ class Sessions:
             sentence = "this site is not set up for secure aggregation; its log says why"
             raise Refused("secure-aggregation", sentence) from None
 
-    def answer(self, plan: Plan, task: SecureTask, entries: Iterable[Entry]) -> SecureReply:
-        """The answer to a task of ``plan``; ``entries`` of the ledger tell what was unmasked."""
+    def answer(
+        self, plan: Plan, task: SecureTask, departure: Entry, entries: Iterable[Entry]
+    ) -> SecureReply:
+        """The answer to a task of ``plan``; ``entries`` of the ledger tell what was unmasked, and
+        ``departure`` is to be the next of them."""
         match task:
             case AnnounceTask():
                 return self._announce(plan, task)
             case ShareTask():
                 return self._share(plan, task)
             case UnmaskTask():
-                return self._unmask(plan, task, entries)
+                return self._unmask(plan, task, departure, entries)
 
-    def check(self, plan: Plan, masking: Masking) -> None:
-        """Before any work is done: the slot is prepared, and was not used before."""
+    def check(
+        self, plan: Plan, masking: Masking, departure: Entry, entries: Iterable[Entry]
+    ) -> None:
+        """Before any work is done: the slot is prepared, was not used before, and the sites of
+        the round's sum, if there was one, all take part."""
         if not self._slot(plan, masking.session, masking.slot)[1].ready:
             raise Refused("secure-aggregation", "the slot is not prepared, or was used before")
+        before = summed_before(departure, entries)
+        if before is not None and before - set(masking.shares):
+            raise _second_sum(departure.round, before)
 
     def mask(self, plan: Plan, task: TrainTask, reply: TrainReply) -> MaskedReply:
         """The update of ``reply`` under the masks that ``task`` names."""
@@ -97,7 +121,8 @@ class Sessions:
         with_losses = plan.privacy is None or plan.privacy.losses
         vector = update_to_ring(reply, sizes, session.n_sites, with_losses)
         masked = participant.mask(vector, inbox, masking.binding(question_of(task)))
-        session.masked[masking.slot] = set(masking.shares)
+        question = question_of(task)
+        session.masked[masking.slot] = _Masked(question, task.round, frozenset(masking.shares))
         return MaskedReply(masked, reply.epsilon, reply.budget)
 
     def _inbox(self, participant: Participant, masking: Masking) -> dict[str, bytes]:
@@ -140,19 +165,22 @@ class Sessions:
         session.n_sites = n_sites
         return ShareReply(tuple(shares))
 
-    def _unmask(self, plan: Plan, task: UnmaskTask, entries: Iterable[Entry]) -> UnmaskReply:
+    def _unmask(
+        self, plan: Plan, task: UnmaskTask, departure: Entry, entries: Iterable[Entry]
+    ) -> UnmaskReply:
         session, participant = self._slot(plan, task.session, task.slot)
-        if not set(task.delivered) <= session.masked.get(task.slot, set()):
+        masked = session.masked.get(task.slot)
+        if masked is None or not set(task.delivered) <= masked.sites:
             raise Refused("secure-aggregation", "a site delivered that took no part in this sum")
-        wanted = summed(task)
-        for entry in entries:
-            before = (entry.run, entry.job, entry.round, entry.kind)
-            if before == (plan.digest, "unmask", task.round, "unmasked") and entry.note != wanted:
-                sentence = (
-                    f"round {task.round} of this plan was unmasked as the {entry.note}; two sums "
-                    "of one round would tell the sites apart, so only that one can be had again"
-                )
-                raise Refused("secure-aggregation", sentence)
+        if masked.round != task.round:
+            log.warning("slot %d holds the answer to %s", task.slot, masked.question[:12])
+            sentence = (
+                f"the update in this slot is of round {masked.round}, the task says {task.round}"
+            )
+            raise Refused("secure-aggregation", sentence)
+        before = summed_before(departure, entries)
+        if before not in (None, frozenset(task.delivered)):
+            raise _second_sum(task.round, before)
         return UnmaskReply(participant.unmask(task.delivered))
 
     def _slot(self, plan: Plan, session: str, slot: int) -> tuple[_Session, Participant]:
@@ -164,4 +192,24 @@ class Sessions:
 
 def summed(task: UnmaskTask) -> str:
     """Which sum an unmasking was for, as the ledger notes it."""
-    return f"sum of {', '.join(sorted(set(task.delivered)))}"
+    return _SUM + ", ".join(sorted(set(task.delivered)))
+
+
+def summed_before(departure: Entry, entries: Iterable[Entry]) -> frozenset[str] | None:
+    """The sites whose sum this site helped to unmask in the study and round of ``departure``,
+    whichever plan of the study asked for it; None where there was none."""
+    for entry in entries:
+        of_round = (entry.job, entry.kind, entry.round) == ("unmask", "unmasked", departure.round)
+        if of_round and same_study(entry, departure):
+            return frozenset(entry.note.removeprefix(_SUM).split(", "))
+    return None
+
+
+def _second_sum(number: int, before: frozenset[str] | None) -> Refused:
+    sites = ", ".join(sorted(before or ()))
+    return Refused(
+        "secure-aggregation",
+        f"round {number} of this study was unmasked as the {_SUM}{sites}; two sums of one round "
+        "would tell the sites apart, so only that one can be had again; a plan of another study "
+        "name starts anew",
+    )

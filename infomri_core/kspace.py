@@ -7,6 +7,7 @@ frequency at (H // 2, W // 2) for odd and even sizes alike.
 import torch
 
 from infomri_core.errors import InputError
+from infomri_core.randomness import Randomness, device_of, normal
 
 _AXES = (-2, -1)
 
@@ -40,7 +41,7 @@ def measure(
     kspace: torch.Tensor,
     mask: torch.Tensor,
     noise_std: float,
-    generator: torch.Generator | None,
+    generator: Randomness,
 ) -> torch.Tensor:
     """y = m * (k + n) (InfoMRI, Eq. 2), exactly zero wherever the mask is.
 
@@ -60,8 +61,8 @@ def measure(
     dtype = torch.promote_types(kspace.dtype, torch.complex32)
     if not 0 <= noise_std < float("inf"):
         raise InputError("measure: noise_std", "0 <= noise_std", str(noise_std), "correct it")
-    device = kspace.device if generator is None else generator.device
-    parts = torch.randn((*shape, 2), generator=generator, device=device, dtype=dtype.to_real())
+    device = device_of(generator, kspace.device)
+    parts = normal(generator, (*shape, 2), device, dtype.to_real())
     noise = torch.view_as_complex(parts).to(kspace.device)
     return mask * (kspace + noise_std * noise)
 

@@ -2,7 +2,8 @@
 
 Mask and noise come from the site's secret, the study and the patient, so that no repetition shows
 another position or another draw of the noise. The noise of a slice is drawn for the whole plane
-from its pixels' hash: neither a new row order nor another mask draws it anew.
+from its pixels' hash: neither a new row order nor another mask draws it again. Keys have 256
+bits, so that two slices that differ never share their noise: their difference would be bare.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from infomri_core.errors import Cancelled
 from infomri_core.exchange import ReleasedPatient, ReleaseReply, ReleaseTask
 from infomri_core.kspace import fft2c, measure
 from infomri_core.plan import Plan
+from infomri_core.privacy.secret_stream import SecretStream
 from infomri_core.sampling import draw_masks
 from infomri_core.tasks.classification import load_model
 
@@ -74,17 +76,17 @@ def release_patient(
     """
     stream = (plan.study.name, patient)
     mask = draw_masks(
-        probabilities, 1, plan.constraint, plan.method, _generator(secret, "mask", *stream)
+        probabilities,
+        1,
+        plan.constraint,
+        plan.method,
+        SecretStream.derived(secret, "release mask", *stream),
     )[0]
     sampled = mask.bool()
     values = []
     for image in images:
         pixels = hashlib.sha256(image.numpy().tobytes()).hexdigest()
-        noise = _generator(secret, "noise", *stream, pixels)
+        noise = SecretStream.derived(secret, "release noise", *stream, pixels)
         y = measure(fft2c(image), mask, plan.measurement.noise_std, noise)
         values.append(y[sampled].to(torch.complex64))
     return ReleasedPatient(sampled.numpy(), torch.stack(values).numpy())
-
-
-def _generator(secret: str, *parts: str) -> torch.Generator:
-    return torch.Generator().manual_seed(int(keyed(secret, *parts)[:16], 16) >> 1)

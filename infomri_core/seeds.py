@@ -1,4 +1,8 @@
-"""Random streams from names: every random number follows from who draws it and why."""
+"""Random streams from names: every random number follows from who draws it and why.
+
+These streams are public, repeatable, and have at most 63 bits (32 on a CPU). What a guarantee or a
+secret rests on is drawn from :class:`infomri_core.privacy.secret_stream.SecretStream`.
+"""
 
 import hashlib
 

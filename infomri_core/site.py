@@ -37,7 +37,7 @@ from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.accounting import study_epsilon
 from infomri_core.privacy.adversaries import load_adversaries
 from infomri_core.privacy.bounded_scores import bounded_scores
-from infomri_core.privacy.dp import PrivateGradients, secret_generator, units_of
+from infomri_core.privacy.dp import PrivateGradients, units_of
 from infomri_core.privacy.moments import moments_rules, noised_moments
 from infomri_core.privacy.secret_stream import SecretStream
 from infomri_core.privacy.strengths import same_site_attacks
@@ -122,7 +122,7 @@ class Site:
             units,
             lambda batch: self._images(self._train[batch]),
             torch.from_numpy(task.mean).to(self._device),
-            secret_generator(self._secret, self._device),
+            SecretStream.fresh(self._secret),
             cancelled,
         )
         return MomentsReply(total.cpu().numpy(), len(units), study_epsilon(plan, len(units), 0, 0))
@@ -253,8 +253,8 @@ class Site:
         """DP-SGD where the plan asks for it, with noise that nobody can foretell or repeat."""
         if plan.privacy is None:
             return None
-        generator = secret_generator(self._secret, self._device)
-        return PrivateGradients(plan, variance, self._units(plan), self._fetch, generator)
+        stream = SecretStream.fresh(self._secret)
+        return PrivateGradients(plan, variance, self._units(plan), self._fetch, stream)
 
     def _units(self, plan: Plan) -> list[np.ndarray]:
         return units_of(plan, self._dataset.table.patients[self._train])

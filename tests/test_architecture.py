@@ -53,3 +53,46 @@ def test_who_has_the_network_loads_no_library_that_reads_images(module: str) -> 
 
 def test_the_vault_loads_no_flower() -> None:
     assert not loaded_by("fl_client.vault") & {"flwr", "grpc", "mlflow"}
+
+
+SEEDERS = {"manual_seed", "default_rng", "derive_seed", "torch_generator", "numpy_generator"}
+SEEDERS |= {"RandomState", "SeedSequence", "PCG64", "Philox", "Random", "seed", "initial_seed"}
+SECRET_WORDS = ("secret", "keyed", "hmac", "token", "urandom", "private_key")
+
+
+def seeded_from_secrets(tree: ast.AST) -> list[str]:
+    """Calls that seed a generator of torch, NumPy or Python with something named as a secret."""
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        called = node.func.id if isinstance(node.func, ast.Name) else called
+        if called in SEEDERS:
+            text = " ".join(ast.unparse(part) for part in [*node.args, *node.keywords]).lower()
+            found += [ast.unparse(node)] if any(word in text for word in SECRET_WORDS) else []
+    return found
+
+
+def test_only_the_secret_stream_makes_randomness_of_a_secret() -> None:
+    """Generators of torch and NumPy have 32 to 63 bits of seed here: a secret in them is lost."""
+    sources = [path for path in SOURCES if path.name != "secret_stream.py"]
+    trees = {path.name: ast.parse(path.read_text(encoding="utf-8")) for path in sources}
+    assert {
+        name: found for name, tree in trees.items() if (found := seeded_from_secrets(tree))
+    } == {}
+    hole = "torch.Generator().manual_seed(int(keyed(secret, *parts)[:16], 16) >> 1)"
+    assert seeded_from_secrets(ast.parse(hole)) and seeded_from_secrets(
+        ast.parse("numpy_generator(plan.study.seed, self._secret, 'bootstrap')")
+    )
+
+
+@pytest.mark.parametrize("name", ["dp", "lattice", "moments"])
+def test_what_a_guarantee_rests_on_draws_from_no_other_generator(name: str) -> None:
+    text = (ROOT / "infomri_core" / "privacy" / f"{name}.py").read_text(encoding="utf-8")
+    for other in ("torch.Generator", "torch.rand", "np.random", "infomri_core.seeds", "randn"):
+        assert other not in text
+
+
+def test_no_python_generator_serves_a_site() -> None:
+    assert [path.name for path in SOURCES if "random" in imported(path)] == []

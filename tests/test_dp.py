@@ -9,6 +9,7 @@ import tomli_w
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from torch import nn
 
 from infomri_core.entropy import marginal_entropy
@@ -16,13 +17,10 @@ from infomri_core.errors import InputError
 from infomri_core.exchange import TrainTask
 from infomri_core.models.resnet import ResNet18
 from infomri_core.plan import Plan, parse_plan
-from infomri_core.privacy.dp import (
-    PrivateGradients,
-    add_clipped,
-    secret_generator,
-    units_of,
-)
+from infomri_core.privacy.dp import MARGIN, PrivateGradients, add_clipped, units_of
+from infomri_core.privacy.lattice import Lattice
 from infomri_core.privacy.per_sample import check_layers
+from infomri_core.privacy.secret_stream import SecretStream
 from infomri_core.sampling import draw_masks
 from infomri_core.seeds import torch_generator
 from infomri_core.tasks.classification import Classification, build_model
@@ -68,8 +66,8 @@ def gradients(
 ) -> PrivateGradients:
     images, labels = images_and_labels(plan, units, scale)
     rows = [np.array([i]) for i in range(units)]
-    generator = secret_generator(seed, "cpu", nonce="n")
-    return PrivateGradients(plan, VARIANCE, rows, lambda r: (images[r], labels[r]), generator)
+    stream = SecretStream.public(seed)
+    return PrivateGradients(plan, VARIANCE, rows, lambda r: (images[r], labels[r]), stream)
 
 
 def flat(model: nn.Module) -> torch.Tensor:
@@ -200,12 +198,30 @@ def test_much_noise_drowns_every_unit_in_policy_and_network_alike() -> None:
         assert float(flat(part).std()) == pytest.approx(1e4 / 4, rel=0.03)
 
 
-def test_noise_is_another_for_another_secret_and_another_time() -> None:
-    draws = {
-        float(torch.randn((), generator=secret_generator(secret, "cpu", nonce)))
-        for secret, nonce in (("a", "1"), ("b", "1"), ("a", "2"), ("a", None), ("a", None))
-    }
-    assert len(draws) == 5
+def test_every_gradient_lies_on_the_lattice_and_its_noise_is_gaussian() -> None:
+    plan = private_plan(noise_multiplier=2.0, clip=0.5, lot=4)
+    model = model_of(plan, 1)
+    step = gradients(plan, model, units=0)
+    total = {p: torch.zeros_like(p, dtype=torch.float64) for p in model.network.parameters()}
+    step._noise(total)
+    noise = torch.cat([found.flatten() for found in total.values()])
+    lattice = Lattice(0.5, 2.0, len(noise), MARGIN)
+    assert (noise / lattice.step % 1 == 0).all() and lattice.step == 2.0**-31
+    found = stats.kstest(noise.numpy() / lattice.noise_std, "norm")
+    assert found.pvalue > 1e-4
+
+
+def test_the_secret_stream_alone_decides_noise_masks_and_who_takes_part() -> None:
+    plan = private_plan(lot=4)
+
+    def step(torch_seed: int, stream: str) -> torch.Tensor:
+        torch.manual_seed(torch_seed)
+        model = model_of(plan)
+        gradients(plan, model, seed=stream)(model, 1e-4)
+        return flat(model)
+
+    assert torch.equal(step(1, "a"), step(2, "a"))
+    assert float((step(1, "a") == step(1, "b")).float().mean()) < 0.01
 
 
 def test_everyone_is_drawn_at_the_sampling_rate_and_by_himself() -> None:
@@ -226,8 +242,8 @@ def test_a_patient_gives_one_slice_a_step_and_each_of_them_at_times() -> None:
     slices = units_of(private_plan(unit="slice"), patients)
     assert [u.tolist() for u in slices] == [[i] for i in range(6)]
     images, labels = images_and_labels(plan, 6)
-    generator = secret_generator("s", "cpu", "n")
-    step = PrivateGradients(plan, VARIANCE, units, lambda r: (images[r], labels[r]), generator)
+    stream = SecretStream.public("slices")
+    step = PrivateGradients(plan, VARIANCE, units, lambda r: (images[r], labels[r]), stream)
     draws = [step.draw() for _ in range(100)]
     assert all(sorted(set(patients[d])) == ["a", "b", "c"] and len(d) == 3 for d in draws)
     assert set(np.concatenate(draws)) == set(range(6))

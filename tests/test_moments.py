@@ -25,6 +25,7 @@ from infomri_core.plan import Moments, Plan, parse_plan
 from infomri_core.privacy.accounting import epsilon
 from infomri_core.privacy.moments import clipped_share, merged_variance, noised_moments
 from infomri_core.privacy.score_noise import noise_multiplier
+from infomri_core.privacy.secret_stream import SecretStream
 from infomri_core.site import Site
 from tests.small import AUDIT_URI, local_sites, site_uri, small_table, study
 from tests.test_study import Wrapped
@@ -64,8 +65,8 @@ def images_of(n: int, shape: tuple[int, int], seed: int) -> torch.Tensor:
 
 def total(rules: Moments, units: list[np.ndarray], images: torch.Tensor, seed: int = 0) -> Any:
     mean = torch.zeros(2, *images.shape[1:])
-    generator = torch.Generator().manual_seed(seed)
-    return noised_moments(rules, units, lambda rows: images[rows], mean, generator)
+    stream = SecretStream.public("moments", seed)
+    return noised_moments(rules, units, lambda rows: images[rows], mean, stream)
 
 
 @settings(deadline=None, max_examples=30)
@@ -82,7 +83,7 @@ def test_one_patient_more_changes_the_sum_by_the_clip_at_most(
     images = images_of(4 * slices, shape, 3)
     images[:slices] *= scale
     units = rows_of(4, slices)
-    # The same generator gives the same noise: what is left is the patient.
+    # The same stream gives the same noise: what is left is the patient.
     change = (total(rules, units, images) - total(rules, units[1:], images)).double()
     assert float(change.norm()) <= clip * (1 + 1e-4) + 1e-4
 

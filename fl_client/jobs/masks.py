@@ -45,4 +45,5 @@ def run(context: Context, premises: Premises, cancelled: Callable[[], bool]) -> 
     asked for it."""
     plan, task = context.plan, context.task
     assert isinstance(task, AnnounceTask | ShareTask | UnmaskTask)
-    return premises.sessions.answer(plan, task, of_study(premises.entries(), plan))
+    entries = of_study(premises.entries(), plan)
+    return premises.sessions.answer(plan, task, context.departure, entries)

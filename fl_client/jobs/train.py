@@ -66,7 +66,8 @@ def ready(context: Context, premises: Premises) -> None:
     """The slot of the masks is prepared and unused."""
     assert isinstance(context.task, TrainTask)
     if context.task.masking is not None:
-        premises.sessions.check(context.plan, context.task.masking)
+        masking, asked = context.task.masking, context.departure
+        premises.sessions.check(context.plan, masking, asked, premises.entries())
 
 
 def run(context: Context, premises: Premises, cancelled: Callable[[], bool]) -> SiteReply:

@@ -21,7 +21,8 @@ from infomri_core.privacy.accounting import epsilon, sampling_rate
 from infomri_core.privacy.canaries import Guesses, best_bound
 from infomri_core.privacy.dp import PrivateGradients, clip_weights, private, units_of
 from infomri_core.privacy.per_sample import Gradients
-from infomri_core.seeds import numpy_generator, torch_generator
+from infomri_core.privacy.secret_stream import SecretStream
+from infomri_core.seeds import numpy_generator
 from infomri_core.tasks.classification import Classification, LossTerms, build_model
 from infomri_core.train import Stretch, train_steps
 
@@ -158,8 +159,8 @@ def _audited(
         chosen = torch.from_numpy(rows)
         return images[chosen], labels[chosen]
 
-    generator = torch_generator(*stream, "secret", device=images.device)
-    inner = PrivateGradients(plan, variance, everyone, fetch, generator, canaries.add)
+    noise = SecretStream.public(*stream, "noise")
+    inner = PrivateGradients(plan, variance, everyone, fetch, noise, canaries.add)
 
     def gradients(model: Classification, beta: float) -> LossTerms:
         terms = inner(model, beta)

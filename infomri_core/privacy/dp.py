@@ -1,6 +1,5 @@
 """DP-SGD for classifier and sampling policy together (Abadi et al. 2016)."""
 
-import secrets
 from collections.abc import Callable, Sequence
 from typing import cast, final
 
@@ -12,11 +11,15 @@ from infomri_core.entropy import marginal_entropy
 from infomri_core.errors import InputError
 from infomri_core.plan import Plan, Privacy
 from infomri_core.privacy.accounting import sampling_rate
+from infomri_core.privacy.lattice import Lattice
 from infomri_core.privacy.per_sample import Gradients, policy_squared_norms, recorded
+from infomri_core.privacy.secret_stream import SecretStream
 from infomri_core.sampling import draw_masks
-from infomri_core.seeds import derive_seed
 from infomri_core.tasks.classification import Classification, LossTerms
 from infomri_core.train import Fetch
+
+MARGIN = 2.0**-8
+"""Share of the clip by which a sum of float32 may be wrong; the noise is wider by as much."""
 
 Canaries = Callable[[np.ndarray, float, Gradients], np.ndarray]
 """Adds the gradients, clipped, of those rows that are an audit's canaries; returns the others."""
@@ -28,16 +31,18 @@ class PrivateGradients:
 
     Every unit (a patient, or a slice) is drawn by itself with the same probability (Poisson); a
     patient gives one random slice. The gradients of all parameters, network and policy, that a
-    unit's cross-entropy causes are clipped together to norm ``clip``; to their sum come Gaussian
-    noise of standard deviation ``noise_multiplier * clip`` and ``lot`` times the mean gradient of
-    beta H over ``lot`` masks of no sample; all of it is divided by the expected number ``lot``,
-    never by the number drawn. A step that draws nobody is noise and entropy alone.
+    unit's cross-entropy causes are clipped together to norm ``clip``; their sum is rounded to a
+    lattice and gets discrete Gaussian noise of ``noise_multiplier`` sensitivities
+    (:class:`Lattice`), then ``lot`` times the mean gradient of beta H over ``lot`` masks of no
+    sample; all of it is divided by the expected number ``lot``, never by the number drawn. A step
+    that draws nobody is noise and entropy alone.
 
     Guarantee: each call is one Poisson-subsampled Gaussian mechanism under adding or removing a
-    unit, whatever weights, V and beta it was asked for. The entropy needs V, which is of other
-    people, and masks of its own: how many units were drawn cannot be read from it. A sample
-    whose gradient is not finite adds nothing. ``generator`` must be secret and never be used
-    again: it draws who takes part, masks and noise.
+    unit, whatever weights, V and beta it was asked for, if float32 sums inside one batch are
+    right to ``MARGIN`` of the clip; sums of batches are float64. The entropy needs V, which is of
+    other people, and masks of its own: how many units were drawn cannot be read from it. A sample
+    whose gradient is not finite adds nothing. ``stream`` must be secret and never be used again:
+    it draws who takes part, masks and noise.
     """
 
     def __init__(
@@ -46,7 +51,7 @@ class PrivateGradients:
         variance: torch.Tensor,
         units: Sequence[np.ndarray],
         fetch: Fetch,
-        generator: torch.Generator,
+        stream: SecretStream,
         canaries: Canaries | None = None,
     ) -> None:
         """``units``: the indices that ``fetch`` takes, of each unit. In an audit some units are
@@ -56,37 +61,43 @@ class PrivateGradients:
         self._variance = variance
         self._units = units
         self._fetch = fetch
-        self._generator = generator
+        self._stream = stream
         self._canaries = canaries
-        seed = torch.randint(2**62, (4,), generator=generator, device=generator.device)
-        self._order = np.random.default_rng(seed.tolist())
-        self._rate = sampling_rate(self._privacy.lot, len(units))
+        self._sampling = len(units), sampling_rate(self._privacy.lot, len(units))
 
     def __call__(self, model: Classification, beta: float) -> LossTerms:
         """Write the gradient at ``beta``; the terms are the mean CE of those drawn, exact and so
         outside epsilon, and the entropy of the data-free masks."""
-        probabilities = model.policy(self._order.uniform(*self._plan.measurement.ratio_range))
+        low, high = self._plan.measurement.ratio_range
+        probabilities = model.policy(low + (high - low) * float(self._stream.uniform()))
         policy = [p for p in model.policy.parameters() if p.requires_grad]
-        total = {p: torch.zeros_like(p) for p in (*policy, *model.network.parameters())}
+        parameters = (*policy, *model.network.parameters())
+        total = {p: torch.zeros_like(p, dtype=torch.float64) for p in parameters}
         drawn, ce = self.draw(), 0.0
         if self._canaries is not None:
             drawn = self._canaries(drawn, self._privacy.clip, total)
         for batch in _parts(drawn, self._plan.training.batch_size):
             ce += self._add(model, probabilities, policy, batch, total)
+        self._noise(total)
         entropy = self._entropy(model, probabilities, policy, beta, total)
-        scale = self._privacy.noise_multiplier * self._privacy.clip
         for parameter, gradient in total.items():
-            noise = torch.randn(
-                gradient.shape, generator=self._generator, device=self._generator.device
-            )
-            parameter.grad = (gradient + scale * noise.to(gradient)) / self._privacy.lot
+            parameter.grad = (gradient / self._privacy.lot).to(parameter.dtype)
         return LossTerms(entropy.new_tensor(ce / max(1, len(drawn))), entropy)
+
+    def _noise(self, total: Gradients) -> None:
+        """Put the clipped sum and its noise on the lattice."""
+        n_values = sum(p.numel() for p in total)
+        rules = self._privacy
+        lattice = Lattice(rules.clip, rules.noise_multiplier, n_values, MARGIN)
+        for parameter, gradient in total.items():
+            total[parameter] = lattice.noised(gradient, self._stream)
 
     def draw(self) -> np.ndarray:
         """Indices for ``fetch`` of those who take part in a step: each unit by itself."""
-        chosen = np.flatnonzero(self._order.random(len(self._units)) < self._rate)
-        slices = [int(self._order.choice(self._units[int(unit)])) for unit in chosen]
-        return np.array(slices, dtype=np.int64)
+        chosen = [self._units[unit] for unit in self._stream.poisson_sample(*self._sampling)]
+        return np.array(
+            [rows[self._stream.integers(len(rows))] for rows in chosen], dtype=np.int64
+        )
 
     def _add(
         self,
@@ -98,17 +109,17 @@ class PrivateGradients:
     ) -> float:
         """Add the clipped gradients of a batch to ``total``; returns the sum of its CE."""
         images, labels = self._fetch(batch)
-        if self._plan.training.flips and self._order.random() < 0.5:
+        if self._plan.training.flips and bool(self._stream.bernoulli(0.5)):
             images = images.flip(-1)
         masks = self._masks(model, probabilities, len(batch))
-        measured = model.measure(images, torch.ones_like(masks), self._generator)
+        measured = model.measure(images, torch.ones_like(masks), self._stream)
         return add_clipped(
             model, probabilities, policy, masks, measured, labels, self._privacy.clip, total
         )
 
     def _masks(self, model: Classification, probabilities: torch.Tensor, n: int) -> torch.Tensor:
         p = probabilities.detach()
-        return draw_masks(p, n, model.constraint, model.method, self._generator)
+        return draw_masks(p, n, model.constraint, model.method, self._stream)
 
     def _entropy(
         self,
@@ -120,7 +131,7 @@ class PrivateGradients:
     ) -> torch.Tensor:
         """Add the sum over ``lot`` masks of beta grad H; returns their mean H (nats)."""
         lot = self._privacy.lot
-        masks = draw_masks(probabilities, lot, model.constraint, model.method, self._generator)
+        masks = draw_masks(probabilities, lot, model.constraint, model.method, self._stream)
         entropy = marginal_entropy(masks, self._variance, model.noise_std)
         if beta > 0 and policy:
             found = torch.autograd.grad(beta * entropy.sum(), policy)
@@ -183,16 +194,6 @@ def units_of(plan: Plan, patients: np.ndarray) -> list[np.ndarray]:
         return list(np.arange(len(patients))[:, None])
     owner = np.unique(patients, return_inverse=True)[1]
     return np.split(np.argsort(owner, kind="stable"), np.cumsum(np.bincount(owner))[:-1])
-
-
-def secret_generator(
-    secret: str, device: torch.device | str, nonce: str | None = None
-) -> torch.Generator:
-    """A generator that nobody outside can foretell: from the site's secret and fresh bytes of the
-    operating system (``nonce``). Never from the plan or the weights alone: two updates with the
-    same noise would show their difference bare."""
-    fresh = secrets.token_hex(32) if nonce is None else nonce
-    return torch.Generator(device).manual_seed(derive_seed(secret, fresh, "dp-sgd"))
 
 
 def private(plan: Plan) -> Privacy:

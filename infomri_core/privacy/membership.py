@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy, logsigmoid
 from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.dp import PrivateGradients, units_of
 from infomri_core.privacy.roc import separation
+from infomri_core.privacy.secret_stream import SecretStream
 from infomri_core.seeds import derive_seed, numpy_generator, torch_generator
 from infomri_core.tasks.classification import Classification, build_model
 from infomri_core.train import Fetch, Gradients, Stretch, train_steps
@@ -190,9 +191,9 @@ def _private_gradients(
 ) -> Gradients | None:
     if plan.privacy is None:
         return None
-    generator = torch_generator(seed, "membership-dp", device=images.device)
+    stream = SecretStream.public(seed, "membership-dp")
     fetch = _fetch(images, labels, rows)
-    return PrivateGradients(plan, variance, units_of(plan, patients[rows]), fetch, generator)
+    return PrivateGradients(plan, variance, units_of(plan, patients[rows]), fetch, stream)
 
 
 def _fetch(images: Tensor, labels: Tensor, rows: np.ndarray) -> Fetch:

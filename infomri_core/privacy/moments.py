@@ -14,6 +14,11 @@ from infomri_core.entropy import self_conjugate
 from infomri_core.errors import Cancelled, InputError
 from infomri_core.kspace import fft2c, reflect
 from infomri_core.plan import Moments, Plan
+from infomri_core.privacy.lattice import Lattice
+from infomri_core.privacy.secret_stream import SecretStream
+
+MARGIN = 2.0**-30
+"""Relative error allowed to sums of float64."""
 
 SMALLEST_SHARE = 0.01
 """The least share of the public variance that a merged one may fall to."""
@@ -41,27 +46,25 @@ def noised_moments(
     units: Sequence[np.ndarray],
     images: Callable[[np.ndarray], torch.Tensor],
     mean: torch.Tensor,
-    generator: torch.Generator,
+    stream: SecretStream,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> torch.Tensor:
-    """The sum over ``units`` (rows that ``images`` takes) of :func:`unit_moments`, with noise of
-    standard deviation ``noise_multiplier * clip``, float32 (2, H, W).
+    """The sum over ``units`` (rows that ``images`` takes) of :func:`unit_moments`, on a lattice
+    with noise of standard deviation ``noise_multiplier * clip``, float32 (2, H, W).
 
     Guarantee: one Gaussian mechanism of that noise multiplier under adding or removing a unit,
-    whatever ``mean`` it was asked about, if ``generator`` is secret and never used again. The
-    average with the mirror image under i -> i*, and zeros for the imaginary part where i = i*,
-    follow the noise and cost nothing. Raises ``Cancelled`` between two units.
+    whatever ``mean`` it was asked about, if ``stream`` is secret and never used again
+    (:meth:`Lattice.noised`). The average with the mirror image under i -> i*, and zeros for the
+    imaginary part where i = i*, follow the noise and cost nothing. Raises ``Cancelled`` between
+    two units.
     """
     total = torch.zeros_like(mean, dtype=torch.float64)
     for rows in units:
         if cancelled():
             raise Cancelled
         total += unit_moments(images(rows), mean, rules.clip)
-    scale = rules.noise_multiplier * rules.clip
-    noise = torch.randn(
-        total.shape, generator=generator, device=generator.device, dtype=torch.float64
-    )
-    return symmetric(total + scale * noise.to(total.device)).float()
+    lattice = Lattice(rules.clip, rules.noise_multiplier, total.numel(), MARGIN)
+    return symmetric(lattice.noised(total, stream)).float()
 
 
 def symmetric(moments: torch.Tensor) -> torch.Tensor:

@@ -61,6 +61,11 @@ class SecretStream:
             raise InputError("SecretStream.derived", expected, got, "use the site's own secret")
         return cls(_hmac(secret.encode(), "derived", *context))
 
+    @classmethod
+    def public(cls, *context: str | int | float) -> "SecretStream":
+        """A stream that everybody can repeat, for audits of public data and for tests."""
+        return cls(_hmac(b"public", *context))
+
     def bytes(self, n: int) -> builtins.bytes:
         """The next ``n`` bytes."""
         return self._cipher.update(builtins.bytes(n))
@@ -68,7 +73,8 @@ class SecretStream:
     def words(self, shape: Shape) -> Words:
         """Uniform 64-bit words, uint64 of ``shape``."""
         n = math.prod(_shape(shape))
-        return np.frombuffer(self.bytes(8 * n), dtype="<u8").reshape(shape).astype(np.uint64)
+        found = np.frombuffer(self.bytes(8 * n), dtype="<u8").reshape(shape)
+        return found.astype(np.uint64)
 
     def uniform(self, shape: Shape = ()) -> npt.NDArray[np.float64]:
         """Multiples of 2^-53 in [0, 1), float64 of ``shape``."""
@@ -122,6 +128,13 @@ class SecretStream:
         return gaussian(self, 1.0, shape, 2.0**-32)
 
 
+def keyed_generator(secret: str, *context: str | int | float) -> np.random.Generator:
+    """A NumPy generator seeded with 256 bits of ``context`` under ``secret``: none can be tried,
+    but its raw outputs tell the next ones. Without a secret it follows from ``context`` alone."""
+    stream = SecretStream.derived(secret, *context) if secret else SecretStream.public(*context)
+    return np.random.default_rng(int.from_bytes(stream.bytes(32)))
+
+
 def gaussian(
     stream: SecretStream, sigma: float, shape: Shape, step: float
 ) -> npt.NDArray[np.float64]:
@@ -172,7 +185,7 @@ class _Table(NamedTuple):
     bins: npt.NDArray[np.int16]
     slots: npt.NDArray[np.int64]
     low: npt.NDArray[np.int64]
-    sure: npt.NDArray[np.int64]
+    sure: npt.NDArray[np.uint32]
 
 
 @lru_cache(maxsize=16)
@@ -192,7 +205,7 @@ def _table(sigma: float) -> _Table:
     bins = np.full(1 << _SLOT_BITS, -1, dtype=np.int16)
     bins[: slots.sum()] = np.repeat(np.arange(len(low), dtype=np.int16), slots)
     share = bottom * per_unit / slots * (1 - _MARGIN)
-    sure = np.maximum(0, np.floor(share * 2.0**32) - 1).astype(np.int64)
+    sure = np.maximum(0, np.floor(share * 2.0**32) - 1).astype(np.uint32)
     return _Table(sigma, shift, per_unit, bins, slots, low, sure)
 
 
@@ -200,8 +213,8 @@ def _candidates(stream: SecretStream, table: _Table, n: int) -> npt.NDArray[np.i
     """The accepted ones of ``n`` candidates."""
     words = stream.words(n)
     bins = table.bins[words >> np.uint64(64 - _SLOT_BITS)]
-    below = (words & np.uint64((1 << table.shift) - 1)).astype(np.int64)
-    values = table.low[bins] + below
+    values = (words & np.uint64((1 << table.shift) - 1)).view(np.int64)
+    values += table.low[bins]
     coins = np.frombuffer(stream.bytes(4 * n), dtype="<u4")
     accepted = coins < table.sure[bins]
     open_ones = np.flatnonzero(~accepted & (bins >= 0))
@@ -260,4 +273,4 @@ def _hmac(secret: builtins.bytes, *context: str | int | float) -> builtins.bytes
     return hmac.new(secret, ("infomri stream " + text).encode(), hashlib.sha256).digest()
 
 
-__all__: Sequence[str] = ["SecretStream", "discrete_gaussian", "gaussian"]
+__all__: Sequence[str] = ["SecretStream", "discrete_gaussian", "gaussian", "keyed_generator"]

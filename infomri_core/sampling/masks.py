@@ -6,6 +6,7 @@ import torch
 
 from infomri_core.errors import InputError
 from infomri_core.plan import Constraint
+from infomri_core.randomness import Randomness, device_of, integers, permutations, uniform
 
 Method = Literal["systematic", "rejection"]
 
@@ -21,7 +22,7 @@ def draw_masks(
     n_masks: int,
     constraint: Constraint = "2d",
     method: Method = "systematic",
-    generator: torch.Generator | None = None,
+    generator: Randomness = None,
 ) -> torch.Tensor:
     """Draw ``n_masks`` independent masks from ``probabilities`` (H, W).
 
@@ -97,27 +98,21 @@ def _fixed_point(units: torch.Tensor) -> torch.Tensor:
     return fixed.clamp(0, _ONE)
 
 
-def _systematic(
-    units: torch.Tensor, n_masks: int, generator: torch.Generator | None
-) -> torch.Tensor:
+def _systematic(units: torch.Tensor, n_masks: int, generator: Randomness) -> torch.Tensor:
     """Steps of length one from a random start along the cumulative sum, in random order."""
-    device = units.device if generator is None else generator.device
+    device = device_of(generator, units.device)
     fixed, n = _fixed_point(units).to(device), len(units)
-    order = torch.stack(
-        [torch.randperm(n, generator=generator, device=device) for _ in range(n_masks)]
-    )
-    start = torch.randint(_ONE, (n_masks, 1), generator=generator, device=device)
+    order = permutations(generator, n_masks, n, device)
+    start = integers(generator, _ONE, (n_masks, 1), device)
     ends = fixed.index_select(0, order.flatten()).view(n_masks, n).cumsum(1).add_(start)
     passed = torch.cat([start, ends], 1).bitwise_right_shift_(40)
     chosen = passed[:, 1:] != passed[:, :-1]
     return torch.zeros_like(chosen).scatter_(1, order, chosen)
 
 
-def _rejection(
-    units: torch.Tensor, n_masks: int, generator: torch.Generator | None
-) -> torch.Tensor:
+def _rejection(units: torch.Tensor, n_masks: int, generator: Randomness) -> torch.Tensor:
     """Independent draws in batches; keeps those whose count is within one of the budget."""
-    device = units.device if generator is None else generator.device
+    device = device_of(generator, units.device)
     p, n = units.to(device, torch.float32), len(units)
     whole = _whole_budget(units)
     budget = float(units.sum()) if whole is None else float(whole)
@@ -125,7 +120,7 @@ def _rejection(
     n_batch = max(1, min(8 * n_masks + 64, _BATCH // n))
     n_kept, n_drawn = 0, 0
     while n_kept < n_masks and n_drawn < _MAX_DRAWS * n_masks:
-        draws = torch.rand((n_batch, n), generator=generator, device=device) < p
+        draws = uniform(generator, (n_batch, n), device) < p
         accepted = draws[(draws.sum(1) - budget).abs() < 1]
         kept.append(accepted)
         n_kept, n_drawn = n_kept + len(accepted), n_drawn + n_batch

@@ -13,6 +13,7 @@ from infomri_core.errors import InputError
 from infomri_core.kspace import fft2c, measure, zero_fill
 from infomri_core.models.resnet import ResNet18
 from infomri_core.plan import Arm, Constraint, Plan, Start
+from infomri_core.randomness import Randomness
 from infomri_core.sampling import SamplingPolicy, build_policy, draw_masks
 from infomri_core.seeds import derive_seed, torch_generator
 
@@ -57,7 +58,7 @@ class Classification(nn.Module):
         return draw_masks(self.policy(ratio), n_masks, self.constraint, self.method, generator)
 
     def measure(
-        self, images: torch.Tensor, masks: torch.Tensor, generator: torch.Generator
+        self, images: torch.Tensor, masks: torch.Tensor, generator: Randomness
     ) -> torch.Tensor:
         """Sampled noisy k-space (B, H, W) of images (B, H, W) (InfoMRI, Eq. 2)."""
         return measure(fft2c(images), masks, self.noise_std, generator)
