@@ -23,12 +23,14 @@ from fl_client.cache import ReplyCache
 from fl_client.cohort import count_patients
 from fl_client.consent import consenting, read_consent
 from fl_client.context import Context
+from fl_client.decisions import check_decisions
 from fl_client.gate import Gate
 from fl_client.ledger import Entry, Ledger
 from fl_client.mark import Mark
 from fl_client.masking import Sessions, summed
 from fl_client.release_gate import Consent
 from fl_client.release_memory import ReleaseMemory
+from fl_client.seen_plans import SeenPlans
 from fl_client.settings import SiteSettings
 from fl_client.status import PING, VaultStatus, tally
 from infomri_core import wire
@@ -109,6 +111,7 @@ class Jobs:
         memory = ReleaseMemory(ledger, self._mark, settings.policy.max_released_fraction)
         self._gate = Gate(settings.policy, ledger, memory)
         self._cache = ReplyCache(settings.vault.state / "replies", settings.policy.cached_replies)
+        self._seen = SeenPlans.of(settings)
         self._sessions = Sessions(settings.site.name, settings.secure)
         self._stopping = stopping
         self._clock = clock
@@ -211,8 +214,9 @@ class Jobs:
             log.warning("a plan was refused: %s", error)
             sentence = "the plan is not valid, or needs another version of this software"
             raise Refused("bad-plan", sentence) from None
-        policy.check_approved(plan, self._policy, self._approved())
-        policy.check_limits(plan, departure.job, self._policy)
+        self._seen.note(plan)
+        check_decisions(plan, self._policy, self._name)
+        policy.check_limits(plan, departure.job, self._policy, self._table)
         policy.check_task(task, plan, self._arm_sizes(plan, task))
         context = Context(self._name, plan, task, departure, *self._patients(plan, task))
         context = dataclasses.replace(context, cost=budget.job_cost(plan, task, self._table))
@@ -223,19 +227,6 @@ class Jobs:
             mask = partial(self._sessions.mask, plan, task)
             context = dataclasses.replace(context, mask=mask)
         return context
-
-    def _approved(self) -> frozenset[str]:
-        """The approvals as they stand now: to approve or revoke needs no restart."""
-        if self._policy.approvals == "any":
-            return frozenset()
-        path = self._policy.approved
-        try:
-            return policy.parse_approvals(path.read_text(encoding="utf-8"), str(path))
-        except FileNotFoundError:
-            return frozenset()
-        except (OSError, ValueError) as error:
-            log.error("the approvals cannot be read: %s", error)
-            raise Refused("not-approved", "this site's approvals cannot be read") from None
 
     def _arm_sizes(self, plan: Plan, task: SiteTask) -> dict[str, int]:
         if isinstance(task, EnrolTask | MomentsTask):

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from fl_client.ledger import Entry
+from fl_client.rules import check_rules
 from fl_client.settings import Policy
+from infomri_core.data.base import SliceTable
 from infomri_core.errors import InputError, Refused
 from infomri_core.exchange import (
     AdaptTask,
@@ -54,19 +56,11 @@ def check_approved(plan: Plan, policy: Policy, approved: frozenset[str]) -> None
         raise Refused("not-approved", f"plan {plan.digest[:12]} is not approved at this site")
 
 
-def check_limits(plan: Plan, job: str, policy: Policy) -> None:
-    """The site's hard limits, whatever the plan says."""
+def check_limits(plan: Plan, job: str, policy: Policy, table: SliceTable | None = None) -> None:
+    """The site's hard limits and demands, whatever the plan says (:mod:`fl_client.rules`)."""
     if ("train" if job in SECURE_JOBS else job) not in policy.jobs:
         raise Refused("policy", f"this site does not run '{job}'")
-    for what, value, limit in (
-        ("rounds", plan.training.rounds, policy.max_rounds),
-        ("local steps", plan.training.local_steps, policy.max_local_steps),
-        ("adversary steps", plan.evaluation.adversary_steps, policy.max_local_steps),
-        ("arms", len(plan.arms), policy.max_arms),
-        ("network width", plan.model.width, policy.max_width),
-    ):
-        if value > limit:
-            raise Refused("policy", f"the plan asks for {value} {what}, this site allows {limit}")
+    check_rules(plan, policy, table)
 
 
 def check_task(task: SiteTask, plan: Plan, sizes: Mapping[str, int]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from fl_client.must import Must, problems
 from infomri_core.config import build, read_toml
 from infomri_core.errors import InputError
 from infomri_core.exchange import is_site_name
@@ -87,7 +88,8 @@ class Policy:
     conjugate partners, that may ever leave. ``count_days``: for so long a count that left once
     leaves unchanged. ``max_epsilon`` at ``max_delta``: what all studies together may spend of the
     privacy of this site's patients; with it, plans without ``[privacy]`` are refused.
-    ``tell_budget``: whether it, and what was spent of it, leave with every update.
+    ``tell_budget``: whether it, and what was spent of it, leave with every update. ``must``: what
+    the site demands of every plan.
     """
 
     min_cohort: int = 5
@@ -110,6 +112,7 @@ class Policy:
     max_epsilon: float | None = None
     max_delta: float = 1e-5
     tell_budget: bool = False
+    must: Must = field(default_factory=Must)
 
     def coarse(self, count: int) -> int:
         """A count as it may leave: rounded down to the site's step."""
@@ -204,6 +207,7 @@ def _check(where: str, settings: SiteSettings) -> None:
         (budget is None or 0 < budget <= MAX_EPSILON, "[policy] max_epsilon", "0 .. 10^6", budget),
         (not policy.tell_budget or budget is not None, "[policy] max_epsilon", "a budget", "none"),
         (0 < policy.max_delta < 1, "[policy] max_delta", "0 .. 1", policy.max_delta),
+        *problems(policy.must),
     ]
     for key in [f.name for f in dataclasses.fields(Policy)]:
         value = getattr(policy, key)

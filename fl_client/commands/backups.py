@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fl_client.decisions import declined_file
 from fl_client.ledger import read_ledger
 from fl_client.settings import SiteSettings, read_settings
 from infomri_core.backup import back_up, read_backup
@@ -49,6 +50,7 @@ def places(settings: SiteSettings) -> dict[str, Path]:
     state, policy = settings.vault.state, settings.policy
     found = {
         "approved": policy.approved,
+        "declined.toml": declined_file(policy),
         "consent": policy.consent,
         "site.key": state / "site.key",
         "optimizer": state / "optimizer",

@@ -93,7 +93,7 @@ def status(
     runs = Table("run", "status", "submitted", "finished", "details", title="Runs")
     for state in states:
         shown = state.outcome if state.finished else state.status
-        details = state.details[:80]
+        details = state.details if run_id else state.details[:80]
         runs.add_row(state.run_id, shown, state.submitted_at, state.finished_at, details)
     console.print(runs)
     sites_table = Table("node", "name", "status", title="Sites")
