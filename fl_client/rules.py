@@ -74,8 +74,8 @@ class Asked:
 @dataclass(frozen=True)
 class Rule:
     """``name``: the key in ``[policy]``. ``wants``: the site's value, None or False where it has
-    no such rule; ``asks``: the plan's, None where it cannot be told. ``phrase``: the rule in words,
-    with the site's value for ``{}``; ``told``: the plan's value in words."""
+    no such rule; ``asks``: the plan's, None where it cannot be told. ``phrase``: the rule in
+    words, with the site's value for ``{}``; ``told``: the plan's value in words."""
 
     name: str
     wants: Callable[[Policy], Any]

@@ -7,6 +7,7 @@
     sites.toml                      all sites' vault keys, by which they know each other
     kits/NAME.zip                   its startup kit; delete it once it is delivered
     revoked/NAME-FINGERPRINT.pub    a node key that is shut out
+    operators/NAME.crt              who may submit; ca/ca.crl has who no longer may
 
 A site's private key lies in its kit only: once that is delivered and deleted, nobody else has it.
 """
@@ -30,6 +31,7 @@ import tomli_w
 from cryptography import x509
 
 from fl_server.introductions import LIST, list_of
+from fl_server.operators import operator_files, revoke
 from fl_server.provision import (
     LOOPBACK,
     Authority,
@@ -60,6 +62,17 @@ site.toml   your settings; [data] uri must name your data (docs/data.md)
 4. Join:                 infomri-client --config infomri-{name}/site.toml
 
 The site opens one connection outward, to {address}; nothing connects to it.
+"""
+OPERATOR_README = """InfoMRI Federated: operator's kit of {name}
+
+operator.crt, operator.key  let you submit, follow and stop studies: keep the key secret, mode 0600
+ca.crt                      proves the study centre at {address} to you
+
+1. Unpack here:   unzip operator-{name}.zip -d operator && chmod 700 operator
+2. Look around:   infomri status --superlink {address} --operator operator
+3. Submit:        infomri run plan.toml --superlink {address} --operator operator
+
+For Flower's own command line: infomri operator connect --superlink {address} --operator operator
 """
 
 
@@ -140,6 +153,34 @@ class FederationFolder:
             write_atomically(folder / "node.pub", made.public_key.read_bytes())
         return True
 
+    def add_operator(self, name: str) -> bool:
+        """Make a kit for an operator unless there is one of that name; whether one was made. The
+        private key lies in the kit only. Raises ``InputError`` for a name that is no file's."""
+        _check_name(name)
+        place = self.path / "operators" / f"{name}.crt"
+        if place.exists():
+            return False
+        files = operator_files(self.authority, name)
+        hosts, port = self.door
+        about = OPERATOR_README.format(name=name, address=f"{hosts[0]}:{port}")
+        kit = self.path / "kits" / f"operator-{name}.zip"
+        write_atomically(kit, packed({"README.txt": about.encode(), **files}))
+        write_atomically(place, files["operator.crt"])
+        return True
+
+    def revoke_operator(self, name: str) -> None:
+        """Put an operator's certificate on the list of revocations and delete the kit. Raises
+        ``InputError`` for an unknown operator."""
+        place = self.path / "operators" / f"{name}.crt"
+        if not place.exists():
+            known = ", ".join(sorted(p.stem for p in place.parent.glob("*.crt"))) or "no operator"
+            raise InputError(
+                "--revoke-operator", f"one of {known}", repr(name), "correct the name"
+            )
+        revoke(self.authority, x509.load_pem_x509_certificate(place.read_bytes()))
+        place.unlink()
+        (self.path / "kits" / f"operator-{name}.zip").unlink(missing_ok=True)
+
     def introduce_sites(self) -> list[str]:
         """Bring the list of all sites' vault keys up to date, here and in the kits that are still
         here. Names of the sites that had another list before and must be given this one."""
@@ -150,7 +191,9 @@ class FederationFolder:
         if text == before:
             return []
         write_atomically(path, text)
-        for kit in self.path.glob("kits/*.zip"):
+        for kit in (self.path / "kits" / f"{name}.zip" for name in self.sites):
+            if not kit.exists():
+                continue
             with zipfile.ZipFile(kit) as archive:
                 files = {entry: archive.read(entry) for entry in archive.namelist()}
             write_atomically(kit, packed(files | {LIST: text}))

@@ -1,0 +1,1 @@
+"""Attacks on the promises of docs/threat-model.md: each must fail."""
