@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from fl_client.must import Must, problems
+from fl_client.must import Must, Problem, problems
 from infomri_core.config import build, read_toml
 from infomri_core.errors import InputError
 from infomri_core.exchange import is_site_name
@@ -129,6 +129,16 @@ class Secure:
 
 
 @dataclass(frozen=True)
+class Kit:
+    """The startup kit beside ``site.toml``: every start checks its files against the signatures of
+    the ``authority`` (the sha256 of its certificate, hex), but for those in ``own``, which the
+    hospital made its own. Without an ``authority`` there is no kit to check."""
+
+    authority: str = ""
+    own: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class SiteSettings:
     """A whole ``site.toml``; every path is absolute after :func:`read_settings`."""
 
@@ -138,6 +148,7 @@ class SiteSettings:
     vault: Vault = field(default_factory=Vault)
     policy: Policy = field(default_factory=Policy)
     secure: Secure = field(default_factory=Secure)
+    kit: Kit = field(default_factory=Kit)
 
 
 T = TypeVar("T", SuperLink, Vault, Policy, Secure)
@@ -185,7 +196,7 @@ def _check(where: str, settings: SiteSettings) -> None:
     device = vault.device in ("auto", "cpu") or vault.device.startswith("cuda")
     jobs, runtime = set(policy.jobs) <= set(JOBS), link.runtime_port
     listed = policy.approvals in ("any", "listed")
-    rules = [
+    rules: list[Problem] = [
         (is_site_name(name), "[site] name", "up to 64 letters, digits, - _ .", name),
         (bool(host) and _is_port(port), "[superlink] address", "host:port", link.address),
         (secured, "[superlink] root_certificate", "a file (or insecure = true)", "none"),
@@ -202,6 +213,9 @@ def _check(where: str, settings: SiteSettings) -> None:
             policy.max_released_fraction,
         ),
     ]
+    authority = settings.kit.authority.lower().replace(":", "")
+    pinned = not authority or (len(authority) == 64 and set(authority) <= set("0123456789abcdef"))
+    rules.append((pinned, "[kit] authority", "a sha256 in hex", authority))
     budget = policy.max_epsilon
     rules += [
         (budget is None or 0 < budget <= MAX_EPSILON, "[policy] max_epsilon", "0 .. 10^6", budget),

@@ -82,6 +82,7 @@ class SiteOptions:
     runtime_port: int | None = None
     vault: dict[str, Any] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
+    kit: dict[str, Any] = field(default_factory=dict)
 
 
 def authority(folder: Path) -> Authority:
@@ -168,7 +169,7 @@ def site_kit(folder: Path, name: str, ca: Authority, options: SiteOptions) -> Si
     _key_pair(kit.node_key, kit.public_key, name)
     _key_pair(kit.vault_key, kit.vault_public_key, name)
     _write(folder / "ca.crt", ca.certificate.read_bytes())
-    _write(kit.settings, tomli_w.dumps(_site_table(name, options)).encode())
+    _write(kit.settings, tomli_w.dumps(site_table(name, options)).encode())
     return kit
 
 
@@ -182,7 +183,8 @@ def _key_pair(private: Path, public: Path, comment: str) -> None:
     _write(public, line + f" {comment}\n".encode())
 
 
-def _site_table(name: str, options: SiteOptions) -> dict[str, Any]:
+def site_table(name: str, options: SiteOptions) -> dict[str, Any]:
+    """A kit's ``site.toml``."""
     port = options.runtime_port
     table: dict[str, Any] = {
         "site": {"name": name},
@@ -195,6 +197,7 @@ def _site_table(name: str, options: SiteOptions) -> dict[str, Any]:
         "data": {"uri": options.data},
         "vault": options.vault,
         "policy": options.policy,
+        "kit": options.kit,
         "secure": {"key": "vault.key", "trusted": "sites.toml"},
     }
     return {section: keys for section, keys in table.items() if keys}

@@ -73,10 +73,40 @@ def provision(
         made = folder.add_site(name)
         place = out / "kits" / f"{name}.zip"
         typer.echo(f"site {name}: {f'kit in {place}' if made else 'there already, kept'}")
-    outdated = folder.introduce_sites()
-    if outdated:
-        typer.echo(f"give {out / 'sites.toml'} to {', '.join(outdated)}: it replaces theirs")
+    _introduce(folder)
     _tell_superlink(folder, register)
+
+
+@provision_app.command()
+def sign(
+    request: Annotated[Path, typer.Argument(help="What `infomri-client keys request` wrote.")],
+    out: Out = _FOLDER,
+) -> None:
+    """Make the kit of a site that made its own keys: signed, and without any private key.
+
+    Compare the fingerprints with the site by telephone before you send it.
+
+    Example: `infomri provision sign west.request.json --out federation`
+    """
+    from fl_server.kits import FederationFolder
+    from infomri_core.key_request import parse_request
+    from infomri_core.signing import certificate_fingerprint
+
+    folder = FederationFolder(out)
+    try:
+        asked = parse_request(request.read_bytes(), str(request))
+    except OSError as error:
+        got = error.strerror or "an error"
+        raise InputError(str(request), "a request", got, "check the path") from None
+    made = folder.admit_site(asked)
+    place = out / "kits" / f"{asked.site}.zip"
+    typer.echo(f"site {asked.site}: {f'kit in {place}' if made else 'there already, kept'}")
+    for name, found in asked.fingerprints.items():
+        typer.echo(f"{name} key {found}: compare it with the site by telephone")
+    authority = certificate_fingerprint(folder.authority.certificate.read_bytes())
+    typer.echo(f"tell them the sha256 of ca.crt: {authority}")
+    _introduce(folder)
+    _tell_superlink(folder, "")
 
 
 @provision_app.command()
@@ -93,6 +123,13 @@ def operator(
     made = FederationFolder(out).add_operator(name)
     place = out / "kits" / f"operator-{name}.zip"
     typer.echo(f"operator {name}: {f'kit in {place}' if made else 'there already, kept'}")
+
+
+def _introduce(folder: "FederationFolder") -> None:
+    outdated = folder.introduce_sites()
+    if outdated:
+        files = f"{folder.path / 'sites.toml'} and sites.toml.sig"
+        typer.echo(f"give {files} to {', '.join(outdated)}: they replace theirs")
 
 
 def _tell_superlink(folder: "FederationFolder", superlink: str) -> None:
