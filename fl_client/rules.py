@@ -142,10 +142,10 @@ RULES: tuple[Rule, ...] = (
     _at_most("max_local_steps", "local steps", lambda plan: plan.training.local_steps),
     _at_most("max_local_steps", "adversary steps", lambda plan: plan.evaluation.adversary_steps),
     _at_most("max_arms", "arms", lambda plan: len(plan.arms)),
-    _at_most("max_width", "network width", lambda plan: plan.model.width),
+    _at_most("max_width", "base channels", lambda plan: plan.model.width),
     _must(
         "secure_aggregation",
-        "updates leave under secure aggregation",
+        "updates under secure aggregation",
         lambda plan: plan.aggregation.secure,
         "updates in the clear",
         "secure aggregation",
