@@ -81,6 +81,16 @@ def read_approvals_text(path: Path) -> str:
         raise InputError(str(path), "a readable list", str(error), "check the path") from None
 
 
+def exposed(policy: Policy, digest: str) -> str:
+    """The data set that the approval of a plan names, '' for the site's first: the second word of
+    its line, ``data=NAME``. Raises ``InputError`` where the list cannot be read."""
+    for line in read_approvals_text(policy.approved).splitlines():
+        words = line.partition("#")[0].split()
+        if words[:1] == [digest] and len(words) > 1 and words[1].startswith("data="):
+            return words[1].removeprefix("data=")
+    return ""
+
+
 def check_decisions(plan: Plan, policy: Policy, site: str) -> None:
     """Raise ``Refused`` for a plan that people here declined ("declined", with the reason,
     whatever ``approvals`` says), or that they must approve and have not ("not-approved").

@@ -124,7 +124,7 @@ class Jobs:
         try:
             message = wire.decode(data)
             if message.kind == PING.kind:
-                return wire.encode(self._status().to_message())
+                return wire.encode(self.status().to_message())
             task = task_from(message)
             departure = departure_of(task, self._data)
             with self._turn(task.deadline) as cancelled:
@@ -136,7 +136,8 @@ class Jobs:
         _tell(departure, f"refused ({error.code}: {error.sentence})", started)
         return self._gate.refuse(error, departure)
 
-    def _status(self) -> VaultStatus:
+    def status(self) -> VaultStatus:
+        """Whether a job runs now, and what has left."""
         return VaultStatus(self._name, self._lock.locked(), tally(self._ledger.entries()))
 
     def _error(self, exception: Exception) -> ErrorReply:

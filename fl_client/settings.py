@@ -140,7 +140,9 @@ class Kit:
 
 @dataclass(frozen=True)
 class SiteSettings:
-    """A whole ``site.toml``; every path is absolute after :func:`read_settings`."""
+    """A whole ``site.toml``; every path is absolute after :func:`read_settings`. ``datasets``:
+    further data sets by name, each with a state of its own; an approval names the one that a plan
+    may see, and without a name that is ``data``."""
 
     site: Site
     superlink: SuperLink
@@ -149,6 +151,20 @@ class SiteSettings:
     policy: Policy = field(default_factory=Policy)
     secure: Secure = field(default_factory=Secure)
     kit: Kit = field(default_factory=Kit)
+    datasets: dict[str, Data] = field(default_factory=dict)
+
+    def exposing(self, name: str) -> "SiteSettings":
+        """The settings under which the data set ``name`` is opened; '' is ``data``. Raises
+        ``InputError`` for one that the site does not have."""
+        if not name:
+            return self
+        if name not in self.datasets:
+            known = ", ".join(self.datasets) or "none"
+            remedy = "correct the name, or add [datasets.NAME] to site.toml"
+            raise InputError("data set", f"one of {known}", repr(name), remedy)
+        state = self.vault.state / "datasets" / name
+        vault = dataclasses.replace(self.vault, state=state, socket=self.vault.socket_path)
+        return dataclasses.replace(self, data=self.datasets[name], vault=vault)
 
 
 T = TypeVar("T", SuperLink, Vault, Policy, Secure)
@@ -166,6 +182,9 @@ def read_settings(path: Path) -> SiteSettings:
         settings,
         superlink=_resolved(settings.superlink, folder, ("root_certificate", "node_key")),
         data=Data(resolve_uri(settings.data.uri, folder)),
+        datasets={
+            name: Data(resolve_uri(data.uri, folder)) for name, data in settings.datasets.items()
+        },
         vault=_resolved(settings.vault, folder, ("state", "socket")),
         policy=_resolved(settings.policy, folder, ("approved", "consent")),
         secure=_resolved(settings.secure, folder, ("key", "trusted")),
@@ -215,6 +234,15 @@ def _check(where: str, settings: SiteSettings) -> None:
     ]
     authority = settings.kit.authority.lower().replace(":", "")
     pinned = not authority or (len(authority) == 64 and set(authority) <= set("0123456789abcdef"))
+    rules += [
+        (
+            is_site_name(name) and ":" in data.uri,
+            f"[datasets.{name}]",
+            "a name and a uri",
+            data.uri,
+        )
+        for name, data in settings.datasets.items()
+    ]
     rules.append((pinned, "[kit] authority", "a sha256 in hex", authority))
     budget = policy.max_epsilon
     rules += [

@@ -56,6 +56,7 @@ def places(settings: SiteSettings) -> dict[str, Path]:
         "optimizer": state / "optimizer",
         "replies": state / "replies",
         "released.json": state / "released.json",
+        "datasets": state / "datasets",
         "ledger.jsonl": state / "ledger.jsonl",
     }
     return {name: path for name, path in found.items() if path is not None}

@@ -11,8 +11,8 @@ from infomri_core.privacy.strengths import base_name, insider_attack, same_site_
 from infomri_core.secagg.trust import fingerprint, read_trust
 
 
-def in_words(plan: Plan, settings: SiteSettings) -> list[str]:
-    """What ``plan`` does at the site of ``settings``, line by line."""
+def in_words(plan: Plan, settings: SiteSettings, data: str = "") -> list[str]:
+    """What ``plan`` does at the site of ``settings``, line by line, on its data set ``data``."""
     training, measured, policy = plan.training, plan.measurement, settings.policy
     state = _state(plan, policy)
     arms = ", ".join(arm.name for arm in plan.arms)
@@ -21,6 +21,7 @@ def in_words(plan: Plan, settings: SiteSettings) -> list[str]:
     return [
         f"study {plan.study.name}, plan {plan.digest}",
         f"state at this site: {state}{every}",
+        *([f"sees the data set {data or '[data]'}"] if settings.datasets else []),
         f"learns to find: {', '.join(plan.task.labels)}",
         f"trains {len(plan.arms)} arm(s): {arms}",
         f"{training.rounds} round(s), {training.local_steps} step(s) of {training.batch_size} "

@@ -12,6 +12,7 @@ from fl_client.commands.rule_words import check_rules_here
 from fl_client.decisions import (
     Declined,
     declined_file,
+    exposed,
     read_approvals_text,
     read_declined,
     safe_reason,
@@ -30,18 +31,23 @@ PlanName = Annotated[
 ]
 Config = Annotated[Path, typer.Option(help="The site's settings.")]
 By = Annotated[str, typer.Option(help="Who decides; by default the user of this computer.")]
+DataName = Annotated[
+    str,
+    typer.Option("--data", help="The one of [datasets] that the plan may see; default: [data]."),
+]
 _SITE = Path("site.toml")
 
 
 @app.command()
-def show(plan: PlanName, config: Config = _SITE) -> None:
+def show(plan: PlanName, config: Config = _SITE, data: DataName = "") -> None:
     """Say in plain words what a plan would do here, and hold it against every rule of the site.
 
     Example: infomri-client plan show plan.toml --config site.toml
     """
     settings = read_settings(config)
     study = SeenPlans.of(settings).find(plan)
-    typer.echo("\n".join(in_words(study, settings)))
+    name = data or exposed(settings.policy, study.digest)
+    typer.echo("\n".join(in_words(study, settings.exposing(name), name)))
 
 
 @app.command("list")
@@ -56,7 +62,7 @@ def list_plans(config: Config = _SITE) -> None:
 
 
 @app.command()
-def approve(plan: PlanName, config: Config = _SITE, by: By = "") -> None:
+def approve(plan: PlanName, config: Config = _SITE, by: By = "", data: DataName = "") -> None:
     """Let a plan run here: its sha256, who and when go to the list of approvals.
 
     A plan that breaks a rule of the site cannot be approved.
@@ -65,11 +71,13 @@ def approve(plan: PlanName, config: Config = _SITE, by: By = "") -> None:
     """
     settings = read_settings(config)
     study = SeenPlans.of(settings).find(plan)
-    untold = check_rules_here(study, settings, f"plan {study.digest[:12]}")
+    untold = check_rules_here(study, settings.exposing(data), f"plan {study.digest[:12]}")
     declined = read_declined(declined_file(settings.policy))
     text = read_approvals_text(settings.policy.approved)
+    _check_exposure(settings, study.digest, text, data)
     if study.digest not in parse_approvals(text, str(settings.policy.approved)):
-        line = f"{study.digest}  {study.study.name}  approved by {_who(by)} {_now()}\n"
+        sees = f"data={data}  " if data else ""
+        line = f"{study.digest}  {sees}{study.study.name}  approved by {_who(by)} {_now()}\n"
         write_atomically(settings.policy.approved, (_ended(text) + line).encode())
     if declined.pop(study.digest, None) is not None:
         write_declined(declined_file(settings.policy), declined)
@@ -128,6 +136,14 @@ def standing(settings: SiteSettings) -> list[str]:
         for digest, entry in declined.items()
     }
     return [f"{digest[:12]}  {what or 'approved'}" for digest, what in state.items()]
+
+
+def _check_exposure(settings: SiteSettings, digest: str, text: str, data: str) -> None:
+    """Raise ``InputError`` where the plan is approved for another data set than ``data``."""
+    known = exposed(settings.policy, digest)
+    if digest in parse_approvals(text, str(settings.policy.approved)) and known != data:
+        remedy = "revoke it first; a plan that has run stays with the data set it ran on"
+        raise InputError("--data", f"the data set of the approval, {known!r}", repr(data), remedy)
 
 
 def _take_back(digest: str, path: Path, note: str) -> bool:
