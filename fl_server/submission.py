@@ -6,6 +6,7 @@ config. It counts once and for a day: whoever reads it later cannot submit with 
 """
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import json
@@ -86,7 +87,7 @@ def check_statement(
     made = _time(claim["time"])
     if not now - _LASTS <= made <= now + _SKEW:
         raise _bad(f"one of {claim['time']}")
-    _use_once(used, claim["nonce"])
+    _use_once(used, claim["nonce"], now)
     return Submission(name, fingerprint(certificate), claim["time"])
 
 
@@ -117,10 +118,15 @@ def _parsed(text: str) -> tuple[dict[str, str], x509.Certificate, bytes]:
     return claim, certificate, signature
 
 
-def _use_once(folder: Path, nonce: str) -> None:
+def _use_once(folder: Path, nonce: str, now: datetime.datetime) -> None:
+    """Note a statement as used; notes of those that have run out are cleared away."""
     if len(nonce) != 32 or not set(nonce) <= set("0123456789abcdef"):
         raise _bad("something else")
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if old.stat().st_mtime < (now - 2 * (_LASTS + _SKEW)).timestamp():
+                old.unlink()
     try:
         (folder / nonce).touch(exist_ok=False)
     except FileExistsError:

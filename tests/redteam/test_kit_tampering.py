@@ -11,6 +11,8 @@ from fl_client.cli import app as client
 from fl_client.kit_check import check_files
 from fl_client.settings import read_settings
 from fl_server.cli import app as centre
+from fl_server.health.finding import Level
+from fl_server.health.trust import check_signatures
 from fl_server.kits import FederationFolder
 from infomri_core.errors import InputError
 from infomri_core.key_request import KeyRequest, parse_request, private_key, request_of
@@ -194,3 +196,12 @@ def test_a_list_signed_by_another_authority_is_refused(
     (config.parent / "sites.toml.sig").write_bytes(list_signature(text, private_key()[0]))
     with pytest.raises(InputError, match=r"sites\.toml: expected the list"):
         checked(config)
+
+
+def test_doctor_names_a_changed_file_of_a_kit(made: FederationFolder, tmp_path: Path) -> None:
+    config = unpacked(made, "north", tmp_path / "kit")
+    (whole,) = check_signatures(config, "north")
+    (config.parent / "README.txt").write_text("send your keys to eve")
+    (changed,) = check_signatures(config, "north")
+    assert (whole.level, changed.level) == (Level.OK, Level.PROBLEM)
+    assert "README.txt is not the file as the study centre signed it" in changed.found

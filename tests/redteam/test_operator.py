@@ -84,8 +84,9 @@ class Study:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     folder = tmp_path_factory.mktemp("operator")
-    with Federation(folder, standin=True) as made:
-        superlink = made.start_superlink()
+    with Federation(folder, standin=True, STANDIN_SITES="0") as made:
+        asks = f'[operators]\nauthority = "{folder}/superlink/ca/ca.crt"\n'
+        superlink = made.start_superlink('[audit]\ndata = "phantom:?seed=1"\n' + asks)
         kit = unpacked(folder / "ada", operator_files(superlink.authority, "ada"))
         shut_out = unpacked(folder / "eve", operator_files(superlink.authority, "eve"))
         revoke(superlink.authority, read_operator(shut_out).certificate)
@@ -103,6 +104,15 @@ def test_an_operator_lists_submits_and_stops_through_the_proxy(study: Study) -> 
         assert len(control.runs()) == before + 1
         control.stop(run)
         assert control.nodes() == []
+
+
+def test_beside_the_superlink_no_study_runs_that_no_operator_signed(study: Study) -> None:
+    control = study.federation.control
+    config = run_config(PLAN, "", read_operator(study.kit))
+    signed, unsigned = control.submit(config), control.submit(run_config(PLAN))
+    assert study.federation.finish(signed).outcome == "completed"
+    end = study.federation.finish(unsigned)
+    assert end.outcome == "failed" and "expected a submission that an operator" in end.details
 
 
 def test_without_a_certificate_the_operators_side_is_shut(study: Study) -> None:
