@@ -1,9 +1,9 @@
-"""A door on loopback to a SuperLink behind the proxy, which adds the operator's certificate.
+"""A port on loopback to a SuperLink behind the proxy, which adds the operator's certificate.
 
-Flower's own ``flwr`` (1.41) cannot show a client certificate. It talks to this door without TLS;
-what it says goes on over TLS with the certificate. Whoever can open the port is the operator for
-as long as it is open: on a machine that others use, take infomri's own commands with
-``--operator``, which need no door.
+Flower's own ``flwr`` (1.41) cannot show a client certificate. It talks to this port without TLS;
+what it says goes on over TLS with the certificate. Any process that can open the port is the
+operator for as long as it is open: on a machine that others use, take infomri's own commands with
+``--operator``, which need no such port.
 """
 
 import asyncio
@@ -28,7 +28,9 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @contextlib.asynccontextmanager
-async def door(port: int, target: tuple[str, int], trust: ssl.SSLContext) -> AsyncIterator[int]:
+async def forwarded(
+    port: int, target: tuple[str, int], trust: ssl.SSLContext
+) -> AsyncIterator[int]:
     """Listen on loopback at ``port`` (0: a free one) for as long as the context lasts; the port.
     ``trust`` holds the authority and the operator's certificate."""
     host, _ = target

@@ -2,7 +2,7 @@
 
 Flower 1.41 tells the ServerApp nothing of the connection by which a run was submitted. So
 ``infomri run`` signs the plan's sha256 with the operator's key and sends the statement in the run
-config. It counts once and for a day: whoever reads it later cannot submit with it again.
+config. It counts once and for a day: a reader of it cannot submit with it again.
 """
 
 import base64

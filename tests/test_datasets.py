@@ -109,7 +109,9 @@ def test_an_approval_for_a_data_set_that_is_gone_shows_nothing(tmp_path: Path) -
         approve(tmp_path, "other.toml", OTHER.text, "--data", "heads")
 
 
-def test_the_status_is_of_all_data_sets_and_odd_messages_are_answered(tmp_path: Path) -> None:
+def test_the_status_is_of_all_data_sets_and_malformed_messages_are_answered(
+    tmp_path: Path,
+) -> None:
     with site(tmp_path) as sets:
         approve(tmp_path, "plan.toml", PLAN.text, "--data", "knees")
         approve(tmp_path, "other.toml", OTHER.text)

@@ -9,7 +9,7 @@ from infomri_core.errors import Refused
 from infomri_core.exchange import EnrolTask
 from infomri_core.plan import Plan
 
-_STATES = {True: "ok", False: "REFUSED", None: "to be told by the vault"}
+_STATES = {True: "ok", False: "REFUSED", None: "decided by the vault"}
 
 
 def rule_words(plan: Plan, settings: SiteSettings) -> list[str]:

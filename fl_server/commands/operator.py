@@ -24,7 +24,7 @@ def connect(
     ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback")] = 8001,
 ) -> None:
-    """Open a door on loopback for `flwr`, which cannot show a certificate; Ctrl-C closes it.
+    """Open a port on loopback for `flwr`, which cannot show a certificate; Ctrl-C closes it.
 
     Example: `infomri operator connect --superlink centre.example.org:443 --operator operator`
     """
@@ -32,16 +32,16 @@ def connect(
 
     from fl_server.control import operator_context
     from fl_server.exits import interrupted
-    from fl_server.forwarder import HOST, door
+    from fl_server.forwarder import HOST, forwarded
     from infomri_core.ports import host_and_port
 
     target, trust = host_and_port(superlink, "--superlink"), operator_context(operator)
 
     async def serve() -> None:
-        async with door(port, target, trust) as found:
+        async with forwarded(port, target, trust) as found:
             typer.echo(f"{HOST}:{found} is {superlink}; for `flwr`, in $FLWR_HOME/config.toml:")
-            typer.echo(f'[superlink.door]\naddress = "{HOST}:{found}"\ninsecure = true')
+            typer.echo(f'[superlink.forwarded]\naddress = "{HOST}:{found}"\ninsecure = true')
             await asyncio.Event().wait()
 
-    with interrupted("the door is closed"):
+    with interrupted("the port is closed"):
         asyncio.run(serve())

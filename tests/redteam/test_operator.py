@@ -21,7 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from fl_server import operators
 from fl_server.app import run_config, submission_of
 from fl_server.control import Control, operator_context
-from fl_server.forwarder import door
+from fl_server.forwarder import forwarded
 from fl_server.kits import FederationFolder
 from fl_server.operators import operator_files, read_operator, revoke
 from fl_server.provision import (
@@ -174,17 +174,17 @@ def test_an_operator_reaches_nothing_but_the_operators_side(study: Study, path: 
     assert study.status(path, study.kit) in (400, 403, 404)
 
 
-def test_flowers_own_command_line_gets_through_the_door_on_loopback(
+def test_flowers_own_command_line_gets_through_a_port_on_loopback(
     study: Study, tmp_path: Path
 ) -> None:
     host, _, port = study.address.partition(":")
 
     async def listed() -> tuple[int, str]:
         trust = operator_context(study.kit)
-        async with door(0, (host, int(port)), trust) as found:
-            text = f'[superlink.door]\naddress = "127.0.0.1:{found}"\ninsecure = true\n'
+        async with forwarded(0, (host, int(port)), trust) as found:
+            text = f'[superlink.forwarded]\naddress = "127.0.0.1:{found}"\ninsecure = true\n'
             (tmp_path / "config.toml").write_text(text)
-            line = [processes.script("flwr"), "list", "door", "--format", "json"]
+            line = [processes.script("flwr"), "list", "forwarded", "--format", "json"]
             variables = {**os.environ, "FLWR_HOME": str(tmp_path), "FLWR_TELEMETRY_ENABLED": "0"}
             done = await asyncio.to_thread(
                 subprocess.run, line, env=variables, capture_output=True, text=True, timeout=60
