@@ -70,6 +70,8 @@ def prepare(folder: Path) -> dict[str, str]:
                 (secrets / Path(name).name).write_bytes(kit.read(name))
     for name in ("server.crt", "server.key"):
         (secrets / name).write_bytes((folder / "federation" / "server" / name).read_bytes())
+    crl = federation.authority.revocations
+    (secrets / crl.name).write_bytes(crl.read_bytes())
     (secrets / "postgres_password").write_text("0123456789abcdef")
     (secrets / "desk_passwords").write_text("lead:{PLAIN}open sesame\n")
     for name, uid in (("node.key", 10002), ("server.key", 10003)):

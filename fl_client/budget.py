@@ -45,7 +45,8 @@ log = logging.getLogger(__name__)
 
 
 def check_budget(
-    context: Context,
+    plan: Plan,
+    task: SiteTask,
     table: SliceTable,
     entries: Iterable[Entry],
     policy: Policy,
@@ -56,7 +57,6 @@ def check_budget(
     """Raise ``Refused("budget")``, before any work, for a study that would pass the site's budget
     with all that is still to come of it, and where there is a budget for a job that epsilon does
     not bound. ``again``: the answer is kept and costs nothing more."""
-    plan, task = context.plan, context.task
     if policy.max_epsilon is None:
         return
     if not bounded:

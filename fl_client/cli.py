@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from fl_client.commands import backups, ledgers, plans
+from fl_client.commands import backups, keys, ledgers, plans
 from fl_client.isolation import REQUIRE
+from fl_client.kit_check import check_files
 from fl_client.settings import SiteSettings, read_settings
 from fl_client.status import vault_status
 from infomri_core import logs
@@ -25,6 +26,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done; 1 a check failed or a part gave up; 2 bad input.",
 )
 app.add_typer(plans.app, name="plan")
+app.add_typer(keys.app, name="keys")
 app.add_typer(ledgers.app, name="ledger")
 app.add_typer(data_app, name="data")
 app.command()(backups.backup)
@@ -74,6 +76,9 @@ def run(
 
     _log_to_stdout()
     settings = read_settings(config)
+    n_files = check_files(config, settings)
+    if n_files:
+        _log.info("kit: %d files are as the study centre signed them", n_files)
     _tell_isolation(settings, folder, with_vault, require_isolation)
     parts = site_parts(config, settings, folder=folder, with_vault=with_vault)
     if metrics:

@@ -3,19 +3,17 @@
 The sentences cross the border: they speak of the plan, the task and the site's limits only.
 """
 
-import logging
 from collections.abc import Iterable
-from typing import final
 
 from fl_client.ledger import Entry
+from fl_client.rules import check_rules
 from fl_client.settings import Policy
+from infomri_core.data.base import SliceTable
 from infomri_core.errors import InputError, Refused
 from infomri_core.exchange.secure import SECURE_JOBS
 from infomri_core.plan import Plan
 
 _HEX = frozenset("0123456789abcdef")
-
-log = logging.getLogger(__name__)
 
 
 def parse_approvals(text: str, where: str) -> frozenset[str]:
@@ -36,43 +34,17 @@ def parse_approvals(text: str, where: str) -> frozenset[str]:
     return frozenset(digests)
 
 
-@final
-class Approvals:
-    """The site's approvals as they stand now: to approve or revoke needs no restart."""
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-
-    def check(self, plan: Plan) -> None:
-        """Only approved plans, by the sha256 of their text, where the site wants a list. Raises
-        ``Refused("not-approved")``."""
-        if self._policy.approvals == "listed" and plan.digest not in self._approved():
-            raise Refused("not-approved", f"plan {plan.digest[:12]} is not approved at this site")
-
-    def _approved(self) -> frozenset[str]:
-        path = self._policy.approved
-        try:
-            return parse_approvals(path.read_text(encoding="utf-8"), str(path))
-        except FileNotFoundError:
-            return frozenset()
-        except (OSError, ValueError) as error:
-            log.error("the approvals cannot be read: %s", error)
-            raise Refused("not-approved", "this site's approvals cannot be read") from None
+def check_approved(plan: Plan, policy: Policy, approved: frozenset[str]) -> None:
+    """Only plans in ``approved``, by the sha256 of their text, where the site wants a list."""
+    if policy.approvals == "listed" and plan.digest not in approved:
+        raise Refused("not-approved", f"plan {plan.digest[:12]} is not approved at this site")
 
 
-def check_limits(plan: Plan, job: str, policy: Policy) -> None:
-    """The site's hard limits, whatever the plan says."""
+def check_limits(plan: Plan, job: str, policy: Policy, table: SliceTable | None = None) -> None:
+    """The site's hard limits and demands, whatever the plan says (:mod:`fl_client.rules`)."""
     if ("train" if job in SECURE_JOBS else job) not in policy.jobs:
         raise Refused("policy", f"this site does not run '{job}'")
-    for what, value, limit in (
-        ("rounds", plan.training.rounds, policy.max_rounds),
-        ("local steps", plan.training.local_steps, policy.max_local_steps),
-        ("adversary steps", plan.evaluation.adversary_steps, policy.max_local_steps),
-        ("arms", len(plan.arms), policy.max_arms),
-        ("network width", plan.model.width, policy.max_width),
-    ):
-        if value > limit:
-            raise Refused("policy", f"the plan asks for {value} {what}, this site allows {limit}")
+    check_rules(plan, policy, table)
 
 
 def check_cohort(n_patients: int, policy: Policy) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from fl_client.must import Must, Problem, problems
 from infomri_core.config import build, read_toml
 from infomri_core.errors import InputError
 from infomri_core.exchange import is_site_name
@@ -97,7 +98,8 @@ class Policy:
     privacy of this site's patients; with it, plans without ``[privacy]`` are refused.
     ``tell_budget``: whether it, and what was spent of it, leave with every update.
     ``max_figures``: how many figures (counts, means, bins of histograms) all studies together may
-    draw from this site's patients in ``figure_days``.
+    draw from this site's patients in ``figure_days``. ``must``: what the site demands of every
+    plan.
     """
 
     min_cohort: int = 5
@@ -120,8 +122,9 @@ class Policy:
     max_epsilon: float | None = None
     max_delta: float = 1e-5
     tell_budget: bool = False
-    max_figures: int = 5_000_000
+    max_figures: int = 200_000
     figure_days: float = 365.0
+    must: Must = field(default_factory=Must)
 
     def coarse(self, count: int) -> int:
         """A count as it may leave: rounded down to the site's step."""
@@ -138,8 +141,20 @@ class Secure:
 
 
 @dataclass(frozen=True)
+class Kit:
+    """The startup kit beside ``site.toml``: every start checks its files against the signatures of
+    the ``authority`` (the sha256 of its certificate, hex), but for those in ``own``, which the
+    hospital made its own. Without an ``authority`` there is no kit to check."""
+
+    authority: str = ""
+    own: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class SiteSettings:
-    """A whole ``site.toml``; every path is absolute after :func:`read_settings`."""
+    """A whole ``site.toml``; every path is absolute after :func:`read_settings`. ``datasets``:
+    further data sets by name, each with a state of its own; an approval names the one that a plan
+    may see, and without a name that is ``data``."""
 
     site: Site
     superlink: SuperLink
@@ -147,6 +162,22 @@ class SiteSettings:
     vault: Vault = field(default_factory=Vault)
     policy: Policy = field(default_factory=Policy)
     secure: Secure = field(default_factory=Secure)
+    kit: Kit = field(default_factory=Kit)
+    datasets: dict[str, Data] = field(default_factory=dict)
+
+    def exposing(self, name: str) -> "SiteSettings":
+        """The settings under which the data set ``name`` is opened; '' is ``data``. Raises
+        ``InputError`` for one that the site does not have."""
+        if not name:
+            return self
+        if name not in self.datasets:
+            known = ", ".join(self.datasets) or "none"
+            remedy = "correct the name, or add [datasets.NAME] to site.toml"
+            raise InputError("data set", f"one of {known}", repr(name), remedy)
+        state = self.vault.state / "datasets" / name
+        socket, status = self.vault.socket_path, self.vault.status_path
+        vault = dataclasses.replace(self.vault, state=state, socket=socket, status=status)
+        return dataclasses.replace(self, data=self.datasets[name], vault=vault)
 
 
 T = TypeVar("T", SuperLink, Vault, Policy, Secure)
@@ -164,6 +195,9 @@ def read_settings(path: Path) -> SiteSettings:
         settings,
         superlink=_resolved(settings.superlink, folder, ("root_certificate", "node_key")),
         data=Data(resolve_uri(settings.data.uri, folder)),
+        datasets={
+            name: Data(resolve_uri(data.uri, folder)) for name, data in settings.datasets.items()
+        },
         vault=_resolved(settings.vault, folder, ("state", "socket", "status")),
         policy=_resolved(settings.policy, folder, ("approved", "consent")),
         secure=_resolved(settings.secure, folder, ("key", "trusted")),
@@ -194,7 +228,7 @@ def _check(where: str, settings: SiteSettings) -> None:
     device = vault.device in ("auto", "cpu") or vault.device.startswith("cuda")
     jobs, runtime = set(policy.jobs) <= set(JOBS), link.runtime_port
     listed = policy.approvals in ("any", "listed")
-    rules = [
+    rules: list[Problem] = [
         (is_site_name(name), "[site] name", "up to 64 letters, digits, - _ .", name),
         (bool(host) and _is_port(port), "[superlink] address", "host:port", link.address),
         (secured, "[superlink] root_certificate", "a file (or insecure = true)", "none"),
@@ -217,11 +251,24 @@ def _check(where: str, settings: SiteSettings) -> None:
             policy.max_released_fraction,
         ),
     ]
+    authority = settings.kit.authority.lower().replace(":", "")
+    pinned = not authority or (len(authority) == 64 and set(authority) <= set("0123456789abcdef"))
+    rules += [
+        (
+            is_site_name(name) and ":" in data.uri,
+            f"[datasets.{name}]",
+            "a name and a uri",
+            data.uri,
+        )
+        for name, data in settings.datasets.items()
+    ]
+    rules.append((pinned, "[kit] authority", "a sha256 in hex", authority))
     budget = policy.max_epsilon
     rules += [
         (budget is None or 0 < budget <= MAX_EPSILON, "[policy] max_epsilon", "0 .. 10^6", budget),
         (not policy.tell_budget or budget is not None, "[policy] max_epsilon", "a budget", "none"),
         (0 < policy.max_delta < 1, "[policy] max_delta", "0 .. 1", policy.max_delta),
+        *problems(policy.must),
     ]
     for key in [f.name for f in dataclasses.fields(Policy)]:
         value = getattr(policy, key)

@@ -20,6 +20,7 @@ from types import FrameType
 import torch
 
 from fl_client import channel, isolation, status
+from fl_client.datasets import DataSet, DataSets, Handler
 from fl_client.jobs import Jobs
 from fl_client.ledger import Ledger
 from fl_client.settings import SiteSettings, read_settings
@@ -48,12 +49,22 @@ def run_vault(settings: SiteSettings, stop: threading.Event) -> None:
 
 
 @contextlib.contextmanager
-def opened(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterator[Jobs]:
-    """The site's data, key and ledger, ready for jobs. Raises ``InputError``."""
-    state = settings.vault.state
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+def opened(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterator[Handler]:
+    """The site's data sets, keys and ledgers, ready for jobs. Raises ``InputError``."""
     if settings.vault.threads:
         torch.set_num_threads(settings.vault.threads)
+    with contextlib.ExitStack() as stack:
+        sets = {
+            name: stack.enter_context(_opened_set(settings.exposing(name), stopping))
+            for name in ("", *settings.datasets)
+        }
+        yield DataSets(settings.policy, sets) if settings.datasets else sets[""].jobs
+
+
+@contextlib.contextmanager
+def _opened_set(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterator[DataSet]:
+    state = settings.vault.state
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
     ledger = Ledger.open(state / "ledger.jsonl")
     try:
         dataset = open_dataset(settings.data.uri)
@@ -68,7 +79,8 @@ def opened(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterator[Job
         )
         n_patients = len(set(dataset.table.patients))
         log.info("site %s: %d slices of %d patients", site.name, len(dataset), n_patients)
-        yield Jobs(settings, site, dataset.table, ledger, stopping, data_path=path)
+        jobs = Jobs(settings, site, dataset.table, ledger, stopping, data_path=path)
+        yield DataSet(jobs, ledger, dataset.table)
     finally:
         ledger.close()
 

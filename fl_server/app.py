@@ -1,8 +1,9 @@
 """The ServerApp: the study centre's half of a Flower run, from the installed package.
 
-Its run config holds ``plan``, the plan's text in base64, and ``resume``, the name of a run to
-continue. The study centre's own settings come from the file that the SuperLink's environment
-variable ``INFOMRI_CENTRE`` names; they never travel.
+Its run config holds ``plan``, the plan's text in base64, ``resume``, the name of a run to
+continue, and ``operator``, who submitted it (:mod:`fl_server.submission`). The study centre's own
+settings come from the file that the SuperLink's environment variable ``INFOMRI_CENTRE`` names;
+they never travel.
 """
 
 import base64
@@ -17,13 +18,16 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fl_server.federation import GridSites
+from fl_server.operators import Operator
 from fl_server.progress import EVENTS_LOGGER
 from fl_server.roster import StudyFailed
 from fl_server.settings import CentreSettings, read_settings
+from fl_server.submission import KEY, Submission, check_statement, statement
 from infomri_core.errors import InputError
 from infomri_core.plan import Plan, parse_plan
 
 CENTRE_FILE = "INFOMRI_CENTRE"
+USED = ".submissions"
 
 app = ServerApp()
 
@@ -55,7 +59,10 @@ def main(grid: Grid, context: Context) -> None:
     _set_up_logging()
     resume = str(context.run_config.get("resume", ""))
     plan = plan_of(context.run_config) if context.run_config.get("plan") else None
-    run_study(plan, centre_settings(), GridSites(grid), run_id=str(context.run_id), resume=resume)
+    centre = centre_settings()
+    submitted = submission_of(context.run_config, centre)
+    run_id = str(context.run_id)
+    run_study(plan, centre, GridSites(grid), run_id=run_id, resume=resume, submitted=submitted)
 
 
 def _set_up_logging() -> None:
@@ -67,9 +74,24 @@ def _set_up_logging() -> None:
     flower.addFilter(PlainFailures())
 
 
-def run_config(plan_text: str, resume: str = "") -> dict[str, str]:
-    """The run config that :func:`main` reads, for a plan's text."""
-    return {"plan": base64.b64encode(plan_text.encode()).decode("ascii"), "resume": resume}
+def run_config(
+    plan_text: str, resume: str = "", operator: Operator | None = None
+) -> dict[str, str]:
+    """The run config that :func:`main` reads, for a plan's text, signed by its ``operator``."""
+    signed = "" if operator is None else statement(operator, plan_text, resume)
+    plan = base64.b64encode(plan_text.encode()).decode("ascii")
+    return {"plan": plan, "resume": resume, KEY: signed}
+
+
+def submission_of(config: Mapping[str, object], centre: CentreSettings) -> Submission | None:
+    """Who submitted the run of ``config``; None where ``centre`` names no authority to hold it
+    against. Raises ``InputError`` where it does and no operator signed this submission."""
+    authority = centre.operators.authority
+    if authority is None:
+        return None
+    plan = plan_of(config).text if config.get("plan") else ""
+    text, resume = str(config.get(KEY, "")), str(config.get("resume", ""))
+    return check_statement(text, plan, resume, authority, centre.centre.directory / USED)
 
 
 def plan_of(config: Mapping[str, object]) -> Plan:

@@ -17,7 +17,8 @@ from fl_server.commands.doctor import doctor
 from fl_server.commands.masks import masks_app
 from fl_server.commands.metrics import metrics
 from fl_server.commands.model import model_app
-from fl_server.commands.provision import provision
+from fl_server.commands.operator import operator_app
+from fl_server.commands.provision import provision_app
 from fl_server.commands.resend import resend
 from fl_server.commands.runs import follow, run, status, stop
 from fl_server.commands.simulate import simulate
@@ -40,7 +41,6 @@ for command in (
     doctor,
     follow,
     metrics,
-    provision,
     resend,
     restore,
     run,
@@ -52,6 +52,8 @@ for command in (
 app.add_typer(data_app, name="data")
 app.add_typer(masks_app, name="masks")
 app.add_typer(model_app, name="model")
+app.add_typer(operator_app, name="operator")
+app.add_typer(provision_app, name="provision")
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from fl_server.results import MergedScores, build_rows, record
 from fl_server.roster import StudyFailed, deadline
 from fl_server.setting import Setting, State
 from fl_server.study_meta import study_meta
+from fl_server.submission import operators_of
 from infomri_core.exchange import EvaluateReply, EvaluateTask, SiteReply
 from infomri_core.frontier import Row, to_json
 from infomri_core.privacy.adversaries import LINKAGE
@@ -129,6 +130,7 @@ def _results(
     rows = [replace(row, epsilon=epsilon) for row in rows]
     meta = study_meta(plan, fitted, merged, state.dropped, state.history, seconds)
     meta["audit_data"] = setting.centre.audit.data
+    meta["submitted_by"] = operators_of(setting.directory)
     meta["released"] = collect_release(
         plan, state.arms, setting.sites, setting.roster, setting.directory, setting.progress
     )

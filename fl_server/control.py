@@ -1,6 +1,7 @@
 """Study centre to SuperLink: submit, follow and stop runs, register nodes (Flower's Control API).
 
-Whoever reaches this API with the CA certificate is the operator: keep it on loopback.
+Whoever reaches this API is the operator: keep it on loopback, behind a proxy that asks for an
+operator's certificate (``deploy/proxy/nginx.conf``).
 """
 
 import hashlib
@@ -37,6 +38,7 @@ from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.utils import get_flwr_home
 
+from fl_server.operators import read_operator
 from infomri_core.errors import InputError
 
 Q = TypeVar("Q")
@@ -86,10 +88,20 @@ class Control(AbstractContextManager["Control"]):
     refuses.
     """
 
-    def __init__(self, address: str, root_certificate: Path | None) -> None:
-        """``address`` is host:port; without a certificate the connection is in clear text."""
+    def __init__(
+        self, address: str, root_certificate: Path | None, operator: Path | None = None
+    ) -> None:
+        """``address`` is host:port; without a certificate the connection is in clear text.
+        ``operator``: the folder of an operator's kit, for a SuperLink behind the proxy."""
         self._address = address
         try:
+            if operator is not None:
+                self._client = ControlHttpClient(
+                    f"https://{address}",
+                    verify=operator_context(operator),
+                    interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+                )
+                return
             self._client = ControlHttpClient.from_server_address(
                 server_address=address,
                 insecure=root_certificate is None,
@@ -102,8 +114,11 @@ class Control(AbstractContextManager["Control"]):
             raise InputError(where, "a PEM certificate", "something else", remedy) from None
 
     @classmethod
-    def named(cls, name: str | None) -> Self:
-        """The connection ``name`` (None: the default) of ``$FLWR_HOME/config.toml``."""
+    def named(cls, name: str | None, operator: Path | None = None) -> Self:
+        """The connection ``name`` (None: the default) of ``$FLWR_HOME/config.toml``, or the one to
+        HOST:PORT as the ``operator`` whose kit lies there."""
+        if name is not None and ":" in name and operator is not None:
+            return cls(name, operator / "ca.crt", operator)
         try:
             connection = read_superlink_connection(name)
         except click.ClickException as error:
@@ -115,7 +130,7 @@ class Control(AbstractContextManager["Control"]):
             got = f"neither for {name or 'the default connection'}"
             remedy = _how_to_name(name)
             raise InputError("--superlink", "address and root-certificates", got, remedy)
-        return cls(connection.address, Path(certificate) if certificate else None)
+        return cls(connection.address, Path(certificate) if certificate else None, operator)
 
     def submit(self, config: Mapping[str, str]) -> str:
         """Start a run of the InfoMRI app with ``config`` as its run config; the run id."""
@@ -209,6 +224,15 @@ class Control(AbstractContextManager["Control"]):
                 raise InputError(self._address, "a trusted SuperLink", got, remedy) from None
             remedy = "start flower-superlink or correct the address"
             raise InputError(self._address, "a running SuperLink", str(error), remedy) from None
+
+
+def operator_context(operator: Path) -> ssl.SSLContext:
+    """TLS towards the study centre with the certificate of the kit in ``operator``."""
+    read_operator(operator)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=_bytes(operator / "ca.crt", "a CA certificate").decode())
+    context.load_cert_chain(operator / "operator.crt", operator / "operator.key")
+    return context
 
 
 def _number(run_id: str) -> int:

@@ -5,20 +5,21 @@
     server/server.crt, server.key   what SuperLink and reverse proxy show
     sites/NAME/node.pub, vault.pub  a site that is admitted
     sites.toml                      all sites' vault keys, by which they know each other
-    kits/NAME.zip                   its startup kit; delete it once it is delivered
+    sites.toml.sig                  the authority's signature of that list
+    kits/NAME.zip                   its startup kit, signed; delete it once it is delivered
     revoked/NAME-FINGERPRINT.pub    a node key that is shut out
+    operators/NAME.crt              who may submit; ca/ca.crl has who no longer may
 
-A site's private key lies in its kit only: once that is delivered and deleted, nobody else has it.
+A site makes its own keys and sends a request (:meth:`FederationFolder.admit_site`). In the
+one-step way of a demonstration (:meth:`FederationFolder.add_site`) its private keys are made here
+and lie in its kit only: once that is delivered and deleted, nobody else has them.
 """
 
 import datetime
 import hashlib
-import io
 import ipaddress
 import shutil
-import stat
 import tempfile
-import time
 import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -30,37 +31,24 @@ import tomli_w
 from cryptography import x509
 
 from fl_server.introductions import LIST, list_of
+from fl_server.kit_files import OPERATOR_README, packed, site_files
+from fl_server.operators import operator_files, revoke
 from fl_server.provision import (
     LOOPBACK,
     Authority,
     ServerCertificate,
     SiteOptions,
     authority,
+    load_signer,
     server_certificate,
     site_kit,
 )
 from infomri_core.errors import InputError
 from infomri_core.files import write_atomically
+from infomri_core.key_request import KeyRequest
+from infomri_core.kit import LIST_SIGNATURE, list_signature
 
-UNIX = 3
 RENEW_WITHIN = datetime.timedelta(days=30)
-README = """InfoMRI Federated: startup kit of {name}
-
-ca.crt      proves the study centre at {address} to you
-node.key    proves you to the study centre: keep it secret, mode 0600, and tell them if it is lost
-vault.key   proves your vault to the other sites in secure aggregation: as secret as node.key
-sites.toml  the other sites' public keys, by which your vault knows theirs: compare fingerprints by
-            telephone; to trust nobody with your key, make one (ssh-keygen -t ecdsa -b 384 -N '')
-            and give its public half to all
-site.toml   your settings; [data] uri must name your data (docs/data.md)
-
-1. Unpack here:          unzip {name}.zip -d infomri-{name} && chmod 700 infomri-{name}
-2. Name your data:       edit infomri-{name}/site.toml
-3. Check the machine:    infomri doctor --config infomri-{name}/site.toml
-4. Join:                 infomri-client --config infomri-{name}/site.toml
-
-The site opens one connection outward, to {address}; nothing connects to it.
-"""
 
 
 @final
@@ -116,44 +104,95 @@ class FederationFolder:
         return True
 
     def add_site(self, name: str) -> bool:
-        """Make a kit for a site unless it has one; whether one was made.
-
-        Raises ``InputError`` for a name that cannot be a file's.
-        """
+        """Make a kit for a site, its private keys included, unless it has one; whether one was
+        made. Raises ``InputError`` for a name that cannot be a file's."""
         _check_name(name)
-        folder, kit = self.path / "sites" / name, self.path / "kits" / f"{name}.zip"
-        if (folder / "node.pub").exists():
+        if name in self.sites:
             return False
-        ca, (hosts, port) = self.authority, self.door
-        address = f"{hosts[0]}:{port}"
         with tempfile.TemporaryDirectory(dir=self.path) as fresh:
-            options = SiteOptions(address, "slices:study.h5", policy={"approvals": "listed"})
-            made = site_kit(Path(fresh) / name, name, ca, options)
-            readme = made.folder / "README.txt"
-            readme.write_text(README.format(name=name, address=address), encoding="utf-8")
-            sites = made.folder / LIST
-            sites.write_bytes(list_of({name: made.vault_public_key}))
-            keys = (made.node_key, made.vault_key)
-            files = (readme, made.folder / "ca.crt", *keys, sites, made.settings)
-            write_atomically(kit, packed({file.name: file.read_bytes() for file in files}))
-            write_atomically(folder / "vault.pub", made.vault_public_key.read_bytes())
-            write_atomically(folder / "node.pub", made.public_key.read_bytes())
+            options = SiteOptions(self._address, "", policy={})
+            made = site_kit(Path(fresh) / name, name, self.authority, options)
+            public = (made.public_key, made.vault_public_key)
+            private = (made.node_key, made.vault_key)
+            keys = {path.name: path.read_bytes() for path in (*public, *private)}
+        self._deliver(name, keys)
         return True
+
+    def admit_site(self, request: KeyRequest) -> bool:
+        """Make a kit without private keys for the site that made ``request``; whether one was
+        made. Raises ``InputError`` where the site's name is another key's."""
+        _check_name(request.site)
+        lines = {"node.pub": request.node, "vault.pub": request.vault}
+        keys = {name: f"{line} {request.site}\n".encode() for name, line in lines.items()}
+        known = self.sites.get(request.site)
+        if known is not None:
+            if known.read_bytes().split()[:2] == keys["node.pub"].split()[:2]:
+                return False
+            remedy = "let it take another name, or revoke the former key first"
+            raise InputError(request.site, "a site that is new", "one with other keys", remedy)
+        self._deliver(request.site, keys)
+        return True
+
+    @property
+    def _address(self) -> str:
+        hosts, port = self.door
+        return f"{hosts[0]}:{port}"
+
+    def _deliver(self, name: str, keys: Mapping[str, bytes]) -> None:
+        """The zip of a site's kit, signed, and the site's public keys here."""
+        ca = self.authority
+        files = site_files(name, self._address, ca, keys)
+        write_atomically(self.path / "kits" / f"{name}.zip", packed(files))
+        for public in ("vault.pub", "node.pub"):
+            write_atomically(self.path / "sites" / name / public, keys[public])
+
+    def add_operator(self, name: str) -> bool:
+        """Make a kit for an operator unless there is one of that name; whether one was made. The
+        private key lies in the kit only. Raises ``InputError`` for a name that is no file's."""
+        _check_name(name)
+        place = self.path / "operators" / f"{name}.crt"
+        if place.exists():
+            return False
+        files = operator_files(self.authority, name)
+        about = OPERATOR_README.format(name=name, address=self._address)
+        kit = self.path / "kits" / f"operator-{name}.zip"
+        write_atomically(kit, packed({"README.txt": about.encode(), **files}))
+        write_atomically(place, files["operator.crt"])
+        return True
+
+    def revoke_operator(self, name: str) -> None:
+        """Put an operator's certificate on the list of revocations and delete the kit. Raises
+        ``InputError`` for an unknown operator."""
+        place = self.path / "operators" / f"{name}.crt"
+        if not place.exists():
+            known = ", ".join(sorted(p.stem for p in place.parent.glob("*.crt"))) or "no operator"
+            raise InputError(
+                "--revoke-operator", f"one of {known}", repr(name), "correct the name"
+            )
+        revoke(self.authority, x509.load_pem_x509_certificate(place.read_bytes()))
+        place.unlink()
+        (self.path / "kits" / f"operator-{name}.zip").unlink(missing_ok=True)
 
     def introduce_sites(self) -> list[str]:
         """Bring the list of all sites' vault keys up to date, here and in the kits that are still
         here. Names of the sites that had another list before and must be given this one."""
         keys = {name: key.parent / "vault.pub" for name, key in self.sites.items()}
         text = list_of({name: key for name, key in keys.items() if key.exists()})
-        path = self.path / LIST
+        path, sealed = self.path / LIST, self.path / LIST_SIGNATURE
         before = path.read_bytes() if path.exists() else b""
-        if text == before:
+        if text == before and sealed.exists():
             return []
+        signature = list_signature(text, load_signer(self.authority.key))
         write_atomically(path, text)
-        for kit in self.path.glob("kits/*.zip"):
+        write_atomically(sealed, signature)
+        for kit in (self.path / "kits" / f"{name}.zip" for name in self.sites):
+            if not kit.exists():
+                continue
             with zipfile.ZipFile(kit) as archive:
                 files = {entry: archive.read(entry) for entry in archive.namelist()}
-            write_atomically(kit, packed(files | {LIST: text}))
+            write_atomically(kit, packed(files | {LIST: text, LIST_SIGNATURE: signature}))
+        if text == before:
+            return []
         known = tomllib.loads(before.decode()).get("sites", {})
         return [name for name in self.sites if name in known]
 
@@ -174,18 +213,6 @@ class FederationFolder:
         shutil.rmtree(key.parent)
         (self.path / "kits" / f"{name}.zip").unlink(missing_ok=True)
         return place
-
-
-def packed(files: Mapping[str, bytes]) -> bytes:
-    """A zip whose entries have the mode of a private file, 0600, whatever the umask was."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name, data in files.items():
-            entry = zipfile.ZipInfo(name, time.localtime()[:6])
-            entry.create_system = UNIX
-            entry.external_attr = (stat.S_IFREG | 0o600) << 16
-            archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
-    return content.getvalue()
 
 
 def _serves(certificate: Path, hosts: Sequence[str]) -> bool:

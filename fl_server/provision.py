@@ -41,6 +41,11 @@ class Authority:
         """The key that signs; it stays with the study centre."""
         return self.folder / "ca.key"
 
+    @property
+    def revocations(self) -> Path:
+        """The operators' certificates that are shut out, for proxy and ServerApp."""
+        return self.folder / "ca.crl"
+
 
 @dataclass(frozen=True)
 class ServerCertificate:
@@ -77,6 +82,7 @@ class SiteOptions:
     runtime_port: int | None = None
     vault: dict[str, Any] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
+    kit: dict[str, Any] = field(default_factory=dict)
 
 
 def authority(folder: Path) -> Authority:
@@ -93,9 +99,25 @@ def authority(folder: Path) -> Authority:
         builder = _builder(name, name, key.public_key(), CA_DAYS)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
         builder = builder.add_extension(_usage(key_cert_sign=True, crl_sign=True), True)
-        _write_private(made.key, _pem(key))
-        _write(made.certificate, _certificate_pem(builder, key))
+        _write_private(made.key, key_pem(key))
+        _write(made.certificate, certificate_pem(builder, key))
+    if not made.revocations.exists():
+        _write(made.revocations, revocation_list(made, ()))
     return made
+
+
+def revocation_list(ca: Authority, serials: Sequence[int]) -> bytes:
+    """The list of revoked certificates that ``ca`` signs, in force as long as ``ca`` is."""
+    issuer = x509.load_pem_x509_certificate(ca.certificate.read_bytes())
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.subject)
+    builder = builder.last_update(now - datetime.timedelta(minutes=5))
+    builder = builder.next_update(issuer.not_valid_after_utc)
+    for serial in serials:
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
+        builder = builder.add_revoked_certificate(entry.build())
+    signed = builder.sign(load_signer(ca.key), hashes.SHA384())
+    return signed.public_bytes(serialization.Encoding.PEM)
 
 
 def server_certificate(
@@ -103,23 +125,37 @@ def server_certificate(
 ) -> ServerCertificate:
     """A new certificate for a SuperLink that is reached under ``hosts`` (names or addresses)."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    issuer = x509.load_pem_x509_certificate(ca.certificate.read_bytes())
-    signer = _load_signer(ca.key)
+    signer = load_signer(ca.key)
     key = ec.generate_private_key(ec.SECP384R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])])
+    usage = ExtendedKeyUsageOID.SERVER_AUTH
+    builder = leaf_builder(ca, signer, name, key.public_key(), SERVER_DAYS, usage)
+    names = x509.SubjectAlternativeName([_san(host) for host in hosts])
+    builder = builder.add_extension(names, False)
+    made = ServerCertificate(folder / "server.crt", folder / "server.key")
+    _write_private(made.key, key_pem(key))
+    _write(made.certificate, certificate_pem(builder, signer))
+    return made
+
+
+def leaf_builder(
+    ca: Authority,
+    signer: ec.EllipticCurvePrivateKey,
+    subject: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    days: int,
+    usage: x509.ObjectIdentifier,
+) -> x509.CertificateBuilder:
+    """What every certificate that ``ca`` issues has in common; ``usage`` is its only purpose."""
+    issuer = x509.load_pem_x509_certificate(ca.certificate.read_bytes())
     authority_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
-    builder = (
-        _builder(name, issuer.subject, key.public_key(), SERVER_DAYS)
+    return (
+        _builder(subject, issuer.subject, key, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
         .add_extension(_usage(digital_signature=True), True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
-        .add_extension(x509.SubjectAlternativeName([_san(host) for host in hosts]), False)
+        .add_extension(x509.ExtendedKeyUsage([usage]), False)
         .add_extension(authority_id, False)
     )
-    made = ServerCertificate(folder / "server.crt", folder / "server.key")
-    _write_private(made.key, _pem(key))
-    _write(made.certificate, _certificate_pem(builder, signer))
-    return made
 
 
 def site_kit(folder: Path, name: str, ca: Authority, options: SiteOptions) -> SiteKit:
@@ -133,21 +169,22 @@ def site_kit(folder: Path, name: str, ca: Authority, options: SiteOptions) -> Si
     _key_pair(kit.node_key, kit.public_key, name)
     _key_pair(kit.vault_key, kit.vault_public_key, name)
     _write(folder / "ca.crt", ca.certificate.read_bytes())
-    _write(kit.settings, tomli_w.dumps(_site_table(name, options)).encode())
+    _write(kit.settings, tomli_w.dumps(site_table(name, options)).encode())
     return kit
 
 
 def _key_pair(private: Path, public: Path, comment: str) -> None:
     """A fresh key and its public half, both as OpenSSH keeps them."""
     key = ec.generate_private_key(ec.SECP384R1())
-    _write_private(private, _pem(key, serialization.PrivateFormat.OpenSSH))
+    _write_private(private, key_pem(key, serialization.PrivateFormat.OpenSSH))
     line = key.public_key().public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     )
     _write(public, line + f" {comment}\n".encode())
 
 
-def _site_table(name: str, options: SiteOptions) -> dict[str, Any]:
+def site_table(name: str, options: SiteOptions) -> dict[str, Any]:
+    """A kit's ``site.toml``."""
     port = options.runtime_port
     table: dict[str, Any] = {
         "site": {"name": name},
@@ -160,6 +197,7 @@ def _site_table(name: str, options: SiteOptions) -> dict[str, Any]:
         "data": {"uri": options.data},
         "vault": options.vault,
         "policy": options.policy,
+        "kit": options.kit,
         "secure": {"key": "vault.key", "trusted": "sites.toml"},
     }
     return {section: keys for section, keys in table.items() if keys}
@@ -203,7 +241,8 @@ def _san(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _load_signer(path: Path) -> ec.EllipticCurvePrivateKey:
+def load_signer(path: Path) -> ec.EllipticCurvePrivateKey:
+    """The authority's private key. Raises ``InputError``."""
     key = serialization.load_pem_private_key(path.read_bytes(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         remedy = "use an authority made by 'infomri provision'"
@@ -211,16 +250,16 @@ def _load_signer(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _pem(
+def key_pem(
     key: ec.EllipticCurvePrivateKey,
     form: serialization.PrivateFormat = serialization.PrivateFormat.PKCS8,
 ) -> bytes:
+    """A private key as PEM, without a passphrase."""
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
 
 
-def _certificate_pem(
-    builder: x509.CertificateBuilder, signer: ec.EllipticCurvePrivateKey
-) -> bytes:
+def certificate_pem(builder: x509.CertificateBuilder, signer: ec.EllipticCurvePrivateKey) -> bytes:
+    """The certificate of ``builder``, signed, as PEM."""
     return builder.sign(signer, hashes.SHA384()).public_bytes(serialization.Encoding.PEM)
 
 

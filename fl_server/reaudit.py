@@ -26,6 +26,7 @@ from fl_server.publish import Published
 from fl_server.results import MergedScores, build_rows
 from fl_server.settings import Audit, CentreSettings, least_steps, read_settings
 from fl_server.study_meta import study_meta
+from fl_server.submission import operators_of
 from fl_server.trained import read_model
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.device import pick_device
@@ -99,7 +100,7 @@ def repeat_audit(asked: Asked, say: Callable[[str], None]) -> Repeated:
     rows = build_rows(plan, merged, fitted, n_train, saved.round)
     meta = study_meta(plan, fitted, merged, saved.dropped, history, seconds)
     meta |= {"audit_data": settings.data, "scored_on": words, "caution": _caution(plan, saved)}
-    meta["per_site"] = []
+    meta |= {"per_site": [], "submitted_by": operators_of(folder)}
     if asked.weights_seconds > 0:
         say("attacking weights and updates on the audit set")
         epsilon = study_epsilon(history)

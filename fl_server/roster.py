@@ -34,6 +34,7 @@ class Roster:
         self._progress = progress
         self._cards: dict[str, DatasetCard] = {}
         self._retry_at: dict[str, float] = {}
+        self._refusals: dict[str, str] = {}
 
     @property
     def cards(self) -> list[DatasetCard]:
@@ -64,6 +65,7 @@ class Roster:
                 raise StudyFailed(
                     f"round {round_number}: {len(ready)} sites ready of {len(online)} online, "
                     f"the plan's quorum is {quorum}; start or mend the others and resume"
+                    f"{self._reasons()}"
                 )
             if not told:
                 missing = quorum - len(ready)
@@ -75,7 +77,13 @@ class Roster:
         """Report a reply that is not an answer to what was asked."""
         why = f"{reply.code}: {reply.sentence}" if isinstance(reply, ErrorReply) else "odd reply"
         where = f"round {round_number}: " if round_number else ""
+        self._refusals[node] = why
         self._progress.tell("refused", f"{where}{self.name(node)} refused: {why}")
+
+    def _reasons(self) -> str:
+        """What the sites said that did not take part, for the end of a sentence."""
+        said = [f"{self.name(node)}: {why}" for node, why in self._refusals.items()]
+        return f". Refusals: {'; '.join(said)}" if said else ""
 
     def _may_yet_join(self, node: str) -> bool:
         return not math.isinf(self._retry_at.get(node, 0.0))

@@ -62,12 +62,21 @@ class Mlflow:
 
 
 @dataclass(frozen=True)
+class Operators:
+    """``authority``: ca.crt of the federation's folder, with ca.crl beside it. With it, only
+    studies run that an operator of it signed (:mod:`fl_server.submission`)."""
+
+    authority: Path | None = None
+
+
+@dataclass(frozen=True)
 class CentreSettings:
     """All of ``centre.toml``. Make it with :func:`read_settings`."""
 
     audit: Audit
     centre: Centre = field(default_factory=Centre)
     mlflow: Mlflow = field(default_factory=Mlflow)
+    operators: Operators = field(default_factory=Operators)
 
     @property
     def tracking_uri(self) -> str:
@@ -130,9 +139,10 @@ def least_steps(key: str) -> int:
 
 
 def _anchored(settings: CentreSettings, base: Path) -> CentreSettings:
-    artifacts = settings.mlflow.artifacts
+    artifacts, authority = settings.mlflow.artifacts, settings.operators.authority
     return replace(
         settings,
+        operators=Operators(None if authority is None else base / authority),
         centre=replace(settings.centre, directory=base / settings.centre.directory),
         audit=replace(settings.audit, data=_anchored_uri(settings.audit.data, base)),
         mlflow=replace(

@@ -11,6 +11,7 @@ from fl_server.offer import offer_models
 from fl_server.rounds import Study
 from fl_server.settings import CentreSettings
 from fl_server.sites import Sites
+from fl_server.submission import Submission, record
 from fl_server.tracking import SAMPLE_SECONDS, Tracker
 from fl_server.watched import WatchedSites
 from infomri_core.data import SliceDataset, open_dataset
@@ -27,8 +28,10 @@ def run_study(
     *,
     run_id: str,
     resume: str = "",
+    submitted: Submission | None = None,
 ) -> list[Row]:
-    """Run ``plan`` over ``sites``, or continue the run that ``resume`` names.
+    """Run ``plan`` over ``sites``, or continue the run that ``resume`` names. Who ``submitted``
+    it goes to the run's folder, its events, MLflow and the report.
 
     A resumed study's plan is the one in its checkpoint; ``plan``, if given, must be the same.
     Raises ``StudyFailed`` and ``InputError``.
@@ -43,6 +46,9 @@ def run_study(
     tracker = Tracker(centre, plan, name, sample_seconds=SAMPLE_SECONDS)
     tracker.dataset("audit set", audit_card(audit_set), "audit")
     watched = WatchedSites(sites, directory, tracker)
+    if submitted is not None:
+        record(directory, submitted)
+        watched.submitted(submitted.operator)
     try:
         rows = Study(plan, centre, watched, audit_set, directory, tracker, device).run()
     except BaseException as error:

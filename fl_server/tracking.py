@@ -92,6 +92,10 @@ class Tracker:
         """Mark an arm that diverged."""
         self._record({"do": "tag", "arm": arm, "key": "infomri.dropped", "value": why})
 
+    def submitted(self, operator: str) -> None:
+        """Mark the study with the operator who submitted or last resumed it."""
+        self._record({"do": "tag", "arm": None, "key": "infomri.operator", "value": operator})
+
     def dataset(self, name: str, card: Mapping[str, Any], context: str = "training") -> None:
         """Log the card of a data set as an input of all runs: counts, no patient's value.
 

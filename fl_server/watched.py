@@ -94,6 +94,11 @@ class WatchedSites:
         if (self._directory / EVENTS).exists():
             self._tracker.artifact(self._directory / EVENTS)
 
+    def submitted(self, operator: str) -> None:
+        """Tell who submitted or resumed the study."""
+        self._progress.tell("submitted", f"submitted by operator {operator}", operator=operator)
+        self._tracker.submitted(operator)
+
     def failed(self, error: BaseException) -> None:
         """Tell why the study ended early."""
         why = str(error) or type(error).__name__

@@ -35,8 +35,9 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
 def build(cls: type[T], table: dict[str, Any], where: str) -> T:
     """Make the dataclass ``cls`` from a table.
 
-    Nested dataclasses are built from sub-tables, ``tuple[X, ...]`` from arrays, ``Path`` from
-    strings. Unknown keys, missing keys and wrong types raise ``InputError``.
+    Nested dataclasses are built from sub-tables, ``tuple[X, ...]`` from arrays, ``dict[str, X]``
+    from tables, ``Path`` from strings. Unknown keys, missing keys and wrong types raise
+    ``InputError``.
     """
     if not isinstance(table, dict):
         raise InputError(where, "a table", _kind(table), "write it as [section]")
@@ -64,6 +65,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return build(typing.cast(type, hint), value, where)
     if origin is tuple:
         return _convert_tuple(args, value, where)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise InputError(where, "a table", _kind(value), "write it as [section.NAME]")
+        return {key: _convert(args[1], item, f"{where}.{key}") for key, item in value.items()}
     if hint is Path and isinstance(value, str):
         return Path(value).expanduser()
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

@@ -46,6 +46,10 @@ RUN_BY = {
     "infomri-client plan approve": TWO_HOSPITALS,
     "infomri-client plan revoke": "test_site_commands.py::"
     "test_an_approval_names_who_and_when_and_a_revocation_takes_it_back",
+    "infomri-client plan list": "test_decisions.py::"
+    "test_plans_are_listed_as_sent_approved_and_declined",
+    "infomri-client plan decline": "test_decisions.py::"
+    "test_a_declined_plan_is_refused_with_the_reason_until_it_is_approved",
     "infomri-client": TWO_HOSPITALS,
     "infomri run": TWO_HOSPITALS,
     "infomri status": TWO_HOSPITALS,

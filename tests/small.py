@@ -67,6 +67,9 @@ class SilentTracker:
     def round(self, number: int, metrics: Any, shared: Any = None) -> None:
         self.rounds.append((number, metrics))
 
+    def submitted(self, operator: str) -> None:
+        """Nothing to keep: the run's folder names the operator."""
+
     def dropped(self, arm: str, why: str) -> None:
         """Nothing to keep: the results name dropped arms."""
 

@@ -68,7 +68,7 @@ def test_a_site_added_later_trusts_the_same_authority(folder: FederationFolder) 
     before = content(folder)
     run("--add-site", "c", "--out", str(folder.path))
     after = content(folder)
-    lists = {"sites.toml", "kits/a.zip", "kits/b.zip"}
+    lists = {"sites.toml", "sites.toml.sig", "kits/a.zip", "kits/b.zip"}
     assert all(after[name] == data for name, data in before.items() if name not in lists)
     with zipfile.ZipFile(folder.path / "kits" / "c.zip") as kit:
         assert kit.read("ca.crt") == after["ca/ca.crt"]
@@ -78,7 +78,9 @@ def test_every_site_knows_the_vault_keys_of_all_and_hears_of_changes(
     folder: FederationFolder, tmp_path: Path
 ) -> None:
     told = run("--add-site", "c", "--revoke-site", "a", "--out", str(folder.path))
-    assert f"give {folder.path / 'sites.toml'} to b: it replaces theirs" in told
+    assert (
+        f"give {folder.path / 'sites.toml'} and sites.toml.sig to b: they replace theirs" in told
+    )
     for name in "bc":
         with zipfile.ZipFile(folder.path / "kits" / f"{name}.zip") as kit:
             kit.extractall(tmp_path / name)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fl_client.decisions import declined_file
 from fl_client.ledger import read_ledger
 from fl_client.settings import SiteSettings, read_settings
 from infomri_core.backup import back_up, read_backup
@@ -49,11 +50,13 @@ def places(settings: SiteSettings) -> dict[str, Path]:
     state, policy = settings.vault.state, settings.policy
     found = {
         "approved": policy.approved,
+        "declined.toml": declined_file(policy),
         "consent": policy.consent,
         "site.key": state / "site.key",
         "optimizer": state / "optimizer",
         "replies": state / "replies",
         "released.json": state / "released.json",
+        "datasets": state / "datasets",
         "ledger.jsonl": state / "ledger.jsonl",
     }
     return {name: path for name, path in found.items() if path is not None}

@@ -34,7 +34,7 @@ def privacy_words(plan: Plan, settings: SiteSettings) -> list[str]:
             f"second moments of k-space leave once, before training, with noise "
             f"{moments.noise_multiplier:g}; their epsilon is counted below"
         )
-    table = _table(settings)
+    table = open_table(settings)
     cost = _unknown(plan) if table is None else _known(plan, table, settings)
     outside = [f"  {what}" for what in outside_epsilon(plan)]
     return [*words, *cost, "epsilon does not cover:", *outside]
@@ -47,14 +47,14 @@ def scoring_words(plan: Plan, settings: SiteSettings) -> list[str]:
     words = [f"    {scores_sentence(evaluation_noise(plan))}"]
     if mechanism is None:
         return words
-    before = spent(_entries(settings))
+    before = spent(entries_of(settings))
     now, then = (epsilon(h, policy.max_delta) for h in (before, [*before, mechanism]))
     debit = f"epsilon of all studies at this site {_up(now)} now, {_up(then)} after the scoring"
     return [*words, f"    it is debited in this site's budget: {debit}{_budget(then, policy)}"]
 
 
 def _known(plan: Plan, table: SliceTable, settings: SiteSettings) -> list[str]:
-    policy, entries = settings.policy, _entries(settings)
+    policy, entries = settings.policy, entries_of(settings)
     n_units = n_protected(plan, table)
     alone = study_epsilon(plan, n_units, len(plan.arms), plan.training.rounds)
     before = epsilon(spent(entries), policy.max_delta)
@@ -86,7 +86,8 @@ def _budget(after: float, policy: Policy) -> str:
     return f": {verdict}, the site's budget is {policy.max_epsilon:g}{told}"
 
 
-def _table(settings: SiteSettings) -> SliceTable | None:
+def open_table(settings: SiteSettings) -> SliceTable | None:
+    """The site's slices, or None where this computer cannot open the data."""
     try:
         return open_dataset(settings.data.uri).table
     except (InputError, OSError) as error:
@@ -94,7 +95,8 @@ def _table(settings: SiteSettings) -> SliceTable | None:
         return None
 
 
-def _entries(settings: SiteSettings) -> list[Entry]:
+def entries_of(settings: SiteSettings) -> list[Entry]:
+    """The site's ledger; nothing where there is none yet."""
     path = settings.vault.state / "ledger.jsonl"
     return read_ledger(path) if path.exists() else []
 

@@ -13,28 +13,31 @@ from infomri_core.errors import InputError
 app = typer.Typer(help="What has left this site.", no_args_is_help=True)
 
 Config = Annotated[Path, typer.Option(help="The site's settings.")]
+DataName = Annotated[str, typer.Option("--data", help="One of [datasets]; default: [data].")]
 _SITE = Path("site.toml")
 
 
 @app.command()
 def show(
     config: Config = _SITE,
+    data: DataName = "",
     last: Annotated[int, typer.Option(help="How many lines, newest last.")] = 20,
 ) -> None:
     """Print the last departures and charges, one a line."""
-    for entry in _entries(config)[-max(last, 1) :]:
+    for entry in _entries(config, data)[-max(last, 1) :]:
         typer.echo(in_words(entry))
 
 
 @app.command()
 def verify(
     config: Config = _SITE,
+    data: DataName = "",
     copy: Annotated[
         Path | None, typer.Option(help="An older copy of ledger.jsonl kept elsewhere.")
     ] = None,
 ) -> None:
     """Check the whole chain; with a copy, that nothing which the copy knows is missing."""
-    entries = _entries(config)
+    entries = _entries(config, data)
     if copy is not None:
         known = read_ledger(copy)
         if [e.hash for e in entries[: len(known)]] != [e.hash for e in known]:
@@ -48,9 +51,10 @@ def verify(
 def export(
     out: Annotated[Path | None, typer.Argument(help="A CSV file; by default the screen.")] = None,
     config: Config = _SITE,
+    data: DataName = "",
 ) -> None:
     """Write all departures and charges as CSV."""
-    entries = _entries(config)
+    entries = _entries(config, data)
     if out is None:
         export_csv(entries, sys.stdout)
         return
@@ -74,5 +78,5 @@ def in_words(entry: Entry) -> str:
     return f"{when}: {entry.kind}{again}, {entry.n_bytes} bytes{whose}{note}"
 
 
-def _entries(config: Path) -> list[Entry]:
-    return read_ledger(read_settings(config).vault.state / "ledger.jsonl")
+def _entries(config: Path, data: str) -> list[Entry]:
+    return read_ledger(read_settings(config).exposing(data).vault.state / "ledger.jsonl")

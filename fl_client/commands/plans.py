@@ -7,148 +7,155 @@ from typing import Annotated
 
 import typer
 
-from fl_client.commands.budget_words import privacy_words, scoring_words
-from fl_client.commands.figure_words import figure_words
+from fl_client.commands.plan_words import in_words
+from fl_client.commands.rule_words import check_rules_here
+from fl_client.decisions import (
+    Declined,
+    declined_file,
+    exposed,
+    read_approvals_text,
+    read_declined,
+    safe_reason,
+    write_declined,
+)
 from fl_client.policy import parse_approvals
+from fl_client.seen_plans import SeenPlans
 from fl_client.settings import SiteSettings, read_settings
 from infomri_core.errors import InputError
 from infomri_core.files import write_atomically
-from infomri_core.plan import Plan, read_plan
-from infomri_core.privacy.strengths import base_name, insider_attack, same_site_attacks
-from infomri_core.secagg.trust import fingerprint, read_trust
 
 app = typer.Typer(help="What a study would do here, and whether it may.", no_args_is_help=True)
 
-PlanFile = Annotated[Path, typer.Argument(help="The study's plan.toml.")]
+PlanName = Annotated[
+    str, typer.Argument(help="A plan.toml, or how the sha256 of a plan that was sent begins.")
+]
 Config = Annotated[Path, typer.Option(help="The site's settings.")]
 By = Annotated[str, typer.Option(help="Who decides; by default the user of this computer.")]
+DataName = Annotated[
+    str,
+    typer.Option("--data", help="The one of [datasets] that the plan may see; default: [data]."),
+]
 _SITE = Path("site.toml")
 
 
 @app.command()
-def show(plan: PlanFile, config: Config = _SITE) -> None:
-    """Say in plain words what a plan would do here."""
-    study, settings = read_plan(plan), read_settings(config)
-    typer.echo("\n".join(in_words(study, settings)))
+def show(plan: PlanName, config: Config = _SITE, data: DataName = "") -> None:
+    """Say in plain words what a plan would do here, and hold it against every rule of the site.
+
+    Example: infomri-client plan show plan.toml --config site.toml
+    """
+    settings = read_settings(config)
+    study = SeenPlans.of(settings).find(plan)
+    name = data or exposed(settings.policy, study.digest)
+    typer.echo("\n".join(in_words(study, settings.exposing(name), name)))
+
+
+@app.command("list")
+def list_plans(config: Config = _SITE) -> None:
+    """List the plans that were sent, approved or declined here, and how each stands.
+
+    Example: infomri-client plan list --config site.toml
+    """
+    settings = read_settings(config)
+    for line in standing(settings) or ["no plan was sent, approved or declined here yet"]:
+        typer.echo(line)
 
 
 @app.command()
-def approve(plan: PlanFile, config: Config = _SITE, by: By = "") -> None:
-    """Let a plan run here: its sha256, who and when go to the list of approvals."""
-    study, settings = read_plan(plan), read_settings(config)
-    path = settings.policy.approved
-    text = _read(path)
-    if study.digest not in parse_approvals(text, str(path)):
-        line = f"{study.digest}  {study.study.name}  approved by {_who(by)} {_now()}\n"
-        write_atomically(path, (_ended(text) + line).encode())
+def approve(plan: PlanName, config: Config = _SITE, by: By = "", data: DataName = "") -> None:
+    """Let a plan run here: its sha256, who and when go to the list of approvals.
+
+    A plan that breaks a rule of the site cannot be approved.
+
+    Example: infomri-client plan approve plan.toml --by "Dr. Example"
+    """
+    settings = read_settings(config)
+    study = SeenPlans.of(settings).find(plan)
+    untold = check_rules_here(study, settings.exposing(data), f"plan {study.digest[:12]}")
+    declined = read_declined(declined_file(settings.policy))
+    text = read_approvals_text(settings.policy.approved)
+    _check_exposure(settings, study.digest, text, data)
+    if study.digest not in parse_approvals(text, str(settings.policy.approved)):
+        sees = f"data={data}  " if data else ""
+        line = f"{study.digest}  {sees}{study.study.name}  approved by {_who(by)} {_now()}\n"
+        write_atomically(settings.policy.approved, (_ended(text) + line).encode())
+    if declined.pop(study.digest, None) is not None:
+        write_declined(declined_file(settings.policy), declined)
     typer.echo(f"plan {study.digest[:12]} ({study.study.name}) is approved at this site")
+    for verdict in untold:
+        typer.echo(f"the vault decides about {verdict.name}: this computer cannot open the data")
     if settings.policy.approvals != "listed":
         typer.echo('this site runs every plan: set [policy] approvals = "listed" in site.toml')
 
 
 @app.command()
-def revoke(plan: PlanFile, config: Config = _SITE, by: By = "") -> None:
+def decline(
+    plan: PlanName,
+    why: Annotated[str, typer.Option(help="The reason; it leaves the site. Name no patient.")],
+    config: Config = _SITE,
+    by: By = "",
+) -> None:
+    """Refuse a plan with a reason that reaches the study lead; an approval is taken back.
+
+    Example: infomri-client plan decline plan.toml --why "no secure aggregation"
+    """
+    settings = read_settings(config)
+    policy = settings.policy
+    study, reason = SeenPlans.of(settings).find(plan), safe_reason(why)
+    declined = read_declined(declined_file(policy))
+    declined[study.digest] = Declined(study.study.name, reason, _who(by), _now())
+    write_declined(declined_file(policy), declined)
+    _take_back(study.digest, policy.approved, f"declined by {_who(by)} {_now()}")
+    typer.echo(f"plan {study.digest[:12]} ({study.study.name}) is declined at this site")
+    typer.echo(f'the study centre reads: "{settings.site.name} declined this plan: {reason}"')
+
+
+@app.command()
+def revoke(plan: PlanName, config: Config = _SITE, by: By = "") -> None:
     """Let a plan run here no longer, from its next job on; the list keeps who and when."""
-    study, settings = read_plan(plan), read_settings(config)
+    settings = read_settings(config)
+    study = SeenPlans.of(settings).find(plan)
     path = settings.policy.approved
-    text = _read(path)
-    if study.digest not in parse_approvals(text, str(path)):
+    if not _take_back(study.digest, path, f"revoked by {_who(by)} {_now()}"):
         remedy = "nothing is to be revoked"
         raise InputError(str(path), "an approval of this plan", "none", remedy)
-    kept = [
-        f"# {line}  revoked by {_who(by)} {_now()}" if line.split()[:1] == [study.digest] else line
-        for line in text.splitlines()
-    ]
-    write_atomically(path, ("\n".join(kept) + "\n").encode())
     typer.echo(f"plan {study.digest[:12]} ({study.study.name}) is no longer approved")
 
 
-def in_words(plan: Plan, settings: SiteSettings) -> list[str]:
-    """What ``plan`` does at the site of ``settings``, line by line."""
-    training, measured, policy = plan.training, plan.measurement, settings.policy
-    approved = plan.digest in parse_approvals(_read(policy.approved), str(policy.approved))
-    state = "approved" if approved else "not approved"
-    arms = ", ".join(arm.name for arm in plan.arms)
-    ratios = ", ".join(f"{a:g}x" for a in measured.accelerations)
-    every = "" if policy.approvals == "listed" else "; this site runs every plan, approved or not"
-    return [
-        f"study {plan.study.name}, plan {plan.digest}",
-        f"state at this site: {state}{every}",
-        f"learns to find: {', '.join(plan.task.labels)}",
-        f"trains {len(plan.arms)} arm(s): {arms}",
-        f"{training.rounds} round(s), {training.local_steps} step(s) of {training.batch_size} "
-        "slices an arm and round at this site",
-        f"scores once, after the last round, at {ratios}",
-        "what leaves:",
-        f"  counts of patients, slices and findings, in steps of {policy.round_to}",
-        *_weights_words(plan, settings),
-        f"  histograms of scores, and means of {', '.join(plan.evaluation.attacks)}"
-        f" attacks, as sums over groups of at least {policy.min_cohort} patients",
-        *_old_words(plan),
-        *scoring_words(plan, settings),
-        *_adversary_words(plan),
-        *_release_words(plan, settings),
-        *figure_words(plan, settings),
-        *privacy_words(plan, settings),
+def standing(settings: SiteSettings) -> list[str]:
+    """One line for each plan that this site knows: digest, study, and how it stands."""
+    policy = settings.policy
+    text = read_approvals_text(policy.approved)
+    approved = parse_approvals(text, str(policy.approved))
+    lines = {line.split()[0]: line for line in text.splitlines() if line.split()[:1]}
+    seen, declined = SeenPlans.of(settings).plans(), read_declined(declined_file(policy))
+    state = {digest: f"{seen[digest].study.name}  sent, not decided" for digest in seen}
+    state |= {digest: lines[digest].partition(digest)[2].strip() for digest in sorted(approved)}
+    state |= {
+        digest: f"{entry.study}  declined by {entry.by} {entry.at}: {entry.why}"
+        for digest, entry in declined.items()
+    }
+    return [f"{digest[:12]}  {what or 'approved'}" for digest, what in state.items()]
+
+
+def _check_exposure(settings: SiteSettings, digest: str, text: str, data: str) -> None:
+    """Raise ``InputError`` where the plan is approved for another data set than ``data``."""
+    known = exposed(settings.policy, digest)
+    if digest in parse_approvals(text, str(settings.policy.approved)) and known != data:
+        remedy = "revoke it first; a plan that has run stays with the data set it ran on"
+        raise InputError("--data", f"the data set of the approval, {known!r}", repr(data), remedy)
+
+
+def _take_back(digest: str, path: Path, note: str) -> bool:
+    """Make a comment of an approval, with a note; whether there was one."""
+    text = read_approvals_text(path)
+    if digest not in parse_approvals(text, str(path)):
+        return False
+    kept = [
+        f"# {line}  {note}" if line.split()[:1] == [digest] else line for line in text.splitlines()
     ]
-
-
-def _old_words(plan: Plan) -> list[str]:
-    if plan.evaluation.replicates is None:
-        return []
-    return ["  ([evaluation] replicates has no effect any more: no replicate leaves)"]
-
-
-def _adversary_words(plan: Plan) -> list[str]:
-    evaluation, words = plan.evaluation, []
-    if insider := insider_attack(plan):
-        words.append(
-            f"  the attack {base_name(insider)}, trained here for {evaluation.adversary_steps} "
-            f"step(s) in each of {evaluation.insider_rounds} round(s), to attack the other sites"
-        )
-    if fitted := same_site_attacks(plan):
-        names = ", ".join(base_name(name) for name in fitted)
-        words.append(f"  what {names} get when trained on this site's patients: means only")
-    return words
-
-
-def _weights_words(plan: Plan, settings: SiteSettings) -> list[str]:
-    if not plan.aggregation.secure:
-        return ["  the weights of every arm after every round"]
-    words = [
-        "  the weights of every arm after every round, and their losses, under masks:",
-        f"    the study centre sees the sum over at least {plan.training.quorum} sites and no "
-        "site's part;",
-        "    a sum may still say something of one site, and a wrong part cannot be seen either",
-    ]
-    try:
-        secure = settings.secure
-        trust = read_trust(secure.key, secure.trusted, settings.site.name)
-    except InputError as error:
-        return [*words, f"    NOT SET UP HERE: {error}"]
-    known = (f"    {name} {fingerprint(key)}" for name, key in sorted(trust.sites.items()))
-    return [*words, "  keys trusted for it; compare them with the sites by telephone:", *known]
-
-
-def _release_words(plan: Plan, settings: SiteSettings) -> list[str]:
-    if plan.release is None:
-        return ["  no k-space and no image of anybody"]
-    share = settings.policy.max_released_fraction
-    listed = settings.policy.consent
-    whose = f"patients listed in {listed}" if listed else "nobody, for want of a consent list"
-    return [
-        f"  sampled k-space under {plan.release.arm} at {plan.release.acceleration:g}x of {whose}",
-        f"    of no patient ever more than {share:.0%} of all positions",
-    ]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(str(path), "a readable list", str(error), "check the path") from None
+    write_atomically(path, ("\n".join(kept) + "\n").encode())
+    return True
 
 
 def _ended(text: str) -> str:

@@ -19,6 +19,7 @@ from fl_client import budget, gate, policy
 from fl_client.cache import ReplyCache
 from fl_client.cohort import count_patients
 from fl_client.context import Context, Cost
+from fl_client.decisions import check_decisions
 from fl_client.figures import check_figures, check_whole_study
 from fl_client.jobs import failure
 from fl_client.jobs.declaration import Job, Premises, SiteJobs
@@ -35,6 +36,7 @@ from fl_client.ledger import CHARGE, Entry, Ledger
 from fl_client.mark import Mark
 from fl_client.masking import Sessions
 from fl_client.release_memory import ReleaseMemory
+from fl_client.seen_plans import SeenPlans
 from fl_client.settings import SiteSettings
 from fl_client.status import PING, PONG, VaultStatus, tally
 from fl_client.study import of_study
@@ -83,7 +85,7 @@ class Jobs:
         wait: Callable[[float], None] | None = None,
     ) -> None:
         self._name = settings.site.name
-        self._approvals = policy.Approvals(settings.policy)
+        self._seen = SeenPlans.of(settings)
         self._policy = settings.policy
         self._data = fingerprint(table, data_path)
         self._ledger = ledger
@@ -169,8 +171,9 @@ class Jobs:
             log.warning("a plan was refused: %s", error)
             sentence = "the plan is not valid, or needs another version of this software"
             raise Refused("bad-plan", sentence) from None
-        self._approvals.check(plan)
-        policy.check_limits(plan, job.name, self._policy)
+        self._seen.note(plan)
+        check_decisions(plan, self._policy, self._name)
+        policy.check_limits(plan, job.name, self._policy, self._premises.table)
         arrays = job.array_bytes(plan, self._premises)
         if arrays is not None and n_bytes > arrays + wire.OVERHEAD_BYTES:
             raise Refused("too-large", f"no '{job.name}' of this plan has {n_bytes} bytes")
@@ -238,8 +241,8 @@ class Jobs:
 
     def _check_budget(self, job: Job, context: Context, *, again: bool = False) -> None:
         table, entries = self._premises.table, self._ledger.entries()
-        bounded = job.bounded(context.plan)
-        budget.check_budget(context, table, entries, self._policy, bounded=bounded, again=again)
+        plan, task, bounded = context.plan, context.task, job.bounded(context.plan)
+        budget.check_budget(plan, task, table, entries, self._policy, bounded=bounded, again=again)
 
 
 def _report(departure: Entry, outcome: str, started: float, n_bytes: int = 0) -> None:

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
 SuperLinkName = Annotated[
     str | None,
-    typer.Option("--superlink", help="A connection of Flower's config.toml; default: its default"),
+    typer.Option(
+        "--superlink",
+        help="A connection of Flower's config.toml (default: its default), or HOST:PORT",
+    ),
+]
+
+OperatorFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--operator", envvar="INFOMRI_OPERATOR", help="Folder of your operator's kit; signs, too"
+    ),
 ]
 
 
@@ -25,6 +35,7 @@ def run(
     context: typer.Context,
     plan: Annotated[Path | None, typer.Argument(help="The study's plan.toml")] = None,
     superlink: SuperLinkName = None,
+    operator: OperatorFolder = None,
     resume: Annotated[str, typer.Option(help="Continue this run from its last checkpoint")] = "",
     detach: Annotated[bool, typer.Option(help="Submit and return at once")] = False,
     centre: Annotated[
@@ -41,16 +52,18 @@ def run(
     """
     from fl_server.app import run_config
     from fl_server.control import Control
+    from fl_server.operators import read_operator
     from fl_server.submit import check_resume
     from infomri_core.plan import read_plan
 
     if plan is None and not resume:
         raise InputError("infomri run", "a plan file or --resume RUN", "neither", "give one")
     text = read_plan(plan).text if plan else ""
-    with Control.named(superlink) as control:
+    with Control.named(superlink, operator) as control:
         if resume:
             check_resume(control, resume, centre)
-        run_id = control.submit(run_config(text, resume))
+        signer = None if operator is None else read_operator(operator)
+        run_id = control.submit(run_config(text, resume, signer))
         print(f"run {run_id} submitted")
         if not detach:
             _show(control, run_id, verbose=bool(context.obj))
@@ -60,6 +73,7 @@ def follow(
     context: typer.Context,
     run_id: Annotated[str, typer.Argument(help="The run's number; see `infomri status`")],
     superlink: SuperLinkName = None,
+    operator: OperatorFolder = None,
 ) -> None:
     """Show a submitted run from its beginning, and go on until it ends.
 
@@ -67,7 +81,7 @@ def follow(
     """
     from fl_server.control import Control
 
-    with Control.named(superlink) as control:
+    with Control.named(superlink, operator) as control:
         control.state(run_id)
         _show(control, run_id, verbose=bool(context.obj))
 
@@ -75,6 +89,7 @@ def follow(
 def status(
     run_id: Annotated[str | None, typer.Argument(help="One run; default: all")] = None,
     superlink: SuperLinkName = None,
+    operator: OperatorFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Show the runs and the sites of a SuperLink.
@@ -83,7 +98,7 @@ def status(
     """
     from fl_server.control import Control
 
-    with Control.named(superlink) as control:
+    with Control.named(superlink, operator) as control:
         states, nodes = control.runs(run_id), control.nodes()
     if as_json:
         sites = [{"node_id": n.node_id, "name": n.name, "status": n.status} for n in nodes]
@@ -93,7 +108,7 @@ def status(
     runs = Table("run", "status", "submitted", "finished", "details", title="Runs")
     for state in states:
         shown = state.outcome if state.finished else state.status
-        details = state.details[:80]
+        details = state.details if run_id else state.details[:80]
         runs.add_row(state.run_id, shown, state.submitted_at, state.finished_at, details)
     console.print(runs)
     sites_table = Table("node", "name", "status", title="Sites")
@@ -105,6 +120,7 @@ def status(
 def stop(
     run_id: Annotated[str, typer.Argument(help="The run to stop; see `infomri status`")],
     superlink: SuperLinkName = None,
+    operator: OperatorFolder = None,
 ) -> None:
     """Stop a run; its checkpoints stay, so that it can be resumed.
 
@@ -112,7 +128,7 @@ def stop(
     """
     from fl_server.control import Control
 
-    with Control.named(superlink) as control:
+    with Control.named(superlink, operator) as control:
         stopped = control.stop(run_id)
     print(f"run {run_id} {'stopped' if stopped else 'was not running'}")
 

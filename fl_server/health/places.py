@@ -22,6 +22,7 @@ from fl_server.health.trust import (
     check_certificate,
     check_private_key,
     check_secure,
+    check_signatures,
     check_superlink,
     split_address,
 )
@@ -131,6 +132,8 @@ def _site(asked: Asked) -> tuple[SiteFacts | None, list[Check]]:
     if secure_key is not None and secure_key.exists():
         found.append(("vault key", lambda: check_private_key(secure_key)))
     found.append(("secure aggregation", lambda: check_secure(secure_key, trusted, site.name)))
+    config = asked.site
+    found.append(("kit", lambda: check_signatures(config, site.name)))
     found.append(("vault socket", lambda: check_socket(site.socket)))
     found.append(("data", lambda: check_data(site.uri, site.min_cohort)))
     return site, found
@@ -165,10 +168,19 @@ def _others(asked: Asked, site: SiteFacts | None) -> Iterator[Check]:
     if asked.federation is not None:
         for name in ("ca/ca.crt", "server/server.crt"):
             yield name, partial(_provisioned, asked.federation / name)
+        for path in sorted(asked.federation.glob("operators/*.crt")):
+            yield f"operator {path.stem}", partial(_operator, path)
 
 
 def _provisioned(certificate: Path) -> Iterator[Finding]:
     remedy = "run infomri provision --server HOST again, and restart SuperLink and proxy"
+    for finding in check_certificate(certificate):
+        yield replace(finding, remedy=remedy if finding.remedy else "")
+
+
+def _operator(certificate: Path) -> Iterator[Finding]:
+    name = certificate.stem
+    remedy = f"infomri provision --revoke-operator {name}, then infomri provision operator {name}"
     for finding in check_certificate(certificate):
         yield replace(finding, remedy=remedy if finding.remedy else "")
 

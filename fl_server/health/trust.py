@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fl_server.health.finding import Finding, ok, problem, warning
+from infomri_core.config import read_toml
 from infomri_core.errors import InputError
+from infomri_core.kit import SETTINGS, check_kit
 from infomri_core.secagg.trust import fingerprint, read_trust
 
 MIN_SITES = 3
@@ -48,6 +50,21 @@ def _dated(name: str, certificate: x509.Certificate, now: datetime.datetime) -> 
     if end - now <= SOON:
         return warning(name, f"expires on {end:%Y-%m-%d}", RENEW)
     return ok(name, f"valid until {end:%Y-%m-%d}")
+
+
+def check_signatures(config: Path, site: str) -> Iterator[Finding]:
+    """Every file of the kit beside ``config`` is as the study centre signed it."""
+    table = read_toml(config).get("kit", {})
+    if not table.get("authority"):
+        yield ok("kit", "no [kit] authority: files are not held against signatures")
+        return
+    own = {SETTINGS, *table.get("own", ())}
+    try:
+        n_files = check_kit(config.resolve().parent, site, str(table["authority"]), own)
+    except InputError as error:
+        yield problem("kit", f"{error.where} is not {error.expected}", error.remedy)
+        return
+    yield ok("kit", f"{n_files} files as the study centre signed them")
 
 
 def check_private_key(path: Path) -> Iterator[Finding]:

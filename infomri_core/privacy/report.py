@@ -142,6 +142,7 @@ def _identity(meta: Mapping[str, Any]) -> dict[str, object]:
     privacy = {f"Privacy: {k}": v for k, v in h.nested(meta.get("privacy") or {}).items()}
     return {
         "Plan sha256": meta.get("plan_sha256", ""),
+        "Submitted by": ", ".join(meta.get("submitted_by") or []),
         "Seed of the study": meta.get("seed", ""),
         "Rounds of training": len(meta.get("rounds") or []) or "",
         **privacy,

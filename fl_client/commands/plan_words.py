@@ -1,0 +1,101 @@
+"""What a plan would do at a site, in plain words."""
+
+from fl_client.commands.budget_words import privacy_words, scoring_words
+from fl_client.commands.figure_words import figure_words
+from fl_client.commands.rule_words import rule_words
+from fl_client.decisions import declined_file, read_approvals_text, read_declined
+from fl_client.policy import parse_approvals
+from fl_client.settings import Policy, SiteSettings
+from infomri_core.errors import InputError
+from infomri_core.plan import Plan
+from infomri_core.privacy.strengths import base_name, insider_attack, same_site_attacks
+from infomri_core.secagg.trust import fingerprint, read_trust
+
+
+def in_words(plan: Plan, settings: SiteSettings, data: str = "") -> list[str]:
+    """What ``plan`` does at the site of ``settings``, line by line, on its data set ``data``."""
+    training, measured, policy = plan.training, plan.measurement, settings.policy
+    state = _state(plan, policy)
+    arms = ", ".join(arm.name for arm in plan.arms)
+    ratios = ", ".join(f"{a:g}x" for a in measured.accelerations)
+    every = "" if policy.approvals == "listed" else "; this site runs every plan, approved or not"
+    return [
+        f"study {plan.study.name}, plan {plan.digest}",
+        f"state at this site: {state}{every}",
+        *([f"sees the data set {data or '[data]'}"] if settings.datasets else []),
+        f"learns to find: {', '.join(plan.task.labels)}",
+        f"trains {len(plan.arms)} arm(s): {arms}",
+        f"{training.rounds} round(s), {training.local_steps} step(s) of {training.batch_size} "
+        "slices an arm and round at this site",
+        f"scores once, after the last round, at {ratios}",
+        "what leaves:",
+        f"  counts of patients, slices and findings, in steps of {policy.round_to}",
+        *_weights_words(plan, settings),
+        f"  histograms of scores, and means of {', '.join(plan.evaluation.attacks)}"
+        f" attacks, as sums over groups of at least {policy.min_cohort} patients",
+        *_old_words(plan),
+        *scoring_words(plan, settings),
+        *_adversary_words(plan),
+        *_release_words(plan, settings),
+        *figure_words(plan, settings),
+        *privacy_words(plan, settings),
+        *rule_words(plan, settings),
+    ]
+
+
+def _state(plan: Plan, policy: Policy) -> str:
+    declined = read_declined(declined_file(policy)).get(plan.digest)
+    if declined is not None:
+        return f"declined by {declined.by} {declined.at}: {declined.why}"
+    text = read_approvals_text(policy.approved)
+    approved = plan.digest in parse_approvals(text, str(policy.approved))
+    return "approved" if approved else "not approved"
+
+
+def _old_words(plan: Plan) -> list[str]:
+    if plan.evaluation.replicates is None:
+        return []
+    return ["  ([evaluation] replicates has no effect any more: no replicate leaves)"]
+
+
+def _adversary_words(plan: Plan) -> list[str]:
+    evaluation, words = plan.evaluation, []
+    if insider := insider_attack(plan):
+        words.append(
+            f"  the attack {base_name(insider)}, trained here for {evaluation.adversary_steps} "
+            f"step(s) in each of {evaluation.insider_rounds} round(s), to attack the other sites"
+        )
+    if fitted := same_site_attacks(plan):
+        names = ", ".join(base_name(name) for name in fitted)
+        words.append(f"  what {names} get when trained on this site's patients: means only")
+    return words
+
+
+def _weights_words(plan: Plan, settings: SiteSettings) -> list[str]:
+    if not plan.aggregation.secure:
+        return ["  the weights of every arm after every round"]
+    words = [
+        "  the weights of every arm after every round, and their losses, under masks:",
+        f"    the study centre sees the sum over at least {plan.training.quorum} sites and no "
+        "site's part;",
+        "    a sum may still say something of one site, and a wrong part cannot be seen either",
+    ]
+    try:
+        secure = settings.secure
+        trust = read_trust(secure.key, secure.trusted, settings.site.name)
+    except InputError as error:
+        return [*words, f"    NOT SET UP HERE: {error}"]
+    known = (f"    {name} {fingerprint(key)}" for name, key in sorted(trust.sites.items()))
+    return [*words, "  keys trusted for it; compare them with the sites by telephone:", *known]
+
+
+def _release_words(plan: Plan, settings: SiteSettings) -> list[str]:
+    if plan.release is None:
+        return ["  no k-space and no image of anybody"]
+    share = settings.policy.max_released_fraction
+    listed = settings.policy.consent
+    whose = f"patients listed in {listed}" if listed else "nobody, for want of a consent list"
+    return [
+        f"  sampled k-space under {plan.release.arm} at {plan.release.acceleration:g}x of {whose}",
+        f"    of no patient ever more than {share:.0%} of all positions",
+    ]

@@ -1,0 +1,59 @@
+"""``[policy.must]``: what a site demands of every plan, whatever else the plan asks for."""
+
+import math
+from dataclasses import dataclass
+
+from infomri_core.exchange.budget import MAX_EPSILON
+
+UNITS = ("patient", "slice")
+
+Problem = tuple[bool, str, str, object]
+"""Whether the key is in order, its name, what was expected, what came."""
+
+
+@dataclass(frozen=True)
+class Must:
+    """The demands; each is off unless it is set.
+
+    ``secure_aggregation``: updates leave masked; ``min_quorum``: over at least so many sites.
+    ``evaluation_noise``: scores leave under noise.
+    ``differential_privacy``: the weights are protected, by ``unit`` ("patient" or "slice", where
+    patient serves both), with at most ``max_epsilon`` of one study at a delta of at most
+    ``max_delta``. ``max_attacks``: different attacks that are scored. ``no_losses``: no loss terms
+    outside epsilon; ``no_moments``, ``no_release``: neither is asked for; ``public_attacks``: no
+    attack is trained on any site's patients.
+    """
+
+    secure_aggregation: bool = False
+    min_quorum: int | None = None
+    evaluation_noise: bool = False
+    differential_privacy: bool = False
+    unit: str = ""
+    max_epsilon: float | None = None
+    max_delta: float | None = None
+    max_attacks: int | None = None
+    no_losses: bool = False
+    no_moments: bool = False
+    no_release: bool = False
+    public_attacks: bool = False
+
+
+def problems(must: Must) -> list[Problem]:
+    """What a ``[policy.must]`` has to be, key by key."""
+    epsilon, delta = must.max_epsilon, must.max_delta
+    return [
+        (must.unit in ("", *UNITS), "[policy.must] unit", " or ".join(UNITS), must.unit),
+        (
+            epsilon is None or (math.isfinite(epsilon) and 0 < epsilon <= MAX_EPSILON),
+            "[policy.must] max_epsilon",
+            "0 .. 10^6",
+            epsilon,
+        ),
+        (delta is None or 0 < delta < 1, "[policy.must] max_delta", "0 .. 1", delta),
+        (_positive(must.min_quorum), "[policy.must] min_quorum", "at least 1", must.min_quorum),
+        (_positive(must.max_attacks), "[policy.must] max_attacks", "at least 1", must.max_attacks),
+    ]
+
+
+def _positive(value: int | None) -> bool:
+    return value is None or value >= 1
