@@ -38,13 +38,23 @@ def call(path: Path, data: bytes, timeout: float, limit: int = MAX_FRAME_BYTES) 
     """
     end = time.monotonic() + timeout
     with _address(path) as address, socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(timeout)
-        connection.connect(address)
+        _connect(connection, address, end)
         _send(connection, data, limit, end)
         answer = _receive(connection, limit, end)
     if answer is None:
         raise ConnectionResetError(f"{path}: the vault hung up without an answer")
     return answer
+
+
+def _connect(connection: socket.socket, address: str, end: float) -> None:
+    """Connect; where too many wait at the door already, knock again until ``end``."""
+    while True:
+        connection.settimeout(_left(end))
+        try:
+            connection.connect(address)
+            return
+        except BlockingIOError:
+            time.sleep(min(_POLL_SECONDS, _left(end)))
 
 
 def listening(path: Path) -> bool:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from fl_client import channel
-from fl_client.jobs import service
 from infomri_core import wire
 from infomri_core.exchange import ErrorReply, MomentsTask, SiteTask, reply_from
 from tests.vault_fakes import (
@@ -73,7 +72,7 @@ def test_arrays_that_no_plan_allows_are_not_decoded(
 
     with jobs_in(tmp_path, approved=tmp_path / "approved.txt", **policy) as (jobs, site, _):
         with monkeypatch.context() as patched:
-            patched.setattr(service.wire, "decode", decode)
+            patched.setattr(wire, "decode", decode)
             answer = jobs.handle(data)
         reply = reply_from(wire.decode(answer))
         assert isinstance(reply, ErrorReply) and reply.code == code
@@ -133,7 +132,7 @@ def test_connections_are_few_and_later_ones_wait(tmp_path: Path) -> None:
     before = threading.active_count()
     with contextlib.ExitStack() as open_ones, serving(path, bytes):
         idle = []
-        for _ in range(channel.MAX_CONNECTIONS + 4):
+        for _ in range(channel.MAX_CONNECTIONS):
             connection = open_ones.enter_context(socket.socket(socket.AF_UNIX))
             connection.connect(str(path))
             idle.append(connection)
