@@ -130,6 +130,7 @@ def site_scores(meta: Mapping[str, Any], rows: Sequence[Row]) -> pd.DataFrame:
                 "AUROC": entry.get("auroc"),
                 "from": entry.get("auroc_low"),
                 "to": entry.get("auroc_high"),
+                "groups": entry.get("groups"),
                 **{f"PSNR {name}": value for name, value in (entry.get("psnr") or {}).items()},
                 "patients": entry.get("n_patients"),
             }
@@ -145,6 +146,7 @@ def _line(row: Row, rows: Sequence[Row], on_front: bool) -> dict[str, object]:
         "AUROC": row.auroc,
         "from": row.auroc_low,
         "to": row.auroc_high,
+        "groups": row.auroc_groups,
         "accuracy": row.accuracy,
         **{f"PSNR {name}": row.psnr.get(name) for name in attacks(rows)},
         "strongest": row.psnr_worst,

@@ -100,6 +100,8 @@ def _caption(rows: Sequence[Row]) -> str:
         text += " ● no other arm at this acceleration is better on both."
     if any(name not in row.certified for row in rows for name in row.psnr):
         text += " * this attack failed its test on images it should have rebuilt: it is weak."
+    if groups := sorted({row.auroc_groups for row in rows if row.auroc_groups is not None}):
+        text += f" Intervals stand on {_range(groups)} groups of patients; one gives none."
     sizes = sorted({row.n_audit for row in rows})
     if sizes:
         text += f" The attacks were fitted on {_range(sizes)} audit slices"

@@ -9,7 +9,7 @@ import typer
 
 from fl_client.commands.budget_words import privacy_words, scoring_words
 from fl_client.policy import parse_approvals
-from fl_client.settings import SiteSettings, read_settings
+from fl_client.settings import Policy, SiteSettings, read_settings
 from infomri_core.errors import InputError
 from infomri_core.files import write_atomically
 from infomri_core.plan import Plan, read_plan
@@ -82,12 +82,24 @@ def in_words(plan: Plan, settings: SiteSettings) -> list[str]:
         f"  counts of patients, slices and findings, in steps of {policy.round_to}",
         *_weights_words(plan, settings),
         f"  histograms of scores, and means of {', '.join(plan.evaluation.attacks)}"
-        f" attacks over at least {policy.min_cohort} patients",
+        f" attacks, as sums over {_summed(plan, policy)}",
         *scoring_words(plan, settings),
+        *_old_words(plan),
         *_adversary_words(plan),
         *_release_words(plan, settings),
         *privacy_words(plan, settings),
     ]
+
+
+def _old_words(plan: Plan) -> list[str]:
+    if plan.evaluation.replicates is None:
+        return []
+    return ["  ([evaluation] replicates has no effect any more: no replicate leaves)"]
+
+
+def _summed(plan: Plan, policy: Policy) -> str:
+    groups = "all patients" if plan.evaluation.noise else "groups of patients"
+    return f"{groups}, at least {policy.min_cohort}"
 
 
 def _adversary_words(plan: Plan) -> list[str]:
