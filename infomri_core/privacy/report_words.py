@@ -55,7 +55,7 @@ METHOD = (
     "failure says nothing about privacy.",
     "The attackers are then scored where the data are, on the very measurement that the "
     "classifier saw. PSNR is the mean over images of each image's PSNR in dB (range 1, output "
-    "clipped to [0, 1]); intervals are 95 % by a jackknife over groups of patients, "
+    "clipped to [0, 1]); intervals are 95 %, by a jackknife over groups of patients or, under noise, with its variance, "
     "not slices; where one group only stands behind a figure it has none.",
     "'Nothing measured' is the best of the answers that use no measurement (black, the best grey, "
     "the mean image). 'Diagnosis alone' is the image regressed on the model's logits: what "
