@@ -12,7 +12,6 @@ from infomri_core.models.unet import UNet
 from infomri_core.plan import ATTACKS as PLANNED
 from infomri_core.privacy import attacks
 from infomri_core.privacy.attacks import ATTACKS, FLOORS, DiagnosisFloor, folds
-from infomri_core.privacy.attacks.diagnosis import fit_together
 from infomri_core.privacy.attacks.scenarios import Scenarios
 from infomri_core.privacy.certify import certify
 from infomri_core.sampling import UniformPolicy, VariableDensityPolicy, draw_masks
@@ -241,26 +240,6 @@ def test_the_diagnosis_floor_recovers_a_linear_law_and_beats_the_mean_image():
     output = floor.reconstruct_from(logits[100:])
     assert psnr(output, images[100:]).mean() > 30
     assert psnr(images[:100].mean(0).expand(100, *SHAPE), images[100:]).mean() < 27
-
-
-def test_one_set_of_images_serves_all_cells_and_a_diagnosis_that_says_less_gives_less():
-    logits = torch.randn(200, 2, generator=_generator())
-    pattern = torch.randn(2, *SHAPE, generator=_generator(1)) * 0.05
-    images = (0.5 + torch.einsum("nk,khw->nhw", logits, pattern)).clamp(0, 1)
-    blurred = logits + 2 * torch.randn(200, 2, generator=_generator(2))
-    cells = {"sharp": 3 * logits + 1, "blurred": blurred}
-    floors = fit_together(images[:100], {name: z[:100] for name, z in cells.items()})
-    quality = {
-        name: float(psnr(floors[name].reconstruct_from(z[100:]), images[100:]).mean())
-        for name, z in cells.items()
-    }
-    assert torch.equal(floors["sharp"].slopes, floors["blurred"].slopes)
-    assert torch.equal(floors["sharp"].mean, floors["blurred"].mean)
-    mean = float(psnr(images[:100].mean(0).expand(100, *SHAPE), images[100:]).mean())
-    assert quality["sharp"] > quality["blurred"] + 2 > mean + 2
-    alone = DiagnosisFloor(SHAPE).fit_logits(images[:100], blurred[:100])
-    own = float(psnr(alone.reconstruct_from(blurred[100:]), images[100:]).mean())
-    assert quality["blurred"] == pytest.approx(own, abs=0.3), "little is lost by sharing"
 
 
 def test_logits_that_say_nothing_leave_the_mean_image():
