@@ -48,8 +48,8 @@ def noise_rules(plan: "Plan") -> list[Rule]:
     unbounded = "no same-site with noise = true: its figures speak of training patients, too"
     alone = not (e.noise and SAME_SITE in e.adversaries)
     return [
-        (0 < e.epsilon <= 1e3, f"{where} epsilon", "0 < epsilon <= 1000", e.epsilon),
-        (0 < e.delta <= 0.01, f"{where} delta", "0 < delta <= 0.01", e.delta),
+        (0.1 <= e.epsilon <= 1e3, f"{where} epsilon", "0.1 .. 1000", e.epsilon),
+        (1e-12 <= e.delta <= 0.01, f"{where} delta", "1e-12 .. 0.01", e.delta),
         (0 < e.clip_db <= 50, f"{where} clip_db", "0 < clip_db <= 50 dB", e.clip_db),
         (alone, f"{where} adversaries", unbounded, e.adversaries),
     ]

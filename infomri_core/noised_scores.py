@@ -17,7 +17,7 @@ from infomri_core.privacy.score_noise import N_BINS, UNIT, Cell, Form, Ints, noi
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float | None, float | None, float | None]
 
-MAX_SUM = 2**58
+MAX_SUM = 2**50
 _Z = 1.959963984540054
 _CLEAR = 2.0
 """Standard deviations of noise that a number of patients must exceed to be one."""

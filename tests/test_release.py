@@ -33,6 +33,7 @@ def plan_of(name: str = "small", acceleration: float = 8.0) -> Plan:
     table = small_table()
     table["study"]["name"] = name
     table["measurement"]["accelerations"] = [4.0, 8.0]
+    table["evaluation"]["noise"] = False
     return parse_plan(
         tomli_w.dumps(table | {"release": {"arm": ARM, "acceleration": acceleration}})
     )

@@ -4,31 +4,22 @@ The 'mean' floor answers with any image the centre chooses, which plays both ora
 output, and a program that fires on one known scan.
 """
 
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tomli_w
 import torch
 
 from infomri_core.data import open_dataset
 from infomri_core.exchange import EvaluateReply, EvaluateTask
 from infomri_core.images import MAX_PSNR, image_metrics
-from infomri_core.plan import Plan, parse_plan
+from infomri_core.plan import Plan
 from infomri_core.tasks.classification import build_model, flatten
 from tests.small import site_uri
 from tests.test_release import Hospital, hospital, plan_of
 from tests.vault_fakes import FAR
 
 INPUTS = 5
-
-
-def exact_plan() -> Plan:
-    """Scores leave as exact sums: under noise nothing of this is left."""
-    table = tomllib.loads(plan_of().text)
-    table["evaluation"]["noise"] = False
-    return parse_plan(tomli_w.dumps(table))
 
 
 def question(plan: Plan, image: np.ndarray) -> EvaluateTask:
@@ -39,7 +30,7 @@ def question(plan: Plan, image: np.ndarray) -> EvaluateTask:
 
 
 def answer(there: Hospital, image: np.ndarray) -> EvaluateReply:
-    reply = there.ask(question(exact_plan(), image))
+    reply = there.ask(question(plan_of(), image))
     assert isinstance(reply, EvaluateReply), reply
     return reply
 
@@ -62,8 +53,8 @@ def test_constant_outputs_give_the_mean_pixel_and_then_silence(tmp_path: Path) -
         # E|x - c|^2 is a parabola in c whose lowest point is the mean pixel.
         a, b, _ = np.polyfit(greys, [found.pop() for found in errors], 2)
         assert -b / (2 * a) == pytest.approx(scored_images(there).mean(), abs=0.02)
-        assert there.refusal(question(exact_plan(), np.full((32, 32), 0.9))) == "asked-often"
-        again = there.ask(question(exact_plan(), np.full((32, 32), greys[0])))
+        assert there.refusal(question(plan_of(), np.full((32, 32), 0.9))) == "asked-often"
+        again = there.ask(question(plan_of(), np.full((32, 32), greys[0])))
         assert isinstance(again, EvaluateReply), "what was answered is answered again, unchanged"
 
 
@@ -86,7 +77,7 @@ def test_a_program_that_fires_on_a_known_scan_learns_that_it_is_there_and_no_mor
 
 def test_nothing_is_answered_below_the_minimum_cohort(tmp_path: Path) -> None:
     with hospital(tmp_path, min_cohort=1000) as there:
-        assert there.refusal(question(exact_plan(), np.zeros((32, 32)))) == "cohort"
+        assert there.refusal(question(plan_of(), np.zeros((32, 32)))) == "cohort"
 
 
 def test_a_copy_counts_for_no_more_than_the_limit() -> None:

@@ -37,8 +37,9 @@ OUTSIDE = (
     "sum may still say something of one site or patient, two of three sites can subtract their "
     "parts and have the third's, and a wrong or poisoned part is hidden as well.",
     "Loss terms, where a plan asks for them, stand outside epsilon.",
-    "Score histograms and mean image quality are exact sums over at least the site's minimum "
-    "cohort. They are not noised.",
+    "What scores say of validation patients stands outside the weights' epsilon. Under noise it "
+    "has an epsilon of its own; where a study switches the noise off, histograms and image "
+    "quality are exact sums over groups of patients.",
     "The suppression strength beta and the acceleration were chosen by looking at results on "
     "the same patients; that choice itself is not counted.",
     "Means hide single patients. The patient rebuilt best is in the report that each site keeps "
@@ -55,8 +56,11 @@ METHOD = (
     "failure says nothing about privacy.",
     "The attackers are then scored where the data are, on the very measurement that the "
     "classifier saw. PSNR is the mean over images of each image's PSNR in dB (range 1, output "
-    "clipped to [0, 1]); intervals are 95 % by a jackknife over groups of patients, "
-    "not slices; where one group only stands behind a figure it has none.",
+    "clipped to [0, 1]). Intervals are 95 %. Where scores left under noise they hold the noise "
+    "and the patients' own spread; else they are by a jackknife over groups of patients, not "
+    "slices, and where one group only stands behind a figure it has none.",
+    "Under noise, matching with candidate scans and legibility are measured on the study centre's "
+    "own held-out patients, whom no attack was fitted on.",
     "'Nothing measured' is the best of the answers that use no measurement (black, the best grey, "
     "the mean image). 'Diagnosis alone' is the image regressed on the model's logits: what "
     "anyone told the diagnosis can do. The ideal is a strongest attack no better than that.",

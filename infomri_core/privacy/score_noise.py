@@ -111,7 +111,7 @@ def evaluation_noise(plan: Plan) -> dict[str, float] | None:
 @lru_cache(maxsize=64)
 def noise_multiplier(wanted: float, delta: float) -> float:
     """The least noise multiplier of one Gaussian mechanism with ``wanted`` epsilon at ``delta``,
-    to a relative 1e-6, by the project's accountant."""
+    to a relative 1e-6, by the project's accountant; a plan's limits keep it in 0.01 .. 10^4."""
     low, high = 1e-2, 1e4
     while high / low > 1 + 1e-6:
         middle = sqrt(low * high)
