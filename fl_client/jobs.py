@@ -230,7 +230,7 @@ class Jobs:
             return frozenset()
         path = self._policy.approved
         try:
-            return policy.parse_approvals(path.read_text(encoding="utf-8"), str(path))
+            return policy.parse_approvals(path.read_text(encoding="utf-8-sig"), str(path))
         except FileNotFoundError:
             return frozenset()
         except (OSError, ValueError) as error:
