@@ -30,7 +30,8 @@ class Selection:
     ``role`` is 'site', 'audit' or '' (both), ``hospital`` one or more names (empty: all),
     ``hospitals`` deals patients without a hospital into H1..HN, ``split`` is 'train', 'val',
     'test' or '' (all), ``audit_fraction`` the share of training patients set aside for the audit.
-    ``limit_gib`` is how much memory one read of a file may need (0: as `infomri_core.data.limits`).
+    ``limit_gib`` is how much memory one read of a file may need, 0 the default of
+    `infomri_core.data.limits`.
     """
 
     role: str = ""

@@ -65,10 +65,11 @@ def check_archive(path: Path, progress: Progress) -> Findings:
         open_hdf5(path) as file,
         progress.phase("checking", unit="patients", total=len(names)) as step,
     ):
+        images = file.dataset("image")
         for number, name in enumerate(names):
             rows = np.flatnonzero(inverse == number)
             try:
-                means[str(name)] = _patient(file["image"], rows, findings, seen)
+                means[str(name)] = _patient(images, rows, findings, seen)
             except InputError as error:
                 findings.defects.append(f"patient {name}: {error.got} in its slices")
             except (OSError, RuntimeError):
