@@ -63,3 +63,12 @@ def inflates_within(path: Path, start: int, n_bytes: int, limit: int, kind: str)
                     return False
                 block = inflater.unconsumed_tail
     return True
+
+
+def gunzip(raw: bytes, limit: int) -> bytes:
+    """One gzip member, at most ``limit`` bytes of it; ``ValueError`` if there are more."""
+    inflater = zlib.decompressobj(31)
+    data = inflater.decompress(raw, limit)
+    if not inflater.eof:
+        raise ValueError("a stream that is cut off, or unpacks to more than the limit")
+    return data
