@@ -57,6 +57,7 @@ UNMEASURED = {
 def test_unmeasured_k_space_is_refused_wherever_it_enters(tmp_path: Path, kind: str) -> None:
     k = UNMEASURED[kind].astype(np.complex64)
     folder = fast(tmp_path / "in" / "a.h5", k).parent
+    fast(folder / "b.h5", kspace())
     np.save(tmp_path / "a.npy", k)
     for attempt in (
         lambda: open_dataset(f"fastmri:{folder}?size={SIDE}"),

@@ -18,7 +18,16 @@ from tests.raw_data import Raw, volume
 # Every one ends before it has looked at its inputs, none of which exists.
 COMMANDS: dict[str, Callable[[Path], list[object]]] = {
     "masks": lambda out: ["masks", "export", "--model", "no", "--acceleration", 4, "--out", out],
-    "diagnose": lambda out: ["diagnose", "--model", "no", "--out", out / "a.csv", "x.npy"],
+    "diagnose": lambda out: [
+        "diagnose",
+        "--model",
+        "no",
+        "--acceleration",
+        4,
+        "--out",
+        out / "a.csv",
+        "x.npy",
+    ],
     "audit": lambda out: ["audit", "no", "--out", out],
     "external": lambda out: ["audit", "--external", "no", "--audit", "mnist:no", "--out", out],
     "check": lambda out: ["data", "check", "no.h5", "--sheet", out / "a.png"],
