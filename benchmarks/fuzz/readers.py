@@ -60,7 +60,10 @@ def _picture(path: Path) -> None:
 
 
 def _text(content: str) -> Callable[[Path], None]:
-    return lambda path: None if path.write_text(content) else None
+    def write(path: Path) -> None:
+        path.write_text(content, encoding="utf-8")
+
+    return write
 
 
 def _pixels(volumes: list[Volume], folder: Path) -> None:
