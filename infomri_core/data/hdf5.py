@@ -108,7 +108,7 @@ class Hdf5File:
     def attributes(self) -> list[str]:
         """Names of the file's own attributes."""
         with damage_refused(str(self.path)):
-            return list(self._file.attrs)
+            return list(map(str, self._file.attrs))
 
     def rows_at_once(self) -> int:
         """How many rows of variable length may be read together: each may be as long as the file,

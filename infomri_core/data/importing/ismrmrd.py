@@ -200,7 +200,8 @@ def _read(scan: Scan, scratch: Path) -> Iterator[Frame | Left]:
 def _image(coils: np.ndarray, height: int, turn: Turn) -> Frame | Left:
     """One slice of the coils' (n, ny, width), transformed along the readout already."""
     images = _crop(_ifft(coils, axis=1), height, axis=1)
-    image = np.sqrt((np.abs(images) ** 2).sum(axis=0)).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        image = np.sqrt((np.abs(images) ** 2).sum(axis=0)).astype(np.float32)
     if not np.isfinite(image).all():
         return Left("NaN or infinite values")
     return Frame(np.ascontiguousarray(turn.apply(image)))
@@ -269,7 +270,7 @@ def _incomplete(counts: np.ndarray) -> str:
     as long as the centre and more than half of them are there.
     """
     filled = counts > 0
-    depth, middle = len(filled), filled[len(filled) // 2]
+    depth, middle = len(filled), np.asarray(filled[len(filled) // 2])
     if any(_has_gaps(row) for row in (filled.any(axis=1), *filled)) or not filled.any():
         return UNDERSAMPLED
     short = missing_lines(middle) or (depth > 1 and missing_lines(filled.any(axis=1)))
