@@ -227,7 +227,7 @@ def _gather(scan: Scan, hybrid: np.ndarray, counts: np.ndarray) -> None:
     and cropped along the readout; lines measured several times are averaged."""
     readouts, n_columns = scan.readouts, scan.document.encoded.matrix[0]
     width = hybrid.shape[-1]
-    with open_hdf5(scan.path) as file:
+    with open_hdf5(scan.path) as file, np.errstate(over="ignore", invalid="ignore"):
         data = file.dataset(f"{scan.group}/data")
         step = min(128, file.rows_at_once())
         for start in range(0, len(data), step):
@@ -273,7 +273,7 @@ def _incomplete(counts: np.ndarray) -> str:
     depth, middle = len(filled), np.asarray(filled[len(filled) // 2])
     if any(_has_gaps(row) for row in (filled.any(axis=1), *filled)) or not filled.any():
         return UNDERSAMPLED
-    short = missing_lines(middle) or (depth > 1 and missing_lines(filled.any(axis=1)))
+    short = missing_lines(middle) or (depth > 1 and missing_lines(np.asarray(filled.any(axis=1))))
     return ABORTED if short else ""
 
 
