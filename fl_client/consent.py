@@ -18,7 +18,7 @@ def read_consent(path: Path | None) -> frozenset[str]:
     if path is None:
         return frozenset()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         log.error("the consent list %s cannot be read: %s", path, error)
         raise Refused("consent", "this site's consent list cannot be read") from None

@@ -74,7 +74,7 @@ def write_declined(path: Path, declined: Mapping[str, Declined]) -> None:
 def read_approvals_text(path: Path) -> str:
     """The list of approvals as it stands; "" where there is none yet. Raises ``InputError``."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
@@ -112,7 +112,7 @@ def _approved(policy: Policy) -> frozenset[str]:
         return frozenset()
     path = policy.approved
     try:
-        return parse_approvals(path.read_text(encoding="utf-8"), str(path))
+        return parse_approvals(path.read_text(encoding="utf-8-sig"), str(path))
     except FileNotFoundError:
         return frozenset()
     except (OSError, ValueError) as error:

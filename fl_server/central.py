@@ -16,6 +16,7 @@ from fl_server.study import find_run, run_name, run_study
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.data.pool import pool
 from infomri_core.errors import InputError
+from infomri_core.files import check_output, disk_errors_explained
 from infomri_core.plan import Plan
 from infomri_core.site import open_site
 
@@ -40,6 +41,7 @@ def train_centrally(
     if plan.aggregation.secure:
         console.print("Secure aggregation is skipped: the pooled data are one site, and are here")
     plan, out = of_one_site(plan), places.out
+    check_output(out)
     pooled = pool([open_dataset(uri) for uri in data])
     refuse_overlap(pooled, open_dataset(audit))
     site = open_site(pooled, "pooled", out / "site")
@@ -48,7 +50,11 @@ def train_centrally(
     name = find_run(centre, places.resume) if places.resume else run_name(plan, run_id)
     directory = out / name
     stands = f"whole rounds are kept; the same command with --resume {directory} goes on"
-    with interrupted(stands), Follower(directory / "events.jsonl", console):
+    with (
+        disk_errors_explained(directory, f"make room; {stands}"),
+        interrupted(stands),
+        Follower(directory / "events.jsonl", console),
+    ):
         rows = run_study(plan, centre, LocalSites([site]), run_id=run_id, resume=places.resume)
     print_frontier(console, rows, {"study": plan.study.name})
     console.print(f"Results    {directory / 'results.json'}", soft_wrap=True)

@@ -19,7 +19,7 @@ from infomri_core import __version__
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.device import pick_device
 from infomri_core.errors import InputError, nearest
-from infomri_core.files import write_atomically
+from infomri_core.files import check_output, write_atomically
 from infomri_core.frontier import Row
 from infomri_core.images import image_metrics
 from infomri_core.metrics import METRICS
@@ -64,6 +64,7 @@ def audit_masks(source: Source, say: Callable[[str], None]) -> Found:
     where the truth is known, ``privacy-report.html``. ``InputError`` for files or an audit set
     that won't do.
     """
+    check_output(source.out)
     given = read_external(source.directory)
     names = _names(source.attacks)
     audit_set = open_dataset(source.audit)

@@ -32,6 +32,7 @@ from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.device import pick_device
 from infomri_core.errors import InputError, nearest
 from infomri_core.exchange import EvaluateTask
+from infomri_core.files import check_output
 from infomri_core.frontier import Row, read_results
 from infomri_core.inference import sampling_ratio
 from infomri_core.plan import Plan, parse_plan, without_noise
@@ -81,6 +82,8 @@ def repeat_audit(asked: Asked, say: Callable[[str], None]) -> Repeated:
 
     Writes results, figures and report. ``InputError`` for a run, data or attacks that won't do.
     """
+    if asked.out is not None:
+        check_output(asked.out)
     folder = run_folder(asked.run)
     saved = read_model(folder)
     stored = parse_plan(saved.plan_text, f"plan in {folder}")

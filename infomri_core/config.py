@@ -18,18 +18,28 @@ def read_toml(path: Path) -> dict[str, Any]:
         return parse_toml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise InputError(str(path), "a TOML file", "no such file", "check the path") from None
-    except (UnicodeDecodeError, IsADirectoryError, PermissionError) as error:
-        raise InputError(
-            str(path), "a readable TOML text file", str(error), "check the path"
-        ) from None
+    except UnicodeDecodeError:
+        raise not_utf8(path) from None
+    except OSError as error:
+        got = error.strerror or type(error).__name__
+        raise InputError(str(path), "a readable TOML text file", got, "check the path") from None
+
+
+def not_utf8(path: Path) -> InputError:
+    """The refusal of a text file in another encoding, by name where its first bytes tell."""
+    with path.open("rb") as stream:
+        mark = stream.read(2)
+    got = "UTF-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "other bytes"
+    return InputError(str(path), "text in UTF-8", got, "save it again with the encoding UTF-8")
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
-    """Parse TOML text; ``where`` names it in the error."""
+    """Parse TOML text; ``where`` names it in the error. A byte-order mark is passed over."""
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(where, "valid TOML", str(error), "mend the syntax") from None
+        return tomllib.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        got = str(error).splitlines()[0][:200]
+        raise InputError(where, "valid TOML", got, "fix the syntax") from None
 
 
 def build(cls: type[T], table: dict[str, Any], where: str) -> T:

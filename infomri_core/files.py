@@ -1,8 +1,17 @@
 """Files that are either whole or not there."""
 
+import contextlib
+import errno
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from infomri_core.errors import InputError
+
+_ROOM = 16 << 20
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -30,3 +39,39 @@ def _flush_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_output(path: Path, what: str = "a folder to write to", n_bytes: int = _ROOM) -> None:
+    """Refuse, before any work, an output folder that cannot be made or written, or has no room.
+
+    Nothing is left behind: what is tried is the nearest folder that is there. ``InputError``.
+    """
+    there = path.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        if there != path.absolute():
+            with tempfile.TemporaryDirectory(prefix=".infomri-", dir=there):
+                pass
+        with tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free
+    except OSError as error:
+        got = error.strerror or type(error).__name__
+        raise InputError(str(path), what, got, "choose another, or ask for the right") from None
+    if free < n_bytes:
+        got = f"{free / 2**20:.0f} MiB free"
+        expected = f"{what} with {n_bytes / 2**20:.0f} MiB to spare"
+        raise InputError(str(path), expected, got, "make room, or choose another disk")
+
+
+@contextlib.contextmanager
+def disk_errors_explained(path: Path, continues: str) -> Iterator[None]:
+    """A disk that fills up, or a folder that becomes read-only, during the work becomes an
+    ``InputError`` that says what is kept and how the work ``continues``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        got = error.strerror or type(error).__name__
+        raise InputError(str(path), "room and rights to write", got, continues) from error

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
-from infomri_core.config import build, parse_toml
+from infomri_core.config import build, not_utf8, parse_toml
 from infomri_core.errors import InputError
 from infomri_core.plan_rules import ATTACKS, SAMPLERS, SUPPRESSIONS, check
 
@@ -268,4 +268,4 @@ def read_plan(path: Path) -> Plan:
     except (FileNotFoundError, IsADirectoryError):
         raise InputError(str(path), "a plan file", "no such file", "check the path") from None
     except UnicodeDecodeError:
-        raise InputError(str(path), "UTF-8 text", "other bytes", "check the path") from None
+        raise not_utf8(path) from None

@@ -15,7 +15,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from infomri_core.data import SliceDataset, open_dataset
-from infomri_core.data.hdf5 import open_hdf5
+from infomri_core.data.hdf5 import Hdf5File, damage_refused, open_hdf5
+from infomri_core.data.limits import check_bytes, limit_bytes
+from infomri_core.data.measured import check_complete, check_mask
 from infomri_core.data.normalise import normalise, volume_scale
 from infomri_core.errors import InputError
 from infomri_core.kspace import ifft2c, reflect
@@ -59,7 +61,7 @@ def open_scan(text: str, shape: tuple[int, int], magnitude: bool = False) -> Sca
     centre of ``shape`` is taken. Complex numbers are centred single-coil k-space. With
     ``magnitude`` it is turned into its magnitude image first, which is then measured as training
     images were. ``InputError`` for a missing or unreadable file, another shape, NaN, negative or
-    all-zero values.
+    all-zero values, and k-space that was measured in part only.
     """
     path = Path(text)
     if not path.exists() and ":" in text:
@@ -101,6 +103,9 @@ def _from_images(name: str, images: np.ndarray, shape: tuple[int, int]) -> Scan:
 
 def _from_kspace(name: str, kspace: np.ndarray, shape: tuple[int, int], magnitude: bool) -> Scan:
     _check_shape(name, kspace.shape[-2:], shape)
+    check_bytes(name, 2 * kspace.nbytes, limit_bytes())
+    for number, plane in enumerate(kspace):
+        check_complete(np.asarray(plane), f"{name} slice {number}")
     images = _magnitude(kspace)
     scale = volume_scale(images, len(images), name)
     if magnitude:
@@ -125,7 +130,9 @@ def _read_npy(path: Path) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(str(path), "a NumPy array of numbers", reason, "export it anew") from None
+        raise InputError(
+            str(path), "a NumPy array of numbers", reason, "export it again"
+        ) from None
     if array.dtype.kind not in "uifc":
         got = f"dtype {array.dtype}"
         raise InputError(str(path), "float images or complex k-space", got, "convert it")
@@ -134,18 +141,29 @@ def _read_npy(path: Path) -> np.ndarray:
 
 def _read_hdf5(path: Path, shape: tuple[int, int]) -> np.ndarray:
     with open_hdf5(path) as file:
-        name = next((n for n in HDF5_NAMES if n in file), None)
+        there = file.names()
+        name = next((n for n in HDF5_NAMES if n in there), None)
         if name is None:
             expected = f"a dataset {' or '.join(HDF5_NAMES)}"
-            raise InputError(str(path), expected, str(sorted(file))[:80], "export it as .npy")
-        dataset = file[name]
-        if dataset.dtype.kind not in "uifc" or dataset.ndim not in (2, 3):
-            got = f"dtype {dataset.dtype}, shape {dataset.shape}"
-            raise InputError(f"{path} {name}", "one coil's slices of numbers", got, "convert it")
-        if name == "image" or min(np.subtract(dataset.shape[-2:], shape)) < 0:
-            return np.asarray(dataset[()])
-        # Zero frequency is at n // 2 before and after the cut.
-        top, left = (n // 2 - m // 2 for n, m in zip(dataset.shape[-2:], shape))
+            raise InputError(str(path), expected, str(there)[:80], "export it as .npy")
+        return _read_array(file, name, shape)
+
+
+def _read_array(file: Hdf5File, name: str, shape: tuple[int, int]) -> np.ndarray:
+    dataset, where = file.dataset(name), f"{file.path} {name}"
+    if dataset.dtype.kind not in "uifc" or dataset.ndim not in (2, 3):
+        got = f"dtype {dataset.dtype}, shape {dataset.shape}"
+        raise InputError(where, "one coil's slices of numbers", got, "convert it")
+    if name == "image" or min(np.subtract(dataset.shape[-2:], shape)) < 0:
+        _check_shape(where, dataset.shape[-2:], shape)
+        return file.array(name)
+    check_mask(file)
+    n_slices = dataset.shape[0] if dataset.ndim == 3 else 1
+    n_bytes = dataset.dtype.itemsize * shape[0] * shape[1] * n_slices
+    # Zero frequency is at n // 2 before and after the cut.
+    top, left = (n // 2 - m // 2 for n, m in zip(dataset.shape[-2:], shape))
+    check_bytes(where, n_bytes, file.limit)
+    with damage_refused(where):
         return np.asarray(dataset[..., top : top + shape[0], left : left + shape[1]])
 
 
@@ -167,7 +185,7 @@ def _read_png(path: Path, shape: tuple[int, int]) -> np.ndarray:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(str(path), "a PNG image", "other bytes", "export it anew") from None
+        raise InputError(str(path), "a PNG image", "other bytes", "export it again") from None
     if mode == "LA":
         pixels = pixels[..., :1]
     if pixels.ndim == 3:

@@ -25,7 +25,10 @@ N, SIDE = 12, 64
 
 def pixels() -> np.ndarray:
     noise = np.abs(np.random.default_rng(1).normal(0, 10, (N, SIDE, SIDE)))
-    images = np.stack([blob(SIDE, SIDE, place=i / N) for i in range(N)])
+    # Patients differ in where the spot lies, not only in how bright it is.
+    images = np.stack(
+        [np.roll(blob(SIDE, SIDE, i / N), (7 * (i // 2), 4 * (i // 2)), (0, 1)) for i in range(N)]
+    )
     return (images + noise).astype(np.uint16)
 
 

@@ -13,7 +13,7 @@ def test_options_are_decoded_and_typed() -> None:
     options = read_options(SliceOptions, uri)
     assert (uri.scheme, uri.path) == ("slices", "/data/knee 1.h5")
     assert options.hospital == ("A", "B")
-    assert options.names == ("Tear", "fine")
+    assert options.names == ("Tear, fine",)
     assert options.exclusive is True
 
 

@@ -9,101 +9,9 @@ import ismrmrd
 import numpy as np
 import pytest
 
-from infomri_core.data.importing.choice import Choice
-from infomri_core.data.importing.ismrmrd import scan_ismrmrd
-from infomri_core.data.importing.patients import PatientRule
 from infomri_core.errors import InputError
-from tests.hospital_files import blob
-from tests.importing import bring, images_of
-
-N_X, N_Y, COILS = 24, 20, 3
-
-HEADER = """<?xml version="1.0"?>
-<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
-<subjectInformation><patientName>Zabriskie</patientName>{subject}</subjectInformation>
-<measurementInformation><protocolName>{protocol}</protocolName></measurementInformation>
-<encoding><trajectory>{trajectory}</trajectory>
-<encodedSpace><matrixSize><x>{wide}</x><y>{y}</y><z>{z}</z></matrixSize>
-<fieldOfView_mm><x>{wide_mm}</x><y>{y_mm}</y><z>{z_mm}</z></fieldOfView_mm></encodedSpace>
-<reconSpace><matrixSize><x>{x}</x><y>{y}</y><z>1</z></matrixSize>
-<fieldOfView_mm><x>{x_mm}</x><y>{y_mm}</y><z>{z_mm}</z></fieldOfView_mm></reconSpace>
-</encoding></ismrmrdHeader>
-"""
-
-
-def coils(shape: tuple[int, ...]) -> np.ndarray:
-    """Smooth sensitivities (COILS, ...) whose squares sum to one."""
-    rng = np.random.default_rng(0)
-    grids = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
-    maps = [1.5 + sum(rng.normal(0, 0.4) * g for g in grids) for _ in range(COILS)]
-    stack = np.stack(maps) * np.exp(1j * rng.uniform(0, 6, COILS))[(...,) + (None,) * len(shape)]
-    return np.asarray(stack / np.sqrt((np.abs(stack) ** 2).sum(axis=0)))
-
-
-def fft(image: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    shifted = np.fft.ifftshift(image, axes=axes)
-    return np.fft.fftshift(np.fft.fftn(shifted, axes=axes, norm="ortho"), axes=axes)
-
-
-def widened(images: np.ndarray) -> np.ndarray:
-    """Twice the field of view along the readout, empty outside."""
-    pad = images.shape[-1] // 2
-    return np.pad(images, [(0, 0)] * (images.ndim - 1) + [(pad, pad)])
-
-
-class Raw:
-    """A file in the making; ``volume`` (slices, H, W) is what was in the scanner."""
-
-    def __init__(self, path: Path, volume: np.ndarray, **header: Any) -> None:
-        self.path, self.volume, self.header = path, volume, header
-        self.lines: list[tuple[int, int, int, np.ndarray, dict[str, Any]]] = []
-        path.parent.mkdir(parents=True, exist_ok=True)
-
-    def measured(self, *, three_d: bool = False, keep: Any = slice(None)) -> "Raw":
-        kspace = widened(coils(self.volume.shape) * self.volume)
-        kspace = fft(kspace, (1, 2, 3) if three_d else (2, 3))
-        for z in range(kspace.shape[1]):
-            for y in range(kspace.shape[2])[keep]:
-                self.lines.append((z, y, 0, kspace[:, z, y], {}))
-        return self
-
-    def extra(self, flag: int = 0, **fields: Any) -> "Raw":
-        noise = np.full((COILS, 2 * self.volume.shape[2]), 1e6 + 0j)
-        self.lines.insert(0, (0, 0, flag, noise, fields))
-        return self
-
-    def write(self, *, three_d: bool = False) -> Path:
-        depth, n_y, n_x = self.volume.shape
-        values = {"subject": "<patientID>A1</patientID>", "protocol": "t2", "x": n_x, "y": n_y}
-        values |= {"trajectory": "cartesian", "wide": 2 * n_x, "z": depth if three_d else 1}
-        values |= {"wide_mm": 4.0 * n_x, "x_mm": 2.0 * n_x, "y_mm": 2.0 * n_y, "z_mm": 4.0 * depth}
-        with ismrmrd.Dataset(str(self.path), mode="w") as file:
-            file.write_xml_header(HEADER.format(**(values | self.header)).encode())
-            for z, y, flag, samples, fields in self.lines:
-                line = ismrmrd.Acquisition.from_array(samples.astype(np.complex64))
-                line.center_sample = samples.shape[1] // 2
-                line.read_dir, line.phase_dir, line.slice_dir = (1, 0, 0), (0, 1, 0), (0, 0, 1)
-                line.idx.kspace_encode_step_1 = y
-                if three_d:
-                    line.idx.kspace_encode_step_2 = z
-                else:
-                    line.idx.slice, line.position = z, (0, 0, 4.0 * z)
-                if flag:
-                    line.set_flag(flag)
-                for name, value in fields.items():
-                    setattr(line.idx, name, value)
-                file.append_acquisition(line)
-        return self.path
-
-
-def volume(depth: int = 2, n_y: int = N_Y, n_x: int = N_X) -> np.ndarray:
-    return np.stack([blob(n_y, n_x, place) for place in range(depth)])
-
-
-def read(path: Path, rule: str = "") -> list[Any]:
-    scratch = path.parent / "scratch"
-    scratch.mkdir(exist_ok=True)
-    return images_of(scan_ismrmrd, path, Choice(plane="any"), PatientRule(rule), scratch=scratch)
+from tests.importing import bring
+from tests.raw_data import N_X, N_Y, Raw, read, volume
 
 
 @pytest.mark.parametrize(("n_y", "n_x"), [(N_Y, N_X), (21, 26)])
@@ -188,7 +96,7 @@ def test_undersampled_scans_are_left_out_and_partial_fourier_is_taken(
         ({"trajectory": "spiral"}, "not Cartesian"),
         ({"wide": 0}, "an impossible matrix or field of view"),
         ({"y": 8}, "readouts outside the encoded matrix"),
-        ({"y": "many"}, "damaged ISMRMRD header"),
+        ({"y": "many"}, "header field encodedSpace/matrixSize/y is missing or not a number"),
         ({"subject": "<broken"}, "damaged ISMRMRD header"),
         ({"protocol": "scout"}, "localizer"),
     ],

@@ -32,7 +32,7 @@ def in_words(plan: Plan, settings: SiteSettings, data: str = "") -> list[str]:
         f"  counts of patients, slices and findings, in steps of {policy.round_to}",
         *_weights_words(plan, settings),
         f"  histograms of scores, and means of {', '.join(plan.evaluation.attacks)}"
-        f" attacks, as sums over groups of at least {policy.min_cohort} patients",
+        f" attacks, as sums over {_summed(plan, policy)}",
         *_old_words(plan),
         *scoring_words(plan, settings),
         *_adversary_words(plan),
@@ -50,6 +50,11 @@ def _state(plan: Plan, policy: Policy) -> str:
     text = read_approvals_text(policy.approved)
     approved = plan.digest in parse_approvals(text, str(policy.approved))
     return "approved" if approved else "not approved"
+
+
+def _summed(plan: Plan, policy: Policy) -> str:
+    groups = "all patients" if plan.evaluation.noise else "groups of patients"
+    return f"{groups}, at least {policy.min_cohort}"
 
 
 def _old_words(plan: Plan) -> list[str]:

@@ -64,7 +64,10 @@ def audit(
     """
     from fl_server.commands import audit_actions as actions
     from infomri_core.errors import InputError
+    from infomri_core.files import check_output
 
+    if out is not None:
+        check_output(out)
     names = actions.names(attacks)
     if external is not None and run is None:
         actions.audit_external(

@@ -67,11 +67,13 @@ def diagnose(
     from fl_server.store import local_model
     from fl_server.trained import open_arm
     from infomri_core.errors import InputError
-    from infomri_core.files import write_atomically
+    from infomri_core.files import check_output, write_atomically
     from infomri_core.inference import ArmQuery, sampling_ratio
     from infomri_core.progress import on_stderr
     from infomri_core.scans import open_scan
 
+    if out is not None:
+        check_output(out.parent)
     trained = open_arm(local_model(model, store), ArmQuery(arm, beta, sampler, arm_seed), device)
     sampling_ratio(trained.plan, acceleration)
     scans = [open_scan(text, trained.plan.task.shape, magnitude) for text in inputs]

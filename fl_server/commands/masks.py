@@ -42,9 +42,11 @@ def export(
     """
     from fl_server import mask_export
     from fl_server.trained import open_arm
+    from infomri_core.files import check_output
     from infomri_core.inference import ArmQuery
     from infomri_core.progress import on_stderr
 
+    check_output(out)
     trained = open_arm(model, ArmQuery(arm, beta, sampler, arm_seed))
     paths = mask_export.export(trained, acceleration, count, seed, out, on_stderr())
     if trained.caution:

@@ -42,6 +42,7 @@ def simulate(
     from fl_server.simulation.run import Simulated
     from fl_server.simulation.run import resume as go_on
     from fl_server.simulation.run import simulate as begin
+    from infomri_core.files import check_output
 
     if resume is not None:
         go_on(resume, workers, Console())
@@ -51,4 +52,5 @@ def simulate(
         remedy = "or --resume FOLDER to go on with one"
         raise InputError("infomri simulate", "a plan file and --sites N", got, remedy)
     out = out or Path("runs") / time.strftime("simulate-%Y%m%d-%H%M%S")
+    check_output(out)
     begin(read_plan(plan), Simulated(sites, data, min_cohort, workers, centre), out, Console())

@@ -82,7 +82,7 @@ def _phantoms(plan: Plan, uri: DataUri, n_sites: int) -> Hospitals:
 
 
 def _phantom(options: dict[str, str]) -> str:
-    return "phantom:?" + "&".join(f"{key}={quote(value)}" for key, value in options.items())
+    return "phantom:?" + "&".join(f"{key}={value}" for key, value in options.items())
 
 
 def _shares(data: str, n_sites: int) -> tuple[Hospitals, SliceDataset]:

@@ -53,11 +53,15 @@ def check(
     from infomri_core.data.checking.check import check_archive
     from infomri_core.data.checking.sheet import write_sheet
     from infomri_core.data.checking.words import as_json_text, in_words
+    from infomri_core.files import check_output
 
+    picture = sheet or file.with_name(f"{file.stem}.check.png")
+    if sheet is not None:
+        check_output(sheet.parent, "a folder for the --sheet")
     findings = check_archive(file, on_stderr())
     path = None
     if findings.suspicious:
-        path = sheet or file.with_name(f"{file.stem}.check.png")
+        path = picture
         write_sheet(path, file, findings.suspicious)
     typer.echo(as_json_text(findings, path) if as_json else in_words(findings, path), nl=False)
     if findings.defects:

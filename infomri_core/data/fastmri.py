@@ -12,7 +12,9 @@ import torch
 
 from infomri_core.data import annotations
 from infomri_core.data.base import SliceDataset, SliceTable
-from infomri_core.data.hdf5 import open_hdf5
+from infomri_core.data.fastmri_files import annotated, beside, file_list, find_files
+from infomri_core.data.hdf5 import Hdf5File, damage_refused, open_hdf5
+from infomri_core.data.measured import check_complete, check_mask
 from infomri_core.data.normalise import normalise, volume_scale
 from infomri_core.data.split import check_split, split_patients
 from infomri_core.data.uri import DataUri, Selection, at_least, one_of, read_options
@@ -20,7 +22,6 @@ from infomri_core.errors import InputError
 from infomri_core.kspace import ifft2c
 
 MAX_OPEN_FILES = 64
-SPLIT_FOLDERS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,16 @@ class FastMriDataset(SliceDataset):
     """
 
     def __init__(
-        self, volumes: tuple[Volume, ...], table: SliceTable, crop: str, size: int
+        self, volumes: tuple[Volume, ...], table: SliceTable, options: FastMriOptions
     ) -> None:
         self._volumes = volumes
-        self._crop = crop
+        self._limit = options.limit_gib
+        self._crop = options.crop
         self._first = np.cumsum([0, *(volume.n_slices for volume in volumes)])
         self._scales = np.full(len(volumes), np.nan)
-        self._open: OrderedDict[Path, h5py.File] = OrderedDict()
+        self._open: OrderedDict[Path, tuple[Hdf5File, h5py.Dataset]] = OrderedDict()
         self.table = table
-        self.shape = (size, size)
+        self.shape = (options.size, options.size)
 
     def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         rows = np.asarray(indices, dtype=np.int64).reshape(-1)
@@ -78,10 +80,12 @@ class FastMriDataset(SliceDataset):
         return torch.from_numpy(out)
 
     def check(self, indices: np.ndarray) -> None:
-        """Read the middle slice of every volume; ``InputError`` on NaN or all-zero k-space."""
+        """Read the middle slice of every volume; ``InputError`` on NaN, all-zero or undersampled
+        k-space."""
         for number in sorted({self._locate(row)[0] for row in indices}):
-            middle = self._magnitude(number, self._volumes[number].n_slices // 2)
-            volume_scale([middle], 1, f"{self._volumes[number].path} kspace")
+            where, index = f"{self._volumes[number].path}", self._volumes[number].n_slices // 2
+            check_complete(self._kspace(number, index), f"{where} kspace slice {index}")
+            volume_scale([self._magnitude(number, index)], 1, f"{where} kspace")
 
     def _locate(self, row: int) -> tuple[int, int]:
         number = int(np.searchsorted(self._first, row, side="right")) - 1
@@ -95,22 +99,22 @@ class FastMriDataset(SliceDataset):
         return float(self._scales[number])
 
     def _magnitude(self, number: int, index: int) -> np.ndarray:
-        path = self._volumes[number].path
-        try:
-            kspace = self._file(path)["kspace"][index]
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"{path} kspace slice {index}", "readable k-space", str(error), "copy it again"
-            ) from None
-        return magnitude(kspace, self._crop, self.shape[0])
+        return magnitude(self._kspace(number, index), self._crop, self.shape[0])
 
-    def _file(self, path: Path) -> h5py.File:
+    def _kspace(self, number: int, index: int) -> np.ndarray:
+        path = self._volumes[number].path
+        kspace = self._stored(path)
+        with damage_refused(f"{path} kspace slice {index}"):
+            return np.asarray(kspace[index])
+
+    def _stored(self, path: Path) -> h5py.Dataset:
         if path not in self._open:
             if len(self._open) >= MAX_OPEN_FILES:
-                self._open.popitem(last=False)[1].close()
-            self._open[path] = open_hdf5(path)
+                self._open.popitem(last=False)[1][0].close()
+            file = open_hdf5(path, self._limit)
+            self._open[path] = (file, file.dataset("kspace"))
         self._open.move_to_end(path)
-        return self._open[path]
+        return self._open[path][1]
 
 
 def magnitude(kspace: np.ndarray, crop: str, size: int) -> np.ndarray:
@@ -132,89 +136,31 @@ def open_fastmri(uri: DataUri) -> tuple[SliceDataset, Selection]:
     negative.
     """
     options = read_options(FastMriOptions, uri)
+    options.check(uri.text)
     one_of(options.crop, ("kspace", "image"), uri.text, "crop")
     at_least(options.size, 8, uri.text, "size")
     folder = Path(uri.path).expanduser()
-    found = _find_files(folder)
+    found = find_files(folder)
     names: tuple[str, ...] = ()
     groups: dict[str, frozenset[str]] = {}
     table: tuple[annotations.Annotation, ...] = ()
     if options.labels:
-        path = _beside(folder, options.labels)
+        path = beside(folder, options.labels)
         table = annotations.read_annotations(path)
-        found = _annotated(found, table, _file_list(folder, path, options.files), path)
+        found = annotated(found, table, file_list(folder, path, options.files), path)
         groups = annotations.group_labels(table, options.names, str(path))
         names = tuple(groups)
     volumes = _read_volumes(found, options)
     values = _labels(volumes, table, groups, options.labels)
-    return FastMriDataset(
-        volumes, _table(volumes, values, names, str(folder)), options.crop, options.size
-    ), options
-
-
-def _find_files(folder: Path) -> list[tuple[Path, str]]:
-    if not folder.is_dir():
-        raise InputError(
-            str(folder), "a folder of .h5 volumes", "no such folder", "check the path"
-        )
-    found = [(path, "") for path in sorted(folder.glob("*.h5"))]
-    for split in SPLIT_FOLDERS:
-        for pattern in (split, f"*_{split}"):
-            found += [(path, split) for path in sorted(folder.glob(f"{pattern}/*.h5"))]
-    if not found:
-        raise InputError(str(folder), "volumes (*.h5)", "none", "check the path")
-    if len({bool(split) for _, split in found}) > 1:
-        raise InputError(
-            str(folder),
-            "volumes in split folders or in the folder itself",
-            "both",
-            "move the loose volumes into a split folder",
-        )
-    return found
-
-
-def _annotated(
-    found: list[tuple[Path, str]],
-    table: tuple[annotations.Annotation, ...],
-    file_list: Path | None,
-    where: Path,
-) -> list[tuple[Path, str]]:
-    if file_list is None:
-        here = frozenset(path.stem for path, _ in found)
-        annotations.check_volumes(table, here, str(where), "the data folder")
-        seen = frozenset(a.volume for a in table)
-    else:
-        seen = annotations.read_file_list(file_list)
-        annotations.check_volumes(table, seen, str(where), f"the list {file_list.name}")
-    kept = [(path, split) for path, split in found if path.stem in seen]
-    if not kept:
-        raise InputError(
-            str(where),
-            "annotations of the volumes in the folder",
-            f"none of {len(found)} ('{found[0][0].stem}' ...)",
-            "check that labels and volumes belong together",
-        )
-    return kept
-
-
-def _file_list(folder: Path, labels: Path, files: str) -> Path | None:
-    if files:
-        return _beside(folder, files)
-    beside = labels.with_name(f"{labels.stem}_file_list.csv")
-    return beside if beside.is_file() else None
-
-
-def _beside(folder: Path, name: str) -> Path:
-    inside = folder / Path(name).expanduser()
-    return inside if inside.is_file() else Path(name).expanduser()
+    return FastMriDataset(volumes, _table(volumes, values, names, str(folder)), options), options
 
 
 def _read_volumes(found: list[tuple[Path, str]], options: FastMriOptions) -> tuple[Volume, ...]:
     volumes, protocols = [], set()
     for path, split in found:
-        with open_hdf5(path) as file:
+        with open_hdf5(path, options.limit_gib) as file:
             volume = _read_volume(path, file, split, options)
-            protocol = str(file.attrs.get("acquisition", ""))
+            protocol = _text(file, "acquisition")
         protocols.add(protocol)
         if options.acquisition in ("", protocol):
             volumes.append(volume)
@@ -226,19 +172,22 @@ def _read_volumes(found: list[tuple[Path, str]], options: FastMriOptions) -> tup
     return tuple(volumes)
 
 
-def _read_volume(path: Path, file: h5py.File, split: str, options: FastMriOptions) -> Volume:
-    if "kspace" not in file:
-        raise InputError(
-            str(path), "a data set 'kspace'", ", ".join(file) or "none", "use fastMRI volumes"
-        )
-    kspace = file["kspace"]
-    if kspace.ndim != 3 or kspace.dtype.kind != "c" or kspace.shape[0] == 0:
-        raise InputError(
-            f"{path} kspace",
-            "complex single-coil k-space (slices, H, W)",
-            f"{kspace.dtype} {kspace.shape}",
-            "use the single-coil volumes",
-        )
+def _read_volume(path: Path, file: Hdf5File, split: str, options: FastMriOptions) -> Volume:
+    there = file.names()
+    if "kspace" not in there:
+        got = ", ".join(there[:20]) or "none"
+        raise InputError(str(path), "a data set 'kspace'", got, "use fastMRI volumes")
+    kspace = file.dataset("kspace")
+    if kspace.ndim != 3 or kspace.dtype.kind != "c" or 0 in kspace.shape:
+        remedy = "use the single-coil volumes"
+        if kspace.ndim == 4:
+            remedy = (
+                "several coils: store the images (reconstruction_rss) as a slice archive, or "
+                "take the single-coil volumes where the study has them"
+            )
+        expected = "complex single-coil k-space (slices, H, W)"
+        raise InputError(f"{path} kspace", expected, f"{kspace.dtype} {kspace.shape}", remedy)
+    check_mask(file)
     if min(kspace.shape[1:]) < options.size:
         raise InputError(
             f"{path} kspace",
@@ -246,14 +195,24 @@ def _read_volume(path: Path, file: h5py.File, split: str, options: FastMriOption
             f"{kspace.shape[1]} x {kspace.shape[2]}",
             f"use size={min(kspace.shape[1:])} or smaller",
         )
-    if "patient_id" not in file.attrs:
+    patient = _text(file, "patient_id")
+    if not patient:
         raise InputError(
             str(path),
             "an attribute 'patient_id'",
-            ", ".join(file.attrs) or "none",
+            ", ".join(file.attributes[:20]) or "none",
             "splits are by patient; add the attribute",
         )
-    return Volume(path, str(file.attrs["patient_id"]), split, int(kspace.shape[0]))
+    return Volume(path, patient, split, int(kspace.shape[0]))
+
+
+def _text(file: Hdf5File, name: str) -> str:
+    """An attribute of the file as text, whether it is stored as text, bytes or a number."""
+    value = file.attribute(None, name)
+    if isinstance(value, np.ndarray):
+        value = value.reshape(-1)[0] if value.size == 1 else ""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return "" if text is None else str(text).strip()
 
 
 def _labels(

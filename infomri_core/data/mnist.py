@@ -1,6 +1,5 @@
 """MNIST, from an npz archive or from the four idx files; every image is its own patient."""
 
-import gzip
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -11,6 +10,8 @@ import numpy as np
 import torch
 
 from infomri_core.data.base import SliceDataset, SliceTable
+from infomri_core.data.hdf5 import DAMAGE
+from infomri_core.data.limits import check_bytes, gunzip, limit_bytes
 from infomri_core.data.uri import DataUri, Selection, read_options
 from infomri_core.errors import InputError
 
@@ -78,13 +79,17 @@ def _read_npz(path: Path) -> tuple[np.ndarray, ...]:
         with path.open("rb") as file, np.load(file) as archive:
             for keys in _NPZ_KEYS:
                 if all(key in archive for key in keys):
+                    n_bytes = sum(info.file_size for info in archive.zip.infolist())
+                    check_bytes(str(path), n_bytes, limit_bytes())
                     return tuple(archive[key] for key in keys)
             found = ", ".join(archive.files)
     except FileNotFoundError:
         raise InputError(
             str(path), "an MNIST file or folder", "no such file", "check the path"
         ) from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TypeError) as error:
+    except InputError:
+        raise
+    except (*DAMAGE, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             str(path), "an npz archive", f"unreadable data ({error})", "fetch the file again"
         ) from None
@@ -110,8 +115,8 @@ def _find_idx(folder: Path, stem: str) -> Path:
 def _read_idx(path: Path) -> np.ndarray:
     try:
         raw = path.read_bytes()
-        data = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
+        data = gunzip(raw, limit_bytes()) if path.suffix == ".gz" else raw
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(
             str(path), "a readable idx file", str(error), "fetch the file again"
         ) from None

@@ -4,15 +4,15 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import h5py
 import numpy as np
 import torch
 
 from infomri_core.data.base import SliceDataset, SliceTable
-from infomri_core.data.hdf5 import open_hdf5
-from infomri_core.data.labels import array_labels
+from infomri_core.data.hdf5 import Hdf5File, damage_refused, open_hdf5
+from infomri_core.data.labels import array_labels, stored_exclusive, stored_names
 from infomri_core.data.normalise import normalise, volume_scale
 from infomri_core.data.split import check_split, split_patients
 from infomri_core.data.uri import DataUri, Selection, read_options
@@ -39,9 +39,10 @@ class SliceArchive(SliceDataset):
     slices is first asked for; ``InputError`` then if it holds NaN or no signal.
     """
 
-    def __init__(self, path: Path, file: h5py.File, table: SliceTable) -> None:
-        self._path = path
-        self._images = file["image"]
+    def __init__(self, file: Hdf5File, images: h5py.Dataset, table: SliceTable) -> None:
+        self._path = file.path
+        # The file stays open as long as its images are in use.
+        self._file, self._images = file, images
         self._patient_names, self._patient = np.unique(table.patients, return_inverse=True)
         self._scales = np.full(len(self._patient_names), np.nan)
         self.table = table
@@ -78,42 +79,37 @@ class SliceArchive(SliceDataset):
                 yield from self._read(row, min(row + 64, int(rows[stop - 1]) + 1))
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        try:
+        with damage_refused(f"{self._path} image"):
             return np.asarray(self._images[start:stop])
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"{self._path} image", "readable pixels", str(error), "copy the file again"
-            ) from None
 
 
 def open_slices(uri: DataUri) -> tuple[SliceDataset, Selection]:
     """The slice archive at a ``slices:PATH`` URI, with its columns checked."""
     options = read_options(SliceOptions, uri)
-    path = Path(uri.path).expanduser()
-    file = open_hdf5(path)
-    _check_columns(path, file, options)
-    return SliceArchive(path, file, _read_table(path, file, options)), options
+    file = open_hdf5(Path(uri.path).expanduser(), max(options.limit_gib, 0.0))
+    images = _images(file, options)
+    return SliceArchive(file, images, _read_table(file, len(images), options)), options
 
 
-def _read_table(path: Path, file: h5py.File, options: SliceOptions) -> SliceTable:
-    n_slices = file["image"].shape[0]
-    patients = _text(path, file, "patient", n_slices)
+def _read_table(file: Hdf5File, n_slices: int, options: SliceOptions) -> SliceTable:
+    patients = _text(file, "patient", n_slices)
     hospital = np.full(n_slices, "H1")
     if "hospital" in file:
-        hospital = _text(path, file, "hospital", n_slices)
+        hospital = _text(file, "hospital", n_slices)
     position = np.full(n_slices, np.nan)
     if "relative_position" in file:
-        position = _column(path, file, "relative_position", n_slices).astype(np.float64)
+        position = _positions(file, n_slices)
+    column, where = file.dataset(options.label), f"{file.path} {options.label}"
     labels = array_labels(
-        _column(path, file, options.label, n_slices),
-        f"{path} {options.label}",
-        options.names or _stored_names(file[options.label]),
-        options.exclusive or bool(file[options.label].attrs.get("exclusive", False)),
+        _column(file, options.label, n_slices),
+        where,
+        options.names or stored_names(file.attribute(column, "names"), where),
+        options.exclusive or stored_exclusive(file.attribute(column, "exclusive"), where),
     )
     split = np.full(n_slices, "train")
     if "split" in file:
-        split = _text(path, file, "split", n_slices)
-        check_split(patients, split, str(path))
+        split = _text(file, "split", n_slices)
+        check_split(patients, split, str(file.path))
     if "val" not in split:
         split = np.where(split == "train", split_patients(patients, groups=hospital), split)
     return SliceTable(
@@ -121,46 +117,53 @@ def _read_table(path: Path, file: h5py.File, options: SliceOptions) -> SliceTabl
     )
 
 
-def _check_columns(path: Path, file: h5py.File, options: SliceOptions) -> None:
+def _images(file: Hdf5File, options: SliceOptions) -> h5py.Dataset:
+    there = file.names()
     for name in (*REQUIRED, options.label):
         if name not in file:
-            hint = nearest(name, file) or f"the file has {', '.join(file) or 'none'}"
-            raise InputError(str(path), f"a data set '{name}'", "none", hint)
-    image = file["image"]
+            hint = nearest(name, there) or f"the file has {', '.join(there[:20]) or 'none'}"
+            raise InputError(str(file.path), f"a data set '{name}'", "none", hint)
+    image = file.dataset("image")
     if image.ndim != 3 or image.dtype.kind not in "uif" or 0 in image.shape:
         raise InputError(
-            f"{path} image",
+            f"{file.path} image",
             "real numbers of shape (n, H, W)",
             f"{image.dtype} {image.shape}",
             "store magnitude images of one shape",
         )
+    if min(image.shape[1:]) < 2:
+        got = f"{image.shape[1]} x {image.shape[2]} points: spectra?"
+        raise InputError(f"{file.path} image", "images", got, "store images, not spectra")
+    return image
 
 
-def _column(path: Path, file: h5py.File, name: str, n_slices: int) -> np.ndarray:
-    column = file[name]
-    if column.shape[:1] != (n_slices,):
+def _column(file: Hdf5File, name: str, n_slices: int) -> np.ndarray:
+    shape = file.dataset(name).shape
+    if shape[:1] != (n_slices,):
         raise InputError(
-            f"{path} {name}",
+            f"{file.path} {name}",
             f"{n_slices} rows, as many as image",
-            f"shape {column.shape}",
+            f"shape {shape}",
             "give each slice one row",
         )
-    text = h5py.check_string_dtype(column.dtype) is not None
-    return np.asarray(column.asstr()[:] if text else column[:])
+    return file.array(name)
 
 
-def _text(path: Path, file: h5py.File, name: str, n_slices: int) -> np.ndarray:
-    column = _column(path, file, name, n_slices)
+def _text(file: Hdf5File, name: str, n_slices: int) -> np.ndarray:
+    column = _column(file, name, n_slices)
     if column.ndim != 1:
         raise InputError(
-            f"{path} {name}", "one name a slice", f"shape {column.shape}", "store one column"
+            f"{file.path} {name}", "one name a slice", f"shape {column.shape}", "store one column"
         )
     return column.astype(str)
 
 
-def _stored_names(column: Any) -> tuple[str, ...]:
-    names = column.attrs.get("names", ())
-    return tuple(n.decode() if isinstance(n, bytes) else str(n) for n in names)
+def _positions(file: Hdf5File, n_slices: int) -> np.ndarray:
+    column, where = _column(file, "relative_position", n_slices), f"{file.path} relative_position"
+    if column.ndim != 1 or column.dtype.kind not in "uif":
+        got = f"{column.dtype} {column.shape}"
+        raise InputError(where, "one number a slice", got, "store one column of numbers")
+    return column.astype(np.float64)
 
 
 def _runs(rows: np.ndarray) -> list[tuple[int, int]]:

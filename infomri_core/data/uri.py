@@ -15,7 +15,7 @@ _TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0"
 
 @dataclass(frozen=True)
 class DataUri:
-    """A parsed URI. ``options`` holds the percent-decoded values by name."""
+    """A parsed URI. ``options`` holds the values by name, percent-encoded as they stand."""
 
     text: str
     scheme: str
@@ -30,6 +30,8 @@ class Selection:
     ``role`` is 'site', 'audit' or '' (both), ``hospital`` one or more names (empty: all),
     ``hospitals`` deals patients without a hospital into H1..HN, ``split`` is 'train', 'val',
     'test' or '' (all), ``audit_fraction`` the share of training patients set aside for the audit.
+    ``limit_gib`` is how much memory one read of a file may need, 0 the default of
+    `infomri_core.data.limits`.
     """
 
     role: str = ""
@@ -37,12 +39,14 @@ class Selection:
     hospitals: int = 1
     split: str = ""
     audit_fraction: float = 0.1
+    limit_gib: float = 0.0
 
     def check(self, where: str) -> None:
         """Refuse values outside their range."""
         one_of(self.role, ("site", "audit"), where, "role")
         one_of(self.split, ("train", "val", "test"), where, "split")
         at_least(self.hospitals, 1, where, "hospitals")
+        at_least(self.limit_gib, 0, where, "limit_gib")
         if not 0.0 < self.audit_fraction < 1.0:
             raise InputError(
                 f"{where} audit_fraction",
@@ -67,7 +71,7 @@ def parse_uri(text: str) -> DataUri:
             raise InputError(text, "options written name=value", f"'{part}'", "add the '='")
         if key in options:
             raise InputError(text, "each option once", f"'{key}' twice", "drop one of them")
-        options[key] = unquote(value)
+        options[key] = value
     return DataUri(text, scheme, path, options)
 
 
@@ -95,8 +99,10 @@ def _convert(hint: Any, value: str, uri: DataUri, key: str) -> Any:
     if origin is types.UnionType:
         return _convert(args[0], value, uri, key)
     if origin is tuple:
+        # Only commas that are written as such separate: %2C belongs to a name.
         parts = [part.strip() for part in value.split(",")]
         return tuple(_convert(args[0], part, uri, key) for part in parts if part)
+    value = unquote(value, errors="surrogateescape")
     try:
         return _TRUTH[value.lower()] if hint is bool else hint(value)
     except (ValueError, KeyError):

@@ -10,6 +10,13 @@ import h5py
 import numpy as np
 
 from infomri_core.data.checking.columns import Columns, read_columns
+from infomri_core.data.checking.looks import (
+    Repeats,
+    aborted_rows,
+    detail_ratio,
+    looks_like_phase,
+    looks_tiled,
+)
 from infomri_core.data.hdf5 import open_hdf5
 from infomri_core.data.importing.pixels import suspect_text
 from infomri_core.data.normalise import normalise, volume_scale
@@ -60,21 +67,27 @@ def check_archive(path: Path, progress: Progress) -> Findings:
     findings = Findings(path, columns, list(columns.defects), _label_warnings(columns))
     seen: dict[bytes, list[int]] = defaultdict(list)
     means: dict[str, float] = {}
+    details: dict[int, tuple[float, float]] = {}
+    repeats = Repeats()
     names, inverse = np.unique(columns.patients, return_inverse=True)
     with (
         open_hdf5(path) as file,
         progress.phase("checking", unit="patients", total=len(names)) as step,
     ):
+        images = file.dataset("image")
         for number, name in enumerate(names):
             rows = np.flatnonzero(inverse == number)
             try:
-                means[str(name)] = _patient(file["image"], rows, findings, seen)
+                means[str(name)] = _patient(images, rows, findings, seen, details, repeats)
             except InputError as error:
                 findings.defects.append(f"patient {name}: {error.got} in its slices")
             except (OSError, RuntimeError):
                 findings.defects.append(f"patient {name}: unreadable pixels")
             step()
     _duplicates(seen, findings)
+    _repeated(repeats, findings)
+    for row in aborted_rows(details, columns.hospital):
+        findings.suspicious.append(Suspicious(row, "blurred along one axis: aborted scan?"))
     _unlike_others(means, findings)
     findings.suspicious.sort(key=lambda one: one.row)
     if len(names) < 2:
@@ -83,21 +96,29 @@ def check_archive(path: Path, progress: Progress) -> Findings:
 
 
 def _patient(
-    images: h5py.Dataset, rows: np.ndarray, findings: Findings, seen: dict[bytes, list[int]]
+    images: h5py.Dataset,
+    rows: np.ndarray,
+    findings: Findings,
+    seen: dict[bytes, list[int]],
+    details: dict[int, tuple[float, float]],
+    repeats: Repeats,
 ) -> float:
     """Looks at one patient's slices; the mean grey value."""
     scale = volume_scale(_stream(images, rows), len(rows), "patient")
     total = 0.0
     for row in rows.tolist():
-        image = normalise(images[row], scale)
+        stored = np.asarray(images[row])
+        image = normalise(stored, scale)
         total += float(image.mean())
         hospital = str(findings.columns.hospital[row])
         counts = np.histogram(image, bins=BINS, range=(0.0, 1.0))[0]
         findings.histograms[hospital] = findings.histograms.get(hospital, 0) + counts
-        reason = _look(image)
+        reason = "negative values: phase?" if stored.min() < 0 else _look(image)
         if reason:
             findings.suspicious.append(Suspicious(row, reason))
         if reason != "almost empty":
+            details[row] = detail_ratio(image)
+            repeats.add(row, str(findings.columns.patients[row]), image)
             coarse = np.round(image * (255.0 / max(float(image.max()), 1e-6))).astype(np.uint8)
             seen[hashlib.sha256(coarse.tobytes()).digest()[:16]].append(row)
     return total / len(rows)
@@ -111,6 +132,10 @@ def _look(image: np.ndarray) -> str:
         return "text drawn in?"
     if (image > _FULL).mean() > _SATURATED_SHARE:
         return "saturated"
+    if looks_like_phase(image):
+        return "phase image?"
+    if looks_tiled(image):
+        return "several slices in one picture?"
     left, right = image[:, :-1] - image.mean(), image[:, 1:] - image.mean()
     energy = float((left**2).sum() * (right**2).sum()) ** 0.5
     if energy == 0 or float((left * right).sum()) / energy < _NOISE_CORRELATION:
@@ -136,6 +161,19 @@ def _duplicates(seen: dict[bytes, list[int]], findings: Findings) -> None:
         )
     if within:
         findings.warnings.append(f"the same slice stands twice under a patient, {within} times")
+
+
+def _repeated(repeats: Repeats, findings: Findings) -> None:
+    """Nearly equal slices of two patients: the same picture in another export."""
+    known = {one.row for one in findings.suspicious if one.reason.startswith("same slice")}
+    pairs = [pair for pair in repeats.pairs() if pair[0] not in known]
+    for row, other in pairs:
+        findings.suspicious.append(Suspicious(row, f"nearly the same, other patient ({other})"))
+        findings.suspicious.append(Suspicious(other, f"nearly the same, other patient ({row})"))
+    if pairs:
+        findings.warnings.append(
+            f"slices of two patients are nearly the same, {len(pairs)} times: one person twice?"
+        )
 
 
 def _unlike_others(means: dict[str, float], findings: Findings) -> None:

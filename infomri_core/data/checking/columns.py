@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from infomri_core.data.hdf5 import open_hdf5
-from infomri_core.data.labels import Labels, array_labels
+from infomri_core.data.hdf5 import Hdf5File, open_hdf5
+from infomri_core.data.labels import Labels, array_labels, stored_exclusive, stored_names
 from infomri_core.errors import InputError
 
 
@@ -30,33 +29,34 @@ def read_columns(path: Path) -> Columns:
     """The columns of the archive at ``path``; ``InputError`` if it has no images or patients of
     one length, so that nothing can be said of it."""
     with open_hdf5(path) as file:
+        there = file.names()
         for name in ("image", "patient"):
-            if name not in file:
-                there = ", ".join(file) or "nothing"
-                raise InputError(str(path), f"a data set '{name}'", there, "see docs/data.md")
-        image = file["image"]
-        if not isinstance(image, h5py.Dataset) or image.ndim != 3 or image.dtype.kind not in "uif":
-            got = f"{getattr(image, 'dtype', 'a group')} {getattr(image, 'shape', '')}"
+            if name not in there:
+                got = ", ".join(there[:20]) or "nothing"
+                raise InputError(str(path), f"a data set '{name}'", got, "see docs/data.md")
+        image = file.dataset("image")
+        if image.ndim != 3 or image.dtype.kind not in "uif":
+            got = f"{image.dtype} {image.shape}"
             raise InputError(
                 f"{path} image", "numbers of shape (n, H, W)", got, "see docs/data.md"
             )
         if 0 in image.shape:
             raise InputError(f"{path} image", "at least one slice", "none", "import again")
         n, shape = len(image), (int(image.shape[1]), int(image.shape[2]))
-        patients = _column(file, "patient")
+        patients = file.array("patient")
         if patients.shape != (n,):
             got = f"shape {patients.shape}"
-            raise InputError(f"{path} patient", f"{n} rows, as many as image", got, "mend it")
+            raise InputError(f"{path} patient", f"{n} rows, as many as image", got, "import again")
         return _checked(path, file, shape, patients.astype(str))
 
 
-def _checked(path: Path, file: h5py.File, shape: tuple[int, int], patients: np.ndarray) -> Columns:
+def _checked(path: Path, file: Hdf5File, shape: tuple[int, int], patients: np.ndarray) -> Columns:
     n, defects = len(patients), list[str]()
     texts = {}
     for name, default in (("hospital", "H1"), ("split", "")):
         texts[name] = np.full(n, default)
         if name in file:
-            column = _column(file, name)
+            column = file.array(name)
             if column.shape == (n,):
                 texts[name] = column.astype(str)
             else:
@@ -76,22 +76,15 @@ def _checked(path: Path, file: h5py.File, shape: tuple[int, int], patients: np.n
     return Columns(shape, patients, texts["hospital"], texts["split"], labels, tuple(defects))
 
 
-def _labels(path: Path, file: h5py.File, n: int) -> Labels:
+def _labels(path: Path, file: Hdf5File, n: int) -> Labels:
     if "label" not in file:
         raise InputError(str(path), "a data set 'label'", "none", "import with --labels")
-    column = file["label"]
+    column, where = file.dataset("label"), f"{path} label"
     if column.shape[:1] != (n,):
-        raise InputError(f"{path} label", f"{n} rows", f"shape {column.shape}", "mend it")
-    names = column.attrs.get("names", ())
-    names = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
-    exclusive = bool(column.attrs.get("exclusive", False))
-    return array_labels(_column(file, "label"), f"{path} label", names, exclusive)
-
-
-def _column(file: h5py.File, name: str) -> np.ndarray:
-    column = file[name]
-    text = h5py.check_string_dtype(column.dtype) is not None
-    return np.asarray(column.asstr()[:] if text else column[:])
+        raise InputError(where, f"{n} rows", f"shape {column.shape}", "import again")
+    names = stored_names(file.attribute(column, "names"), where)
+    exclusive = stored_exclusive(file.attribute(column, "exclusive"), where)
+    return array_labels(file.array("label"), where, names, exclusive)
 
 
 def _divided(patients: np.ndarray, column: np.ndarray) -> list[str]:

@@ -32,10 +32,11 @@ def write_sheet(path: Path, archive: Path, suspicious: list[Suspicious]) -> None
     shown = f"{archive.name}: {len(chosen)} of {n_slices} slices to look at"
     draw.text((8, 5), shown, fill=_INK, font=title)
     with open_hdf5(archive) as file:
+        images = file.dataset("image")
         for number, (row, reasons) in enumerate(chosen.items()):
             x = 8 + number % n_columns * step_x
             y = top + number // n_columns * step_y
-            sheet.paste(_tile(np.asarray(file["image"][row], dtype=np.float32)), (x, y))
+            sheet.paste(_tile(np.asarray(images[row], dtype=np.float32)), (x, y))
             draw.rectangle((x, y, x + TILE - 1, y + TILE - 1), outline=_LINE)
             for i, line in enumerate((f"row {row}", *reasons[:2])):
                 draw.text((x, y + TILE + 2 + 13 * i), line, fill=_INK, font=small)

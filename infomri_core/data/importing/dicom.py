@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from infomri_core.data.importing.bounds import deflated_refusal, frames_refusal
 from infomri_core.data.importing.choice import Choice
 from infomri_core.data.importing.dicom_header import Header, frames, refusal
 from infomri_core.data.importing.dicom_pixels import quiet, read_frames
@@ -52,8 +53,10 @@ def _add(
 
     with quiet():
         try:
+            if reason := deflated_refusal(path):
+                return journal.skip(path, reason)
             dataset = pydicom.dcmread(path, stop_before_pixels=True)
-            reason = refusal(dataset, choice)
+            reason = refusal(dataset, choice) or frames_refusal(dataset, path)
             found = [] if reason else frames(dataset, path)
             uid = str(dataset.get("SOPInstanceUID", "") or "")
         except pydicom.errors.InvalidDicomError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from infomri_core.data.importing.bounds import codestream_refusal
 from infomri_core.data.importing.dicom_header import Header
 from infomri_core.data.importing.pixels import suspect_text
 from infomri_core.data.importing.volume import Frame, Left, scratch_array
@@ -57,6 +58,9 @@ def _decode(path: Path, numbers: Sequence[int]) -> Iterator[Stored]:
     while done < len(numbers):
         with quiet():
             try:
+                if not done and (reason := codestream_refusal(path)):
+                    yield from [Left(reason)] * len(numbers)
+                    return
                 for frame in iter_pixels(path, indices=numbers[done:], raw=True):
                     done += 1
                     yield frame

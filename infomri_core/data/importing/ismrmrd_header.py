@@ -1,22 +1,12 @@
-"""What an ISMRMRD file says of itself: its XML header, and which readouts are of the image.
+"""What an ISMRMRD file says of itself in its XML header (Inati et al. 2017)."""
 
-The layout is that of ISMRMRD 1 (Inati et al. 2017): a group with ``xml`` and ``data``, one row a
-readout with ``head``, ``traj`` and ``data``.
-"""
-
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-import h5py
-import numpy as np
-from numpy.lib.recfunctions import repack_fields
-
-CHUNK = 2048
-_NOT_IMAGE = (19, 23, 24, 26, 27, 28, 29, 30, 31)
-_CALIBRATION, _CALIBRATION_AND_IMAGE, _REVERSE = 20, 21, 22
-_FIELDS = ["flags", "active_channels", "position", "read_dir", "phase_dir", "slice_dir", "idx"]
-_REPEATS = ("contrast", "phase", "repetition", "set")
+MAX_MATRIX = 8192
+_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -49,24 +39,6 @@ class Document:
     centres: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Readouts:
-    """The image's readouts: rows of ``data``, and where each belongs, all (n,).
-
-    ``slices`` counts slices from 0 in the order of ``places``; for 3-D scans all are 0.
-    """
-
-    rows: np.ndarray
-    step1: np.ndarray
-    step2: np.ndarray
-    slices: np.ndarray
-    n_slices: int
-    n_coils: int
-    read_direction: np.ndarray
-    phase_direction: np.ndarray
-    repeats: int
-
-
 def parse_document(text: bytes) -> Document:
     """The header's content; ``ValueError`` with a reason when it is damaged or incomplete."""
     if b"<!" in text.replace(b"<!--", b""):
@@ -80,10 +52,9 @@ def parse_document(text: bytes) -> Document:
         return (root.findtext("/".join("{*}" + tag for tag in path)) or "").strip()
 
     encoded, reconstructed = (_space(get, name) for name in ("encodedSpace", "reconSpace"))
-    centres = tuple(
-        int(get("encoding", "encodingLimits", f"kspace_encoding_step_{i}", "center") or size // 2)
-        for i, size in ((1, encoded.matrix[1]), (2, encoded.matrix[2]))
-    )
+    centres = tuple(_centre(get, i, encoded.matrix[i]) for i in (1, 2))
+    if encoded.matrix[1] * encoded.matrix[2] == 1 or "spectro" in sequence(get):
+        raise ValueError("spectroscopy, not an image")
     protocol = get("measurementInformation", "protocolName")
     description = get("measurementInformation", "seriesDescription")
     return Document(
@@ -101,92 +72,38 @@ def parse_document(text: bytes) -> Document:
     )
 
 
-def find_readouts(data: h5py.Dataset, document: Document) -> Readouts:
-    """Which rows of ``data`` are the image's; ``ValueError`` with a reason when it cannot be made.
-
-    Noise, navigator, phase-correction and calibration readouts are passed over. Of several
-    contrasts, phases, repetitions and sets the first is taken.
-    """
-    parts = [
-        _interesting(data.fields("head")[start : start + CHUNK], start)
-        for start in range(0, len(data), CHUNK)
-    ]
-    if not parts:
-        raise ValueError("no image readouts")
-    rows, head = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-    if not len(rows):
-        raise ValueError("no image readouts")
-    keep, repeats = np.ones(len(rows), dtype=bool), 1
-    for name in _REPEATS:
-        values = head["idx"][name]
-        repeats *= len(np.unique(values))
-        keep &= values == values.min()
-    rows, head = rows[keep], head[keep]
-    if (_flags(head, _REVERSE)).any():
-        raise ValueError("readouts in both directions (EPI)")
-    volume = document.encoded.matrix[2] > 1
-    slices, n_slices = _slices(head) if not volume else (np.zeros(len(rows), dtype=int), 1)
-    step1, step2 = (
-        head["idx"][f"kspace_encode_step_{i + 1}"].astype(int)
-        + document.encoded.matrix[i + 1] // 2
-        - document.centres[i]
-        for i in (0, 1)
-    )
-    step2 = step2 if volume else np.zeros(len(rows), dtype=int)
-    for steps, size in ((step1, document.encoded.matrix[1]), (step2, document.encoded.matrix[2])):
-        if steps.min() < 0 or steps.max() >= size:
-            raise ValueError("readouts outside the encoded matrix")
-    coils = np.unique(head["active_channels"])
-    if len(coils) != 1 or coils[0] == 0:
-        raise ValueError("a changing number of coils")
-    return Readouts(
-        rows,
-        step1,
-        step2,
-        slices,
-        n_slices,
-        int(coils[0]),
-        head["read_dir"][0].astype(float),
-        head["phase_dir"][0].astype(float),
-        repeats,
-    )
-
-
-def _interesting(head: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
-    calibration = _flags(head, _CALIBRATION) & ~_flags(head, _CALIBRATION_AND_IMAGE)
-    skip = calibration | (head["encoding_space_ref"] != 0)
-    for flag in _NOT_IMAGE:
-        skip |= _flags(head, flag)
-    chosen = np.flatnonzero(~skip)
-    return chosen + start, repack_fields(head[chosen][_FIELDS])
-
-
-def _slices(head: np.ndarray) -> tuple[np.ndarray, int]:
-    """Each readout's slice, counted along the slice direction rather than as measured."""
-    numbers, first, inverse = np.unique(
-        head["idx"]["slice"], return_index=True, return_inverse=True
-    )
-    direction = head["slice_dir"][0].astype(float)
-    axis = int(np.argmax(np.abs(direction)))
-    direction = direction * (np.sign(direction[axis]) or 1.0)
-    places = head["position"][first].astype(float) @ direction
-    order = np.argsort(np.round(places, 2), kind="stable")
-    rank = np.empty(len(numbers), dtype=int)
-    rank[order] = np.arange(len(numbers))
-    return rank[inverse], len(numbers)
-
-
-def _flags(head: np.ndarray, number: int) -> np.ndarray:
-    return np.asarray(head["flags"] & np.uint64(1 << (number - 1)) != 0)
+def sequence(get: Callable[..., str]) -> str:
+    """What kind of sequence the header names, in lower case."""
+    return get("sequenceParameters", "sequence_type").lower()
 
 
 def _space(get: Callable[..., str], name: str) -> Space:
-    try:
-        matrix = [int(get("encoding", name, "matrixSize", axis)) for axis in "xyz"]
-        millimetres = [float(get("encoding", name, "fieldOfView_mm", axis)) for axis in "xyz"]
-    except ValueError:
-        raise ValueError("damaged ISMRMRD header") from None
-    if min(matrix) < 1 or max(matrix) > 8192 or not all(0 < m < 1e5 for m in millimetres):
+    matrix = [_whole(get, "encoding", name, "matrixSize", axis) for axis in "xyz"]
+    millimetres = [_number(get, "encoding", name, "fieldOfView_mm", axis) for axis in "xyz"]
+    if min(matrix) < 1 or max(matrix) > MAX_MATRIX or not all(0 < m < 1e5 for m in millimetres):
         raise ValueError("an impossible matrix or field of view")
     x, y, z = millimetres
     return Space((matrix[0], matrix[1], matrix[2]), (x, y, z))
+
+
+def _centre(get: Callable[..., str], axis: int, size: int) -> int:
+    path = ("encoding", "encodingLimits", f"kspace_encoding_step_{axis}", "center")
+    return _whole(get, *path) if get(*path) else size // 2
+
+
+def _whole(get: Callable[..., str], *path: str) -> int:
+    """A whole number, also where a converter wrote 3.99991 for 4."""
+    value = _number(get, *path)
+    if abs(value - round(value)) > _TOLERANCE:
+        raise ValueError(f"header field {'/'.join(path[-3:])} is not a whole number")
+    return round(value)
+
+
+def _number(get: Callable[..., str], *path: str) -> float:
+    try:
+        value = float(get(*path))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"header field {'/'.join(path[-3:])} is missing or not a number")
+    return value

@@ -1,8 +1,6 @@
 """NIfTI files as volumes, turned to the same pictures as DICOM series."""
 
-import gzip
 import math
-import shutil
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from infomri_core.data.importing.bounds import nifti_refusal, unpack_nifti
 from infomri_core.data.importing.choice import Choice
 from infomri_core.data.importing.extra import need
 from infomri_core.data.importing.orientation import PLANES, Turn, find_turn
@@ -62,6 +61,8 @@ def _volume(image: Any, path: Path, name: str, patient: str, plane: str) -> Volu
         return "not a volume"
     if image.get_data_dtype().fields is not None:
         return "colour image"
+    if reason := nifti_refusal(image):
+        return reason
     if not patient:
         return "no patient in the path (--patient)"
     axes, turn, backwards = _layout(image.affine, plane)
@@ -111,7 +112,7 @@ def _read(
     another axis than the last would unpack all of it."""
     nibabel = need("nibabel")
     try:
-        data = nibabel.load(_unpacked(path, scratch)).dataobj
+        data = nibabel.load(_unpacked(nibabel.load(path), path, scratch)).dataobj
     except (OSError, EOFError, zlib.error, ValueError):
         yield from [Left(_DAMAGED)] * depth
         return
@@ -139,10 +140,9 @@ def _numbers(depth: int, backwards: bool) -> range:
     return range(depth - 1, -1, -1) if backwards else range(depth)
 
 
-def _unpacked(path: Path, scratch: Path) -> Path:
+def _unpacked(image: Any, path: Path, scratch: Path) -> Path:
     if path.suffix != ".gz":
         return path
     plain = scratch / "volume.nii"
-    with gzip.open(path) as source, plain.open("wb") as target:
-        shutil.copyfileobj(source, target, 1 << 20)
+    unpack_nifti(path, plain, image)
     return plain

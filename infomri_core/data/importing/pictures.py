@@ -14,8 +14,11 @@ from infomri_core.data.importing.choice import Choice
 from infomri_core.data.importing.patients import PatientRule
 from infomri_core.data.importing.pixels import suspect_text
 from infomri_core.data.importing.volume import Frame, Journal, Left, Volume, fingerprint, walk
+from infomri_core.data.limits import MAX_SIDE
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+# No other decoder is asked, whatever a file's first bytes say.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _DAMAGED = "damaged or truncated picture"
 
 
@@ -84,8 +87,9 @@ def _shape(path: Path) -> tuple[int, int] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return (image.height, image.width)
+            with Image.open(path, formats=FORMATS) as image:
+                fits = max(image.size) <= MAX_SIDE
+                return (image.height, image.width) if fits else None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Warning):
         return None
     except Image.DecompressionBombError:
@@ -99,7 +103,7 @@ def _read(paths: list[Path], scratch: Path) -> Iterator[Frame | Left]:
 
 def _decode(path: Path) -> Frame | Left:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             odd = image.mode in ("P", "RGBA", "LA", "PA", "CMYK", "YCbCr")
             pixels = np.asarray(image.convert("RGB") if odd else image)
     except (OSError, ValueError, SyntaxError):

@@ -17,7 +17,17 @@ from infomri_core.data.importing.report import Report, report_paths, write_repor
 from infomri_core.data.importing.volume import Journal, Volume
 from infomri_core.data.split import check_split
 from infomri_core.errors import InputError
+from infomri_core.files import check_output
 from infomri_core.progress import Progress
+
+_ROOM = 16 << 20
+# What makes more of a folder's files be taken, by format.
+_REMEDIES = {
+    "DICOM": "widen --series, --modality or --plane (`infomri data series` lists what there is)",
+    "ISMRMRD": "widen --series or --plane, give fully sampled Cartesian scans",
+    "NIfTI": "widen --series (patterns on the path) or --plane",
+    "pictures": "widen --series (patterns on the path)",
+}
 
 Scan = Callable[[Journal, Callable[[], None]], list[Volume]]
 Rows = list[tuple[Volume, list[Row | None]]]
@@ -57,12 +67,14 @@ def import_study(
             volumes = _of_plane(scan(journal, step), choice, journal)
         rows, unlabelled = _join(volumes, table)
         if not rows:
-            raise _nothing(journal, unlabelled, target)
+            raise _nothing(source, journal, unlabelled, target)
         shape = target.size or _one_shape(rows)
         _check_columns(rows, secret, table)
+        n_slices = sum(len(volume) for volume, _ in rows)
+        check_output(target.out.parent, "a folder", 4 * n_slices * shape[0] * shape[1] + _ROOM)
         entries, taken = _read_all(rows, secret, workshop, target, journal, progress)
         if not any(entry.chosen() for entry in entries):
-            raise _nothing(journal, unlabelled, target)
+            raise _nothing(source, journal, unlabelled, target)
         with progress.phase("writing the archive", unit="volumes", total=len(entries)) as step:
             archive = workshop.folder / "archive.h5"
             write_archive(archive, entries, shape, table, target.hospital, step)
@@ -73,7 +85,7 @@ def import_study(
         return report
     except OSError as error:
         got = error.strerror or str(error)
-        remedy = "mend it; the same command goes on from what is done"
+        remedy = "fix that; the same command continues from what is done"
         raise InputError(str(target.out), "room and rights to write", got, remedy) from error
     finally:
         workshop.close(finished=finished)
@@ -236,9 +248,10 @@ def _text_rows(entries: list[Entry]) -> tuple[int, ...]:
     return tuple(np.flatnonzero(suspected).tolist())
 
 
-def _nothing(journal: Journal, unlabelled: dict[str, int], target: Target) -> InputError:
+def _nothing(
+    source: str, journal: Journal, unlabelled: dict[str, int], target: Target
+) -> InputError:
     counts = Counter(journal.skipped) + Counter(unlabelled)
     reasons = "; ".join(f"{why}: {n}" for why, n in counts.most_common(5)) or "no files"
-    remedy = "widen --series, --modality or --plane, or mend the ids of the label table; "
-    remedy += "`infomri data series` lists what a DICOM folder holds"
+    remedy = _REMEDIES.get(source, "widen --series") + ", or correct the ids of the label table"
     return InputError(str(target.out), "at least one slice to take", f"none ({reasons})", remedy)
