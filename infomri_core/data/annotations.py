@@ -16,6 +16,8 @@ from infomri_core.errors import InputError, nearest
 
 COLUMNS = ("file", "slice", "label")
 N_DEFAULT_LABELS = 3
+YES = {"yes", "y", "true", "t", "1", "1.0"}
+NO = {"no", "n", "false", "f", "0", "0.0", ""}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,10 @@ def read_annotations(path: Path) -> tuple[Annotation, ...]:
     missing = [name for name in COLUMNS if name not in found]
     if missing:
         raise InputError(
-            str(path), f"a CSV with a column '{missing[0]}'", f"{found}", "see docs/data.md"
+            str(path),
+            f"a CSV with a column '{missing[0]}'",
+            f"{len(found)} columns without it",
+            "begin the table with a line of names; see docs/data.md",
         )
     return tuple(_annotation(row, f"{path} line {rows.line_num}") for row in rows)
 
@@ -121,14 +126,22 @@ def _annotation(row: dict[str, str | None], where: str) -> Annotation:
         index = int(text["slice"])
     except ValueError:
         raise InputError(
-            f"{where} slice", "a whole number", f"'{text['slice']}'", "mend the table"
+            f"{where} slice", "a whole number", "something else", "fix the table"
         ) from None
     return Annotation(
         volume=text["file"].removesuffix(".h5"),
         index=index,
-        study_level=text.get("study_level", "").lower() == "yes",
+        study_level=_truth(text.get("study_level", ""), f"{where} study_level"),
         label=" ".join(text["label"].split()),
     )
+
+
+def _truth(word: str, where: str) -> bool:
+    if word.lower() in YES:
+        return True
+    if word.lower() in NO:
+        return False
+    raise InputError(where, "Yes, No or nothing", "another word", "fix the table")
 
 
 def _lines(path: Path) -> list[str]:

@@ -2,6 +2,8 @@
 
 import csv
 import itertools
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -95,16 +97,19 @@ def read_labels(path: Path, columns: tuple[str, ...] = ()) -> LabelTable:
     ids = tuple(name for name in IDS if name in header)
     if not ids:
         raise InputError(
-            str(path), f"a column {', '.join(IDS[:-1])} or slice", f"{header}", "name the ids so"
+            str(path),
+            f"a column {', '.join(IDS[:-1])} or slice",
+            f"{len(header)} columns, none of them called so",
+            "begin the table with a line of names, and name the ids so",
         )
     columns = columns or tuple(n for n in header if n not in (*IDS, *OTHERS))
     for name in columns:
         if name not in header:
-            hint = nearest(name, header) or f"the columns are {', '.join(header)}"
+            hint = nearest(name, header) or "choose one of its first line"
             raise InputError(f"{path} --label", "a column of the table", f"'{name}'", hint)
     if not columns:
         raise InputError(str(path), "a column of labels", "ids alone", "add one")
-    texts = [tuple(_clean(line[name]) for name in columns) for _, line in lines]
+    texts = _folded([tuple(_clean(line[name]) for name in columns) for _, line in lines])
     kind = _kind(path, columns, texts, [number for number, _ in lines])
     names = columns if kind is Kind.BINARY else _classes(f"{path} column '{columns[0]}'", texts)
     rows: dict[tuple[str, ...], Row] = {}
@@ -132,13 +137,22 @@ def _lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
             separator = ";" if sample.count(";") > sample.count(",") else ","
             reader = csv.DictReader(stream, delimiter=separator, restval="")
             header = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = header
+            # Columns without a name get their number as one, to see whether they are empty.
+            spare = {n: f"\0{n}" for n, name in enumerate(header) if not name}
+            reader.fieldnames = [spare.get(n, name) for n, name in enumerate(header)]
             lines = [(reader.line_num, line) for line in _filled(reader)]
+            used = {n for n in spare if any((line[spare[n]] or "").strip() for _, line in lines)}
+            header = [name for n, name in enumerate(header) if n not in spare or n in used]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         got = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(str(path), "a CSV in UTF-8", str(got), "check the path") from None
-    if len(set(header)) != len(header):
-        raise InputError(str(path), "each column once", f"{header}", "rename the double one")
+    for place, name in enumerate(header):
+        if not name:
+            where = f"{path} column {place + 1}"
+            raise InputError(where, "a name in the first line", "none", "name or empty the column")
+        if name in header[:place]:
+            where = f"{path} column {place + 1}"
+            raise InputError(where, "each column once", "a name twice", "rename the double one")
     wide = [number for number, line in lines if None in line]
     if wide:
         raise InputError(
@@ -180,6 +194,19 @@ def _classes(where: str, texts: list[tuple[str | None, ...]]) -> tuple[str, ...]
         remedy = "choose the column of labels with --label"
         raise InputError(where, f"at most {MAX_CLASSES} classes", f"{len(names)}", remedy)
     return names
+
+
+def _folded(texts: list[tuple[str | None, ...]]) -> list[tuple[str | None, ...]]:
+    """With one spelling, the most frequent, where several differ in case or blanks alone."""
+    counts = Counter(value for row in texts for value in row if value is not None)
+    chosen: dict[str, str] = {}
+    for value in sorted(counts, key=lambda v: (-counts[v], v)):
+        chosen.setdefault(_fold(value), value)
+    return [tuple(v if v is None else chosen[_fold(v)] for v in row) for row in texts]
+
+
+def _fold(value: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", value).casefold().replace("_", " ").split())
 
 
 def _number(value: str, kind: Kind, names: tuple[str, ...]) -> int:

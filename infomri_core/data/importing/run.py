@@ -57,12 +57,12 @@ def import_study(
             volumes = _of_plane(scan(journal, step), choice, journal)
         rows, unlabelled = _join(volumes, table)
         if not rows:
-            raise _nothing(journal, unlabelled, target)
+            raise _nothing(source, journal, unlabelled, target)
         shape = target.size or _one_shape(rows)
         _check_columns(rows, secret, table)
         entries, taken = _read_all(rows, secret, workshop, target, journal, progress)
         if not any(entry.chosen() for entry in entries):
-            raise _nothing(journal, unlabelled, target)
+            raise _nothing(source, journal, unlabelled, target)
         with progress.phase("writing the archive", unit="volumes", total=len(entries)) as step:
             archive = workshop.folder / "archive.h5"
             write_archive(archive, entries, shape, table, target.hospital, step)
@@ -236,9 +236,13 @@ def _text_rows(entries: list[Entry]) -> tuple[int, ...]:
     return tuple(np.flatnonzero(suspected).tolist())
 
 
-def _nothing(journal: Journal, unlabelled: dict[str, int], target: Target) -> InputError:
+def _nothing(
+    source: str, journal: Journal, unlabelled: dict[str, int], target: Target
+) -> InputError:
     counts = Counter(journal.skipped) + Counter(unlabelled)
     reasons = "; ".join(f"{why}: {n}" for why, n in counts.most_common(5)) or "no files"
-    remedy = "widen --series, --modality or --plane, or mend the ids of the label table; "
-    remedy += "`infomri data series` lists what a DICOM folder holds"
+    remedy = "widen --series, or fix the ids of the label table"
+    if source == "DICOM":
+        remedy = "widen --series, --modality or --plane, or fix the ids of the label table; "
+        remedy += "`infomri data series` lists what a DICOM folder holds"
     return InputError(str(target.out), "at least one slice to take", f"none ({reasons})", remedy)
