@@ -193,14 +193,14 @@ def test_ctrl_c_says_how_to_go_on(
 def test_a_ctrl_c_that_a_library_swallows_is_not_lost(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = dicom_pixels._decode
+    decode = dicom_pixels.stored_frames
 
     def swallow(*arguments: Any) -> Any:
         with suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         return decode(*arguments)
 
-    monkeypatch.setattr(dicom_pixels, "_decode", swallow)
+    monkeypatch.setattr(dicom_pixels, "stored_frames", swallow)
     out = tmp_path / "s.h5"
     before = signal.getsignal(signal.SIGINT)
     done = call("import", "dicom", folder, "--out", out, "--secret", tmp_path / "secret")

@@ -1,4 +1,4 @@
-"""Each image once: copies are dropped, and UIDs that stand on different images are not believed."""
+"""Each image once: copies are dropped, and UIDs on different images are not believed."""
 
 import hashlib
 from collections import defaultdict
