@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infomri_core.errors import InputError, nearest
+from infomri_core.errors import InputError
 
 COLUMNS = ("file", "slice", "label")
 N_DEFAULT_LABELS = 3
@@ -22,12 +22,16 @@ NO = {"no", "n", "false", "f", "0", "0.0", ""}
 
 @dataclass(frozen=True)
 class Annotation:
-    """One row: ``label`` was seen on slice ``index`` of ``volume`` (a file name without .h5)."""
+    """One row: ``label`` was seen on slice ``index`` of ``volume`` (a file name without .h5).
+
+    Errors name the ``line`` of the table, never what stands in it.
+    """
 
     volume: str
     index: int
     study_level: bool
     label: str
+    line: int = 0
 
 
 def read_annotations(path: Path) -> tuple[Annotation, ...]:
@@ -43,7 +47,7 @@ def read_annotations(path: Path) -> tuple[Annotation, ...]:
             f"{len(found)} columns without it",
             "begin the table with a line of names; see docs/data.md",
         )
-    return tuple(_annotation(row, f"{path} line {rows.line_num}") for row in rows)
+    return tuple(_annotation(row, str(path), rows.line_num) for row in rows)
 
 
 def read_file_list(path: Path) -> frozenset[str]:
@@ -75,7 +79,7 @@ def group_labels(
     }
     for name, members in groups.items():
         if not members:
-            hint = nearest(name, on) or f"the labels are {', '.join(sorted(on))}"
+            hint = f"none of the table's {len(on)} labels begins so; check the spelling"
             raise InputError(f"{where} names", "a label of the table", f"'{name}'", hint)
     return groups
 
@@ -84,14 +88,15 @@ def check_volumes(
     annotations: tuple[Annotation, ...], known: frozenset[str], where: str, known_as: str
 ) -> None:
     """Refuse annotations of volumes that are not ``known``."""
-    unknown = sorted({a.volume for a in annotations} - known)
+    unknown = {a.volume for a in annotations} - known
     if unknown:
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        line = min(a.line for a in annotations if a.volume in unknown)
+        others = "other name" if len(unknown) == 1 else "other names"
         raise InputError(
             where,
             f"files of {known_as}",
-            f"'{unknown[0]}'{more}",
-            "mend the names, or give the list of all annotated volumes with files=LIST.csv",
+            f"{len(unknown)} {others} (first in line {line})",
+            "correct the names, or give the list of all annotated volumes with files=LIST.csv",
         )
 
 
@@ -108,9 +113,9 @@ def slice_labels(
             continue
         if not a.study_level and not 0 <= a.index < n_slices[a.volume]:
             raise InputError(
-                f"{where} '{a.volume}'",
+                f"{where} line {a.line}",
                 f"slices 0 to {n_slices[a.volume] - 1}",
-                f"slice {a.index}",
+                "another number",
                 "check that the table belongs to these volumes",
             )
         rows = slice(None) if a.study_level else slice(a.index, a.index + 1)
@@ -120,7 +125,8 @@ def slice_labels(
     return labels
 
 
-def _annotation(row: dict[str, str | None], where: str) -> Annotation:
+def _annotation(row: dict[str, str | None], path: str, line: int) -> Annotation:
+    where = f"{path} line {line}"
     text = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
     try:
         index = int(text["slice"])
@@ -133,6 +139,7 @@ def _annotation(row: dict[str, str | None], where: str) -> Annotation:
         index=index,
         study_level=_truth(text.get("study_level", ""), f"{where} study_level"),
         label=" ".join(text["label"].split()),
+        line=line,
     )
 
 

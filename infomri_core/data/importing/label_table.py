@@ -2,8 +2,6 @@
 
 import csv
 import itertools
-import unicodedata
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from infomri_core.data.importing.spelling import as_digits, joined, one_spelling, split_names
 from infomri_core.data.importing.volume import Volume
 from infomri_core.errors import InputError, nearest
 
@@ -42,7 +41,8 @@ class Kind(Enum):
 class LabelTable:
     """``names`` of the labels, or of the classes.
 
-    ``used`` collects the numbers of rows that were found in the data.
+    ``used`` collects the numbers of rows that were found in the data. ``warnings`` say in which
+    rows a word was read as another spelling of one.
     """
 
     where: str
@@ -50,6 +50,7 @@ class LabelTable:
     names: tuple[str, ...]
     kind: Kind
     rows: dict[tuple[str, ...], Row]
+    warnings: tuple[str, ...] = ()
     used: set[int] = field(default_factory=set)
 
     def of(self, volume: Volume) -> list[Row | None]:
@@ -109,20 +110,40 @@ def read_labels(path: Path, columns: tuple[str, ...] = ()) -> LabelTable:
             raise InputError(f"{path} --label", "a column of the table", f"'{name}'", hint)
     if not columns:
         raise InputError(str(path), "a column of labels", "ids alone", "add one")
-    texts = _folded([tuple(_clean(line[name]) for name in columns) for _, line in lines])
-    kind = _kind(path, columns, texts, [number for number, _ in lines])
+    numbers = [number for number, _ in lines]
+    texts, hospitals, splits, warnings = _words([line for _, line in lines], columns, numbers)
+    kind = _kind(path, columns, texts, numbers)
     names = columns if kind is Kind.BINARY else _classes(f"{path} column '{columns[0]}'", texts)
     rows: dict[tuple[str, ...], Row] = {}
-    for (number, line), values in zip(lines, texts):
+    for (number, line), values, hospital, split in zip(lines, texts, hospitals, splits):
         key = tuple(line[name].strip() for name in ids)
         if not all(key):
             raise InputError(f"{path} row {number}", "an id", "an empty one", "fill it in")
         labels = None if None in values else tuple(_number(v, kind, names) for v in values if v)
-        row = Row(number, labels, *(line.get(name, "").strip() for name in OTHERS))
+        row = Row(number, labels, hospital, split)
         if (row.labels, row.hospital, row.split) != _content(rows.setdefault(key, row)):
             both = f"rows {rows[key].number} and {number} that differ"
             raise InputError(str(path), "one row an id", both, "keep the right one")
-    return LabelTable(str(path), ids, names, kind, rows)
+    return LabelTable(str(path), ids, names, kind, rows, warnings)
+
+
+def _words(
+    lines: list[dict[str, str]], columns: tuple[str, ...], numbers: list[int]
+) -> tuple[list[tuple[str | None, ...]], list[str], list[str], tuple[str, ...]]:
+    """Labels, hospitals and splits of each row in one spelling a word, and what was joined."""
+    warnings: tuple[str, ...] = ()
+    labels: list[list[str | None]] = []
+    for name in columns:
+        before = [_clean(line[name]) for line in lines]
+        after = (as_digits(before) if len(columns) > 1 else None) or one_spelling(before)
+        warnings += joined(name, numbers, before, after)
+        labels.append(after)
+    given = [[line.get(name, "").strip() for line in lines] for name in OTHERS]
+    hospitals = [word or "" for word in one_spelling([*given[0]])]
+    splits = split_names(given[1])
+    for name, old, new in zip(OTHERS, given, (hospitals, splits)):
+        warnings += joined(name, numbers, [*old], [*new])
+    return list(zip(*labels)), hospitals, splits, warnings
 
 
 def _content(row: Row) -> tuple[tuple[int, ...] | None, str, str]:
@@ -194,19 +215,6 @@ def _classes(where: str, texts: list[tuple[str | None, ...]]) -> tuple[str, ...]
         remedy = "choose the column of labels with --label"
         raise InputError(where, f"at most {MAX_CLASSES} classes", f"{len(names)}", remedy)
     return names
-
-
-def _folded(texts: list[tuple[str | None, ...]]) -> list[tuple[str | None, ...]]:
-    """With one spelling, the most frequent, where several differ in case or blanks alone."""
-    counts = Counter(value for row in texts for value in row if value is not None)
-    chosen: dict[str, str] = {}
-    for value in sorted(counts, key=lambda v: (-counts[v], v)):
-        chosen.setdefault(_fold(value), value)
-    return [tuple(v if v is None else chosen[_fold(v)] for v in row) for row in texts]
-
-
-def _fold(value: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", value).casefold().replace("_", " ").split())
 
 
 def _number(value: str, kind: Kind, names: tuple[str, ...]) -> int:
