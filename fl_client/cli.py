@@ -20,6 +20,7 @@ from infomri_core import logs
 from infomri_core.commands.data import data_app
 from infomri_core.errors import InputError
 from infomri_core.ports import host_and_port
+from infomri_core.proxies import keep_loopback_direct
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -113,6 +114,7 @@ def status(
 
 def main() -> None:
     """Entry point: errors of input are one line and exit code 2."""
+    keep_loopback_direct()
     try:
         app()
     except InputError as error:

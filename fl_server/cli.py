@@ -25,6 +25,7 @@ from fl_server.commands.simulate import simulate
 from fl_server.exits import EPILOG, ended, interrupted
 from infomri_core.commands.data import data_app
 from infomri_core.plan import read_plan
+from infomri_core.proxies import keep_loopback_direct
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,6 +59,7 @@ app.add_typer(provision_app, name="provision")
 
 def main() -> None:
     """Run the command line and exit with one of the codes of :mod:`fl_server.exits`."""
+    keep_loopback_direct()
     sys.exit(ended(app))
 
 

@@ -146,7 +146,7 @@ def test_split_folders_are_the_split(tmp_path: Path) -> None:
     table = open_dataset(f"fastmri:{tmp_path}?size=24").table
     assert np.unique(table.patients[table.split == "val"]).tolist() == ["q3"]
     write_volume(tmp_path / "singlecoil_val" / "file9.h5", "q0", 9)
-    with pytest.raises(InputError, match="patient 'q0' in 2 splits"):
+    with pytest.raises(InputError, match="a patient in 2 splits"):
         open_dataset(f"fastmri:{tmp_path}?size=24")
 
 
@@ -228,7 +228,10 @@ def test_truncated_volumes_and_empty_folders_are_refused(folder: Path) -> None:
         ("file,slice\nfile1000001,2\n", "a column 'label'"),
         ("", "a column 'file'"),
         (HEADER + "file1000001,two,No,1,2,3,4,Tear\n", "line 2 slice: expected a whole number"),
-        (HEADER + "file1000001,9,No,1,2,3,4,Tear\n", "slices 0 to 4, got slice 9"),
+        (
+            HEADER + "file1000001,9,No,1,2,3,4,Tear\n",
+            "line 2: expected slices 0 to 4, got another number",
+        ),
         (HEADER + "file7777777,1,No,1,2,3,4,Tear\n", "files of the list knee_file_list.csv"),
     ],
 )
@@ -241,12 +244,12 @@ def test_unusable_label_tables_are_refused(folder: Path, table: str, message: st
 def test_without_a_list_a_table_of_unknown_files_is_refused(folder: Path) -> None:
     (folder / "knee_file_list.csv").unlink()
     (folder / "knee.csv").write_text(HEADER + "file7777777,1,No,1,2,3,4,Tear\n")
-    with pytest.raises(InputError, match="files of the data folder, got 'file7777777'"):
+    with pytest.raises(InputError, match="files of the data folder, got 1 other name"):
         open_dataset(f"fastmri:{folder}?labels=knee.csv&size=24")
 
 
-def test_unknown_label_names_are_refused_with_the_nearest(folder: Path) -> None:
-    with pytest.raises(InputError, match="did you mean 'Meniscus Tear'"):
+def test_unknown_label_names_are_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="a label of the table, got 'Meniscal Tear'"):
         open_dataset(f"fastmri:{folder}?labels=knee.csv&size=24&names=Meniscal Tear")
     with pytest.raises(InputError, match="no such file"):
         open_dataset(f"fastmri:{folder}?labels=none.csv&size=24")

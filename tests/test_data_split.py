@@ -87,12 +87,12 @@ def test_a_larger_audit_fraction_contains_a_smaller() -> None:
 
 def test_a_patient_in_two_splits_is_refused() -> None:
     patients, split = np.array(["a", "a", "b"]), np.array(["train", "val", "val"])
-    with pytest.raises(InputError, match="patient 'a' in 2 splits"):
+    with pytest.raises(InputError, match="a patient in 2 splits"):
         check_split(patients, split, "data")
 
 
 def test_an_unknown_split_name_is_refused() -> None:
-    with pytest.raises(InputError, match="expected train, val or test, got 'dev'"):
+    with pytest.raises(InputError, match="expected train, val or test, got another word"):
         check_split(np.array(["a"]), np.array(["dev"]), "data")
 
 

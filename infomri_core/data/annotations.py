@@ -12,20 +12,26 @@ from pathlib import Path
 
 import numpy as np
 
-from infomri_core.errors import InputError, nearest
+from infomri_core.errors import InputError
 
 COLUMNS = ("file", "slice", "label")
 N_DEFAULT_LABELS = 3
+YES = {"yes", "y", "true", "t", "1", "1.0"}
+NO = {"no", "n", "false", "f", "0", "0.0", ""}
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """One row: ``label`` was seen on slice ``index`` of ``volume`` (a file name without .h5)."""
+    """One row: ``label`` was seen on slice ``index`` of ``volume`` (a file name without .h5).
+
+    Errors name the ``line`` of the table, never what stands in it.
+    """
 
     volume: str
     index: int
     study_level: bool
     label: str
+    line: int = 0
 
 
 def read_annotations(path: Path) -> tuple[Annotation, ...]:
@@ -36,9 +42,12 @@ def read_annotations(path: Path) -> tuple[Annotation, ...]:
     missing = [name for name in COLUMNS if name not in found]
     if missing:
         raise InputError(
-            str(path), f"a CSV with a column '{missing[0]}'", f"{found}", "see docs/data.md"
+            str(path),
+            f"a CSV with a column '{missing[0]}'",
+            f"{len(found)} columns without it",
+            "begin the table with a line of names; see docs/data.md",
         )
-    return tuple(_annotation(row, f"{path} line {rows.line_num}") for row in rows)
+    return tuple(_annotation(row, str(path), rows.line_num) for row in rows)
 
 
 def read_file_list(path: Path) -> frozenset[str]:
@@ -70,7 +79,7 @@ def group_labels(
     }
     for name, members in groups.items():
         if not members:
-            hint = nearest(name, on) or f"the labels are {', '.join(sorted(on))}"
+            hint = f"none of the table's {len(on)} labels begins so; check the spelling"
             raise InputError(f"{where} names", "a label of the table", f"'{name}'", hint)
     return groups
 
@@ -79,14 +88,15 @@ def check_volumes(
     annotations: tuple[Annotation, ...], known: frozenset[str], where: str, known_as: str
 ) -> None:
     """Refuse annotations of volumes that are not ``known``."""
-    unknown = sorted({a.volume for a in annotations} - known)
+    unknown = {a.volume for a in annotations} - known
     if unknown:
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        line = min(a.line for a in annotations if a.volume in unknown)
+        others = "other name" if len(unknown) == 1 else "other names"
         raise InputError(
             where,
             f"files of {known_as}",
-            f"'{unknown[0]}'{more}",
-            "mend the names, or give the list of all annotated volumes with files=LIST.csv",
+            f"{len(unknown)} {others} (first in line {line})",
+            "correct the names, or give the list of all annotated volumes with files=LIST.csv",
         )
 
 
@@ -103,9 +113,9 @@ def slice_labels(
             continue
         if not a.study_level and not 0 <= a.index < n_slices[a.volume]:
             raise InputError(
-                f"{where} '{a.volume}'",
+                f"{where} line {a.line}",
                 f"slices 0 to {n_slices[a.volume] - 1}",
-                f"slice {a.index}",
+                "another number",
                 "check that the table belongs to these volumes",
             )
         rows = slice(None) if a.study_level else slice(a.index, a.index + 1)
@@ -115,20 +125,30 @@ def slice_labels(
     return labels
 
 
-def _annotation(row: dict[str, str | None], where: str) -> Annotation:
+def _annotation(row: dict[str, str | None], path: str, line: int) -> Annotation:
+    where = f"{path} line {line}"
     text = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
     try:
         index = int(text["slice"])
     except ValueError:
         raise InputError(
-            f"{where} slice", "a whole number", f"'{text['slice']}'", "mend the table"
+            f"{where} slice", "a whole number", "something else", "fix the table"
         ) from None
     return Annotation(
         volume=text["file"].removesuffix(".h5"),
         index=index,
-        study_level=text.get("study_level", "").lower() == "yes",
+        study_level=_truth(text.get("study_level", ""), f"{where} study_level"),
         label=" ".join(text["label"].split()),
+        line=line,
     )
+
+
+def _truth(word: str, where: str) -> bool:
+    if word.lower() in YES:
+        return True
+    if word.lower() in NO:
+        return False
+    raise InputError(where, "Yes, No or nothing", "another word", "fix the table")
 
 
 def _lines(path: Path) -> list[str]:

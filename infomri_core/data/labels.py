@@ -77,9 +77,10 @@ def _multi_hot(values: np.ndarray, where: str, names: tuple[str, ...]) -> Labels
         raise InputError(
             f"{where} names", f"{values.shape[1]} names", f"{len(names)}", "name every label once"
         )
-    wrong = values[(values != 0) & (values != 1)]
+    wrong = np.flatnonzero(((values != 0) & (values != 1)).any(axis=1))
     if wrong.size:
-        raise InputError(where, "0 or 1", f"{wrong[0]}", "store multi-hot labels as 0 and 1")
+        got = f"another number at slice {wrong[0]}"
+        raise InputError(where, "0 or 1", got, "store multi-hot labels as 0 and 1")
     return Labels(values.astype(np.uint8), names, exclusive=False)
 
 
@@ -89,13 +90,13 @@ def _class_ids(values: np.ndarray, where: str, names: tuple[str, ...]) -> Labels
         remedy = "store class numbers from 0, or names"
         raise InputError(where, f"at most {MAX_CLASSES} classes", f"{n_classes}", remedy)
     names = names or tuple(f"class{i}" for i in range(n_classes))
-    wrong = values[(values < 0) | (values >= n_classes)]
+    wrong = np.flatnonzero((values < 0) | (values >= n_classes))
     if wrong.size:
         raise InputError(
             where,
             f"class ids 0 to {n_classes - 1}",
-            f"{wrong[0]}",
-            "mend the labels, or name every class with names=A,B,..",
+            f"another number at slice {wrong[0]}",
+            "correct the labels, or name every class with names=A,B,..",
         )
     return Labels(np.eye(n_classes, dtype=np.uint8)[values], names, exclusive=True)
 
@@ -107,8 +108,9 @@ def _class_names(column: np.ndarray, where: str, names: tuple[str, ...]) -> Labe
     if len(names) > MAX_CLASSES:
         got = f"{len(names)}"
         raise InputError(where, f"at most {MAX_CLASSES} classes", got, "store labels, not texts")
-    wrong = sorted(set(np.unique(column).tolist()) - set(names))
-    if wrong:
-        raise InputError(where, f"one of {', '.join(names)}", f"'{wrong[0]}'", "name every class")
+    wrong = np.flatnonzero(~np.isin(column, names))
+    if len(wrong):
+        got = f"another name at slice {wrong[0]}"
+        raise InputError(where, f"one of {', '.join(names)}", got, "name every class")
     hot = column[:, None] == np.asarray(names)[None]
     return Labels(hot.astype(np.uint8), names, exclusive=True)

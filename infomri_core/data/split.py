@@ -53,19 +53,18 @@ def deal_hospitals(patients: np.ndarray, n_hospitals: int) -> np.ndarray:
 
 def check_split(patients: np.ndarray, split: np.ndarray, where: str) -> None:
     """Refuse unknown split names, and a patient who stands in two splits."""
-    known = ("train", "val", "test")
-    unknown = sorted(set(np.unique(split)) - set(known))
-    if unknown:
-        raise InputError(
-            f"{where} split", "train, val or test", f"'{unknown[0]}'", "rename the split"
-        )
+    unknown = np.flatnonzero(~np.isin(split, ("train", "val", "test")))
+    if len(unknown):
+        got = f"another word at slice {unknown[0]}"
+        raise InputError(f"{where} split", "train, val or test", got, "rename the split")
     pairs = np.unique(np.stack([patients.astype(str), split.astype(str)]), axis=1)
     names, counts = np.unique(pairs[0], return_counts=True)
     if (counts > 1).any():
+        first = np.flatnonzero(patients.astype(str) == names[counts > 1][0])[0]
         raise InputError(
             f"{where} split",
             "each patient in one split only",
-            f"patient '{names[counts > 1][0]}' in {counts.max()} splits",
+            f"a patient in {counts.max()} splits (first at slice {first})",
             "give all slices of a patient the same split",
         )
 

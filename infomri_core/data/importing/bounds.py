@@ -42,11 +42,10 @@ def deflated_refusal(path: Path) -> str:
     return "" if inflates_within(path, start, size - start, limit_bytes(), "raw") else BOMB
 
 
-def frames_refusal(dataset: Any, path: Path) -> str:
-    """Whether the frames that a DICOM header counts can be in the file at all."""
+def frames_refusal(dataset: Any, size: int) -> str:
+    """Whether the frames that a DICOM header counts can be in a file of ``size`` bytes at all."""
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     n_frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    size = path.stat().st_size
     if max(rows, columns) > MAX_SIDE:
         return f"a picture wider or higher than {MAX_SIDE} pixels"
     # An encapsulated frame needs an item of 8 bytes; a deflated data set was bounded above.
@@ -59,11 +58,11 @@ def frames_refusal(dataset: Any, path: Path) -> str:
     return FRAMES if n_frames > 1 and n_frames * rows * columns * bits // 8 > size else ""
 
 
-def codestream_refusal(path: Path) -> str:
+def codestream_refusal(source: Any) -> str:
     """For compressed DICOM pixels: whether each frame is of the size that the header says."""
     import pydicom
 
-    dataset = pydicom.dcmread(path)
+    dataset = pydicom.dcmread(source) if isinstance(source, Path) else source
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return ""
     rows, columns = int(dataset.Rows), int(dataset.Columns)

@@ -1,6 +1,5 @@
 """Folders of DICOM files as volumes: one a series (and, within it, one an orientation)."""
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -11,11 +10,13 @@ import numpy as np
 
 from infomri_core.data.importing.bounds import deflated_refusal, frames_refusal
 from infomri_core.data.importing.choice import Choice
+from infomri_core.data.importing.dicom_files import quiet, read_header, unpacked_size
 from infomri_core.data.importing.dicom_header import Header, frames, refusal
-from infomri_core.data.importing.dicom_pixels import quiet, read_frames
+from infomri_core.data.importing.dicom_instances import Instances
+from infomri_core.data.importing.dicom_pixels import read_frames
 from infomri_core.data.importing.extra import need
 from infomri_core.data.importing.patients import one_person_each
-from infomri_core.data.importing.volume import Journal, Volume, fingerprint, walk
+from infomri_core.data.importing.volume import PACKED, Journal, Volume, fingerprint, packed, walk
 
 
 def scan_dicom(
@@ -27,11 +28,11 @@ def scan_dicom(
     A patient id under which the files name two people (birth date, sex or issuer) is left out.
     """
     need("pydicom")
-    instances: dict[bytes, list[Header]] = {}
+    instances = Instances(journal)
     for path in walk(folder):
         tick()
         _add(path, choice, journal, instances)
-    taken = one_person_each([h for found in instances.values() for h in found], journal)
+    taken = one_person_each(instances.headers(), journal)
     groups: dict[tuple[Any, ...], list[Header]] = defaultdict(list)
     for header in taken:
         groups[header.group].append(header)
@@ -42,21 +43,18 @@ def scan_dicom(
     return volumes
 
 
-def _add(
-    path: Path, choice: Choice, journal: Journal, instances: dict[bytes, list[Header]]
-) -> None:
-    """Add a file's frames to ``instances``, by the hash of their UID: each instance once.
-
-    Of copies the largest file stays, since the others may be truncated.
-    """
+def _add(path: Path, choice: Choice, journal: Journal, instances: Instances) -> None:
+    """Add a file's frames to ``instances``."""
     import pydicom
 
+    if packed(path):
+        return journal.skip(path, PACKED)
     with quiet():
         try:
             if reason := deflated_refusal(path):
                 return journal.skip(path, reason)
-            dataset = pydicom.dcmread(path, stop_before_pixels=True)
-            reason = refusal(dataset, choice) or frames_refusal(dataset, path)
+            dataset = read_header(path)
+            reason = refusal(dataset, choice) or frames_refusal(dataset, unpacked_size(path))
             found = [] if reason else frames(dataset, path)
             uid = str(dataset.get("SOPInstanceUID", "") or "")
         except pydicom.errors.InvalidDicomError:
@@ -70,19 +68,12 @@ def _add(
         return journal.skip(path, reason)
     if not uid:
         return journal.skip(path, "no SOP instance UID")
-    mark = hashlib.sha256(uid.encode()).digest()[:16]
     wanted = [frame for frame in found if isinstance(frame, Header)]
-    earlier = instances.get(mark)
-    if earlier:
-        larger = path.stat().st_size > earlier[0].path.stat().st_size
-        journal.skip(earlier[0].path if larger else path, "duplicate of an instance already taken")
-        if not larger:
-            return None
+    if wanted and not instances.add(uid, wanted):
+        return None
     for frame in found:
         if isinstance(frame, str):
             journal.skip(path, frame)
-    if wanted:
-        instances[mark] = wanted
     return None
 
 

@@ -4,21 +4,20 @@ Classic objects hold one frame; enhanced ones (PS3.3 C.7.6.16) keep its geometry
 functional groups, shared or per frame.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from infomri_core.data.importing.choice import Choice
+from infomri_core.data.importing.dicom_kind import many, not_an_image, not_magnitude, unusable
+from infomri_core.data.importing.dicom_mosaic import is_mosaic, read_mosaic
 from infomri_core.data.importing.orientation import UNKNOWN, Turn, find_turn
 from infomri_core.data.importing.patients import Person, person
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-_UNWANTED = {"PHASE", "P", "REAL", "R", "IMAGINARY", "I"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,9 @@ class Header:
 
     ``person`` is name, birth date, sex and issuer of the id, to find two people under one id;
     ``place`` is mm along the slice direction, NaN if unknown; ``inverted`` is the stored value
-    from which stored values are subtracted (MONOCHROME1), else None.
+    from which stored values are subtracted (MONOCHROME1), else None. ``signed``: values
+    below zero are usual (not MR). ``tile`` is the upper left
+    corner of a slice within a mosaic, ``shape`` then that of the slice.
     """
 
     path: Path
@@ -47,6 +48,8 @@ class Header:
     intercept: float
     inverted: float | None
     padding: tuple[float, float] | None
+    signed: bool = False
+    tile: tuple[int, int] | None = None
 
     @property
     def group(self) -> tuple[Any, ...]:
@@ -58,9 +61,9 @@ class Header:
 
 def refusal(dataset: "Dataset", choice: Choice) -> str:
     """Why a file is not taken, told from its header ('' when it is)."""
+    if reason := not_an_image(dataset):
+        return reason
     modality = str(dataset.get("Modality", "") or "none")
-    if not dataset.get("Rows") or not dataset.get("Columns"):
-        return "not an image (report, plan or the like)"
     if modality.upper() != choice.modality.upper():
         return f"modality is not {choice.modality}"
     if int(dataset.get("SamplesPerPixel", 1) or 1) != 1:
@@ -69,10 +72,9 @@ def refusal(dataset: "Dataset", choice: Choice) -> str:
         return "colour image"
     if str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES":
         return "header says text is burnt in"
-    kinds = {str(part).upper() for part in _many(dataset.get("ImageType"))}
-    capture = str(dataset.get("SOPClassUID", "")).startswith(_SECONDARY_CAPTURE)
-    if capture or "SCREEN SAVE" in kinds:
-        return "screen capture"
+    if reason := unusable(dataset):
+        return reason
+    kinds = {str(part).upper() for part in many(dataset.get("ImageType"))}
     if "LOCALIZER" in kinds and not choice.series:
         return "localizer"
     if "PROJECTION IMAGE" in kinds:
@@ -96,11 +98,35 @@ def frames(dataset: "Dataset", path: Path) -> list[Header | str]:
     found: list[Header | str] = []
     for number in range(n_frames):
         levels = [per_frame[number] if number < len(per_frame) else None, shared]
-        if _is_unwanted(dataset, levels):
-            found.append("phase, real or imaginary image")
+        if reason := not_magnitude(dataset, levels):
+            found.append(reason)
         else:
             found.append(_header(dataset, path, number, levels))
+    if is_mosaic(dataset):
+        return [part for frame in found for part in _tiles(dataset, frame)]
     return found
+
+
+def _tiles(dataset: "Dataset", frame: Header | str) -> list[Header | str]:
+    """The slices of a mosaic, each with its own place; the tiles step along the slices' normal."""
+    if isinstance(frame, str):
+        return [frame]
+    mosaic = read_mosaic(dataset)
+    if isinstance(mosaic, str):
+        return [mosaic]
+    uid, instance = (_text(dataset, t) for t in ("SOPInstanceUID", "InstanceNumber"))
+    step = float(mosaic.step @ np.asarray(frame.turn.slice_direction))
+    return [
+        replace(
+            frame,
+            instance=(f"{uid}:{number + 1}", f"{instance}:{number + 1}"),
+            shape=mosaic.tile,
+            tile=mosaic.corner(number),
+            place=frame.place + number * step,
+            order=(*frame.order[:2], float(number)),
+        )
+        for number in range(mosaic.n)
+    ]
 
 
 def _header(dataset: "Dataset", path: Path, number: int, levels: list[Any]) -> Header:
@@ -149,18 +175,8 @@ def _header(dataset: "Dataset", path: Path, number: int, levels: list[Any]) -> H
         float(intercept or 0.0),
         _inverted(dataset),
         _padding(dataset),
+        str(dataset.get("Modality", "")).upper() != "MR",
     )
-
-
-def _is_unwanted(dataset: "Dataset", levels: list[Any]) -> bool:
-    kinds, component = set(_many(dataset.get("ImageType"))[2:]), ""
-    for level in levels:
-        for item in (level.get("MRImageFrameTypeSequence") or []) if level is not None else []:
-            kinds |= set(_many(item.get("FrameType"))[2:])
-            component = component or str(item.get("ComplexImageComponent", "") or "")
-    component = component or str(dataset.get("ComplexImageComponent", "") or "")
-    unwanted = {str(kind).upper() for kind in kinds} & _UNWANTED
-    return component.upper() in _UNWANTED or bool(unwanted)
 
 
 def _inverted(dataset: "Dataset") -> float | None:
@@ -181,12 +197,6 @@ def _padding(dataset: "Dataset") -> tuple[float, float] | None:
 
 def _text(dataset: "Dataset", tag: str) -> str:
     return str(dataset.get(tag, "") or "").strip()
-
-
-def _many(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return [value] if isinstance(value, str) else list(value)
 
 
 def _floats(value: Any, n: int) -> np.ndarray | None:

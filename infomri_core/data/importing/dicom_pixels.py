@@ -1,15 +1,14 @@
 """Pixels of DICOM frames: decompressed one at a time, turned, as grey values."""
 
-import logging
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from infomri_core.data.importing.bounds import codestream_refusal
+from infomri_core.data.importing.component import negative_share
+from infomri_core.data.importing.dicom_files import pixel_source, quiet
 from infomri_core.data.importing.dicom_header import Header
 from infomri_core.data.importing.pixels import suspect_text
 from infomri_core.data.importing.volume import Frame, Left, scratch_array
@@ -26,42 +25,29 @@ def read_frames(headers: Sequence[Header], scratch: Path) -> Iterator[Frame | Le
     counts = Counter(header.path for header in headers)
     spooled: dict[tuple[Path, int], Stored] = {}
     for number, path in enumerate(path for path, n in counts.items() if n > 1):
-        inside = sorted(header.frame for header in headers if header.path == path)
+        inside = sorted({header.frame for header in headers if header.path == path})
         decoded = _spool(path, inside, scratch / f"frames{number}.raw")
         spooled |= {(path, frame): stored for frame, stored in zip(inside, decoded)}
     for header in headers:
         stored = spooled.get((header.path, header.frame))
         if stored is None:
-            (stored,) = _decode(header.path, [header.frame])
+            (stored,) = stored_frames(header.path, [header.frame])
         yield _finished(stored, header)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without pydicom's warnings and log lines: they quote the header. Reasons replace them."""
-    log = logging.getLogger("pydicom")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
-
-
-def _decode(path: Path, numbers: Sequence[int]) -> Iterator[Stored]:
-    """Stored values of some frames of a file, or why one cannot be decoded."""
+def stored_frames(path: Path, numbers: Sequence[int]) -> Iterator[Stored]:
+    """Stored values of some frames of a file, each (H, W), or why one cannot be decoded."""
     from pydicom.pixels.utils import iter_pixels
 
     done = 0
     while done < len(numbers):
         with quiet():
             try:
-                if not done and (reason := codestream_refusal(path)):
+                source = pixel_source(path)
+                if not done and (reason := codestream_refusal(source)):
                     yield from [Left(reason)] * len(numbers)
                     return
-                for frame in iter_pixels(path, indices=numbers[done:], raw=True):
+                for frame in iter_pixels(source, indices=numbers[done:], raw=True):
                     done += 1
                     yield frame
                 if done < len(numbers):
@@ -76,7 +62,7 @@ def _spool(path: Path, numbers: Sequence[int], target: Path) -> list[Stored]:
     """Frames of one file as views of the file ``target``."""
     results: list[Stored] = []
     spool: np.memmap | None = None
-    for index, stored in enumerate(_decode(path, numbers)):
+    for index, stored in enumerate(stored_frames(path, numbers)):
         if isinstance(stored, Left):
             results.append(stored)
             continue
@@ -93,23 +79,29 @@ def _spool(path: Path, numbers: Sequence[int], target: Path) -> list[Stored]:
 def _finished(stored: Stored, header: Header) -> Frame | Left:
     if isinstance(stored, Left):
         return stored
+    if header.tile is not None:
+        top, left = header.tile
+        stored = stored[top : top + header.shape[0], left : left + header.shape[1]]
     if stored.shape != header.shape:
         return Left("pixel data of another shape than the header's")
-    image = _grey(stored.astype(np.float32), header)
-    if not np.isfinite(image).all():
+    values = _grey(stored.astype(np.float32), header)
+    if not np.isfinite(values).all():
         return Left("NaN or infinite values")
-    return Frame(np.ascontiguousarray(header.turn.apply(image)), suspect_text(image))
+    image = np.maximum(values, 0.0, dtype=np.float32)
+    turned = np.ascontiguousarray(header.turn.apply(image))
+    negative = 0.0 if header.signed else negative_share(values)
+    return Frame(turned, suspect_text(image), negative)
 
 
 def _grey(stored: np.ndarray, header: Header) -> np.ndarray:
-    """Stored values to grey values: MONOCHROME1 turned round, slope and intercept, padding and
-    negative values to zero."""
+    """Stored values to grey values: MONOCHROME1 turned round, slope and intercept, padding to
+    zero."""
     upright = stored if header.inverted is None else np.float32(header.inverted) - stored
     values = upright * np.float32(header.slope) + np.float32(header.intercept)
     if header.padding is not None:
         low, high = header.padding
         values[(stored >= low) & (stored <= high)] = 0.0
-    return np.maximum(values, 0.0, dtype=np.float32)
+    return values
 
 
 def _reason(error: Exception) -> str:

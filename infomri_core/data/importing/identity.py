@@ -48,7 +48,8 @@ def site_secret(path: Path) -> bytes:
 
 def keyed(secret: bytes, kind: str, value: str) -> str:
     """HMAC-SHA256 of ``kind`` and ``value``, 64 bits in hex; kinds never meet."""
-    message = f"{kind}\n{value}".encode()
+    # A file name need not be UTF-8; Python keeps its bytes as surrogates.
+    message = f"{kind}\n{value}".encode(errors="surrogateescape")
     return hmac.new(secret, message, hashlib.sha256).hexdigest()[:_LENGTH]
 
 

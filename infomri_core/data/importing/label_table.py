@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from infomri_core.data.importing.spelling import as_digits, joined, one_spelling, split_names
 from infomri_core.data.importing.volume import Volume
 from infomri_core.errors import InputError, nearest
 
@@ -40,7 +41,8 @@ class Kind(Enum):
 class LabelTable:
     """``names`` of the labels, or of the classes.
 
-    ``used`` collects the numbers of rows that were found in the data.
+    ``used`` collects the numbers of rows that were found in the data. ``warnings`` say in which
+    rows a word was read as another spelling of one.
     """
 
     where: str
@@ -48,6 +50,7 @@ class LabelTable:
     names: tuple[str, ...]
     kind: Kind
     rows: dict[tuple[str, ...], Row]
+    warnings: tuple[str, ...] = ()
     used: set[int] = field(default_factory=set)
 
     def of(self, volume: Volume) -> list[Row | None]:
@@ -95,29 +98,52 @@ def read_labels(path: Path, columns: tuple[str, ...] = ()) -> LabelTable:
     ids = tuple(name for name in IDS if name in header)
     if not ids:
         raise InputError(
-            str(path), f"a column {', '.join(IDS[:-1])} or slice", f"{header}", "name the ids so"
+            str(path),
+            f"a column {', '.join(IDS[:-1])} or slice",
+            f"{len(header)} columns, none of them called so",
+            "begin the table with a line of names, and name the ids so",
         )
     columns = columns or tuple(n for n in header if n not in (*IDS, *OTHERS))
     for name in columns:
         if name not in header:
-            hint = nearest(name, header) or f"the columns are {', '.join(header)}"
+            hint = nearest(name, header) or "choose one of its first line"
             raise InputError(f"{path} --label", "a column of the table", f"'{name}'", hint)
     if not columns:
         raise InputError(str(path), "a column of labels", "ids alone", "add one")
-    texts = [tuple(_clean(line[name]) for name in columns) for _, line in lines]
-    kind = _kind(path, columns, texts, [number for number, _ in lines])
+    numbers = [number for number, _ in lines]
+    texts, hospitals, splits, warnings = _words([line for _, line in lines], columns, numbers)
+    kind = _kind(path, columns, texts, numbers)
     names = columns if kind is Kind.BINARY else _classes(f"{path} column '{columns[0]}'", texts)
     rows: dict[tuple[str, ...], Row] = {}
-    for (number, line), values in zip(lines, texts):
+    for (number, line), values, hospital, split in zip(lines, texts, hospitals, splits):
         key = tuple(line[name].strip() for name in ids)
         if not all(key):
             raise InputError(f"{path} row {number}", "an id", "an empty one", "fill it in")
         labels = None if None in values else tuple(_number(v, kind, names) for v in values if v)
-        row = Row(number, labels, *(line.get(name, "").strip() for name in OTHERS))
+        row = Row(number, labels, hospital, split)
         if (row.labels, row.hospital, row.split) != _content(rows.setdefault(key, row)):
             both = f"rows {rows[key].number} and {number} that differ"
             raise InputError(str(path), "one row an id", both, "keep the right one")
-    return LabelTable(str(path), ids, names, kind, rows)
+    return LabelTable(str(path), ids, names, kind, rows, warnings)
+
+
+def _words(
+    lines: list[dict[str, str]], columns: tuple[str, ...], numbers: list[int]
+) -> tuple[list[tuple[str | None, ...]], list[str], list[str], tuple[str, ...]]:
+    """Labels, hospitals and splits of each row in one spelling a word, and what was joined."""
+    warnings: tuple[str, ...] = ()
+    labels: list[list[str | None]] = []
+    for name in columns:
+        before = [_clean(line[name]) for line in lines]
+        after = (as_digits(before) if len(columns) > 1 else None) or one_spelling(before)
+        warnings += joined(name, numbers, before, after)
+        labels.append(after)
+    given = [[line.get(name, "").strip() for line in lines] for name in OTHERS]
+    hospitals = [word or "" for word in one_spelling([*given[0]])]
+    splits = split_names(given[1])
+    for name, old, new in zip(OTHERS, given, (hospitals, splits)):
+        warnings += joined(name, numbers, [*old], [*new])
+    return list(zip(*labels)), hospitals, splits, warnings
 
 
 def _content(row: Row) -> tuple[tuple[int, ...] | None, str, str]:
@@ -132,13 +158,22 @@ def _lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
             separator = ";" if sample.count(";") > sample.count(",") else ","
             reader = csv.DictReader(stream, delimiter=separator, restval="")
             header = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = header
+            # Columns without a name get their number as one, to see whether they are empty.
+            spare = {n: f"\0{n}" for n, name in enumerate(header) if not name}
+            reader.fieldnames = [spare.get(n, name) for n, name in enumerate(header)]
             lines = [(reader.line_num, line) for line in _filled(reader)]
+            used = {n for n in spare if any((line[spare[n]] or "").strip() for _, line in lines)}
+            header = [name for n, name in enumerate(header) if n not in spare or n in used]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         got = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(str(path), "a CSV in UTF-8", str(got), "check the path") from None
-    if len(set(header)) != len(header):
-        raise InputError(str(path), "each column once", f"{header}", "rename the double one")
+    for place, name in enumerate(header):
+        if not name:
+            where = f"{path} column {place + 1}"
+            raise InputError(where, "a name in the first line", "none", "name or empty the column")
+        if name in header[:place]:
+            where = f"{path} column {place + 1}"
+            raise InputError(where, "each column once", "a name twice", "rename the double one")
     wide = [number for number, line in lines if None in line]
     if wide:
         raise InputError(

@@ -1,6 +1,8 @@
 """NIfTI files as volumes, turned to the same pictures as DICOM series."""
 
+import logging
 import math
+import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,14 +14,26 @@ import numpy as np
 
 from infomri_core.data.importing.bounds import nifti_refusal, unpack_nifti
 from infomri_core.data.importing.choice import Choice
+from infomri_core.data.importing.component import negative_share
 from infomri_core.data.importing.extra import need
+from infomri_core.data.importing.nifti_kind import not_a_volume, not_magnitude
 from infomri_core.data.importing.orientation import PLANES, Turn, find_turn
 from infomri_core.data.importing.patients import PatientRule
 from infomri_core.data.importing.pixels import suspect_text
-from infomri_core.data.importing.volume import Frame, Journal, Left, Volume, fingerprint, walk
+from infomri_core.data.importing.volume import (
+    PACKED,
+    Frame,
+    Journal,
+    Left,
+    Volume,
+    fingerprint,
+    packed,
+    walk,
+)
 
 ENDINGS = (".nii", ".nii.gz")
 _DAMAGED = "damaged or truncated NIfTI file"
+_log = logging.getLogger("infomri.import")
 
 
 def scan_nifti(
@@ -35,22 +49,28 @@ def scan_nifti(
     for path in walk(folder):
         tick()
         name = path.relative_to(folder).as_posix()
-        if not name.endswith(ENDINGS):
-            journal.skip(path, "not a NIfTI file")
+        if not name.lower().endswith(ENDINGS):
+            journal.skip(path, PACKED if packed(path) else "not a NIfTI file")
             continue
-        if reason := choice.refusal((name,)):
+        if reason := choice.refusal((name,)) or not_magnitude(path):
             journal.skip(path, reason)
             continue
         try:
-            image = nibabel.load(path)
-            found = _volume(image, path, name, rule(name), choice.plane)
-        except (nibabel.filebasedimages.ImageFileError, OSError, ValueError, EOFError, zlib.error):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                image = nibabel.load(path)
+            found = not_a_volume(image) or _volume(image, path, name, rule(name), choice.plane)
+        except Exception as error:
+            # nibabel raises errors of many types, its own and others', on what it cannot read.
+            _log.info("a NIfTI file was not read: %s", type(error).__name__)
             found = _DAMAGED
         if isinstance(found, str):
             journal.skip(path, found)
             continue
         if len(image.shape) > 3 and math.prod(image.shape[3:]) > 1:
             journal.warn("of 4-D files only the first volume is taken", str(path))
+            further = len(found) * (math.prod(image.shape[3:]) - 1)
+            journal.skip(path, "further volumes of a 4-D file (echoes, time points)", further)
         volumes.append(found)
     return volumes
 
@@ -70,7 +90,7 @@ def _volume(image: Any, path: Path, name: str, patient: str, plane: str) -> Volu
     spacing = np.linalg.norm(image.affine[:3, :3], axis=0)
     rows, columns = axes[1], axes[0]
     pair = (float(spacing[rows]) or 1.0, float(spacing[columns]) or 1.0)
-    stem = name.split("/")[-1].removesuffix(".gz").removesuffix(".nii")
+    stem = re.sub(r"(?i)\.nii(\.gz)?$", "", name.split("/")[-1])
     return Volume(
         patient=patient,
         study=(),
@@ -123,16 +143,18 @@ def _read(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 plane = np.asarray(data[tuple(index[: len(data.shape)])])
-        except (OSError, EOFError, ValueError):
+        except (OSError, EOFError, ValueError, zlib.error):
             yield Left(_DAMAGED)
             continue
         plane = np.abs(plane) if np.iscomplexobj(plane) else plane
         # The two axes left stand in the order of the array, columns before rows: (W, H).
-        image = np.maximum(plane.reshape(plane.shape[0], -1).T, 0).astype(np.float32)
-        if not np.isfinite(image).all():
+        values = plane.reshape(plane.shape[0], -1).T.astype(np.float32)
+        if not np.isfinite(values).all():
             yield Left("NaN or infinite values")
             continue
-        yield Frame(np.ascontiguousarray(turn.apply(image)), suspect_text(image))
+        image = np.maximum(values, 0)
+        turned = np.ascontiguousarray(turn.apply(image))
+        yield Frame(turned, suspect_text(image), negative_share(values))
 
 
 def _numbers(depth: int, backwards: bool) -> range:
@@ -141,8 +163,11 @@ def _numbers(depth: int, backwards: bool) -> range:
 
 
 def _unpacked(image: Any, path: Path, scratch: Path) -> Path:
-    if path.suffix != ".gz":
+    if path.suffix.lower() != ".gz" and path.suffix == ".nii":
         return path
     plain = scratch / "volume.nii"
+    if path.suffix.lower() != ".gz":
+        plain.symlink_to(path.absolute())
+        return plain
     unpack_nifti(path, plain, image)
     return plain

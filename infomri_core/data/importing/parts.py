@@ -5,8 +5,10 @@ is de-identified already: names are keyed hashes, contents are normalised pixels
 """
 
 import contextlib
+import errno
 import fcntl
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -17,14 +19,18 @@ from typing import final
 
 import numpy as np
 
+from infomri_core.data.importing.component import SIGNED, SIGNED_SHARE
 from infomri_core.data.importing.pixels import fit
-from infomri_core.data.importing.volume import Frame, Volume
+from infomri_core.data.importing.volume import Frame, Left, Volume
 from infomri_core.data.normalise import normalise, volume_scale
 from infomri_core.errors import InputError
 from infomri_core.files import write_atomically
 
 TOP = 65535
+DAMAGED = "damaged or truncated file"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _EMPTY = "no signal in the volume"
+_log = logging.getLogger("infomri.import")
 
 
 @dataclass(frozen=True)
@@ -116,17 +122,41 @@ def _gather(
     kept: list[int] = []
     left: list[tuple[int, str]] = []
     text: list[int] = []
+    negative: list[float] = []
     with raw.open("wb") as stream:
-        for number, result in enumerate(volume.read(scratch)):
+        for number, result in enumerate(_results(volume, scratch)):
             if not isinstance(result, Frame):
                 left.append((number, result.reason))
                 continue
+            negative.append(result.negative)
             image = fit(result.image, size, volume.spacing) if size else result.image
             stream.write(np.ascontiguousarray(image, dtype=np.float32).tobytes())
             kept.append(number)
             if result.text_suspected:
                 text.append(number)
+    if negative and sum(negative) / len(negative) > SIGNED_SHARE:
+        return [], [*left, *((number, SIGNED) for number in kept)], []
     return kept, left, text
+
+
+def _results(volume: Volume, scratch: Path) -> Iterator[Frame | Left]:
+    """What the volume's reader gives, one result a slice, whatever it raises.
+
+    Readers of damaged files fail with any type of error; the slices that are missing then are left
+    out. Only a full disk ends the import: it is not the file's fault.
+    """
+    done, results = 0, volume.read(scratch)
+    try:
+        for result in results:
+            done += 1
+            yield result
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        _log.info("a volume's reader failed: %s", type(error).__name__)
+    except Exception as error:
+        _log.info("a volume's reader failed: %s", type(error).__name__)
+    yield from [Left(DAMAGED)] * (len(volume) - done)
 
 
 def _normalised(raw: Path, shape: tuple[int, ...], target: Path) -> None:

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from infomri_core.data.importing.choice import Choice
+from infomri_core.data.importing.component import negative_share, of_name
 from infomri_core.data.importing.patients import PatientRule
 from infomri_core.data.importing.pixels import suspect_text
 from infomri_core.data.importing.volume import Frame, Journal, Left, Volume, fingerprint, walk
@@ -20,6 +21,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # No other decoder is asked, whatever a file's first bytes say.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _DAMAGED = "damaged or truncated picture"
+SEVERAL = "several pages or frames in one file: save each as a file"
 
 
 def scan_pictures(
@@ -39,9 +41,10 @@ def scan_pictures(
             continue
         shape = _shape(path)
         patient = rule(name)
-        reason = choice.refusal((name,)) or ("" if shape else _DAMAGED)
+        reason = choice.refusal((name,)) or of_name(path.stem)
         reason = reason or ("" if patient else "no patient in the path (--patient)")
-        if reason or shape is None:
+        if reason or isinstance(shape, str):
+            reason = reason or str(shape)
             journal.skip(path, reason)
             continue
         groups[patient, str(path.parent.relative_to(folder)), shape].append(path)
@@ -83,17 +86,18 @@ def _volume(
     )
 
 
-def _shape(path: Path) -> tuple[int, int] | None:
+def _shape(path: Path) -> tuple[int, int] | str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
+                if getattr(image, "n_frames", 1) > 1:
+                    return SEVERAL
                 fits = max(image.size) <= MAX_SIDE
-                return (image.height, image.width) if fits else None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Warning):
-        return None
-    except Image.DecompressionBombError:
-        return None
+                return (image.height, image.width) if fits else _DAMAGED
+    except Exception:
+        # Damaged pictures fail inside Pillow with any type of error; bombs are refused here, too.
+        return _DAMAGED
 
 
 def _read(paths: list[Path], scratch: Path) -> Iterator[Frame | Left]:
@@ -106,7 +110,7 @@ def _decode(path: Path) -> Frame | Left:
         with Image.open(path, formats=FORMATS) as image:
             odd = image.mode in ("P", "RGBA", "LA", "PA", "CMYK", "YCbCr")
             pixels = np.asarray(image.convert("RGB") if odd else image)
-    except (OSError, ValueError, SyntaxError):
+    except Exception:
         return Left(_DAMAGED)
     if pixels.ndim == 3:
         # JPEG may shift grey by a step between channels.
@@ -116,7 +120,7 @@ def _decode(path: Path) -> Frame | Left:
     grey = np.maximum(pixels.astype(np.float32), 0.0)
     if not np.isfinite(grey).all():
         return Left("NaN or infinite values")
-    return Frame(grey, suspect_text(grey))
+    return Frame(grey, suspect_text(grey), negative_share(pixels))
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:

@@ -57,11 +57,11 @@ class Report:
         if self.unknown_rows:
             lines.append(
                 f"warning: label rows whose ids are not among the slices that were found: "
-                f"{_ranges(self.unknown_rows)}"
+                f"{ranges(self.unknown_rows)}"
             )
         if self.suspected_text:
             lines.append(
-                f"warning: text may be drawn into rows {_ranges(self.suspected_text)}; look at "
+                f"warning: text may be drawn into rows {ranges(self.suspected_text)}; look at "
                 "them with `infomri data check`"
             )
         return "\n".join([*lines, self.note, ""])
@@ -107,8 +107,8 @@ def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {n}" for name, n in counts.items())
 
 
-def _ranges(numbers: tuple[int, ...], most: int = 20) -> str:
-    """3, 5-8, 11 and so on; cut after ``most`` stretches."""
+def ranges(numbers: tuple[int, ...], most: int = 20) -> str:
+    """Numbers in words: 3, 5-8, 11 and so on; cut after ``most`` stretches."""
     stretches: list[list[int]] = []
     for number in numbers:
         if stretches and stretches[-1][1] == number - 1:

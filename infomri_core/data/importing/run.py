@@ -10,7 +10,8 @@ import numpy as np
 from infomri_core.data.importing.archive import Entry, write_archive
 from infomri_core.data.importing.choice import Choice
 from infomri_core.data.importing.identity import keyed, patient_code, site_secret
-from infomri_core.data.importing.label_table import Kind, LabelTable, Row, read_labels
+from infomri_core.data.importing.label_join import Rows, join
+from infomri_core.data.importing.label_table import Kind, LabelTable, read_labels
 from infomri_core.data.importing.orientation import PLANES
 from infomri_core.data.importing.parts import Workshop
 from infomri_core.data.importing.report import Report, report_paths, write_reports
@@ -30,7 +31,6 @@ _REMEDIES = {
 }
 
 Scan = Callable[[Journal, Callable[[], None]], list[Volume]]
-Rows = list[tuple[Volume, list[Row | None]]]
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,12 @@ def import_study(
     secret = site_secret(target.secret)
     table = read_labels(target.labels, target.columns) if target.labels else None
     workshop, finished, journal = Workshop(target.out), False, Journal()
+    for sentence in table.warnings if table else ():
+        journal.warn(sentence)
     try:
         with progress.phase("reading headers", unit="files") as step:
             volumes = _of_plane(scan(journal, step), choice, journal)
-        rows, unlabelled = _join(volumes, table)
+        rows, unlabelled = join(volumes, table, journal)
         if not rows:
             raise _nothing(source, journal, unlabelled, target)
         shape = target.size or _one_shape(rows)
@@ -119,24 +121,6 @@ def _of_plane(volumes: list[Volume], choice: Choice, journal: Journal) -> list[V
     if "unknown" in planes:
         journal.warn(f"{planes['unknown']} slices have no orientation and are not turned")
     return volumes
-
-
-def _join(volumes: list[Volume], table: LabelTable | None) -> tuple[Rows, dict[str, int]]:
-    """Volumes of which at least one slice is labelled, and how many slices are not."""
-    joined: Rows = []
-    left: Counter[str] = Counter()
-    for volume in volumes:
-        if table is None:
-            joined.append((volume, [Row(0, ())] * len(volume)))
-            continue
-        found = table.of(volume)
-        left["no row in the label table"] += found.count(None)
-        missing = sum(row is not None and row.labels is None for row in found)
-        left["label missing in the table"] += missing
-        usable = [row if row is not None and row.labels is not None else None for row in found]
-        if any(usable):
-            joined.append((volume, usable))
-    return joined, {why: n for why, n in left.items() if n}
 
 
 def _one_shape(rows: Rows) -> tuple[int, int]:
@@ -253,5 +237,5 @@ def _nothing(
 ) -> InputError:
     counts = Counter(journal.skipped) + Counter(unlabelled)
     reasons = "; ".join(f"{why}: {n}" for why, n in counts.most_common(5)) or "no files"
-    remedy = _REMEDIES.get(source, "widen --series") + ", or correct the ids of the label table"
+    remedy = _REMEDIES.get(source, "widen --series") + ", or fix the ids of the label table"
     return InputError(str(target.out), "at least one slice to take", f"none ({reasons})", remedy)

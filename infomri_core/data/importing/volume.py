@@ -13,6 +13,8 @@ import numpy as np
 from infomri_core.errors import InputError
 
 Names = tuple[str, ...]
+PACKED = "packed file (zip, tar or the like): unpack it first"
+_PACKED = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst", ".tar.gz")
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,14 @@ class Left:
 
 @dataclass(frozen=True)
 class Frame:
-    """One slice as a reader gives it: real, not negative, float32 (H, W), already turned."""
+    """One slice as a reader gives it: real, not negative, float32 (H, W), already turned.
+
+    ``negative`` is the share of its values that were clearly below zero before they were cut.
+    """
 
     image: np.ndarray
     text_suspected: bool = False
+    negative: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,11 @@ def walk(folder: Path) -> Iterator[Path]:
                 yield from walk(entry)
         elif entry.is_file():
             yield entry
+
+
+def packed(path: Path) -> bool:
+    """Whether the name is that of an archive whose files would have to be unpacked."""
+    return path.name.lower().endswith(_PACKED)
 
 
 def scratch_array(path: Path, dtype: np.dtype | type, shape: tuple[int, ...]) -> np.memmap:

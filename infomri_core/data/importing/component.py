@@ -1,0 +1,81 @@
+"""Which part of the complex signal an image shows: magnitude, or phase, real, imaginary, a map.
+
+Only magnitude images are taken: the k-space of anything else is not that of the scan. Vendors and
+converters mark the part in many ways; here are the words, and the sign that needs none.
+"""
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+COMPONENT = "phase, real or imaginary image"
+FIELD_MAP = "field or velocity map"
+SIGNED = "signed values (phase, real, imaginary or a field map)"
+
+_PARTS = {
+    *("P", "PHASE", "PHASEMAP", "PHA", "PHS", "R", "RE", "REAL"),
+    *("I", "IM", "IMA", "IMAG", "IMAGINARY"),
+}
+_MAPS = {
+    *("B0", "B0MAP", "B1", "B1MAP", "FIELDMAP", "FMAP", "FREQUENCYMAP", "PHASEDIFF"),
+    *("VELOCITY", "VELOCITYMAP", "VELMAP", "FLOWMAP"),
+}
+_MAGNITUDE = {"M", "MAG", "MAGNITUDE", "MODULUS"}
+# In a name 'phase' may be a time (arterial phase, multi-phase) or a direction (phase encoding).
+_TIMES = re.compile(
+    r"(arterial|art|venous|portal|delayed|late|early|equilibrium|contrast|hepat\w*|nephro\w*|"
+    r"multi|cardiac|single|dual|in|out|opp\w*)[ _.-]*phase|phase[ _.-]*(enc\w*|dir\w*)|"
+    r"(in|out|opp)[ _.-]of[ _.-]phase|real[ _.-]*time",
+    re.IGNORECASE,
+)
+_NAME_PARTS = {"ph", "pha", "phase", "phasemap", "real", "imag", "imaginary", "phs"}
+_NAME_PARTS |= {"phase1", "phase2"}
+_NAME_MAPS = {"fieldmap", "fieldmaphz", "phasediff", "b0map", "b1map", "tb1map", "velocitymap"}
+_NAME_MAPS |= {"fmap", "velocity"}
+_UNITS = {
+    **dict.fromkeys(("mrad", "rad", "radian", "radians", "milliradian", "deg"), COMPONENT),
+    **dict.fromkeys(("hz", "hertz", "ppm", "rad/s", "t", "cm/s", "mm/s", "m/s"), FIELD_MAP),
+}
+
+SIGNED_PEAK, SIGNED_SHARE = 0.05, 0.005
+
+
+def of_types(kinds: Iterable[object]) -> str:
+    """Why an image of these types (values of DICOM's ImageType, FrameType or the like) is not
+    taken: '' for a magnitude image, and where they say nothing."""
+    whole = {re.sub(r"[\s_]+", "", str(kind)).upper() for kind in kinds}
+    words = {w for kind in kinds for w in re.split(r"[\s_/]+", str(kind).upper())} | whole
+    if words & _MAPS:
+        return FIELD_MAP
+    return COMPONENT if words & _PARTS else ""
+
+
+def is_magnitude(kinds: Iterable[object]) -> bool:
+    """Whether the types name a magnitude image."""
+    words = {w for kind in kinds for w in re.split(r"[\s_/]+", str(kind).upper())}
+    return bool(words & _MAGNITUDE)
+
+
+def of_name(name: str) -> str:
+    """Why a file or series of this name is not taken, '' when it is.
+
+    Whole words of the name count (``sub-1_phase``, ``T2s_ph``, ``part-imag``). Times and
+    directions (``arterial_phase``, ``phase_encoding``) do not.
+    """
+    words = set(re.split(r"[^a-z0-9]+", _TIMES.sub(" ", name).lower()))
+    if words & _NAME_MAPS:
+        return "" if words & {"magnitude", "magnitude1", "magnitude2"} else FIELD_MAP
+    return COMPONENT if words & _NAME_PARTS else ""
+
+
+def of_unit(unit: object) -> str:
+    """Why an image whose values have this unit is not taken, '' when it is."""
+    return _UNITS.get(str(unit or "").strip().strip("{}").lower(), "")
+
+
+def negative_share(values: np.ndarray) -> float:
+    """The share of an image's values, real (H, W), that lie below zero by more than
+    interpolation's ringing: 5 % of the greatest value."""
+    top = float(np.abs(values).max(initial=0.0))
+    return float((values < -SIGNED_PEAK * top).mean()) if top > 0 else 0.0
