@@ -224,7 +224,7 @@ def test_a_full_disk_is_one_sentence_and_files_that_change_meanwhile_are_read_ag
     folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "s.h5"
-    with file_limit(17_000), pytest.raises(InputError, match="File too large; mend it"):
+    with file_limit(17_000), pytest.raises(InputError, match="File too large; fix that"):
         bring("dicom", folder, out)
     assert not out.exists()
     assert len(list((tmp_path / "s.h5.importing").glob("*.json"))) == 3
@@ -235,7 +235,7 @@ def test_a_full_disk_is_one_sentence_and_files_that_change_meanwhile_are_read_ag
 def test_a_full_disk_while_pixels_are_read_is_the_same_sentence(
     folder: Path, tmp_path: Path
 ) -> None:
-    with file_limit(3_000), pytest.raises(InputError, match="File too large; mend it"):
+    with file_limit(3_000), pytest.raises(InputError, match="File too large; fix that"):
         bring("dicom", folder, tmp_path / "s.h5")
     assert not list(tmp_path.glob("s.h5*"))
 
