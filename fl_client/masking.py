@@ -98,7 +98,7 @@ class Sessions:
         vector = update_to_ring(reply, sizes, session.n_sites, with_losses)
         masked = participant.mask(vector, inbox, masking.binding(question_of(task)))
         session.masked[masking.slot] = set(masking.shares)
-        return MaskedReply(masked, reply.epsilon, reply.budget)
+        return MaskedReply(masked, reply.epsilon, reply.budget, reply.lost_state)
 
     def _inbox(self, participant: Participant, masking: Masking) -> dict[str, bytes]:
         """The shares that are for this site. A site that takes part has one for each neighbour:

@@ -64,6 +64,7 @@ def opened(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterator[Job
             state / "optimizer",
             settings.vault.device,
             site_key(state / "site.key"),
+            trained=ledger.trained,
         )
         n_patients = len(set(dataset.table.patients))
         log.info("site %s: %d slices of %d patients", site.name, len(dataset), n_patients)

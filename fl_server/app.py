@@ -19,6 +19,7 @@ from flwr.serverapp import Grid, ServerApp
 from fl_server.federation import GridSites
 from fl_server.progress import EVENTS_LOGGER
 from fl_server.roster import StudyFailed
+from fl_server.run_lock import Overtaken
 from fl_server.settings import CentreSettings, read_settings
 from infomri_core.errors import InputError
 from infomri_core.plan import Plan, parse_plan
@@ -40,7 +41,7 @@ class PlainFailures(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is shown; rewrites the one of such a failure."""
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, StudyFailed | InputError):
+        if isinstance(error, StudyFailed | InputError | Overtaken):
             record.msg, record.args, record.exc_info = "%s", (str(error),), None
             self._told = True
             return True

@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -44,17 +44,27 @@ class MergedScores:
     def add(self, site: str, reply: EvaluateReply) -> bool:
         """Merge one site's reply; False, and nothing merged, when it is not of the plan's form."""
         plan = self.plan
-        cells = {(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations}
-        if not set(reply.scores) <= cells or not all(map(self._fits, reply.scores.values())):
+        cells = cells_of(plan)
+        if not set(reply.scores) <= set(cells):
             return False
+        if not all(map(self._fits, reply.scores.values())):
+            return False
+        merged = dict(self.scores)
         for cell, scores in reply.scores.items():
-            known = self.scores.get(cell)
-            self.scores[cell] = scores if known is None else merge_scores(known, scores)
+            known = merged.get(cell)
+            both = scores if known is None else merge_scores(known, scores)
+            merged[cell] = _by_name(both, plan.evaluation.attacks)
+        self.scores = {cell: merged[cell] for cell in cells if cell in merged}
         self.sites[site] = reply.n_patients
         if reply.failed:
             self.failed[site] = dict(reply.failed)
         self.by_site += site_figures(site, reply, plan.evaluation.attacks)
         return True
+
+    def in_order(self) -> list[dict[str, Any]]:
+        """The figures of single sites by the site's name, then in the plan's order."""
+        order = {cell: number for number, cell in enumerate(cells_of(self.plan))}
+        return sorted(self.by_site, key=lambda f: (f["site"], order[f["arm"], f["acceleration"]]))
 
     def _fits(self, scores: Scores) -> bool:
         n = self.plan.evaluation.replicates + 1
@@ -66,6 +76,23 @@ class MergedScores:
         read_form = (min(REPLICATES, n - 1) + 1, form[1])
         whole = scores.histogram.counts.shape[:2] == form and read <= {read_form}
         return whole and all(len(m) == n for m in means)
+
+
+def cells_of(plan: Plan) -> list[Cell]:
+    """Every arm at every acceleration, in the plan's order."""
+    return [(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations]
+
+
+def _by_name(scores: Scores, attacks: Sequence[str]) -> Scores:
+    """The same scores, their attacks in the plan's order, whatever order they came in."""
+
+    def place(name: str) -> tuple[int, str]:
+        base = base_name(name)
+        return (attacks.index(base) if base in attacks else len(attacks), name)
+
+    quality = {name: scores.quality[name] for name in sorted(scores.quality, key=place)}
+    legibility = {name: scores.legibility[name] for name in sorted(scores.legibility, key=place)}
+    return replace(scores, quality=quality, legibility=legibility)
 
 
 def merge_scores(a: Scores, b: Scores) -> Scores:
@@ -87,10 +114,9 @@ def build_rows(
 ) -> list[Row]:
     """One row for each arm and acceleration that was scored, in the plan's order."""
     n_patients = sum(merged.sites.values())
-    cells = [(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations]
     return [
         _row(plan, cell, merged.scores[cell], fitted, n_train, n_patients, rounds)
-        for cell in cells
+        for cell in cells_of(plan)
         if cell in merged.scores
     ]
 
@@ -180,7 +206,8 @@ def site_figures(
     """
     for (arm, acceleration), scores in reply.scores.items():
         auroc, low, high = scores.histogram.auroc_interval()
-        psnr = {n: q.mean("psnr") for n, q in scores.quality.items() if base_name(n) in attacks}
+        quality = _by_name(scores, attacks).quality
+        psnr = {n: q.mean("psnr") for n, q in quality.items() if base_name(n) in attacks}
         place = {"site": site, "arm": arm, "acceleration": acceleration}
         figures = {"auroc": auroc, "auroc_low": low, "auroc_high": high, "psnr": psnr}
         yield {**place, "n_patients": reply.n_patients, **figures}
@@ -214,6 +241,15 @@ def strongest(merged: MergedScores, plan: Plan) -> Iterator[tuple[str, str]]:
             yield f"{arm} at {acceleration:g}x", base_name(strongest_name)
 
 
+def lost_states(history: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Which arms went on with a fresh optimizer, at which site and in which round."""
+    return [
+        {"round": told["round"], "site": site, "arms": arms}
+        for told in history["rounds"]
+        for site, arms in sorted(told.get("lost_state", {}).items())
+    ]
+
+
 def study_meta(
     plan: Plan,
     fitted: FittedAudit,
@@ -231,15 +267,15 @@ def study_meta(
         "noise_std": plan.measurement.noise_std,
         "labels": list(plan.task.labels),
         "position_band": plan.evaluation.position_band,
-        "sites": merged.sites,
-        "per_site": merged.by_site,
-        "dropped_arms": dict(dropped),
+        "sites": dict(sorted(merged.sites.items())),
+        "per_site": merged.in_order(),
+        "dropped_arms": dict(sorted(dropped.items())),
         "n_audit": fitted.n_images,
         "certificates": {name: asdict(c) for name, c in fitted.certificates.items()},
         "attack_histories": fitted.histories,
         "attack_budgets": fitted.budgets,
         "failed_attacks": fitted.failed,
-        "failed_at_sites": merged.failed,
+        "failed_at_sites": {site: merged.failed[site] for site in sorted(merged.failed)},
         "size_curves": {
             name: dict(c.size_curve) for name, c in fitted.certificates.items() if c.size_curve
         },
@@ -247,6 +283,7 @@ def study_meta(
         "privacy": privacy_meta(plan, history),
         "epsilon": study_epsilon(history),
         "rounds": history["rounds"],
+        "lost_state": lost_states(history),
         "phase_seconds": dict(seconds),
         "versions": {
             "infomri": __version__,
