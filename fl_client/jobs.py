@@ -18,7 +18,7 @@ from typing import Protocol, final
 
 import numpy as np
 
-from fl_client import budget, policy
+from fl_client import budget, enrolment, policy
 from fl_client.cache import ReplyCache
 from fl_client.cohort import count_patients
 from fl_client.consent import consenting, read_consent
@@ -103,7 +103,8 @@ class Jobs:
         self._policy = settings.policy
         self._site = site
         self._table = table
-        self._data = fingerprint(table, data_path)
+        self._data_path = data_path
+        self._enrolments = settings.vault.state / enrolment.NAME
         self._ledger = ledger
         self._mark = Mark(ledger, settings.vault.state / "released.json")
         memory = ReleaseMemory(ledger, self._mark, settings.policy.max_released_fraction)
@@ -123,7 +124,7 @@ class Jobs:
             if message.kind == PING.kind:
                 return wire.encode(self._status().to_message())
             task = task_from(message)
-            departure = departure_of(task, self._data)
+            departure = departure_of(task, fingerprint(self._table, self._data_path))
             with self._turn(task.deadline) as cancelled:
                 outcome, reply = self._answer(task, departure, cancelled)
             _tell(departure, outcome, started, len(reply))
@@ -166,6 +167,7 @@ class Jobs:
         self, task: SiteTask, departure: Entry, cancelled: Callable[[], bool]
     ) -> tuple[str, bytes]:
         context = self._admit(task, departure)
+        enrolment.check_enrolled(self._ledger.entries(), departure, self._enrolments)
         if isinstance(task, ReleaseTask):
             return "answered", self._release(context, task, cancelled)
         key = _occasion(task, departure)

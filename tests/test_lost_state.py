@@ -96,17 +96,17 @@ def test_by_default_a_site_that_lost_its_state_refuses_the_round(tmp_path: Path)
 
 
 def test_where_the_plan_goes_on_results_report_and_tracker_say_so(tmp_path: Path) -> None:
-    class Marking(SilentTracker):
-        marked: list[tuple[str, str]] = []
+    marked: list[tuple[str, str]] = []
 
+    class Marking(SilentTracker):
         def lost_state(self, arm: str, why: str) -> None:
-            self.marked.append((arm, why))
+            marked.append((arm, why))
 
     tracker, plan = Marking(), one_arm(quorum=2, lost_state="continue")
     rows = study(plan, Harmed(tmp_path), tmp_path, tracker).run()
     meta = json.loads((tmp_path / "run" / "results.json").read_text())["meta"]
     assert meta["lost_state"] == [{"round": 2, "site": "a", "arms": [ARM]}]
-    assert tracker.marked == [(ARM, "a had lost its optimizer state before round 2")]
+    assert marked == [(ARM, "a had lost its optimizer state before round 2")]
     assert "went on with a fresh optimizer" in render(rows, meta, {})
     undisturbed = tmp_path / "undisturbed"
     study(plan, local_sites(undisturbed), undisturbed).run()

@@ -8,8 +8,12 @@ from typing import Annotated
 import typer
 
 from fl_client.commands.budget_words import privacy_words
+from fl_client.enrolment import NAME, enrol_again
 from fl_client.policy import parse_approvals
 from fl_client.settings import SiteSettings, read_settings
+from infomri_core.data import open_dataset
+from infomri_core.data.fingerprint import fingerprint as state_of_data
+from infomri_core.data.uri import parse_uri
 from infomri_core.errors import InputError
 from infomri_core.files import write_atomically
 from infomri_core.plan import Plan, read_plan
@@ -60,6 +64,26 @@ def revoke(plan: PlanFile, config: Config = _SITE, by: By = "") -> None:
     ]
     write_atomically(path, ("\n".join(kept) + "\n").encode())
     typer.echo(f"plan {study.digest[:12]} ({study.study.name}) is no longer approved")
+
+
+@app.command("re-enrol")
+def re_enrol(
+    plan: PlanFile,
+    why: Annotated[str, typer.Option(help="What changed, for those who read it later.")],
+    config: Config = _SITE,
+    by: By = "",
+) -> None:
+    """Enrol the data as they are now for a plan that was enrolled with other ones.
+
+    Until then a site whose data changed refuses every job of the plan (`data-changed`). What was
+    scored stays so: a plan is scored on one state of the data only.
+    """
+    study, settings = read_plan(plan), read_settings(config)
+    uri = settings.data.uri
+    data = state_of_data(open_dataset(uri).table, parse_uri(uri).path)
+    path = settings.vault.state / NAME
+    enrol_again(path, study.digest, data, f"by {_who(by)} {_now()}: {why}")
+    typer.echo(f"plan {study.digest[:12]} ({study.study.name}) is enrolled with the data as now")
 
 
 def in_words(plan: Plan, settings: SiteSettings) -> list[str]:
