@@ -45,6 +45,14 @@ def call(path: Path, data: bytes, timeout: float, limit: int = MAX_FRAME_BYTES) 
     return answer
 
 
+def alive(path: Path, timeout: float) -> bool:
+    """Whether the server at ``path`` accepts, reads and echoes an empty frame in time."""
+    try:
+        return call(path, b"", timeout) == b""
+    except (OSError, InputError, Refused):
+        return False
+
+
 def listening(path: Path) -> bool:
     """Whether somebody serves the socket at ``path`` now."""
     if not path.is_socket():
@@ -62,6 +70,7 @@ def serve(
     limit: int = MAX_FRAME_BYTES,
 ) -> None:
     """Answer every frame with ``handle(frame)`` until ``stop`` is set; one thread a connection.
+    An empty frame is echoed. A socket file that somebody took away is made again.
 
     Only processes of this user may speak (socket mode 0600) or, with ``group`` (a gid), of that
     group too (0660). On ``stop`` no new frame is read, running answers are still sent, and the
@@ -70,20 +79,26 @@ def serve(
     _prepare_folder(path.parent, group)
     _remove_stale(path)
     threads: list[tuple[threading.Thread, socket.socket]] = []
-    with _address(path) as address, socket.socket(socket.AF_UNIX) as listener:
-        _bind(listener, address, path, group)
-        try:
-            while not stop.is_set():
-                threads = [entry for entry in threads if entry[0].is_alive()]
-                with contextlib.suppress(TimeoutError):
-                    connection, _ = listener.accept()
-                    thread = threading.Thread(
-                        target=_converse, args=(connection, handle, stop, group, limit)
-                    )
-                    thread.start()
-                    threads.append((thread, connection))
-        finally:
-            path.unlink(missing_ok=True)
+    try:
+        while not stop.is_set():
+            with _address(path) as address, socket.socket(socket.AF_UNIX) as listener:
+                _bind(listener, address, path, group)
+                ours = path.stat().st_ino
+                while not stop.is_set() and _is(path, ours):
+                    threads = [entry for entry in threads if entry[0].is_alive()]
+                    with contextlib.suppress(TimeoutError):
+                        connection, _ = listener.accept()
+                        thread = threading.Thread(
+                            target=_converse, args=(connection, handle, stop, group, limit)
+                        )
+                        thread.start()
+                        threads.append((thread, connection))
+            if not stop.is_set():
+                log.warning("the socket %s was taken away; it is made again", path)
+                _prepare_folder(path.parent, group)
+                _remove_stale(path)
+    finally:
+        path.unlink(missing_ok=True)
     for thread, _ in threads:
         thread.join()
 
@@ -104,10 +119,18 @@ def _converse(
                 frame = _receive(connection, limit, time.monotonic() + _FRAME_SECONDS)
                 if frame is None:
                     return
-                answer = handle(frame)
+                answer = handle(frame) if frame else b""
                 _send(connection, answer, limit, time.monotonic() + _FRAME_SECONDS)
         except (OSError, Refused) as error:
             log.warning("channel closed a connection: %s", type(error).__name__)
+
+
+def _is(path: Path, inode: int) -> bool:
+    """Whether the file at ``path`` is still the one with that inode."""
+    try:
+        return path.stat().st_ino == inode
+    except OSError:
+        return False
 
 
 def _readable(connection: socket.socket, stop: threading.Event) -> bool:

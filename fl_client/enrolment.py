@@ -2,7 +2,8 @@
 
 A study trains and scores on the patients that were enrolled. Where files, patients, labels or
 splits are others than at the enrolment, every job of the plan is refused; the hospital may enrol
-the data again with ``infomri-client plan re-enrol``, which adds a line to a list beside the ledger.
+the data again with ``infomri-client plan re-enrol``, which adds a line to a list beside the
+ledger.
 """
 
 import logging

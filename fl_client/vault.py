@@ -27,7 +27,7 @@ from infomri_core import logs
 from infomri_core.data import open_dataset
 from infomri_core.data.uri import parse_uri
 from infomri_core.errors import InputError
-from infomri_core.files import write_atomically
+from infomri_core.files import sweep, write_atomically
 from infomri_core.site import open_site
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ def opened(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterator[Job
         torch.set_num_threads(settings.vault.threads)
     ledger = Ledger.open(state / "ledger.jsonl")
     try:
+        sweep(state)
         dataset = open_dataset(settings.data.uri)
         path = parse_uri(settings.data.uri).path
         site = open_site(
@@ -85,7 +86,8 @@ def site_key(path: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0 after SIGTERM, 2 when the input is refused."""
+    """The command line; returns the exit code: 0 after SIGTERM, 2 when the input is refused,
+    3 when the state folder cannot be written."""
     parser = argparse.ArgumentParser(prog="python -m fl_client.vault", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the site's site.toml")
     options = parser.parse_args(arguments)
@@ -105,6 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         log.error("%s", error)
         return 2
+    except OSError as error:
+        where = error.filename or options.config
+        log.error("%s: %s; make room, or give this user the right", where, error.strerror)
+        return 3
     return 0
 
 
