@@ -28,7 +28,7 @@ def pulse_file(folder: Path) -> Path:
 
 @final
 class Heart:
-    """The executor's side: call :meth:`beat` often; now and then it asks ``socket`` for an echo."""
+    """The executor's side: :meth:`beat` often; now and then it asks ``socket`` for an echo."""
 
     def __init__(
         self, path: Path, socket: Path, clock: Callable[[], float] = time.monotonic

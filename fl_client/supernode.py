@@ -101,7 +101,7 @@ def serve(settings: SiteSettings, folder: Path) -> NoReturn:
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
     code = 1
-    fleet_http_connection.flwr_exit = _leave
+    vars(fleet_http_connection)["flwr_exit"] = _leave
     sys.argv = command(settings, secret_file(folder), port)
     try:
         port_file(folder).write_text(str(port))

@@ -53,7 +53,7 @@ def ended(federation: Federation, kit: SiteKit) -> str:
     """What a client that refuses to start has said last."""
     client = federation.clients[kit.name]
     wait_for(lambda: client.poll() is not None, 60, federation.told)
-    assert client.returncode == 2
+    assert client.returncode != 0
     return (kit.folder / "client.log").read_text()
 
 
