@@ -3,7 +3,7 @@
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -57,7 +57,8 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Arms:
-    """What a sweep's arms have reached: ``rows`` once they were scored, ``dropped`` and why.
+    """What a sweep's arms have reached: ``rows`` once they were scored, ``dropped`` and why, and
+    where a ``lost_state`` of the optimizer was replaced by a fresh one.
 
     ``runs``: run ids by arm name; ``parameters`` and ``metrics`` (names) by arm name.
     """
@@ -65,6 +66,7 @@ class Arms:
     rows: tuple[Row, ...] = ()
     runs: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
+    lost_state: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, dict[str, str]] = field(default_factory=dict)
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -125,14 +127,19 @@ def arms(uri: str, experiment_id: str, run_id: str) -> Arms:
     )
     of_arms = sorted((run for run in found if "infomri.arm" in run.data.tags), key=_arm_order)
     rows = sorted((row for run in of_arms for row in _rows(run)), key=_order)
-    reasons = {_name(run): run.data.tags.get("infomri.dropped", "") for run in of_arms}
     return Arms(
         rows=tuple(rows),
         runs={_name(run): run.info.run_id for run in of_arms},
-        dropped={name: why for name, why in reasons.items() if why},
+        dropped=_tagged(of_arms, "infomri.dropped"),
+        lost_state=_tagged(of_arms, "infomri.lost_state"),
         parameters={_name(run): dict(run.data.params) for run in of_arms},
         metrics={_name(run): dict(run.data.metrics) for run in of_arms},
     )
+
+
+def _tagged(runs: Iterable[Any], tag: str) -> dict[str, str]:
+    """The value of a tag by arm name, of the runs that have it."""
+    return {_name(run): run.data.tags[tag] for run in runs if run.data.tags.get(tag)}
 
 
 def curve(uri: str, run_id: str, metric: str) -> Curve:

@@ -8,17 +8,16 @@ import contextlib
 import logging
 import os
 import socket
-import stat
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+from fl_client.socket_file import address_of, bind, prepare_folder, remove_stale
 from infomri_core.errors import InputError, Refused
 
 MAX_FRAME_BYTES = 2 * 2**30
-MAX_PATH_BYTES = 107
 _SO_PEERGROUPS = 59
 MAX_CONNECTIONS = 16
 SMALL_FRAME_BYTES = 2**20
@@ -37,13 +36,21 @@ def call(path: Path, data: bytes, timeout: float, limit: int = MAX_FRAME_BYTES) 
     frame is longer than ``limit`` bytes.
     """
     end = time.monotonic() + timeout
-    with _address(path) as address, socket.socket(socket.AF_UNIX) as connection:
+    with address_of(path) as address, socket.socket(socket.AF_UNIX) as connection:
         _connect(connection, address, end)
         _send(connection, data, limit, end)
         answer = _receive(connection, limit, end)
     if answer is None:
         raise ConnectionResetError(f"{path}: the vault hung up without an answer")
     return answer
+
+
+def alive(path: Path, timeout: float) -> bool:
+    """Whether the server at ``path`` accepts, reads and echoes an empty frame in time."""
+    try:
+        return call(path, b"", timeout) == b""
+    except (OSError, InputError, Refused):
+        return False
 
 
 def _connect(connection: socket.socket, address: str, end: float) -> None:
@@ -61,7 +68,7 @@ def listening(path: Path) -> bool:
     """Whether somebody serves the socket at ``path`` now."""
     if not path.is_socket():
         return False
-    with _address(path) as address, socket.socket(socket.AF_UNIX) as probe:
+    with address_of(path) as address, socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(address) == 0
 
 
@@ -74,6 +81,7 @@ def serve(
     limit: int = MAX_FRAME_BYTES,
 ) -> None:
     """Answer every frame with ``handle(frame)`` until ``stop`` is set; one thread a connection.
+    An empty frame is echoed. A socket file that somebody took away is made again.
 
     At most ``MAX_CONNECTIONS`` are open, later ones wait; of frames above ``SMALL_FRAME_BYTES``
     one at a time is received and answered. So whoever calls holds no more of this process's
@@ -84,26 +92,37 @@ def serve(
     socket file is removed. Raises ``InputError`` when the path cannot be served safely.
     """
     prepare_folder(path.parent, group)
-    _remove_stale(path)
+    remove_stale(path)
     threads: list[tuple[threading.Thread, socket.socket]] = []
     large = threading.Lock()
-    with _address(path) as address, socket.socket(socket.AF_UNIX) as listener:
-        _bind(listener, address, path, group)
-        try:
-            while not stop.is_set():
-                threads = [entry for entry in threads if entry[0].is_alive()]
-                if len(threads) >= MAX_CONNECTIONS:
-                    stop.wait(_POLL_SECONDS)
-                    continue
-                with contextlib.suppress(TimeoutError):
-                    connection, _ = listener.accept()
-                    thread = threading.Thread(
-                        target=_converse, args=(connection, handle, stop, group, limit, large)
-                    )
-                    thread.start()
-                    threads.append((thread, connection))
-        finally:
-            path.unlink(missing_ok=True)
+
+    def open_one(listener: socket.socket) -> None:
+        """Let the next caller in, once one of ``MAX_CONNECTIONS`` places is free."""
+        threads[:] = [entry for entry in threads if entry[0].is_alive()]
+        if len(threads) >= MAX_CONNECTIONS:
+            stop.wait(_POLL_SECONDS)
+            return
+        with contextlib.suppress(TimeoutError):
+            connection, _ = listener.accept()
+            thread = threading.Thread(
+                target=_converse, args=(connection, handle, stop, group, limit, large)
+            )
+            thread.start()
+            threads.append((thread, connection))
+
+    try:
+        while not stop.is_set():
+            with address_of(path) as address, socket.socket(socket.AF_UNIX) as listener:
+                bind(listener, address, path, group)
+                ours = path.stat().st_ino
+                while not stop.is_set() and _is(path, ours):
+                    open_one(listener)
+            if not stop.is_set():
+                log.warning("the socket %s was taken away; it is made again", path)
+                prepare_folder(path.parent, group)
+                remove_stale(path)
+    finally:
+        path.unlink(missing_ok=True)
     for thread, _ in threads:
         thread.join()
 
@@ -127,10 +146,19 @@ def _converse(
                     return
                 with large if size > SMALL_FRAME_BYTES else contextlib.nullcontext():
                     end = time.monotonic() + _FRAME_SECONDS
-                    answer = handle(_body(connection, size, end))
+                    frame = _body(connection, size, end)
+                    answer = handle(frame) if frame else b""
                 _send(connection, answer, limit, time.monotonic() + _FRAME_SECONDS)
         except (OSError, Refused) as error:
             log.warning("channel closed a connection: %s", type(error).__name__)
+
+
+def _is(path: Path, inode: int) -> bool:
+    """Whether the file at ``path`` is still the one with that inode."""
+    try:
+        return path.stat().st_ino == inode
+    except OSError:
+        return False
 
 
 def _readable(connection: socket.socket, stop: threading.Event) -> bool:
@@ -210,71 +238,3 @@ def _left(end: float) -> float:
     if left <= 0:
         raise TimeoutError("no whole answer from the vault in time")
     return left
-
-
-@contextlib.contextmanager
-def _address(path: Path) -> Iterator[str]:
-    """What to bind or connect to: long paths go through a descriptor of their folder."""
-    if len(os.fsencode(path)) <= MAX_PATH_BYTES:
-        yield str(path)
-        return
-    short = len(os.fsencode(path.name)) <= MAX_PATH_BYTES - len("/proc/self/fd/1234567890/")
-    if not short or not Path("/proc/self/fd").is_dir():
-        got = f"{len(os.fsencode(path))} bytes"
-        remedy = "set [vault] socket in site.toml to a shorter path"
-        raise InputError(str(path), f"a socket path up to {MAX_PATH_BYTES} bytes", got, remedy)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
-
-
-def prepare_folder(folder: Path, group: int | None) -> None:
-    try:
-        if not folder.exists():
-            folder.mkdir(parents=True, mode=0o700)
-            if group is not None:
-                os.chown(folder, -1, group)
-                folder.chmod(0o750)
-        status = folder.stat()
-    except OSError as error:
-        got = error.strerror or type(error).__name__
-        raise InputError(str(folder), "a folder for the socket", got, "check [vault]") from None
-    foreign = status.st_uid not in (os.geteuid(), 0)
-    if foreign or (status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX):
-        got = f"owner {status.st_uid}, mode {stat.S_IMODE(status.st_mode):04o}"
-        remedy = f"chmod 700 {folder}, or set [vault] socket to a folder of its own"
-        raise InputError(str(folder), "a folder that only this user can write to", got, remedy)
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove the socket a killed server left; ``InputError`` when it is alive or no socket."""
-    if not path.exists():
-        return
-    if not path.is_socket():
-        raise InputError(str(path), "a socket or no file", "another file", "move it away")
-    with _address(path) as address, socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(address)
-        except OSError:
-            path.unlink(missing_ok=True)
-            return
-    remedy = "stop the running vault, or give this one its own [vault] socket"
-    raise InputError(str(path), "a socket nobody serves", "a running vault", remedy)
-
-
-def _bind(listener: socket.socket, address: str, path: Path, group: int | None) -> None:
-    before = os.umask(0o177)
-    try:
-        listener.bind(address)
-    except OSError as error:
-        got = error.strerror or type(error).__name__
-        raise InputError(str(path), "a path to listen at", got, "check [vault] socket") from None
-    finally:
-        os.umask(before)
-    if group is not None:
-        os.chown(path, -1, group)
-        path.chmod(0o660)
-    listener.listen(16)
-    listener.settimeout(_POLL_SECONDS)

@@ -1,13 +1,15 @@
 """``infomri-client``: one process for a hospital to start."""
 
+import json
 import logging
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -32,7 +34,10 @@ app.add_typer(ledgers.app, name="ledger")
 app.add_typer(data_app, name="data")
 app.command()(backups.backup)
 app.command()(backups.restore)
+PARTS = "parts.json"
 _log = logging.getLogger("infomri.client")
+
+T = TypeVar("T")
 
 
 @app.callback(invoke_without_command=True)
@@ -52,6 +57,9 @@ def run(
     metrics: Annotated[
         str, typer.Option(metavar="[HOST:]PORT", help="Answer Prometheus there.")
     ] = "",
+    exit_on_fault: Annotated[
+        bool, typer.Option("--exit-on-fault", help="End where waiting does not help, with code 1.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the versions and stop.")
     ] = False,
@@ -73,20 +81,42 @@ def run(
     if context.invoked_subcommand is not None:
         return
     from fl_client.parts import site_parts
+    from fl_client.site_lock import lock_folder
     from fl_client.supervisor import Supervisor
 
     _log_to_stdout()
     settings = read_settings(config)
+    own = (folder or settings.vault.state).resolve()
+    stop = _stop_on_signals()
+    patiently(lambda: lock_folder(own), stop)
     n_files = check_files(config, settings)
     if n_files:
         _log.info("kit: %d files are as the study centre signed them", n_files)
     _tell_isolation(settings, folder, with_vault, require_isolation)
-    parts = site_parts(config, settings, folder=folder, with_vault=with_vault)
+    parts = patiently(
+        lambda: site_parts(config, settings, folder=folder, with_vault=with_vault), stop
+    )
     if metrics:
         _serve_metrics(settings, metrics)
-    stop = _stop_on_signals()
     _log.info("site %s, study centre %s", settings.site.name, settings.superlink.address)
-    raise typer.Exit(Supervisor(parts, _log.info, stop).run())
+    told = own / PARTS
+    supervisor = Supervisor(parts or [], _log.info, stop, told=told, exits=exit_on_fault)
+    raise typer.Exit(supervisor.run())
+
+
+def patiently(step: Callable[[], T], stop: threading.Event) -> T | None:
+    """What ``step`` gives, tried again with growing pauses while the system does not let it (a
+    full disk, a folder that is read-only); None once ``stop`` is set."""
+    pause = 1.0
+    while not stop.is_set():
+        try:
+            return step()
+        except OSError as error:
+            where, why = error.filename or "the state folder", error.strerror or str(error)
+            _log.info("%s: %s; trying again in %g s", where, why, pause)
+        stop.wait(pause)
+        pause = min(60.0, 2 * pause)
+    return None
 
 
 @app.command()
@@ -98,7 +128,11 @@ def status(
 
     Example: infomri-client status --config site.toml
     """
-    socket = read_settings(config).vault.status_path
+    settings = read_settings(config)
+    for part, state in parts_told(settings.vault.state / PARTS).items():
+        if state != "running":
+            typer.echo(f"{part}: {state}")
+    socket = settings.vault.status_path
     answer = vault_status(socket)
     if answer is None:
         typer.echo(f"no vault answers at {socket}")
@@ -110,6 +144,14 @@ def status(
         f"{sum(left.replies.values())} replies, {sum(left.refusals.values())} refusals, "
         f"{left.n_bytes} bytes left, epsilon {epsilon}"
     )
+
+
+def parts_told(path: Path) -> dict[str, str]:
+    """How a running client's parts stand, by its own word; empty where there is none."""
+    try:
+        return {str(part): str(state) for part, state in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
 
 
 def main() -> None:

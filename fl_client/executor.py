@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TypeVar, final
@@ -42,7 +42,7 @@ from flwr.supernode.runtime.run_clientapp import (
     push_task_output,
 )
 
-from fl_client import bundle, courier, isolation
+from fl_client import bundle, courier, isolation, pulse, supernode
 from infomri_core import logs
 from infomri_core.processes import tether
 
@@ -102,14 +102,17 @@ def serve_task(address: str, token: str) -> None:
     push_task_output(client, context, SubStatus.COMPLETED, "")
 
 
-def run(address: str, secret: bytes | None) -> NoReturn:
-    """Poll the SuperNode at ``address`` for tasks for ever; SIGTERM and SIGINT end it."""
+def run(
+    where: Callable[[], str], secret: bytes | None, beat: Callable[[], None] = lambda: None
+) -> NoReturn:
+    """Poll the SuperNode, which is at ``where()`` now, for tasks for ever, and call ``beat`` now
+    and then; SIGTERM and SIGINT end it."""
     signers: list[ProtobufClientInterceptor] = []
     if secret:
         signers.append(
             SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=_ACQUIRE)
         )
-    client = _client(RuntimeHttpClient, address, "SuperExec", signers)
+    address, client = "", None
     request = AcquireTaskRequest(supported_task_types=[str(kind.value) for kind in _TASKS])
     children: set[int] = set()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -117,7 +120,11 @@ def run(address: str, secret: bytes | None) -> NoReturn:
     _log.info("ready")
     while True:
         children -= _reap(children)
-        task = _acquire(client, request)
+        beat()
+        if (now := where()) != address:
+            address = now
+            client = _client(RuntimeHttpClient, address, "SuperExec", signers)
+        task = _acquire(client, request) if client and address else None
         if task is None:
             time.sleep(_ABSENT_SECONDS)
         elif task.HasField("task") and task.token:
@@ -195,9 +202,10 @@ def _client(
 
 
 def main() -> NoReturn:
-    """``python -m fl_client.executor --runtime-api HOST:PORT [--secret-file FILE]``."""
+    """``python -m fl_client.executor --runtime-api HOST:PORT [--secret-file FILE]``, or
+    ``--confine FOLDER``, whose SuperNode says its port in a file."""
     parser = argparse.ArgumentParser(prog="python -m fl_client.executor", description=__doc__)
-    parser.add_argument("--runtime-api", required=True, help="the SuperNode's HOST:PORT")
+    parser.add_argument("--runtime-api", default="", help="the SuperNode's HOST:PORT")
     parser.add_argument("--secret-file", type=Path, help="the secret shared with the SuperNode")
     parser.add_argument("--confine", type=Path, help="open no files but those of this folder")
     arguments = parser.parse_args()
@@ -206,13 +214,23 @@ def main() -> NoReturn:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     secret = arguments.secret_file.read_bytes() if arguments.secret_file else None
     isolation.apply(isolation.hide, "no process of this user looks in")
-    if arguments.confine:
-        (arguments.confine / "flwr").mkdir(parents=True, exist_ok=True)
-        keep = isolation.courier_keeps(
-            arguments.confine, Path(os.environ.get(courier.VAULT_SOCKET, ""))
-        )
-        isolation.apply(lambda: isolation.confine(keep), "no files but its own")
-    run(arguments.runtime_api, secret)
+    folder, socket = arguments.confine, Path(os.environ.get(courier.VAULT_SOCKET, ""))
+    if folder is None:
+        run(lambda: arguments.runtime_api, secret)
+    (folder / "flwr").mkdir(parents=True, exist_ok=True)
+    keep = isolation.courier_keeps(folder, socket)
+    isolation.apply(lambda: isolation.confine(keep), "no files but its own")
+    told = supernode.port_file(folder)
+    heart = pulse.Heart(pulse.pulse_file(folder), socket)
+    run(lambda: arguments.runtime_api or _stated(told), secret, heart.beat)
+
+
+def _stated(path: Path) -> str:
+    """The SuperNode's address by the port it wrote down; '' while there is none."""
+    try:
+        return f"{supernode.HOST}:{int(path.read_text())}"
+    except (OSError, ValueError):
+        return ""
 
 
 if __name__ == "__main__":

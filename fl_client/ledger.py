@@ -134,6 +134,14 @@ class Ledger:
         with self._lock:
             return tuple(self._entries)
 
+    def trained(self, plan: str, number: int) -> bool:
+        """Whether an update of round ``number`` of ``plan``, by its sha256, has left."""
+        wanted = (plan, "train", number)
+        return any(
+            (e.run, e.job, e.round) == wanted and e.kind in ("trained", "masked")
+            for e in self.entries()
+        )
+
     def verify(self) -> int:
         """Read the file again, check the chain, and return how many entries it has."""
         with self._lock:

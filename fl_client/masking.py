@@ -123,7 +123,7 @@ class Sessions:
         masked = participant.mask(vector, inbox, masking.binding(question_of(task)))
         question = question_of(task)
         session.masked[masking.slot] = _Masked(question, task.round, frozenset(masking.shares))
-        return MaskedReply(masked, reply.epsilon, reply.budget)
+        return MaskedReply(masked, reply.epsilon, reply.budget, reply.lost_state)
 
     def _inbox(self, participant: Participant, masking: Masking) -> dict[str, bytes]:
         """The shares that are for this site. A site that takes part has one for each neighbour:

@@ -1,6 +1,6 @@
 """The three processes of a site: vault, SuperNode, executor; and what their logs mean."""
 
-import dataclasses
+import logging
 import os
 import re
 import secrets
@@ -18,17 +18,21 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from fl_client.channel import listening
 from fl_client.courier import VAULT_SOCKET
+from fl_client.endings import Ending
+from fl_client.pulse import Pulse, pulse_file
 from fl_client.settings import SiteSettings
 from fl_client.supernode import HOST, node_file, secret_file
 from fl_client.supervisor import Fault, Part
 from fl_client.unanswered import Unanswered
 from infomri_core.errors import InputError
 from infomri_core.logs import message_of
-from infomri_core.ports import check_port, free_port, without_local_proxy
+from infomri_core.ports import check_port, without_local_proxy
 
 INPUT_ERROR_CODE = 2
+UNWRITABLE_CODE = 3
 
-_KEY_REFUSED = r"(?i)activate|not registered|public key|\[code: \d+\]|Unauthorized|\b401\b"
+_log = logging.getLogger("infomri.client")
+
 _EVENTS = (
     (r"SuperNode ID: (\d+)", r"connected to {address} as node \1"),
     (r"Connection attempt failed, retrying", r"{address} does not answer; trying again"),
@@ -37,34 +41,25 @@ _EVENTS = (
     (r"Sent successfully", r"reply sent"),
     (r"Failed to send message (.*)", r"the reply could not be sent: \1"),
     (r"Failed to receive message (.*)", r"the task could not be received: \1"),
-    (r"(this site's clock is .* set it right)", r"\1"),
 )
-_ELSEWHERE = r"(?i)certificate has expired|certificate is not yet valid"
-_FAULTS = (
-    (
-        _ELSEWHERE,
-        "the certificate of {address} has ended; the study centre renews it with "
-        "`infomri provision` and starts its SuperLink again",
-    ),
-    (
-        r"(?i)certificate.verify.failed|self.signed certificate",
-        "{address} showed a certificate that {certificate} did not sign; ask the study centre "
-        "for its current ca.crt and the exact host name",
-    ),
-    (
-        r"(?i)wrong.version.number|record.layer|\bssl:",
-        "{address} does not speak TLS; check [superlink] address in site.toml",
-    ),
-    (
-        _KEY_REFUSED,
-        "{address} does not know this site's key ({key}), or another client is connected with it; "
-        "have the study centre register its public half (node.pub of the kit), or stop the other",
-    ),
-    (
-        r"(?i)address already in use|Runtime HTTP API failed to start",
-        "port {port} is taken; set [superlink] runtime_port in site.toml to a free one",
-    ),
-)
+_FLOWER = re.compile(r"[A-Z]+\s*:\s+")
+_CLOCK = re.compile(r" ERROR (this site's clock is .* set it right)$")
+_ENDINGS = {
+    Ending.CERTIFICATE_ENDED: "the certificate of {address} has ended; the study centre renews it "
+    "with `infomri provision` and starts its SuperLink again",
+    Ending.UNTRUSTED: "{address} showed a certificate that {certificate} did not sign; ask the "
+    "study centre for its current ca.crt and the exact host name",
+    Ending.NO_TLS: "{address} does not speak TLS; check [superlink] address in site.toml",
+    Ending.KEY_REFUSED: "{address} does not know this site's key ({key}), or another client is "
+    "connected with it; have the study centre register its public half (node.pub of the kit), or "
+    "stop the other",
+    Ending.PORT_TAKEN: "another program took the port on which SuperNode and executor meet",
+    Ending.UNREACHABLE: "{address} does not answer",
+    Ending.UNWRITABLE: "the state folder cannot be written; make room, or give this user "
+    "the right",
+}
+_LASTING = frozenset({Ending.UNTRUSTED, Ending.NO_TLS})
+"""What waiting does not change, in a connection that never stood."""
 
 
 def site_parts(
@@ -77,40 +72,33 @@ def site_parts(
     where something is missing that every start would need.
     """
     _check_credentials(settings)
-    settings = _with_runtime_port(settings)
+    if settings.superlink.runtime_port is not None:
+        remedy = "set [superlink] runtime_port in site.toml"
+        check_port(HOST, settings.superlink.runtime_port, remedy)
     folder = (folder or settings.vault.state).resolve()
     _make_secret(secret_file(folder))
-    unanswered = Unanswered()
+    unanswered, pulse = Unanswered(), Pulse(pulse_file(folder))
     network = [
-        _executor(settings, folder, unanswered),
+        _executor(settings, folder, unanswered, pulse),
         _supernode(config, settings, folder, with_vault, unanswered),
     ]
-    return [_vault(config, settings, folder), *network] if with_vault else network
+    return [_vault(config, settings, folder, pulse), *network] if with_vault else network
 
 
-def _with_runtime_port(settings: SiteSettings) -> SiteSettings:
-    """The port of ``site.toml``, which must be free, or one that is."""
-    port = settings.superlink.runtime_port
-    if port is None:
-        link = dataclasses.replace(settings.superlink, runtime_port=free_port(HOST))
-        return dataclasses.replace(settings, superlink=link)
-    check_port(HOST, port, "set [superlink] runtime_port in site.toml")
-    return settings
-
-
-def _vault(config: Path, settings: SiteSettings, folder: Path) -> Part:
+def _vault(config: Path, settings: SiteSettings, folder: Path, pulse: Pulse) -> Part:
     return Part(
         name="vault",
         command=(sys.executable, "-m", "fl_client.vault", "--config", str(config.resolve())),
         log=folder / "log" / "vault.log",
         ready=partial(listening, settings.vault.socket_path),
         fault=_vault_fault,
+        stuck=pulse.vault,
+        begun=pulse.reset,
     )
 
 
-def _executor(settings: SiteSettings, folder: Path, unanswered: Unanswered) -> Part:
-    address = f"{HOST}:{settings.superlink.runtime_port}"
-    command = (sys.executable, "-m", "fl_client.executor", "--runtime-api", address)
+def _executor(settings: SiteSettings, folder: Path, unanswered: Unanswered, pulse: Pulse) -> Part:
+    command = (sys.executable, "-m", "fl_client.executor")
     return Part(
         name="executor",
         command=(*command, "--secret-file", str(secret_file(folder)), "--confine", str(folder)),
@@ -122,6 +110,8 @@ def _executor(settings: SiteSettings, folder: Path, unanswered: Unanswered) -> P
             "OPENBLAS_NUM_THREADS": "1",
         },
         event=partial(_executor_event, unanswered),
+        stuck=pulse.executor,
+        begun=pulse.reset,
     )
 
 
@@ -129,10 +119,9 @@ def _supernode(
     config: Path, settings: SiteSettings, folder: Path, with_vault: bool, unanswered: Unanswered
 ) -> Part:
     command = (sys.executable, "-m", "fl_client.supernode", "--config", str(config.resolve()))
-    port = str(settings.superlink.runtime_port)
     return Part(
         name="supernode",
-        command=(*command, "--folder", str(folder), "--port", port),
+        command=(*command, "--folder", str(folder)),
         log=folder / "log" / "supernode.log",
         environment=_flower_environment(folder),
         needs="vault" if with_vault else None,
@@ -155,10 +144,11 @@ def _flower_environment(folder: Path) -> dict[str, str]:
 
 
 def _vault_fault(code: int, lines: Sequence[str]) -> Fault | None:
-    if code != INPUT_ERROR_CODE:
+    if code not in (INPUT_ERROR_CODE, UNWRITABLE_CODE):
         return None
     said = [message_of(line, " ERROR vault: ") for line in lines if line.strip()]
-    return Fault(said[-1] if said else "refused its settings", final=True)
+    why = said[-1] if said else "refused its settings"
+    return Fault(why, final=code == INPUT_ERROR_CODE)
 
 
 def _executor_event(unanswered: Unanswered, line: str) -> str | None:
@@ -174,35 +164,39 @@ def _supernode_event(
     settings: SiteSettings, folder: Path, unanswered: Unanswered, line: str
 ) -> str | None:
     unanswered.supernode(line)
+    if clock := _CLOCK.search(f" ERROR {message_of(line, ' ERROR ')}"):
+        return clock[1]
+    said = line[found.end() :] if (found := _FLOWER.match(line)) else line
     for pattern, sentence in _EVENTS:
-        match = re.search(pattern, line)
+        match = re.match(pattern, said)
         if match:
             if pattern.startswith("SuperNode ID"):
-                node_file(folder).write_text(match[1])
+                _note_node(folder, match[1])
             return match.expand(sentence.replace("{address}", settings.superlink.address))
     return None
+
+
+def _note_node(folder: Path, node: str) -> None:
+    try:
+        node_file(folder).write_text(node)
+    except OSError as error:
+        _log.warning("%s cannot be written: %s", node_file(folder), error.strerror)
 
 
 def _supernode_fault(
     settings: SiteSettings, folder: Path, code: int, lines: Sequence[str]
 ) -> Fault | None:
-    """What Flower's last words mean. A key that was admitted before may be so again."""
+    """What its exit code means. Whatever ended a site that was connected before may pass."""
+    if code == INPUT_ERROR_CODE:
+        said = [message_of(line, " ERROR ") for line in lines if line.strip()]
+        return Fault(said[-1] if said else "refused its settings", final=True)
+    if code not in _ENDINGS:
+        return None
     link = settings.superlink
-    text = "\n".join(lines)
-    last_words = text[max(0, text.find("Exit Code:")) :]
-    for pattern, sentence in _FAULTS:
-        if re.search(pattern, last_words):
-            said = sentence.format(
-                address=link.address,
-                certificate=link.root_certificate,
-                key=link.node_key,
-                port=link.runtime_port,
-            )
-            again = pattern == _KEY_REFUSED and node_file(folder).exists()
-            elsewhere = pattern == _ELSEWHERE
-            return Fault(said, final=not (again or elsewhere), elsewhere=elsewhere)
-    explained = last_words.splitlines()[1:3] if "Exit Code:" in last_words else []
-    return Fault(" ".join(explained), final=False) if explained else None
+    sentence = _ENDINGS[Ending(code)].format(
+        address=link.address, certificate=link.root_certificate, key=link.node_key
+    )
+    return Fault(sentence, final=code in _LASTING and not node_file(folder).exists())
 
 
 def _check_credentials(settings: SiteSettings) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from fl_client import channel
 from fl_client.ledger import CHARGE, Entry
 from fl_client.settings import Vault
+from fl_client.socket_file import prepare_folder
 from infomri_core import wire
 from infomri_core.errors import Refused
 
@@ -79,7 +80,7 @@ def token_file(socket: Path) -> Path:
 def served(vault: Vault, status: Callable[[], VaultStatus]) -> Iterator[None]:
     """Answer at the vault's status socket from a thread of its own. Raises ``InputError``."""
     path, group, token = vault.status_path, vault.group_id, secrets.token_hex(32)
-    channel.prepare_folder(path.parent, group)
+    prepare_folder(path.parent, group)
     _write_token(token_file(path), token, group)
 
     def handle(data: bytes) -> bytes:

@@ -17,9 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from fl_client import clocks, isolation
+from fl_client.endings import Ending, ending_of
 from fl_client.settings import SiteSettings, read_settings
 from infomri_core import logs, processes
 from infomri_core.errors import InputError
+from infomri_core.ports import check_port, free_port
 
 HOST = "127.0.0.1"
 
@@ -34,6 +36,11 @@ def node_file(folder: Path) -> Path:
 def secret_file(folder: Path) -> Path:
     """The secret that SuperNode and executor share."""
     return folder / "run" / "executor.secret"
+
+
+def port_file(folder: Path) -> Path:
+    """Where the SuperNode says at which port the executor meets it; new at every start."""
+    return folder / "flwr" / "port"
 
 
 def command(settings: SiteSettings, secret: Path, port: int) -> list[str]:
@@ -76,10 +83,11 @@ def release(settings: SiteSettings, node: int) -> None:
         client.DeactivateNode(DeactivateNodeRequest(node_id=node))
 
 
-def serve(settings: SiteSettings, folder: Path, port: int) -> NoReturn:
+def serve(settings: SiteSettings, folder: Path) -> NoReturn:
     """Be the site's SuperNode until told to end. Flower's own program stays, deaf, when its main
-    loop gave up, because its API's thread goes on: this one ends with code 1."""
+    loop gave up, because its API's thread goes on: this one ends, with a code that says why."""
     link = settings.superlink
+    port = link.runtime_port or free_port(HOST)
     if link.root_certificate is not None:
         measure = partial(clocks.offset, link.address, link.root_certificate)
         clocks.await_agreement(link.address, measure)
@@ -89,24 +97,48 @@ def serve(settings: SiteSettings, folder: Path, port: int) -> NoReturn:
             release(settings, int(admitted.read_text()))
         except Exception as error:
             _log.info("no former connection to take back: %s", error)
+    from flwr.supernode import fleet_http_connection
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
+    code = 1
+    vars(fleet_http_connection)["flwr_exit"] = _leave
     sys.argv = command(settings, secret_file(folder), port)
     try:
+        port_file(folder).write_text(str(port))
         flower_supernode()
         _log.error("the SuperNode gave up on an answer of %s", link.address)
-    except Exception:
-        _log.exception("the SuperNode failed")
+    except Exception as error:
+        code = _code_of(error, port)
+        _log.error("the SuperNode failed: %s: %s", type(error).__name__, error)
     logging.shutdown()
-    os._exit(1)
+    os._exit(code)
+
+
+def _leave(code: int, message: str | None = None, **more: object) -> NoReturn:
+    """End the process as Flower would, where it gives up on the connection, but with a code that
+    says which error made it."""
+    error = sys.exc_info()[1]
+    ending = ending_of(error) if error is not None else None
+    _log.error("Flower gave up with code %d: %s", code, message)
+    logging.shutdown()
+    os._exit(ending or 1)
+
+
+def _code_of(error: Exception, port: int) -> int:
+    """The exit code for what Flower raised; a port that another program took raises nothing in
+    Flower that would tell."""
+    try:
+        check_port(HOST, port)
+    except InputError:
+        return Ending.PORT_TAKEN
+    return ending_of(error) or 1
 
 
 def main() -> NoReturn:
-    """``python -m fl_client.supernode --config site.toml --folder FOLDER --port PORT``."""
+    """``python -m fl_client.supernode --config site.toml --folder FOLDER``."""
     parser = argparse.ArgumentParser(prog="python -m fl_client.supernode", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the site's site.toml")
     parser.add_argument("--folder", type=Path, required=True, help="where its files are")
-    parser.add_argument("--port", type=int, required=True, help="where the executor meets it")
     arguments = parser.parse_args()
     lines = logs.handler(sys.stderr, "supernode", "%(asctime)s %(levelname)s %(message)s")
     for logger in (_log, isolation.log):
@@ -121,7 +153,10 @@ def main() -> NoReturn:
     except InputError as error:
         _log.error("%s", error)
         sys.exit(2)
-    serve(settings, arguments.folder, arguments.port)
+    except OSError as error:
+        _log.error("%s: %s", error.filename or "the state folder", error.strerror)
+        sys.exit(Ending.UNWRITABLE)
+    serve(settings, arguments.folder)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from infomri_core import logs
 from infomri_core.data import open_dataset
 from infomri_core.data.uri import parse_uri
 from infomri_core.errors import InputError
-from infomri_core.files import write_atomically
+from infomri_core.files import sweep, write_atomically
 from infomri_core.site import open_site
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ def _opened_set(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterato
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     ledger = Ledger.open(state / "ledger.jsonl")
     try:
+        sweep(state)
         dataset = open_dataset(settings.data.uri)
         path = parse_uri(settings.data.uri).path
         site = open_site(
@@ -76,6 +77,7 @@ def _opened_set(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterato
             settings.vault.device,
             site_key(state / "site.key"),
             settings.policy.min_cohort,
+            trained=ledger.trained,
         )
         n_patients = len(set(dataset.table.patients))
         log.info("site %s: %d slices of %d patients", site.name, len(dataset), n_patients)
@@ -97,7 +99,8 @@ def site_key(path: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0 after SIGTERM, 2 when the input is refused."""
+    """The command line; returns the exit code: 0 after SIGTERM, 2 when the input is refused,
+    3 when the state folder cannot be written."""
     parser = argparse.ArgumentParser(prog="python -m fl_client.vault", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the site's site.toml")
     options = parser.parse_args(arguments)
@@ -118,6 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         log.error("%s", error)
         return 2
+    except OSError as error:
+        where = error.filename or options.config
+        log.error("%s: %s; make room, or give this user the right", where, error.strerror)
+        return 3
     return 0
 
 

@@ -21,6 +21,7 @@ from fl_server.federation import GridSites
 from fl_server.operators import Operator
 from fl_server.progress import EVENTS_LOGGER
 from fl_server.roster import StudyFailed
+from fl_server.run_lock import Overtaken
 from fl_server.settings import CentreSettings, read_settings
 from fl_server.submission import KEY, Submission, check_statement, statement
 from infomri_core.errors import InputError
@@ -44,7 +45,7 @@ class PlainFailures(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is shown; rewrites the one of such a failure."""
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, StudyFailed | InputError):
+        if isinstance(error, StudyFailed | InputError | Overtaken):
             record.msg, record.args, record.exc_info = "%s", (str(error),), None
             self._told = True
             return True

@@ -135,5 +135,6 @@ def _results(
         plan, state.arms, setting.sites, setting.roster, setting.directory, setting.progress
     )
     shown = examples_for(plan, rows, state.arms, fitted, setting.audit_set, setting.device)
+    setting.guard()
     record(setting.directory, plan, rows, meta, setting.tracker, shown)
     return rows

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fl_server.aggregation import WeightedMean
 from fl_server.audit import FittedAudit
 from fl_server.roster import deadline
 from fl_server.setting import Setting, State
+from infomri_core.errors import InputError
 from infomri_core.exchange import AdaptReply, AdaptTask
 from infomri_core.exchange.adapting import NETWORK
 from infomri_core.privacy.strengths import base_name, insider_attack
@@ -61,9 +63,12 @@ def _train(
         if not isinstance(reply, AdaptReply) or not _fits(reply, tasks[trainer]):
             setting.roster.tell_refusal(trainer, reply, number)
             continue
-        for node, mean in means.items():
-            if node != trainer:
-                mean.add(reply.networks[ALL if same else node], reply.n_samples)
+        try:
+            for node, mean in means.items():
+                if node != trainer:
+                    mean.add(reply.networks[ALL if same else node], reply.n_samples)
+        except InputError as error:
+            setting.progress.tell("refused", f"attack of {trainer} not used: {error}")
     return {node: mean.value() for node, mean in means.items() if mean.n_samples}
 
 
@@ -78,17 +83,24 @@ def _fits(reply: AdaptReply, task: AdaptTask) -> bool:
 
 
 class _Mean:
-    """A sample-weighted mean of named arrays."""
+    """A sample-weighted mean of named arrays, in fixed point: the order of arrivals is nothing."""
 
     def __init__(self) -> None:
         self.n_samples = 0
-        self._sums: dict[str, np.ndarray] = {}
+        self._means: dict[str, WeightedMean] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
 
     def add(self, network: Arrays, n_samples: int) -> None:
+        """Raises ``InputError``, and adds nothing, when a value is too large for the sum."""
+        flat = {name: a.astype(np.float32).ravel() for name, a in network.items()}
+        means = self._means or {name: WeightedMean(len(array)) for name, array in flat.items()}
+        for name, array in flat.items():
+            means[name].check(array, n_samples)
+        for name, array in flat.items():
+            means[name].add(array, n_samples)
+        self._means, self._shapes = means, {name: a.shape for name, a in network.items()}
         self.n_samples += n_samples
-        for name, array in network.items():
-            part = n_samples * array.astype(np.float64)
-            self._sums[name] = self._sums.get(name, 0.0) + part
 
     def value(self) -> dict[str, np.ndarray]:
-        return {n: (s / self.n_samples).astype(np.float32) for n, s in self._sums.items()}
+        shapes = sorted(self._shapes.items())
+        return {name: self._means[name].value().reshape(shape) for name, shape in shapes}

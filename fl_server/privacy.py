@@ -41,6 +41,6 @@ def privacy_meta(plan: Plan, history: Mapping[str, Any]) -> dict[str, Any] | Non
         **asdict(plan.privacy),
         **({} if plan.moments is None else {"moments": asdict(plan.moments)}),
         "epsilon": study_epsilon(history),
-        "epsilon_by_site": dict(history.get("epsilons", {})),
+        "epsilon_by_site": dict(sorted(history.get("epsilons", {}).items())),
         "outside": outside_epsilon(plan),
     }

@@ -55,6 +55,7 @@ def collect_release(
             "file": str(path.relative_to(directory)),
         }
         progress.tell("released", f"site {site} released {n_slices} slices of sampled k-space")
+    told["sites"] = dict(sorted(told["sites"].items()))
     return told
 
 

@@ -40,8 +40,8 @@ class MergedScores:
         """Take in one site's reply; False, and nothing is taken, if it has another form: with
         ``noise`` sums under it, or what was scored in this process and never left."""
         plan = self.plan
-        cells = {(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations}
-        if not set(reply.scores) <= cells or not all(map(self._fits, reply.scores.values())):
+        cells = cells_of(plan)
+        if not set(reply.scores) <= set(cells):
             return False
         if bool(reply.scores) == bool(reply.sums) or (self.replies and self._other_kind(reply)):
             return False
@@ -119,6 +119,11 @@ class MergedScores:
         return whole and all(len(weight) == SLOTS for weight in weights)
 
 
+def cells_of(plan: Plan) -> list[Cell]:
+    """Every arm at every acceleration, in the plan's order."""
+    return [(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations]
+
+
 def merge_scores(a: Scores, b: Scores) -> Scores:
     """Both sites' scores; an attack that only one of them scored stays as it is."""
     quality: dict[str, ImageQuality] = dict(a.quality)
@@ -138,11 +143,10 @@ def build_rows(
 ) -> list[Row]:
     """One row for each arm and acceleration that was scored, in the plan's order."""
     n_patients = sum(merged.sites.values())
-    cells = [(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations]
     figures = merged.figures()
     return [
         _row(plan, cell, figures[cell], fitted, n_train, n_patients, rounds)
-        for cell in cells
+        for cell in cells_of(plan)
         if cell in figures
     ]
 

@@ -1,5 +1,6 @@
 """The study from the first site to the last figure: enrol, train in rounds, audit, evaluate."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
@@ -38,12 +39,14 @@ class Study:
         directory: Path,
         tracker: Tracker,
         device: torch.device,
+        guard: Callable[[], None] = lambda: None,
     ) -> None:
         self.plan = plan
-        progress = Progress(directory / "events.jsonl")
+        progress = Progress(directory / "events.jsonl", guard)
         roster = Roster(sites, plan, progress)
         self._setting = Setting(
-            plan, centre, sites, roster, audit_set, directory, progress, tracker, device
+            *(plan, centre, sites, roster, audit_set, directory, progress, tracker, device),
+            guard=guard,
         )
         check_audit_set(plan, audit_set)
 
@@ -68,7 +71,11 @@ class Study:
                 done=saved.round,
                 run=self._setting.directory.name,
             )
-            arms = {name: np.array(flat) for name, flat in saved.arms.items()}
+            arms = {
+                arm.name: np.array(saved.arms[arm.name])
+                for arm in self.plan.arms
+                if arm.name in saved.arms
+            }
             return State(
                 saved.round,
                 arms,
@@ -111,6 +118,7 @@ class Study:
             state.server,
         )
         keep = self._setting.centre.centre.keep_checkpoints
+        self._setting.guard()
         checkpoint.save(self._checkpoints, snapshot, keep)
 
     @property

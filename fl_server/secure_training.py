@@ -12,6 +12,7 @@ from typing import final
 import numpy as np
 
 from fl_server.privacy import check_epsilon
+from fl_server.replies import check_lost_state, tell_lost_state
 from fl_server.roster import deadline
 from fl_server.secure_session import Session, stage_deadline
 from fl_server.setting import Setting, State
@@ -40,6 +41,7 @@ class MaskedAnswers:
     sites: Sequence[str] = ()
     total: UpdateSum | None = None
     epsilons: dict[str, float | None] = field(default_factory=dict)
+    lost_state: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def n_samples(self) -> int:
@@ -142,7 +144,9 @@ def _collect(
         answers.epsilons[name] = reply.epsilon
         try:
             check_epsilon(setting.plan, reply)
+            check_lost_state(setting.plan, reply, task.arms)
             collector.add(name, reply.vector)
+            tell_lost_state(setting, answers, name, reply.lost_state)
         except (InputError, Refused) as error:
             _tell(setting, task.round, f"reply of {name} not used: {error}")
 

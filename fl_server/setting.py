@@ -1,5 +1,6 @@
 """What every phase of a study works with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from infomri_core.plan import Plan
 @dataclass(frozen=True)
 class Setting:
     """One run of a plan over ``sites``; everything it leaves lies in ``directory``. ``sessions``
-    are those of secure aggregation."""
+    are those of secure aggregation; ``guard`` is called before files are written, and may raise
+    to keep them unwritten."""
 
     plan: Plan
     centre: CentreSettings
@@ -33,6 +35,7 @@ class Setting:
     tracker: Tracker
     device: torch.device
     sessions: Sessions = field(default_factory=Sessions)
+    guard: Callable[[], None] = lambda: None
 
     @property
     def n_phases(self) -> int:

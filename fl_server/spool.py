@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
-from infomri_core.files import write_atomically
+from infomri_core.files import append_line, write_atomically
 
 logger = logging.getLogger(__name__)
 Record = dict[str, Any]
@@ -27,11 +27,9 @@ class Spool:
 
     def append(self, record: Record) -> None:
         """Add a record at the end."""
-        line = json.dumps(record, allow_nan=False) + "\n"
+        line = json.dumps(record, allow_nan=False)
         with self._file:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(line)
+            append_line(self.path, line)
 
     def pending(self) -> list[Record]:
         """All records, oldest first. A line torn by a crash is skipped with a warning."""

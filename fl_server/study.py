@@ -7,13 +7,16 @@ import numpy as np
 import torch
 
 from fl_server import checkpoint
+from fl_server.completed import completed_rows, mark_completed, tell_completed
 from fl_server.offer import offer_models
+from fl_server.progress import Progress
 from fl_server.rounds import Study
+from fl_server.run_lock import RunLock
 from fl_server.settings import CentreSettings
 from fl_server.sites import Sites
 from fl_server.submission import Submission, record
 from fl_server.tracking import SAMPLE_SECONDS, Tracker
-from fl_server.watched import WatchedSites
+from fl_server.watched import EVENTS, WatchedSites
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.device import pick_device
 from infomri_core.errors import InputError
@@ -34,24 +37,46 @@ def run_study(
     it goes to the run's folder, its events, MLflow and the report.
 
     A resumed study's plan is the one in its checkpoint; ``plan``, if given, must be the same.
-    Raises ``StudyFailed`` and ``InputError``.
+    A study that has completed is told again, and nothing else is done. Raises ``StudyFailed``,
+    ``InputError`` (also while another process works on the run) and ``Overtaken``.
     """
     name = find_run(centre, resume) if resume else run_name(_given(plan), run_id)
     directory = centre.centre.directory / name
     plan = _stored_plan(directory, plan) if resume else _given(plan)
+    with RunLock.acquire(directory, f"run {run_id}") as lock:
+        rows = completed_rows(directory, plan) if resume else None
+        if rows is None:
+            return _run(plan, centre, sites, directory, lock, submitted)
+        tell_completed(Progress(directory / EVENTS, lock.check), directory, rows)
+        return rows
+
+
+def _run(
+    plan: Plan,
+    centre: CentreSettings,
+    sites: Sites,
+    directory: Path,
+    lock: RunLock,
+    submitted: Submission | None,
+) -> list[Row]:
+    name = directory.name
     device = torch.device(pick_device(centre.centre.device))
     if centre.centre.threads:
         torch.set_num_threads(centre.centre.threads)
     audit_set = open_dataset(centre.audit.data)
-    tracker = Tracker(centre, plan, name, sample_seconds=SAMPLE_SECONDS)
+    tracker = Tracker(centre, plan, name, sample_seconds=SAMPLE_SECONDS, ours=lock.ours)
     tracker.dataset("audit set", audit_card(audit_set), "audit")
-    watched = WatchedSites(sites, directory, tracker)
+    watched = WatchedSites(sites, directory, tracker, guard=lock.check)
     if submitted is not None:
         record(directory, submitted)
         watched.submitted(submitted.operator)
+    study = Study(plan, centre, watched, audit_set, directory, tracker, device, lock.check)
     try:
-        rows = Study(plan, centre, watched, audit_set, directory, tracker, device).run()
+        rows = study.run()
     except BaseException as error:
+        if not lock.ours():
+            tracker.close()
+            lock.check()
         watched.failed(error)
         watched.publish()
         tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
@@ -59,6 +84,7 @@ def run_study(
     offer_models(directory, plan, rows, tracker)
     watched.publish()
     tracker.finish("FINISHED")
+    mark_completed(directory, plan)
     return rows
 
 

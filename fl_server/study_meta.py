@@ -26,6 +26,15 @@ def strongest(merged: MergedScores) -> Iterator[tuple[str, str]]:
             yield f"{arm} at {acceleration:g}x", base_name(strongest_name)
 
 
+def lost_states(history: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Which arms went on with a fresh optimizer, at which site and in which round."""
+    return [
+        {"round": told["round"], "site": site, "arms": arms}
+        for told in history["rounds"]
+        for site, arms in sorted(told.get("lost_state", {}).items())
+    ]
+
+
 def study_meta(
     plan: Plan,
     fitted: FittedAudit,
@@ -45,13 +54,14 @@ def study_meta(
         "position_band": plan.evaluation.position_band,
         "sites": merged.sites,
         "per_site": merged.by_site,
-        "dropped_arms": dict(dropped),
+        "dropped_arms": dict(sorted(dropped.items())),
         "n_audit": fitted.n_images,
         "certificates": {name: asdict(c) for name, c in fitted.certificates.items()},
         "attack_histories": fitted.histories,
         "attack_budgets": fitted.budgets,
         "failed_attacks": fitted.failed,
         "failed_at_sites": merged.failed,
+        "lost_state": lost_states(history),
         **merged.noise_meta(),
         "size_curves": {
             name: dict(c.size_curve) for name, c in fitted.certificates.items() if c.size_curve

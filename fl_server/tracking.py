@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -35,7 +35,7 @@ class Tracker:
 
     After a failure the store is left alone for ``retry_seconds``. A run of the same name is
     continued, and is running again if ``opens``. System metrics are taken every
-    ``sample_seconds``; 0 takes none.
+    ``sample_seconds``; 0 takes none. Nothing is recorded or sent once the run is not ``ours``.
     """
 
     def __init__(
@@ -47,11 +47,13 @@ class Tracker:
         retry_seconds: float = RETRY_SECONDS,
         sample_seconds: float = 0.0,
         opens: bool = True,
+        ours: Callable[[], bool] = lambda: True,
     ) -> None:
         self._runs = MlflowRuns(centre.tracking_uri, centre.artifacts, plan, run_name)
         self._spool = Spool(centre.centre.directory / run_name / SPOOL)
         self._retry_seconds = retry_seconds
         self._retry_at = 0.0
+        self._ours = ours
         self._lost = False
         self._sample_seconds = sample_seconds or math.inf
         self._datasets: set[str] = set()
@@ -95,6 +97,10 @@ class Tracker:
     def submitted(self, operator: str) -> None:
         """Mark the study with the operator who submitted or last resumed it."""
         self._record({"do": "tag", "arm": None, "key": "infomri.operator", "value": operator})
+
+    def lost_state(self, arm: str, why: str) -> None:
+        """Mark an arm that went on with a fresh optimizer where one was lost."""
+        self._record({"do": "tag", "arm": arm, "key": "infomri.lost_state", "value": why})
 
     def dataset(self, name: str, card: Mapping[str, Any], context: str = "training") -> None:
         """Log the card of a data set as an input of all runs: counts, no patient's value.
@@ -143,6 +149,8 @@ class Tracker:
 
     def flush(self) -> bool:
         """Try to send what was spooled, at once. True when nothing is left."""
+        if not self._ours():
+            return True
         try:
             n_sent = self._spool.drain(self._send)
         except Exception as error:
@@ -180,6 +188,8 @@ class Tracker:
             self._record({"do": "metrics", "arm": arm, "step": step, "metrics": finite})
 
     def _record(self, record: Record) -> None:
+        if not self._ours():
+            return
         # Spooled before it is sent: a study that is killed in the call loses nothing either.
         try:
             self._spool.append(record | {"time": time.time_ns() // 1_000_000})

@@ -1,5 +1,6 @@
 """One round of training: ask the sites, add their weights as they arrive, step, report."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,7 @@ from typing import Protocol, final
 import numpy as np
 
 from fl_server.privacy import study_epsilon, tell_epsilons
-from fl_server.replies import check_update
+from fl_server.replies import check_update, tell_lost_state
 from fl_server.roster import StudyFailed, deadline
 from fl_server.secure_training import gather_masked
 from fl_server.setting import Setting, State
@@ -43,10 +44,12 @@ def train_round(setting: Setting, state: State) -> None:
 
 class Gathered(Protocol):
     """What a round gave, added up site by site or by the sites themselves. ``epsilons``: what
-    each site, by name, told of its spending, whether its reply was used or not."""
+    each site, by name, told of its spending, whether its reply was used or not. ``lost_state``:
+    by site, the arms that went on with a fresh optimizer."""
 
     number: int
     epsilons: dict[str, float | None]
+    lost_state: dict[str, list[str]]
 
     @property
     def sites(self) -> Sequence[str]: ...
@@ -65,13 +68,14 @@ class Gathered(Protocol):
 @dataclass
 class Answers:
     """What came back in a round: one running aggregate an arm, the replies without weights by
-    site, and at which sites an arm diverged; ``epsilons`` as in :class:`Gathered`."""
+    site, and at which sites an arm diverged; the others as in :class:`Gathered`."""
 
     number: int
     sums: dict[str, Aggregate]
     replies: dict[str, TrainReply] = field(default_factory=dict)
     diverged: dict[str, list[str]] = field(default_factory=dict)
     epsilons: dict[str, float | None] = field(default_factory=dict)
+    lost_state: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, setting: Setting, node: str, reply: TrainReply) -> None:
         """Take a reply in, or tell why it is not used; never a part of it."""
@@ -88,6 +92,7 @@ class Answers:
         for name, flat in reply.arms.items():
             self.sums[name].add(flat, reply.n_samples)
         self.replies[where] = replace(reply, arms={})
+        tell_lost_state(setting, self, where, reply.lost_state)
         for name in reply.dropped:
             self.diverged.setdefault(name, []).append(where)
             sentence = f"round {self.number}: arm {name} diverged at {where}"
@@ -109,14 +114,14 @@ class Answers:
 
     def losses(self) -> Losses:
         """Loss terms of each arm, averaged over the sites."""
-        return mean_losses(self.replies.values(), self.sums)
+        return mean_losses([self.replies[site] for site in self.sites], self.sums)
 
     def dropped(self, quorum: int) -> dict[str, str]:
         """Arms that fewer sites than ``quorum`` brought through the round, and why: so no single
         site can end an arm for all."""
         return {
             name: f"diverged at {', '.join(sorted(sites))}"
-            for name, sites in self.diverged.items()
+            for name, sites in sorted(self.diverged.items())
             if len(self.replies) - len(sites) < quorum
         }
 
@@ -161,7 +166,8 @@ def _close(setting: Setting, state: State, answers: Gathered, seconds: float) ->
 
 def _report(setting: Setting, state: State, answers: Gathered, seconds: float) -> None:
     number, sites, epsilon = answers.number, list(answers.sites), study_epsilon(state.history)
-    losses = {k: dict(terms) for k, terms in answers.losses().items() if k in state.arms}
+    told, lost = answers.losses(), answers.lost_state
+    losses = {name: dict(told[name]) for name in state.arms if name in told}
     state.history["rounds"].append(
         {
             "round": number,
@@ -171,6 +177,7 @@ def _report(setting: Setting, state: State, answers: Gathered, seconds: float) -
             "losses": losses,
             "epsilon": epsilon,
             "seconds": seconds,
+            **({"lost_state": dict(sorted(lost.items()))} if lost else {}),
         }
     )
     shared = {"phase_seconds/train": seconds, "sites": float(len(sites))}
@@ -190,15 +197,16 @@ def _report(setting: Setting, state: State, answers: Gathered, seconds: float) -
 
 
 def mean_losses(replies: Iterable[TrainReply], arms: Iterable[str]) -> Losses:
-    """Loss terms of each arm, averaged over the sites by their sample counts."""
+    """Loss terms of each arm, averaged over the sites by their sample counts; the same to the
+    bit in whatever order the replies come."""
     replies = list(replies)
     n = sum(reply.n_samples for reply in replies)
     means: Losses = {}
     for name in arms:
-        for reply in replies:
-            for term, value in reply.losses.get(name, {}).items():
-                terms = means.setdefault(name, {})
-                terms[term] = terms.get(term, 0.0) + value * reply.n_samples / n
+        told = [(reply.losses.get(name, {}), reply.n_samples) for reply in replies]
+        for term in sorted({term for losses, _ in told for term in losses}):
+            parts = [losses[term] * count for losses, count in told if term in losses]
+            means.setdefault(name, {})[term] = math.fsum(parts) / n
     return means
 
 

@@ -43,12 +43,14 @@ class WatchedSites:
         directory: Path,
         tracker: Tracker,
         clock: Callable[[], float] = time.monotonic,
+        guard: Callable[[], None] = lambda: None,
     ) -> None:
         self._sites = sites
         self._directory = directory
         self._tracker = tracker
         self._clock = clock
-        self._progress = Progress(directory / EVENTS)
+        self._guard = guard
+        self._progress = Progress(directory / EVENTS, guard)
         self._names: dict[str, str] = {}
         self._traffic: dict[int, dict[str, int]] = {}
 
@@ -124,6 +126,7 @@ class WatchedSites:
         if saved is None:
             raise InputError(str(self._directory), "a checkpoint", "none", "start the study anew")
         kept = StudyFile(task.plan_text, task.round, saved.variance, task.arms, task.attacks)
+        self._guard()
         write_atomically(self._directory / NAME, kept.to_bytes())
         self._tracker.artifact(self._directory / NAME)
 

@@ -69,7 +69,9 @@ class Model:
 @dataclass(frozen=True)
 class Training:
     """``local_steps`` optimizer steps a round at each site; ``beta_warmup`` is the share of the
-    whole schedule with beta at zero, followed by a linear rise of the same length."""
+    whole schedule with beta at zero, followed by a linear rise of the same length. ``lost_state``:
+    what a site does that has lost its optimizer state: "refuse" the round, or "continue" with a
+    fresh one, which the results then say."""
 
     rounds: int = 4
     local_steps: int = 50
@@ -80,6 +82,7 @@ class Training:
     flips: bool = False
     quorum: int = 1
     deadline_seconds: float = 3600.0
+    lost_state: str = "refuse"
 
 
 @dataclass(frozen=True)

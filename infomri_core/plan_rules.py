@@ -91,7 +91,7 @@ def _measurement_rules(plan: "Plan") -> list[Rule]:
 
 def _training_rules(plan: "Plan") -> list[Rule]:
     t, e = plan.training, plan.evaluation
-    band = e.position_band or (0.0, 1.0)
+    band, lost = e.position_band or (0.0, 1.0), ("refuse", "continue")
     return [
         (1 <= t.rounds <= 10_000, "[training] rounds", "1 .. 10000", t.rounds),
         (1 <= t.local_steps <= 10**6, "[training] local_steps", "1 .. 10^6", t.local_steps),
@@ -105,6 +105,7 @@ def _training_rules(plan: "Plan") -> list[Rule]:
         ),
         (0 <= t.beta_warmup <= 0.5, "[training] beta_warmup", "0 .. 0.5", t.beta_warmup),
         (t.quorum >= 1, "[training] quorum", "at least 1", t.quorum),
+        (t.lost_state in lost, "[training] lost_state", " or ".join(lost), t.lost_state),
         (
             0 < t.deadline_seconds <= 10**7,
             "[training] deadline_seconds",

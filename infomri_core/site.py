@@ -32,7 +32,7 @@ from infomri_core.exchange import (
     TrainTask,
 )
 from infomri_core.groups import MIN_COHORT, groups_within
-from infomri_core.optimizer_store import OptimizerStore
+from infomri_core.optimizer_store import OptimizerStore, Witness
 from infomri_core.plan import Arm, Plan
 from infomri_core.privacy.accounting import study_epsilon
 from infomri_core.privacy.adversaries import load_adversaries
@@ -70,12 +70,13 @@ class Site:
         device: str = "cpu",
         secret: str = "",
         min_cohort: int = MIN_COHORT,
+        trained: Witness = lambda plan, number: False,
     ) -> None:
         self.name = name
         self._dataset = dataset
         self._device = torch.device(device)
         self._directory = directory
-        self._store = OptimizerStore(directory)
+        self._store = OptimizerStore(directory, trained)
         self._secret = secret
         self._min_cohort = min_cohort
         self._train = np.flatnonzero(dataset.table.split == "train")
@@ -130,6 +131,7 @@ class Site:
     def train(self, plan: Plan, task: TrainTask, cancelled: Cancelled) -> TrainReply:
         """One round of local steps for every arm in the task, one arm after the other."""
         self._check_training(plan)
+        lost = self._store.lost(plan, task.arms, task.round - 1)
         variance = torch.from_numpy(task.variance.astype(np.float32)).to(self._device)
         arms: dict[str, np.ndarray] = {}
         losses: dict[str, dict[str, float]] = {}
@@ -142,11 +144,12 @@ class Site:
                 )
             except Diverged:
                 dropped.append(name)
+                self._store.save(plan.digest, name, task.round, {})
         if plan.privacy is not None and not plan.privacy.losses:
             losses = {}
         n_units = 0 if plan.privacy is None else len(self._units(plan))
         spent = study_epsilon(plan, n_units, len(task.arms), task.round)
-        return TrainReply(len(self._train), arms, losses, tuple(dropped), spent)
+        return TrainReply(len(self._train), arms, losses, tuple(dropped), spent, lost_state=lost)
 
     def evaluate(self, plan: Plan, task: EvaluateTask, cancelled: Cancelled) -> EvaluateReply:
         """Scores of every arm and attack on the validation patients. Who was rebuilt best is
@@ -182,8 +185,8 @@ class Site:
 
     def names(self, plan: Plan, patients: Sequence[str]) -> dict[str, str]:
         """The permanent id of each patient in the ledger, by its pseudonym in this study."""
-        study, secret = plan.study.name, self._secret
-        return {pseudonym(secret, study, p): permanent_id(secret, p) for p in patients}
+        key, study = self._secret, plan.study.name
+        return {pseudonym(key, study, p): permanent_id(key, p) for p in patients}
 
     @property
     def key_id(self) -> str:
@@ -216,22 +219,17 @@ class Site:
     ) -> tuple[np.ndarray, dict[str, float]]:
         model = load_model(plan, arm.name, flat).to(self._device)
         steps = plan.training.local_steps
-        stretch = Stretch(
-            first=(round_number - 1) * steps,
-            n_steps=steps,
-            total=plan.total_steps,
-            stream=(plan.study.seed, self.name, arm.seed, round_number),
-        )
-        key = (plan.digest, arm.name)
+        stream = (plan.study.seed, self.name, arm.seed, round_number)
+        stretch = Stretch((round_number - 1) * steps, steps, plan.total_steps, stream)
         losses, state = train_steps(
             *(model, plan, arm.beta, variance, len(self._train), self._fetch, stretch),
-            *(self._store.load(*key, round_number - 1), cancelled),
+            *(self._store.load(plan.digest, arm.name, round_number - 1), cancelled),
             self._private(plan, variance),
         )
         weights = flatten(model)
         if not np.isfinite(weights).all():
             raise Diverged
-        self._store.save(*key, round_number, state)
+        self._store.save(plan.digest, arm.name, round_number, state)
         return weights, losses
 
     def _own(
@@ -294,6 +292,7 @@ def open_site(
     device: str = "auto",
     secret: str = "",
     min_cohort: int = MIN_COHORT,
+    trained: Witness = lambda plan, number: False,
 ) -> Site:
     """A site on ``device`` ("auto" takes CUDA where there is one)."""
-    return Site(dataset, name, directory, pick_device(device), secret, min_cohort)
+    return Site(dataset, name, directory, pick_device(device), secret, min_cohort, trained)

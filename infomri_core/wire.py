@@ -53,10 +53,13 @@ def peek(data: bytes) -> Message:
 
 
 def decode(data: bytes) -> Message:
-    """The message in ``data``. Raises ``Refused("bad-message")`` on anything malformed."""
+    """The message in ``data``, its arrays in the order of their names.
+
+    Raises ``Refused("bad-message")`` on anything malformed.
+    """
     try:
         head = json.loads(_metadata(data)["message"])
-        arrays = load(data)
+        arrays = dict(sorted(load(data).items()))
         kind, header = head["kind"], head["header"]
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
         raise Refused("bad-message", "the message is not a well-formed InfoMRI message") from None

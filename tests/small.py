@@ -73,6 +73,9 @@ class SilentTracker:
     def dropped(self, arm: str, why: str) -> None:
         """Nothing to keep: the results name dropped arms."""
 
+    def lost_state(self, arm: str, why: str) -> None:
+        """Nothing to keep: the results name it."""
+
     def dataset(self, name: str, card: Any, context: str = "training") -> None:
         self.datasets[name] = card
 

@@ -64,9 +64,11 @@ def run_client(config: Path) -> int:
 
     from fl_client import cli, parts
     from fl_client.settings import read_settings
+    from fl_client.site_lock import lock_folder
     from fl_client.supervisor import Supervisor
 
     cli._log_to_stdout()
+    lock_folder(read_settings(config).vault.state)
     vault = (sys.executable, "-m", "tests.standin", "vault", "--config", str(config))
     listed = [
         replace(part, command=vault) if part.name == "vault" else part

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import Popen
 
 import pytest
 from flwr.cli.build import build_fab_from_files
@@ -14,7 +14,7 @@ from flwr.supercore.fab import Fab
 
 from fl_client.bundle import own_files
 from fl_server.app import run_config
-from fl_server.provision import authority
+from fl_server.provision import SiteKit, authority
 from fl_server.superlink import SuperLink, SuperLinkOptions
 from infomri_core import processes
 from infomri_core.errors import InputError
@@ -39,16 +39,22 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
     wait_for(lambda: made.pids() == [], 10, lambda: str(made.pids()))
 
 
-def ended(federation: Federation, client: Popen) -> str:
-    """What a client that gives up has said last."""
+def said(federation: Federation, kit: SiteKit, words: str) -> str:
+    """What the client of a kit says once these words are among it; it stays up, idle or trying."""
+    log = kit.folder / "client.log"
+    wait_for(lambda: log.exists() and words in log.read_text(), 60, federation.told)
+    client = federation.clients[kit.name]
+    assert client.poll() is None
+    processes.stop(client)
+    return log.read_text()
+
+
+def ended(federation: Federation, kit: SiteKit) -> str:
+    """What a client that refuses to start has said last."""
+    client = federation.clients[kit.name]
     wait_for(lambda: client.poll() is not None, 60, federation.told)
     assert client.returncode != 0
-    return next(
-        log.read_text()
-        for kit in federation.kits.values()
-        if federation.clients.get(kit.name) is client
-        for log in [kit.folder / "client.log"]
-    )
+    return (kit.folder / "client.log").read_text()
 
 
 def test_every_phase_is_answered_by_both_sites(federation: Federation) -> None:
@@ -132,28 +138,45 @@ def test_a_bundle_with_a_courier_of_its_own_is_refused_and_nothing_of_it_runs(
 
 
 def test_an_unknown_key_is_told_with_its_remedy(federation: Federation) -> None:
-    client = federation.start_site(federation.provide("unknown"))
-    said = ended(federation, client)
-    assert "does not know this site's key" in said
-    assert "register" in said
+    kit = federation.provide("unknown")
+    federation.start_site(kit)
+    told = said(federation, kit, "does not know this site's key")
+    assert "register" in told
+    assert "starting it again" in told
 
 
 def test_a_wrong_certificate_is_told_with_its_remedy(federation: Federation) -> None:
     kit = federation.provide("distrust")
     other = authority(federation.folder / "other")
     (kit.folder / "ca.crt").write_bytes(other.certificate.read_bytes())
-    said = ended(federation, federation.start_site(kit))
-    assert "did not sign" in said
-    assert "ca.crt" in said
+    federation.start_site(kit)
+    told = said(federation, kit, "waiting does not change that")
+    assert "did not sign" in told
+    assert "ca.crt" in told
 
 
 def test_a_taken_port_is_told_with_its_remedy(federation: Federation) -> None:
     kit = federation.provide("taken")
     port = f"runtime_port = {federation.superlink.options.port}\n[data]"
     kit.settings.write_text(kit.settings.read_text().replace("[data]", port))
-    said = ended(federation, federation.start_site(kit))
-    assert "a free port" in said
-    assert "runtime_port" in said
+    federation.start_site(kit)
+    told = ended(federation, kit)
+    assert "a free port" in told
+    assert "runtime_port" in told
+
+
+def test_a_second_client_on_a_state_folder_is_refused_and_the_first_works_on(
+    federation: Federation,
+) -> None:
+    kit = federation.kits["a"]
+    secret = kit.folder / "state" / "run" / "executor.secret"
+    before = secret.read_bytes()
+    command = [processes.script("infomri-client"), "--config", str(kit.settings)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "held by another infomri-client" in done.stderr
+    assert secret.read_bytes() == before
+    assert federation.finish(federation.submit()).outcome == "completed", federation.told()
 
 
 def test_a_superlink_on_a_taken_port_is_refused(federation: Federation, tmp_path: Path) -> None:

@@ -114,7 +114,8 @@ def local_weights(plan: Plan, folder: Path) -> dict[str, np.ndarray]:
 def test_missing_data_is_told_with_its_remedy_and_ends_the_client(tmp_path: Path) -> None:
     options = SiteOptions("127.0.0.1:8000", f"slices:{tmp_path / 'none.h5'}")
     kit = site_kit(tmp_path / "north", "north", authority(tmp_path / "ca"), options)
-    command = [processes.script("infomri-client"), "--config", str(kit.settings)]
+    client = processes.script("infomri-client")
+    command = [client, "--exit-on-fault", "--config", str(kit.settings)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "none.h5: expected" in done.stdout

@@ -1,5 +1,6 @@
 """The supervisor: what dies is started again, what cannot be mended ends it, nothing is left."""
 
+import json
 import os
 import re
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fl_client import supervisor
+from fl_client.endings import Ending
 from fl_client.parts import site_parts
 from fl_client.settings import read_settings
 from fl_client.supervisor import Fault, Part, Supervisor
@@ -22,13 +24,19 @@ from tests.realfederation import wait_for
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "MAX_BACKOFF_SECONDS", 0.01)
     monkeypatch.setattr(supervisor, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(supervisor, "REPEAT_SECONDS", 0.0)
 
 
 def part(folder: Path, name: str, script: str, **options: object) -> Part:
     return Part(name, ("/bin/sh", "-c", script), folder / f"{name}.log", **options)  # type: ignore[arg-type]
 
 
-def supervise(*parts: Part, until: Callable[[list[str]], bool]) -> tuple[int, list[str]]:
+def supervise(
+    *parts: Part,
+    until: Callable[[list[str]], bool],
+    exits: bool = False,
+    told: Path | None = None,
+) -> tuple[int, list[str]]:
     """Exit code and sentences; stopped once ``until`` holds for the sentences so far."""
     stop, said = threading.Event(), []
 
@@ -37,7 +45,7 @@ def supervise(*parts: Part, until: Callable[[list[str]], bool]) -> tuple[int, li
         if until(said):
             stop.set()
 
-    return Supervisor(parts, say, stop).run(), said
+    return Supervisor(parts, say, stop, exits=exits, told=told).run(), said
 
 
 def gone(folder: Path, name: str) -> bool:
@@ -48,28 +56,52 @@ def test_what_dies_is_started_again_until_told_to_stop(tmp_path: Path) -> None:
     again = tmp_path / "again"
     script = f"echo $$ > {tmp_path}/pid; [ -e {again} ] && exec sleep 60; touch {again}"
     dying = part(tmp_path, "dying", script)
-    code, said = supervise(dying, until=lambda said: said.count("dying: started") == 2)
+    code, said = supervise(dying, until=lambda said: again.exists() and len(said) > 1)
     assert code == 0
     assert said[1] == "dying: ended with code 0; starting it again in 0.01 s"
     assert gone(tmp_path, "pid")
 
 
-def test_what_dies_young_again_and_again_ends_it_and_takes_the_others_along(
-    tmp_path: Path,
-) -> None:
+def test_what_dies_young_is_tried_again_without_end_and_the_others_run_on(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     script = f"echo $$ > {pid}; exec sleep 60"
     steady = part(tmp_path, "steady", script, ready=lambda: pid.exists() and bool(pid.read_text()))
     dying = part(tmp_path, "dying", "echo out of luck; exit 3", needs="steady")
-    code, said = supervise(steady, dying, until=lambda said: False)
-    assert code == 1
-    assert said.count("dying: started") == supervisor.MAX_STRIKES
-    assert "dying: ended with code 3 (out of luck)" in said[-3]
+    sentence = "dying: ended with code 3 (out of luck); starting it again in 0.01 s"
+    code, said = supervise(steady, dying, until=lambda said: said.count(sentence) == 8)
+    assert code == 0
+    assert said.count("steady: started") == 1
     assert gone(tmp_path, "pid")
 
 
+def test_the_same_reason_again_and_again_is_said_once_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "REPEAT_SECONDS", 60.0)
+    count = tmp_path / "count"
+    dying = part(tmp_path, "dying", f"echo >> {count}; exit 3")
+    stop, said = threading.Event(), list[str]()
+
+    def ready() -> bool:
+        if count.exists() and len(count.read_text()) >= 5:
+            stop.set()
+        return False
+
+    watching = part(tmp_path, "watching", "exec sleep 60", ready=ready)
+    assert Supervisor([watching, dying], said.append, stop).run() == 0
+    assert sum("ended with code 3" in sentence for sentence in said) == 1
+
+
+def test_a_part_that_cannot_be_started_is_said_and_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("where the folder of the log should be")
+    cannot = Part("cannot", ("/bin/true",), tmp_path / "file" / "log" / "cannot.log")
+    code, said = supervise(cannot, until=lambda said: len(said) == 3)
+    assert code == 0
+    assert all(s.startswith("cannot: cannot be started: ") for s in said[:3])
+
+
 def test_a_part_that_is_stuck_is_replaced_and_that_is_no_strike(tmp_path: Path) -> None:
-    pids, wanted, judged = tmp_path / "pids", supervisor.MAX_STRIKES + 1, set[str]()
+    pids, wanted, judged = tmp_path / "pids", 5, set[str]()
 
     def stuck() -> str | None:
         new = set(pids.read_text().split() if pids.exists() else ()) - judged
@@ -84,26 +116,53 @@ def test_a_part_that_is_stuck_is_replaced_and_that_is_no_strike(tmp_path: Path) 
     assert not any(Path(f"/proc/{pid}").exists() for pid in judged)
 
 
-def test_what_others_must_mend_is_tried_without_end(tmp_path: Path) -> None:
-    def fault(code: int, lines: list[str]) -> Fault:
-        return Fault("the study centre's certificate has ended", final=False, elsewhere=True)
-
-    waiting = part(tmp_path, "waiting", "exit 1", fault=fault)
-    wanted = 2 * supervisor.MAX_STRIKES
-    code, said = supervise(waiting, until=lambda said: said.count("waiting: started") == wanted)
-    assert code == 0
-    assert "certificate has ended; starting it again" in said[1]
+def final(code: int, lines: list[str]) -> Fault:
+    return Fault(f"code {code}, said {lines[-1]}", final=True)
 
 
-def test_a_fault_that_no_restart_mends_ends_it_at_once(tmp_path: Path) -> None:
-    def fault(code: int, lines: list[str]) -> Fault:
-        return Fault(f"code {code}, said {lines[-1]}", final=True)
+def test_a_fault_that_cannot_pass_leaves_the_part_alone_and_the_site_up(tmp_path: Path) -> None:
+    told = tmp_path / "parts.json"
+    broken = part(tmp_path, "broken", "echo no data; exit 2", fault=final)
+    steady = part(tmp_path, "steady", "exec sleep 60")
+    stop, said, states = threading.Event(), list[str](), list[dict[str, str]]()
 
-    broken = part(tmp_path, "broken", "echo no data; exit 2", fault=fault)
-    code, said = supervise(broken, until=lambda said: False)
-    assert code == 1
+    def ready() -> bool:
+        states.append(json.loads(told.read_text()) if told.exists() else {})
+        if "gave up" in states[-1].get("broken", ""):
+            stop.set()
+        return False
+
+    watching = part(tmp_path, "watching", "exec sleep 60", ready=ready)
+    assert Supervisor([broken, steady, watching], said.append, stop, told=told).run() == 1
     assert said.count("broken: started") == 1
+    assert states[-1]["broken"] == "gave up: code 2, said no data"
+    assert states[-1]["steady"] == "running"
+    assert not told.exists()
+
+
+def test_told_to_a_site_ends_with_such_a_fault(tmp_path: Path) -> None:
+    broken = part(tmp_path, "broken", "echo no data; exit 2", fault=final)
+    code, said = supervise(broken, until=lambda said: False, exits=True)
+    assert code == 1
     assert said[1].startswith("broken: code 2, said no data")
+
+
+def test_a_part_that_was_ready_before_is_tried_again_whatever_its_fault(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    script = f"echo $$ >> {pid}; while [ ! -e {tmp_path}/seen ]; do sleep 0.01; done; exit 2"
+
+    def ready() -> bool:
+        if pid.exists() and pid.read_text():
+            (tmp_path / "seen").touch()
+        return pid.exists()
+
+    def fault(code: int, lines: list[str]) -> Fault:
+        return Fault("the share is not mounted", final=True)
+
+    once = part(tmp_path, "once", script, ready=ready, fault=fault)
+    wanted = "once: the share is not mounted; starting it again in 0.01 s"
+    code, said = supervise(once, until=lambda said: wanted in said)
+    assert (code, wanted in said) == (0, True)
 
 
 def test_a_part_waits_for_the_one_it_needs(tmp_path: Path) -> None:
@@ -161,15 +220,10 @@ def test_a_complete_kit_has_three_parts_and_the_network_side_two(config: Path) -
     assert all(p.log.is_relative_to(config.parent / "own") for p in without)
 
 
-def test_every_site_of_a_machine_has_a_port_of_its_own_where_its_parts_meet(config: Path) -> None:
-    ports = set()
-    for _ in range(3):
-        commands = {p.name: p.command for p in site_parts(config, read_settings(config))}
-        api = commands["executor"][commands["executor"].index("--runtime-api") + 1]
-        port = commands["supernode"][commands["supernode"].index("--port") + 1]
-        assert api == f"127.0.0.1:{port}"
-        ports.add(port)
-    assert len(ports) == 3
+def test_no_port_is_chosen_before_the_supernode_starts(config: Path) -> None:
+    commands = {p.name: p.command for p in site_parts(config, read_settings(config))}
+    for command in commands.values():
+        assert not {"--port", "--runtime-api"} & set(command)
 
 
 @pytest.mark.parametrize(
@@ -208,20 +262,28 @@ def test_the_courier_s_death_has_the_supernode_started_again(config: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("said", "expected", "final"),
+    ("code", "expected", "lasting"),
     [
-        ("Exit Code: 305\n[SSL] certificate has expired", "certificate of .* has ended", False),
-        ("Exit Code: 305\n[SSL] certificate verify failed: self-signed", "did not sign", True),
-        ("Exit Code: 305\n[code: 2004] Failed to activate", "another client is connected", True),
+        (Ending.CERTIFICATE_ENDED, "certificate of .* has ended", False),
+        (Ending.UNTRUSTED, "did not sign", True),
+        (Ending.NO_TLS, "does not speak TLS", True),
+        (Ending.KEY_REFUSED, "another client is connected", False),
+        (Ending.UNREACHABLE, "does not answer", False),
     ],
 )
-def test_what_flower_says_last_is_told_with_its_remedy(
-    config: Path, said: str, expected: str, final: bool
+def test_an_exit_code_is_told_with_its_remedy_and_nothing_lasts_that_once_stood(
+    config: Path, code: int, expected: str, lasting: bool
 ) -> None:
-    listed = {part.name: part for part in site_parts(config, read_settings(config))}
-    fault = listed["supernode"].fault(1, said.splitlines())
-    assert fault is not None and fault.final is final
+    settings = read_settings(config)
+    supernode = {part.name: part for part in site_parts(config, settings)}["supernode"]
+    words = ["[SSL] certificate verify failed", "activate", "address already in use"]
+    fault = supernode.fault(code, words)
+    assert fault is not None and fault.final is lasting
     assert re.search(expected, fault.sentence)
+    assert supernode.event("INFO :      SuperNode ID: 77") is not None
+    again = supernode.fault(code, words)
+    assert again is not None and not again.final
+    assert supernode.fault(1, words) is None
 
 
 def test_a_courier_that_dies_is_told_and_nothing_else_of_the_executor(config: Path) -> None:

@@ -39,6 +39,8 @@ def page(uri: str, sweep: Sweep) -> None:
     found = cache.arms(uri, sweep.experiment_id, sweep.run_id)
     for arm, why in found.dropped.items():
         st.warning(f"Arm {arm} was dropped: {why}", icon=":material/warning:")
+    for arm, why in found.lost_state.items():
+        st.warning(f"Arm {arm} went on with a fresh optimizer: {why}", icon=":material/warning:")
     choice.early_end(sweep)
     if found.rows:
         _frontier(uri, found)

@@ -18,9 +18,13 @@ from fl_client.decisions import (
     safe_reason,
     write_declined,
 )
+from fl_client.enrolment import NAME, enrol_again
 from fl_client.policy import parse_approvals
 from fl_client.seen_plans import SeenPlans
 from fl_client.settings import SiteSettings, read_settings
+from infomri_core.data import open_dataset
+from infomri_core.data.fingerprint import fingerprint as state_of_data
+from infomri_core.data.uri import parse_uri
 from infomri_core.errors import InputError
 from infomri_core.files import write_atomically
 
@@ -120,6 +124,28 @@ def revoke(plan: PlanName, config: Config = _SITE, by: By = "") -> None:
         remedy = "nothing is to be revoked"
         raise InputError(str(path), "an approval of this plan", "none", remedy)
     typer.echo(f"plan {study.digest[:12]} ({study.study.name}) is no longer approved")
+
+
+@app.command("re-enrol")
+def re_enrol(
+    plan: PlanName,
+    why: Annotated[str, typer.Option(help="What changed, for those who read it later.")],
+    config: Config = _SITE,
+    by: By = "",
+) -> None:
+    """Enrol the data as they are now for a plan that was enrolled with other ones.
+
+    Until then a site whose data changed refuses every job of the plan (`data-changed`). What was
+    scored stays so: a study is scored on one state of the data only.
+    """
+    whole = read_settings(config)
+    study = SeenPlans.of(whole).find(plan)
+    settings = whole.exposing(exposed(whole.policy, study.digest))
+    uri = settings.data.uri
+    data = state_of_data(open_dataset(uri).table, parse_uri(uri).path)
+    path = settings.vault.state / NAME
+    enrol_again(path, study.digest, data, f"by {_who(by)} {_now()}: {why}")
+    typer.echo(f"plan {study.digest[:12]} ({study.study.name}) is enrolled with the data as now")
 
 
 def standing(settings: SiteSettings) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import final
 
-from fl_client import budget, gate, policy
+from fl_client import budget, enrolment, gate, policy
 from fl_client.cache import ReplyCache
 from fl_client.cohort import count_patients
 from fl_client.context import Context, Cost
@@ -87,7 +87,8 @@ class Jobs:
         self._name = settings.site.name
         self._seen = SeenPlans.of(settings)
         self._policy = settings.policy
-        self._data = fingerprint(table, data_path)
+        self._data_path = data_path
+        self._enrolments = settings.vault.state / enrolment.NAME
         self._ledger = ledger
         self._mark = Mark(ledger, settings.vault.state / "released.json")
         memory = ReleaseMemory(ledger, self._mark, settings.policy.max_released_fraction)
@@ -181,9 +182,10 @@ class Jobs:
 
     def _admitted(self, job: Job, plan: Plan, task: SiteTask, turn: _Turn) -> Context:
         """Everything that must hold before any work is done, by the policy as it is today."""
-        departure = departure_of(task, self._data, plan.study.name)
-        turn.departure = departure
         table, entries = self._premises.table, self._ledger.entries()
+        departure = departure_of(task, fingerprint(table, self._data_path), plan.study.name)
+        turn.departure = departure
+        enrolment.check_enrolled(entries, departure, self._enrolments)
         counted = [count_patients(table.take(rows)) for rows in job.rows(plan, self._premises)]
         cost = job.cost(plan, task, table)
         context = Context(self._name, plan, task, departure, *counted[0], cost=cost)

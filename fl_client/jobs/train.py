@@ -95,6 +95,8 @@ def checked_weights(
     ``task`` asked for, "cohort" when too few slices stand behind it."""
     if sorted([*reply.arms, *reply.dropped]) != sorted(task.arms):
         raise unfit("other arms than were asked for")
+    if not set(reply.lost_state) <= set(task.arms):
+        raise unfit("lost state of other arms than were asked for")
     for name, flat in reply.arms.items():
         asked = task.arms[name]
         if (flat.dtype, flat.shape) != (asked.dtype, asked.shape):

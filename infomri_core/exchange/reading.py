@@ -97,6 +97,7 @@ def _trained_from(message: Message) -> TrainReply:
         dropped=tuple(str(name) for name in h["dropped"]),
         epsilon=None if h["epsilon"] is None else _positive(h["epsilon"]),
         budget=budget_from(h.get("budget")),
+        lost_state=tuple(str(name) for name in h.get("lost_state", ())),
     )
 
 

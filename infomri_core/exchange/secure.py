@@ -101,14 +101,19 @@ class Masking:
 @dataclass(frozen=True)
 class MaskedReply:
     """An update under masks, uint64 (n,), uniformly random to whoever has not the masks.
-    ``epsilon`` and ``budget`` as in a ``TrainReply``."""
+    ``epsilon``, ``budget`` and ``lost_state`` as in a ``TrainReply``."""
 
     vector: np.ndarray
     epsilon: float | None = None
     budget: Budget | None = None
+    lost_state: tuple[str, ...] = ()
 
     def to_message(self) -> Message:
-        header = {"epsilon": self.epsilon, "budget": self.budget}
+        header = {
+            "epsilon": self.epsilon,
+            "budget": self.budget,
+            "lost_state": list(self.lost_state),
+        }
         return Message("masked", header, {"vector": self.vector.view(np.int64)})
 
 
@@ -201,7 +206,8 @@ def masked_from(message: Message) -> MaskedReply:
         raise ValueError("epsilon")
     budget = budget_from(message.header.get("budget"))
     told = None if epsilon is None else float(epsilon)
-    return MaskedReply(vector.view(np.uint64), told, budget)
+    lost = tuple(str(name) for name in message.header.get("lost_state", ()))
+    return MaskedReply(vector.view(np.uint64), told, budget, lost)
 
 
 def unmasked_from(message: Message) -> UnmaskReply:

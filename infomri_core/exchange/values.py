@@ -91,7 +91,8 @@ class TrainReply:
     """Weights after the local steps. ``dropped`` names diverged arms, which carry no weights;
     ``losses`` are means over the round's steps per arm: ``ce`` and ``entropy`` (nats).
     ``epsilon`` is what this study has spent here so far, at the plan's delta; None without
-    differential privacy. ``budget``: the site's own, where it tells it."""
+    differential privacy. ``budget``: the site's own, where it tells it. ``lost_state``: arms whose
+    optimizer state the site had lost, so that they went on with a fresh one."""
 
     n_samples: int
     arms: Arrays
@@ -99,6 +100,7 @@ class TrainReply:
     dropped: tuple[str, ...] = ()
     epsilon: float | None = None
     budget: Budget | None = None
+    lost_state: tuple[str, ...] = ()
 
     def to_message(self) -> Message:
         header = {
@@ -107,6 +109,7 @@ class TrainReply:
             "dropped": list(self.dropped),
             "epsilon": self.epsilon,
             "budget": self.budget,
+            "lost_state": list(self.lost_state),
         }
         return Message("trained", header, under("arm", self.arms))
 

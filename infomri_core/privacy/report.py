@@ -108,6 +108,14 @@ def _study(rows: Sequence[Row], meta: Mapping[str, Any]) -> dict[str, object]:
                 for site, names in (meta.get("failed_at_sites") or {}).items()
             ]
         ),
+        "Optimizer state lost": h.plain(
+            [
+                f"before round {lost['round']} at {lost['site']}: {', '.join(lost['arms'])} "
+                "went on with a fresh optimizer, so the weights are not those of an "
+                "undisturbed study"
+                for lost in meta.get("lost_state") or []
+            ]
+        ),
         "Caution": meta.get("caution", ""),
     }
 
