@@ -19,7 +19,7 @@ from infomri_core import logs
 from infomri_core.commands.data import data_app
 from infomri_core.errors import InputError
 from infomri_core.ports import host_and_port
-from infomri_core.proxies import keep_loopback_direct
+from infomri_core.proxies import keep_loopback_direct, proxy_words
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -81,6 +81,8 @@ def run(
         _serve_metrics(settings, metrics)
     stop = _stop_on_signals()
     _log.info("site %s, study centre %s", settings.site.name, settings.superlink.address)
+    if words := proxy_words(settings.superlink.address.rpartition(":")[0].strip("[]")):
+        _log.info("%s", words)
     raise typer.Exit(Supervisor(parts, _log.info, stop).run())
 
 

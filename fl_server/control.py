@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Self, TypeVar
+from urllib.parse import urlsplit
 
 import click
 import httpx
@@ -38,6 +39,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.utils import get_flwr_home
 
 from infomri_core.errors import InputError
+from infomri_core.proxies import proxy_words
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -89,6 +91,7 @@ class Control(AbstractContextManager["Control"]):
     def __init__(self, address: str, root_certificate: Path | None) -> None:
         """``address`` is host:port; without a certificate the connection is in clear text."""
         self._address = address
+        self._scheme = "http" if root_certificate is None else "https"
         try:
             self._client = ControlHttpClient.from_server_address(
                 server_address=address,
@@ -208,6 +211,8 @@ class Control(AbstractContextManager["Control"]):
                 got = "a certificate it did not sign"
                 raise InputError(self._address, "a trusted SuperLink", got, remedy) from None
             remedy = "start flower-superlink or correct the address"
+            if words := proxy_words(urlsplit(f"//{self._address}").hostname or "", self._scheme):
+                remedy = f"{remedy}; {words}"
             raise InputError(self._address, "a running SuperLink", str(error), remedy) from None
 
 

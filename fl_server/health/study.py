@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from fl_server.health.finding import Finding, ok, problem, warning
 from fl_server.health.machine import nearest_folder
 from infomri_core.data.base import SliceTable
 from infomri_core.errors import InputError
+from infomri_core.proxies import proxy_words
 from infomri_core.sqlite_uri import quoted, sqlite_path
 
 MIN_COHORT = 5
@@ -133,5 +135,8 @@ def _tracking_server(uri: str) -> Finding:
         return warning("MLflow", f"{uri} answers {error.code}", remedy)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or type(error).__name__
-        return problem("MLflow", f"{uri} does not answer: {reason}", "start the server")
+        parts = urlsplit(uri)
+        words = proxy_words(parts.hostname or "", parts.scheme)
+        remedy = f"start the server; {words}" if words else "start the server"
+        return problem("MLflow", f"{uri} does not answer: {reason}", remedy)
     return ok("MLflow", f"{uri} answers {status}")
