@@ -12,8 +12,8 @@ from typing import Any
 
 from infomri_core.frontier import Row
 from infomri_core.metric_names import rows_of
+from infomri_core.sqlite_uri import sqlite_path
 
-_SQLITE = "sqlite:///"
 _PAGE = 1000
 NEWEST = 100
 """So many runs of a study can be chosen; a list of thousands is read by nobody."""
@@ -229,8 +229,8 @@ def _call(uri: str, question: str, **arguments: Any) -> Any:
 @lru_cache(maxsize=4)
 def _client(uri: str) -> Any:
     # MLflow would make an empty store where there is none: reading must not write.
-    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
-        path = uri.removeprefix(_SQLITE)
+    path = sqlite_path(uri)
+    if path is not None and not path.is_file():
         raise StoreUnreachable(f"There is no MLflow store at {path}. Check the path.")
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -22,7 +22,7 @@ from infomri_core import logs
 from infomri_core.commands.data import data_app
 from infomri_core.errors import InputError
 from infomri_core.ports import host_and_port
-from infomri_core.proxies import keep_loopback_direct
+from infomri_core.proxies import keep_loopback_direct, proxy_words
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -99,6 +99,8 @@ def run(
     if metrics:
         _serve_metrics(settings, metrics)
     _log.info("site %s, study centre %s", settings.site.name, settings.superlink.address)
+    if words := proxy_words(settings.superlink.address.rpartition(":")[0].strip("[]")):
+        _log.info("%s", words)
     told = own / PARTS
     supervisor = Supervisor(parts or [], _log.info, stop, told=told, exits=exit_on_fault)
     raise typer.Exit(supervisor.run())

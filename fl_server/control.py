@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Self, TypeVar
+from urllib.parse import urlsplit
 
 import click
 import httpx
@@ -40,6 +41,7 @@ from flwr.supercore.utils import get_flwr_home
 
 from fl_server.operators import read_operator
 from infomri_core.errors import InputError
+from infomri_core.proxies import proxy_words
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -94,6 +96,7 @@ class Control(AbstractContextManager["Control"]):
         """``address`` is host:port; without a certificate the connection is in clear text.
         ``operator``: the folder of an operator's kit, for a SuperLink behind the proxy."""
         self._address = address
+        self._scheme = "http" if root_certificate is None else "https"
         try:
             if operator is not None:
                 self._client = ControlHttpClient(
@@ -223,6 +226,8 @@ class Control(AbstractContextManager["Control"]):
                 got = "a certificate it did not sign"
                 raise InputError(self._address, "a trusted SuperLink", got, remedy) from None
             remedy = "start flower-superlink or correct the address"
+            if words := proxy_words(urlsplit(f"//{self._address}").hostname or "", self._scheme):
+                remedy = f"{remedy}; {words}"
             raise InputError(self._address, "a running SuperLink", str(error), remedy) from None
 
 

@@ -25,8 +25,10 @@ from infomri_core import processes
 from infomri_core.errors import InputError
 from infomri_core.frontier import read_results
 from infomri_core.frontier_table import FULL_WIDTH, table
+from infomri_core.hints import shell_command
 from infomri_core.plan import parse_plan
 from infomri_core.ports import free_port
+from infomri_core.sqlite_uri import sqlite_uri
 
 POLL_SECONDS = 2.0
 LOG_LINES = 15
@@ -189,13 +191,17 @@ def _report(out: Path, console: Console) -> None:
     if not console.is_terminal:
         console = Console(file=console.file, width=max(console.width, FULL_WIDTH))
     console.print(table(rows, meta, console.width))
-    console.print(f"Results    {out / 'results.json'}")
-    console.print(f"Report     {out / 'privacy-report.html'} (the privacy report, to file)")
-    console.print(f"Figure     {out / 'frontier.png'}")
-    console.print(f"Ledgers    {out / 'ledgers'} (what left each hospital)")
-    console.print(f"Dashboard  infomri dashboard --run {out}", soft_wrap=True)
-    uri = f"sqlite:///{out / 'mlflow.db'}"
-    console.print(f"MLflow     mlflow ui --backend-store-uri {uri}", soft_wrap=True)
+    dashboard = shell_command("infomri", "dashboard", "--run", out)
+    mlflow = shell_command("mlflow", "ui", "--backend-store-uri", sqlite_uri(out / "mlflow.db"))
+    for line in (
+        f"Results    {out / 'results.json'}",
+        f"Report     {out / 'privacy-report.html'} (the privacy report, to file)",
+        f"Figure     {out / 'frontier.png'}",
+        f"Ledgers    {out / 'ledgers'} (what left each hospital)",
+        f"Dashboard  {dashboard}",
+        f"MLflow     {mlflow}",
+    ):
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def _tail(log: Path) -> str:

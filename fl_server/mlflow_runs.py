@@ -13,9 +13,9 @@ from fl_server.registry import register
 from fl_server.spool import Record
 from infomri_core import __version__
 from infomri_core.plan import Arm, Plan
+from infomri_core.sqlite_uri import PREFIX, sqlite_path
 
 _BATCH = 1000
-_SQLITE = "sqlite:///"
 _PERMANENT = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
 _SHOWN_AS = {"mlflow.experimentKind": "custom_model_development"}
 """What makes MLflow's pages show an experiment as model training, with its curves first."""
@@ -147,8 +147,9 @@ def parameters_of(plan: Plan, arm: Arm | None) -> dict[str, str]:
 def connect(uri: str) -> Any:
     """A client of the tracking store at ``uri``; a SQLite store is made if need be."""
     load_library(uri)
-    if uri.startswith(_SQLITE):
-        Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    path = sqlite_path(uri)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
     from mlflow import MlflowClient
 
     # Model versions live in the store that holds the runs, whatever the environment says.
@@ -161,14 +162,14 @@ def load_library(uri: str) -> None:
         os.environ.setdefault(name, value)
     # Each lost connection would be told twice, once by whom we did not ask.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    if "mlflow" in sys.modules and not uri.startswith(_SQLITE):
+    if "mlflow" in sys.modules and not uri.startswith(PREFIX):
         return
     with warnings.catch_warnings():
         # MLflow's own use of a deprecated SQLAlchemy loader, told once at import.
         warnings.simplefilter("ignore", DeprecationWarning)
         import mlflow
 
-        if uri.startswith(_SQLITE):
+        if uri.startswith(PREFIX):
             import mlflow.store.model_registry.sqlalchemy_store
             import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from infomri_core.config import build, read_toml
 from infomri_core.errors import InputError
+from infomri_core.sqlite_uri import anchored, sqlite_uri
 
 _WIDTHS = (8, 16, 32, 64)
 
@@ -81,7 +82,7 @@ class CentreSettings:
     @property
     def tracking_uri(self) -> str:
         """MLflow's tracking URI, with the default filled in."""
-        return self.mlflow.tracking_uri or f"sqlite:///{self.centre.directory / 'mlflow.db'}"
+        return self.mlflow.tracking_uri or sqlite_uri(self.centre.directory / "mlflow.db")
 
     @property
     def artifacts(self) -> Path:
@@ -147,7 +148,7 @@ def _anchored(settings: CentreSettings, base: Path) -> CentreSettings:
         audit=replace(settings.audit, data=_anchored_uri(settings.audit.data, base)),
         mlflow=replace(
             settings.mlflow,
-            tracking_uri=_anchored_store(settings.mlflow.tracking_uri, base),
+            tracking_uri=anchored(settings.mlflow.tracking_uri, base),
             artifacts=None if artifacts is None else base / artifacts,
         ),
     )
@@ -157,8 +158,3 @@ def _anchored_uri(uri: str, base: Path) -> str:
     scheme, _, rest = uri.partition(":")
     path, mark, query = rest.partition("?")
     return f"{scheme}:{base / Path(path).expanduser()}{mark}{query}" if path else uri
-
-
-def _anchored_store(uri: str, base: Path) -> str:
-    prefix = "sqlite:///"
-    return f"{prefix}{base / uri.removeprefix(prefix)}" if uri.startswith(prefix) else uri

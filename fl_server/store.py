@@ -8,6 +8,7 @@ from typing import Any
 from fl_server.mlflow_runs import connect
 from fl_server.viewer import find_store
 from infomri_core.errors import InputError
+from infomri_core.sqlite_uri import sqlite_uri
 
 REGISTERED = "models:/"
 
@@ -17,7 +18,7 @@ def store_uri(store: str) -> str:
     if not store:
         remedy = "give --store URI or a run's folder, or set MLFLOW_TRACKING_URI"
         raise InputError("--store", "an MLflow store", "nothing", remedy)
-    return store if "://" in store else f"sqlite:///{find_store(Path(store))}"
+    return store if "://" in store else sqlite_uri(find_store(Path(store)))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from fl_server.settings import read_settings
 from fl_server.study import find_run
 from infomri_core.errors import InputError
 from infomri_core.frontier import Row, from_json
+from infomri_core.hints import shell_command
 
 RETRY_SECONDS = 3.0
 PATIENCE_SECONDS = 120.0
@@ -74,8 +75,8 @@ def follow(
                 screen.say(f"{_LOST} ({error.got})", "yellow")
             if now - lost_since > PATIENCE_SECONDS:
                 raise StudyFailed(
-                    f"{error}. The run may still go on: `infomri status` says how it stands, "
-                    f"`infomri follow {run_id}` shows it again"
+                    f"{error}. The run may still continue: `{shell_command('infomri', 'status')}` "
+                    f"says how it stands, `{shell_command('infomri', 'follow', run_id)}` shows it"
                 ) from None
         else:
             if lost_since is not None:
@@ -111,7 +112,8 @@ def check_resume(control: Control, resume: str, centre: Path | None = None) -> N
     state = states.get(_number_in(name))
     if state is not None and not state.finished:
         number = state.run_id
-        remedy = f"`infomri follow {number}` shows it, `infomri stop {number}` ends it"
+        remedy = f"`{shell_command('infomri', 'follow', number)}` shows it, "
+        remedy += f"`{shell_command('infomri', 'stop', number)}` ends it"
         raise InputError("--resume", "a run that has ended", f"one that is {state.status}", remedy)
 
 
@@ -125,5 +127,6 @@ def _refuse_failure(run: str, state: RunState) -> None:
         why = state.details or ("`infomri stop`" if state.outcome == "stopped" else "see above")
         raise StudyFailed(
             f"run {state.run_id} {state.outcome}: {why}. "
-            f"`infomri run --resume {run}` continues it from its last checkpoint"
+            f"`{shell_command('infomri', 'run', '--resume', run)}` continues it from its last "
+            "checkpoint"
         )

@@ -19,6 +19,7 @@ from fl_server.sampler import SystemSampler
 from fl_server.settings import CentreSettings
 from fl_server.spool import Record, Spool
 from infomri_core.frontier import Row
+from infomri_core.hints import shell_command
 from infomri_core.metric_names import metrics_of
 from infomri_core.plan import Plan
 
@@ -142,9 +143,9 @@ class Tracker:
     def _send_rest(self) -> None:
         if not self.flush():
             logger.warning(
-                "%s holds what MLflow has not got yet: `infomri resend %s` sends it",
+                "%s holds what MLflow has not got yet: `%s` sends it",
                 self._spool.path,
-                self._spool.path.parent,
+                shell_command("infomri", "resend", self._spool.path.parent),
             )
 
     def flush(self) -> bool:

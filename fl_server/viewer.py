@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from infomri_core.errors import InputError
+from infomri_core.sqlite_uri import sqlite_uri
 
 STORE = "mlflow.db"
 
@@ -15,7 +16,7 @@ def serve_dashboard(run: Path, port: int) -> None:
     store = find_store(run)
     if importlib.util.find_spec("dashboard") is None:
         raise InputError("dashboard", "the package 'dashboard'", "none", "reinstall infomri")
-    command = [sys.executable, "-m", "dashboard", f"sqlite:///{store}", "--port", str(port)]
+    command = [sys.executable, "-m", "dashboard", sqlite_uri(store), "--port", str(port)]
     done = subprocess.run(command, check=False)
     if done.returncode not in (0, -2, 130):
         raise InputError(

@@ -1,6 +1,7 @@
-"""Proxy variables of the environment: the machine itself is never behind one."""
+"""Proxy variables of the environment: what goes through one, and what never does."""
 
 import os
+import urllib.request
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -15,3 +16,27 @@ def keep_loopback_direct() -> None:
     known = [part.strip() for text in given for part in text.split(",") if part.strip()]
     value = ",".join(dict.fromkeys((*known, *_LOOPBACK)))
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = value
+
+
+def proxy_of(host: str, scheme: str = "https") -> tuple[str, str] | None:
+    """The environment's variable and URL of the proxy that connections to ``host`` go through,
+    or None when they are direct."""
+    url = urllib.request.getproxies_environment().get(scheme)
+    url = url or urllib.request.getproxies_environment().get("all")
+    if not url or urllib.request.proxy_bypass_environment(host):
+        return None
+    names = (f"{scheme}_proxy", f"{scheme}_PROXY".upper(), "all_proxy", "ALL_PROXY")
+    return next(name for name in names if os.environ.get(name)), url
+
+
+def proxy_words(host: str, scheme: str = "https") -> str:
+    """Which proxy stands between, for an error that says ``host`` did not answer; else ''.
+
+    The proxy's user name and password are left out.
+    """
+    found = proxy_of(host, scheme)
+    if found is None:
+        return ""
+    variable, url = found
+    place = url.rpartition("@")[2].rpartition("//")[2].rstrip("/")
+    return f"{variable} sends this through {place}; if it is to be direct, add {host} to no_proxy"

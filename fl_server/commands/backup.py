@@ -56,11 +56,12 @@ def restore(
 
 def _places(centre: Path, database: Path | None, federation: Path | None) -> dict[str, Path]:
     from fl_server.settings import read_settings
+    from infomri_core.sqlite_uri import sqlite_path
 
     settings = read_settings(centre)
     runs, store = settings.centre.directory, settings.tracking_uri
     places = {"runs": runs}
-    local = Path(store.removeprefix("sqlite:///")) if store.startswith("sqlite:///") else None
+    local = sqlite_path(store)
     for name, path in (
         ("mlflow.db", local),
         ("artifacts", settings.artifacts if local else None),

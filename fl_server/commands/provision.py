@@ -134,11 +134,11 @@ def _introduce(folder: "FederationFolder") -> None:
 
 def _tell_superlink(folder: "FederationFolder", superlink: str) -> None:
     from fl_server.admission import admit, connect
+    from infomri_core.hints import shell_command
 
     if not superlink:
-        typer.echo(
-            f"next, at the SuperLink: infomri provision --out {folder.path} --register HOST:PORT"
-        )
+        command = shell_command("infomri", "provision", "--out", folder.path)
+        typer.echo(f"next, at the SuperLink: {command} --register HOST:PORT")
         return
     with connect(superlink, folder) as control:
         change = admit(control, folder)

@@ -136,11 +136,12 @@ def stop(
 def _show(control: "Control", run_id: str, *, verbose: bool) -> None:
     from fl_server.screen import Screen, print_frontier
     from fl_server.submit import follow
+    from infomri_core.hints import shell_command
 
     console = Console()
     goes_on = (
-        f"run {run_id} goes on; `infomri follow {run_id}` shows it again, "
-        f"`infomri stop {run_id}` ends it"
+        f"run {run_id} continues; `{shell_command('infomri', 'follow', run_id)}` shows it again, "
+        f"`{shell_command('infomri', 'stop', run_id)}` ends it"
     )
     with interrupted(goes_on):
         with Screen(console) as screen:

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from fl_server.health.finding import Finding, ok, problem, warning
 from fl_server.health.machine import nearest_folder
 from infomri_core.data.base import SliceTable
 from infomri_core.errors import InputError
+from infomri_core.proxies import proxy_words
+from infomri_core.sqlite_uri import quoted, sqlite_path
 
 MIN_COHORT = 5
 SOCKET_PATH_BYTES = 107
@@ -98,8 +100,9 @@ def check_socket(path: Path) -> Iterator[Finding]:
 
 def check_tracking(uri: str) -> Iterator[Finding]:
     """The MLflow store at ``uri`` answers, or can be made."""
-    if uri.startswith("sqlite:///"):
-        yield _sqlite_store(Path(uri.removeprefix("sqlite:///")))
+    path = sqlite_path(uri)
+    if path is not None:
+        yield _sqlite_store(path)
     elif uri.startswith(("http://", "https://")):
         yield _tracking_server(uri)
     else:
@@ -114,7 +117,7 @@ def _sqlite_store(path: Path) -> Finding:
     if not path.exists():
         return ok("MLflow", f"{path} will be made")
     try:
-        address = f"file:{quote(str(path.absolute()))}?mode=ro"
+        address = f"file:{quoted(path.absolute())}?mode=ro"
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=2)) as store:
             (n_experiments,) = store.execute("select count(*) from experiments").fetchone()
     except sqlite3.Error as error:
@@ -132,5 +135,8 @@ def _tracking_server(uri: str) -> Finding:
         return warning("MLflow", f"{uri} answers {error.code}", remedy)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or type(error).__name__
-        return problem("MLflow", f"{uri} does not answer: {reason}", "start the server")
+        parts = urlsplit(uri)
+        words = proxy_words(parts.hostname or "", parts.scheme)
+        remedy = f"start the server; {words}" if words else "start the server"
+        return problem("MLflow", f"{uri} does not answer: {reason}", remedy)
     return ok("MLflow", f"{uri} answers {status}")

@@ -1,12 +1,15 @@
 """Certificates, keys, and whether the SuperLink answers to them."""
 
+import base64
 import datetime
+import http.client
 import socket
 import ssl
 import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -17,6 +20,7 @@ from fl_server.health.finding import Finding, ok, problem, warning
 from infomri_core.config import read_toml
 from infomri_core.errors import InputError
 from infomri_core.kit import SETTINGS, check_kit
+from infomri_core.proxies import proxy_of, proxy_words
 from infomri_core.secagg.trust import fingerprint, read_trust
 
 MIN_SITES = 3
@@ -133,15 +137,37 @@ def split_address(address: str) -> tuple[str, int]:
 def check_superlink(
     address: str, root_certificate: Path | None, patience: float = PATIENCE_SECONDS
 ) -> Iterator[Finding]:
-    """The SuperLink answers at ``address`` and proves itself to ``root_certificate``."""
+    """The SuperLink answers at ``address`` and proves itself to ``root_certificate``.
+
+    Where the environment names a proxy for it, the connection goes through that proxy, as Flower's
+    own does.
+    """
     name = f"SuperLink {address}"
     host, port = split_address(address)
     try:
-        with socket.create_connection((host, port), patience) as connection:
+        with _connection(host, port, patience) as connection:
             yield _shake_hands(name, connection, host, root_certificate)
     except OSError as error:
         found = f"no connection: {error.strerror or error or type(error).__name__}"
-        yield problem(name, found, "is flower-superlink running, and the port open outward?")
+        remedy = "is flower-superlink running, and the port open outward?"
+        words = proxy_words(host)
+        yield problem(name, found, f"{remedy} {words}" if words else remedy)
+
+
+def _connection(host: str, port: int, patience: float) -> socket.socket:
+    """A connection to ``host``, through the environment's proxy (HTTP CONNECT) if it names one."""
+    proxy = proxy_of(host)
+    if proxy is None:
+        return socket.create_connection((host, port), patience)
+    parts = urlsplit(proxy[1] if "//" in proxy[1] else f"//{proxy[1]}")
+    headers = {}
+    if parts.username:
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
+    tunnel = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=patience)
+    tunnel.set_tunnel(host, port, headers)
+    tunnel.connect()
+    return tunnel.sock
 
 
 def _shake_hands(

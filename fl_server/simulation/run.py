@@ -38,6 +38,7 @@ from fl_server.simulation.hospitals import Hospitals, divide
 from fl_server.study import run_name
 from infomri_core.errors import InputError
 from infomri_core.frontier import read_results
+from infomri_core.hints import shell_command
 from infomri_core.optimizer_store import KEPT_ROUNDS
 from infomri_core.plan import Plan, read_plan
 from infomri_core.tasks.classification import arm_sizes
@@ -92,7 +93,8 @@ def _run(out: Path, plan: Plan, workers: int, resumed: str, console: Console) ->
     resources = _resources(plan, n_sites, workers)
     settings = {CENTRE_FILE: str(out / "centre" / "centre.toml")}
     console.print(f"{n_sites} simulated sites in {resources.workers} processes; {out}")
-    stands = f"whole rounds are kept; `infomri simulate --resume {out}` goes on"
+    again = shell_command("infomri", "simulate", "--resume", out)
+    stands = f"whole rounds are kept; `{again}` continues"
     with (
         environment(settings | variables(out / "sites")),
         interrupted(stands),
@@ -108,7 +110,8 @@ def _run(out: Path, plan: Plan, workers: int, resumed: str, console: Console) ->
     rows, meta = read_results(results)
     print_frontier(console, rows, meta)
     console.print(f"Results    {results}", soft_wrap=True)
-    console.print(f"Dashboard  infomri dashboard --run {out}", soft_wrap=True)
+    dashboard = shell_command("infomri", "dashboard", "--run", out)
+    console.print(f"Dashboard  {dashboard}", soft_wrap=True, markup=False)
 
 
 def _resources(plan: Plan, n_sites: int, workers: int) -> Resources:
