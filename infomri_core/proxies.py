@@ -23,7 +23,7 @@ def proxy_of(host: str, scheme: str = "https") -> tuple[str, str] | None:
     or None when they are direct."""
     url = urllib.request.getproxies_environment().get(scheme)
     url = url or urllib.request.getproxies_environment().get("all")
-    if not url or urllib.request.proxy_bypass_environment(host):
+    if not url or urllib.request.proxy_bypass(host):
         return None
     names = (f"{scheme}_proxy", f"{scheme}_PROXY".upper(), "all_proxy", "ALL_PROXY")
     return next(name for name in names if os.environ.get(name)), url
