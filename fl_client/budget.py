@@ -10,11 +10,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from fl_client.ledger import Entry
 from fl_client.settings import Policy
-from infomri_core.data.base import SliceTable
 from infomri_core.errors import Refused
 from infomri_core.exchange import EnrolTask, MomentsTask, SiteTask, TrainTask
 from infomri_core.exchange.budget import Budget
@@ -29,20 +26,17 @@ from infomri_core.privacy.accounting import (
 log = logging.getLogger(__name__)
 
 
-def job_cost(plan: Plan, task: SiteTask, table: SliceTable) -> Mechanism | None:
+def job_cost(plan: Plan, task: SiteTask) -> Mechanism | None:
     """What answering ``task`` does to this site's training patients (or slices). None for jobs
     that say nothing of them, and for plans without ``[privacy]``."""
     if plan.privacy is not None and isinstance(task, TrainTask):
-        n_units, n_steps = n_protected(plan, table), plan.training.local_steps
-        return round_mechanism(plan.privacy, n_steps, len(task.arms), n_units)
+        return round_mechanism(plan.privacy, plan.training.local_steps, len(task.arms))
     if plan.moments is not None and isinstance(task, MomentsTask):
         return moments_mechanism(plan.moments)
     return None
 
 
-def check_budget(
-    plan: Plan, task: SiteTask, table: SliceTable, entries: Iterable[Entry], policy: Policy
-) -> None:
+def check_budget(plan: Plan, task: SiteTask, entries: Iterable[Entry], policy: Policy) -> None:
     """Raise ``Refused("budget")``, before any work, for a study that would pass the site's budget
     with all that is still to come of it, and where there is a budget for one without privacy."""
     if policy.max_epsilon is None or not isinstance(task, EnrolTask | MomentsTask | TrainTask):
@@ -55,15 +49,13 @@ def check_budget(
         )
         raise Refused("budget", sentence)
     entries = list(entries)
-    whole = epsilon([*spent(entries), *to_come(plan, task, table, entries)], policy.max_delta)
+    whole = epsilon([*spent(entries), *to_come(plan, task, entries)], policy.max_delta)
     if whole > policy.max_epsilon:
         log.warning("the study would bring this site to epsilon %.4g: refused", whole)
         raise Refused("budget", "the whole study would pass this site's privacy budget")
 
 
-def to_come(
-    plan: Plan, task: SiteTask | None, table: SliceTable, entries: Iterable[Entry]
-) -> list[Mechanism]:
+def to_come(plan: Plan, task: SiteTask | None, entries: Iterable[Entry]) -> list[Mechanism]:
     """What is left to do of ``plan``: its moments and rounds without those that left, with what
     ``task`` asks for, whether it left before or not."""
     if plan.privacy is None:
@@ -78,17 +70,8 @@ def to_come(
         not isinstance(task, TrainTask) and ("moments", 0) not in left
     )
     first = [moments_mechanism(plan.moments)] if plan.moments is not None and asked else []
-    noise, rate, steps = round_mechanism(
-        plan.privacy, plan.training.local_steps, n_arms, n_protected(plan, table)
-    )
+    noise, rate, steps = round_mechanism(plan.privacy, plan.training.local_steps, n_arms)
     return [*first, (noise, rate, steps * len(rounds))]
-
-
-def n_protected(plan: Plan, table: SliceTable) -> int:
-    """How many patients (or slices) of ``table`` the plan trains on."""
-    trained = table.patients[table.split == "train"]
-    by_patient = plan.privacy is None or plan.privacy.unit == "patient"
-    return len(np.unique(trained)) if by_patient else len(trained)
 
 
 def spent(entries: Iterable[Entry], run: str | None = None) -> list[Mechanism]:
@@ -115,9 +98,9 @@ def debit(cost: Mechanism, entries: Iterable[Entry], policy: Policy) -> dict[str
 
 def told_epsilon(plan: Plan, cost: Mechanism | None, entries: Iterable[Entry]) -> float | None:
     """The epsilon that leaves with a reply: all that this study has spent here, with what the
-    reply itself costs, at the plan's delta, rounded up to two decimals (it follows from the
-    site's exact number of patients). None without privacy. Raises ``Refused("budget")`` where the
-    noise is too weak for any."""
+    reply itself costs, at the plan's delta, rounded up to two decimals. It follows from the plan
+    and from what was asked, and tells nothing of how many patients there are. None without
+    privacy. Raises ``Refused("budget")`` where the noise is too weak for any."""
     if plan.privacy is None:
         return None
     history = [*spent(entries, plan.digest), *([] if cost is None else [cost])]

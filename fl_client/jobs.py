@@ -177,7 +177,7 @@ class Jobs:
         policy.check_inputs(entries, context.departure, self._policy.max_inputs)
         if context.cost is not None:
             self._mark.check()
-        budget.check_budget(context.plan, task, self._table, entries, self._policy)
+        budget.check_budget(context.plan, task, entries, self._policy)
         reply = self._gate.leave(self._reply(context, task, cancelled), context)
         self._cache.put(key, reply)
         return "answered", reply
@@ -218,7 +218,7 @@ class Jobs:
         policy.check_task(task, plan, self._arm_sizes(plan, task))
         departure = dataclasses.replace(departure, study=plan.study.name)
         context = Context(self._name, plan, task, departure, *self._patients(plan, task))
-        context = dataclasses.replace(context, cost=budget.job_cost(plan, task, self._table))
+        context = dataclasses.replace(context, cost=budget.job_cost(plan, task))
         policy.check_cohort(context.n_patients, self._policy)
         if plan.aggregation.secure:
             self._sessions.trust()

@@ -58,6 +58,12 @@ def check_limits(plan: Plan, job: str, policy: Policy) -> None:
     """The site's hard limits, whatever the plan says."""
     if ("train" if job in SECURE_JOBS else job) not in policy.jobs:
         raise Refused("policy", f"this site does not run '{job}'")
+    if plan.privacy is not None and plan.privacy.rate > policy.max_rate:
+        sentence = (
+            f"the plan's sampling rate is {plan.privacy.rate:g}, this site allows at most "
+            f"{policy.max_rate:g}"
+        )
+        raise Refused("policy", sentence)
     for what, value, limit in (
         ("rounds", plan.training.rounds, policy.max_rounds),
         ("local steps", plan.training.local_steps, policy.max_local_steps),

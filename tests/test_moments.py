@@ -41,7 +41,7 @@ from tests.vault_fakes import (
     train_task,
 )
 
-PRIVACY = {"noise_multiplier": 1.0, "lot": 2, "losses": True}
+PRIVACY = {"noise_multiplier": 1.0, "rate": 2 / 13, "lot": 2, "losses": True}
 EXACT = Moments(noise_multiplier=1e-9, clip=1e3)
 
 
@@ -176,7 +176,7 @@ def test_moments_leave_rounded_and_are_paid_for_once(tmp_path: Path) -> None:
 
 def test_a_study_that_would_pass_the_budget_with_its_moments_is_refused(tmp_path: Path) -> None:
     plan = opted()
-    whole = study_epsilon(plan, 13, len(plan.arms), plan.training.rounds) or 0.0
+    whole = study_epsilon(plan, len(plan.arms), plan.training.rounds) or 0.0
     without = epsilon([(1.0, 2 / 13, 4)], 1e-5)
     assert without < whole
     with jobs_in(tmp_path / "low", summing_site(), max_epsilon=(whole + without) / 2) as low:
@@ -246,7 +246,7 @@ def test_an_odd_reply_is_no_moments() -> None:
 
 def private_study(**moments: Any) -> Plan:
     table = small_table(rounds=1, local_steps=1)
-    table["privacy"] = {"noise_multiplier": 1.0, "lot": 4}
+    table["privacy"] = {"noise_multiplier": 1.0, "rate": 2 / 13, "lot": 4}
     table["moments"] = {"noise_multiplier": 1.0, "clip": 10.0, **moments}
     return parse_plan(tomli_w.dumps(table))
 

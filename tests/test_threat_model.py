@@ -23,7 +23,7 @@ def quoted(text: str, pattern: str) -> set[str]:
 
 def laws() -> set[str]:
     """The names of all test functions."""
-    trees = [ast.parse(path.read_text()) for path in (ROOT / "tests").glob("test_*.py")]
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "tests").rglob("test_*.py")]
     found = (node for tree in trees for node in ast.walk(tree))
     return {node.name for node in found if isinstance(node, ast.FunctionDef)}
 
