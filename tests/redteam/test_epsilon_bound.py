@@ -2,7 +2,7 @@
 
 When every patient was drawn at lot / n of the site's own n, neighbours were drawn at different
 rates, and how many were drawn gave the difference away: with 100 patients, lot 16, noise 8 and
-1000 steps epsilon was reported as 2.85 and is at least 5.16. Now the rate is the plan's.
+1000 steps epsilon was reported as 2.85 and is at least 5.10. Now the rate is the plan's.
 """
 
 import numpy as np
