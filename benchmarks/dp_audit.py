@@ -53,7 +53,7 @@ def main() -> None:
             "task": {"labels": list(data.table.label_names), "shape": [32, 32]},
             "model": {"width": 4},
             "training": {"rounds": 1, "local_steps": options.steps},
-            "privacy": {"noise_multiplier": noise_multiplier, "lot": 6},
+            "privacy": {"noise_multiplier": noise_multiplier, "rate": 0.25, "lot": 6},
             "arms": [{"sampler": "uniform"}],
         }
         plan = parse_plan(tomli_w.dumps(table))

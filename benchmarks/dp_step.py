@@ -35,7 +35,7 @@ def make_plan(size: int, width: int) -> Plan:
                 "model": {"width": width},
                 "training": {"batch_size": N},
                 "arms": [{"sampler": "infomri", "suppression": "marginal", "beta": BETA}],
-                "privacy": {"noise_multiplier": 1.0, "lot": N, "unit": "slice"},
+                "privacy": {"noise_multiplier": 1.0, "rate": 1.0, "lot": N, "unit": "slice"},
             }
         )
     )

@@ -44,7 +44,7 @@ def make_plan(data: SliceDataset, noise: float, rounds: int, steps: int) -> Plan
         "arms": [{"sampler": "infomri"}, {"sampler": "uniform"}],
     }
     if noise > 0:
-        table["privacy"] = {"noise_multiplier": noise, "lot": LOT}
+        table["privacy"] = {"noise_multiplier": noise, "rate": 0.1, "lot": LOT}
     return parse_plan(tomli_w.dumps(table))
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- |")
     for noise in options.noise:
         plan = make_plan(data, noise, options.rounds, options.steps)
-        epsilon = study_epsilon(plan, n, len(plan.arms), options.rounds)
+        epsilon = study_epsilon(plan, len(plan.arms), options.rounds)
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             learned, uniform = scores(plan, data, audit, Path(folder))

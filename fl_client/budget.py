@@ -12,13 +12,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-import numpy as np
-
 from fl_client.context import Context
 from fl_client.ledger import Entry
 from fl_client.settings import Policy
 from fl_client.study import of_study
-from infomri_core.data.base import SliceTable
 from infomri_core.errors import Refused
 from infomri_core.exchange import (
     EnrolTask,
@@ -47,7 +44,6 @@ log = logging.getLogger(__name__)
 def check_budget(
     plan: Plan,
     task: SiteTask,
-    table: SliceTable,
     entries: Iterable[Entry],
     policy: Policy,
     *,
@@ -70,16 +66,14 @@ def check_budget(
         sentence = f"the plan's delta is {delta:g}, this site allows {policy.max_delta:g}"
         raise Refused("budget", sentence)
     entries = list(entries)
-    rest = [] if again else to_come(plan, task, table, entries)
+    rest = [] if again else to_come(plan, task, entries)
     whole = epsilon([*spent(entries), *rest], policy.max_delta)
     if whole > policy.max_epsilon:
         log.warning("the study would bring this site to epsilon %.4g: refused", whole)
         raise Refused("budget", "the whole study would pass this site's privacy budget")
 
 
-def to_come(
-    plan: Plan, task: SiteTask | None, table: SliceTable, entries: Iterable[Entry]
-) -> list[Mechanism]:
+def to_come(plan: Plan, task: SiteTask | None, entries: Iterable[Entry]) -> list[Mechanism]:
     """What is left to do of ``plan``: its moments, rounds and scoring without those charged
     already, with what ``task`` asks for, whether it was charged before or not."""
     left = {(e.job, e.round) for e in _counted(of_study(entries, plan))}
@@ -97,17 +91,8 @@ def to_come(
         not isinstance(task, TrainTask) and ("moments", 0) not in left
     )
     first = [moments_mechanism(plan.moments)] if plan.moments is not None and asked else []
-    noise, rate, steps = round_mechanism(
-        plan.privacy, plan.training.local_steps, n_arms, n_protected(plan, table)
-    )
+    noise, rate, steps = round_mechanism(plan.privacy, plan.training.local_steps, n_arms)
     return [*first, (noise, rate, steps * len(rounds)), *last]
-
-
-def n_protected(plan: Plan, table: SliceTable) -> int:
-    """How many patients (or slices) of ``table`` the plan trains on."""
-    trained = table.patients[table.split == "train"]
-    by_patient = plan.privacy is None or plan.privacy.unit == "patient"
-    return len(np.unique(trained)) if by_patient else len(trained)
 
 
 def spent(entries: Iterable[Entry]) -> list[Mechanism]:
@@ -143,8 +128,9 @@ def told(reply: Update, context: Context, entries: Iterable[Entry], policy: Poli
 
 def told_epsilon(plan: Plan, entries: Iterable[Entry]) -> float | None:
     """The epsilon that leaves with a reply: all that this study was charged here, at the plan's
-    delta, rounded up to two decimals (it follows from the site's exact number of patients). None
-    without privacy. Raises ``Refused("budget")`` where the noise is too weak for any."""
+    delta, rounded up to two decimals. It follows from the plan and from what was asked, and tells
+    nothing of how many patients there are. None without privacy. Raises ``Refused("budget")``
+    where the noise is too weak for any."""
     if plan.privacy is None:
         return None
     trained = (entry for entry in of_study(entries, plan) if entry.job != "evaluate")

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from fl_client.ledger import Entry
 from fl_client.rules import check_rules
 from fl_client.settings import Policy
-from infomri_core.data.base import SliceTable
 from infomri_core.errors import InputError, Refused
 from infomri_core.exchange.secure import SECURE_JOBS
 from infomri_core.plan import Plan
@@ -40,11 +39,11 @@ def check_approved(plan: Plan, policy: Policy, approved: frozenset[str]) -> None
         raise Refused("not-approved", f"plan {plan.digest[:12]} is not approved at this site")
 
 
-def check_limits(plan: Plan, job: str, policy: Policy, table: SliceTable | None = None) -> None:
+def check_limits(plan: Plan, job: str, policy: Policy) -> None:
     """The site's hard limits and demands, whatever the plan says (:mod:`fl_client.rules`)."""
     if ("train" if job in SECURE_JOBS else job) not in policy.jobs:
         raise Refused("policy", f"this site does not run '{job}'")
-    check_rules(plan, policy, table)
+    check_rules(plan, policy)
 
 
 def check_cohort(n_patients: int, policy: Policy) -> None:

@@ -9,10 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
-import numpy as np
-
 from fl_client.settings import Policy
-from infomri_core.data.base import SliceTable
 from infomri_core.errors import InputError, Refused
 from infomri_core.plan import Plan
 from infomri_core.privacy.accounting import study_epsilon
@@ -23,20 +20,17 @@ from infomri_core.privacy.strengths import PUBLIC
 @dataclass(frozen=True)
 class Verdict:
     """One rule held against one plan. ``site``: what the site says; ``plan``: what the plan asks
-    for; ``holds`` None: it cannot be told without the data. ``private``: the plan's value follows
-    from the site's data and stays at the site."""
+    for; ``holds``: whether the plan keeps it."""
 
     name: str
     site: str
     plan: str
-    holds: bool | None
-    private: bool = False
+    holds: bool
 
     @property
     def sentence(self) -> str:
         """Why the plan is refused, as it may leave the site."""
-        asked = "the plan does not keep it" if self.private else f"the plan has {self.plan}"
-        return f"rule {self.name} of this site: {self.site}; {asked}"
+        return f"rule {self.name} of this site: {self.site}; the plan has {self.plan}"
 
     def require(self, where: str) -> None:
         """Raise ``InputError`` where the rule is broken: the vault would refuse the plan, so
@@ -49,24 +43,14 @@ class Verdict:
 @final
 @dataclass(frozen=True)
 class Asked:
-    """A plan, and the site's slices where they can be read."""
+    """A plan, and what follows from it."""
 
     plan: Plan
-    table: SliceTable | None = None
 
     @property
-    def epsilon(self) -> float | None:
-        """Epsilon of the whole study here, at the plan's delta; infinite without ``[privacy]``,
-        None where the data are not at hand."""
-        privacy = self.plan.privacy
-        if privacy is None:
-            return math.inf
-        if self.table is None:
-            return None
-        trained = self.table.patients[self.table.split == "train"]
-        n_units = len(np.unique(trained)) if privacy.unit == "patient" else len(trained)
-        arms, rounds = len(self.plan.arms), self.plan.training.rounds
-        found = study_epsilon(self.plan, n_units, arms, rounds)
+    def epsilon(self) -> float:
+        """Epsilon of the whole study, at the plan's delta; infinite without ``[privacy]``."""
+        found = study_epsilon(self.plan, len(self.plan.arms), self.plan.training.rounds)
         return math.inf if found is None else found
 
 
@@ -83,7 +67,6 @@ class Rule:
     allows: Callable[[Any, Any], bool]
     phrase: str
     told: Callable[[Any], str]
-    private: bool = False
 
     def judge(self, policy: Policy, asked: Asked) -> Verdict | None:
         """The verdict on a plan; None where the site has no such rule."""
@@ -92,11 +75,7 @@ class Rule:
             return None
         value = self.asks(asked)
         phrase = self.phrase.format(f"{wanted:g}" if isinstance(wanted, float) else wanted)
-        if value is None:
-            return Verdict(self.name, phrase, "a value that follows from the data", None, True)
-        return Verdict(
-            self.name, phrase, self.told(value), self.allows(value, wanted), self.private
-        )
+        return Verdict(self.name, phrase, self.told(value), self.allows(value, wanted))
 
 
 def _counted(what: str) -> Callable[[Any], str]:
@@ -130,7 +109,7 @@ def _must(name: str, phrase: str, asks: Callable[[Plan], bool], otherwise: str, 
 def _epsilon_words(value: float) -> str:
     if math.isinf(value):
         return "no bound on epsilon"
-    return f"epsilon {math.ceil(value * 100) / 100:.2f} here"
+    return f"epsilon {math.ceil(value * 100) / 100:.2f}"
 
 
 def _unit_kept(unit: str, wanted: str) -> bool:
@@ -142,6 +121,14 @@ RULES: tuple[Rule, ...] = (
     _at_most("max_local_steps", "local steps", lambda plan: plan.training.local_steps),
     _at_most("max_local_steps", "adversary steps", lambda plan: plan.evaluation.adversary_steps),
     _at_most("max_arms", "arms", lambda plan: len(plan.arms)),
+    Rule(
+        "max_rate",
+        lambda policy: policy.max_rate,
+        lambda asked: asked.plan.privacy.rate if asked.plan.privacy else 0.0,
+        lambda value, limit: value <= limit,
+        "a sampling rate of at most {}",
+        lambda value: f"a sampling rate of {value:g}",
+    ),
     _at_most("max_width", "base channels", lambda plan: plan.model.width),
     _must(
         "secure_aggregation",
@@ -187,7 +174,6 @@ RULES: tuple[Rule, ...] = (
         lambda value, limit: value <= limit,
         "epsilon of a study at most {}",
         _epsilon_words,
-        private=True,
     ),
     Rule(
         "must.max_delta",
@@ -236,17 +222,17 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def verdicts(plan: Plan, policy: Policy, table: SliceTable | None = None) -> Iterator[Verdict]:
+def verdicts(plan: Plan, policy: Policy) -> Iterator[Verdict]:
     """``plan`` against every rule that the site has, in the registry's order."""
-    asked = Asked(plan, table)
+    asked = Asked(plan)
     for rule in RULES:
         verdict = rule.judge(policy, asked)
         if verdict is not None:
             yield verdict
 
 
-def check_rules(plan: Plan, policy: Policy, table: SliceTable | None = None) -> None:
+def check_rules(plan: Plan, policy: Policy) -> None:
     """Raise ``Refused("policy")`` for the first rule that ``plan`` breaks, naming it."""
-    for verdict in verdicts(plan, policy, table):
+    for verdict in verdicts(plan, policy):
         if verdict.holds is False:
             raise Refused("policy", verdict.sentence)

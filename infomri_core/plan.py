@@ -164,15 +164,17 @@ class Arm:
 class Privacy:
     """Differential privacy of the weights (DP-SGD); without this section there is none.
 
-    ``unit``: whom it protects, patient or slice. ``lot``: how many units take part in a step on
-    average. ``clip``: the norm each unit's gradient is clipped to; the noise of each step has
-    standard deviation ``noise_multiplier * clip`` before the sum is divided by ``lot``. Each site
-    computes epsilon at ``delta`` from its own sampling rate. ``losses``: let loss terms leave;
-    they stand outside epsilon.
+    ``unit``: whom it protects, patient or slice. ``rate``: the chance of each unit to take part
+    in a step, the same at every site whatever its size. ``lot``: a constant that the sum of a
+    step is divided by, best ``rate`` times the units of a typical site. ``clip``: the norm each
+    unit's gradient is clipped to; the noise of each step has standard deviation
+    ``noise_multiplier * clip`` before the sum is divided by ``lot``. Epsilon at ``delta`` follows
+    from the plan alone. ``losses``: let loss terms leave; they stand outside epsilon.
     """
 
     noise_multiplier: float
-    lot: int
+    rate: float = 0.0
+    lot: int = 16
     clip: float = 1.0
     delta: float = 1e-5
     unit: str = "patient"

@@ -179,6 +179,9 @@ def _release_rules(plan: "Plan") -> list[Rule]:
     ]
 
 
+_RATE = "0 < rate <= 1, a unit's chance in each step, in place of lot / units (lot divides only)"
+
+
 def _privacy_rules(plan: "Plan") -> list[Rule]:
     p = plan.privacy
     if p is None:
@@ -188,6 +191,7 @@ def _privacy_rules(plan: "Plan") -> list[Rule]:
         (0 < noise <= 1e6, "[privacy] noise_multiplier", "0 < noise_multiplier <= 10^6", noise),
         (0 < p.clip <= 1e6, "[privacy] clip", "0 < clip <= 10^6", p.clip),
         (0 < p.delta <= 0.01, "[privacy] delta", "0 < delta <= 0.01", p.delta),
+        (0 < p.rate <= 1, "[privacy] rate", _RATE, p.rate),
         (1 <= p.lot <= 4096, "[privacy] lot", "1 .. 4096", p.lot),
         (p.unit in ("patient", "slice"), "[privacy] unit", "patient or slice", p.unit),
         (

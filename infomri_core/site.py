@@ -126,7 +126,7 @@ class Site:
             SecretStream.fresh(self._secret),
             cancelled,
         )
-        return MomentsReply(total.cpu().numpy(), len(units), study_epsilon(plan, len(units), 0, 0))
+        return MomentsReply(total.cpu().numpy(), len(units), study_epsilon(plan, 0, 0))
 
     def train(self, plan: Plan, task: TrainTask, cancelled: Cancelled) -> TrainReply:
         """One round of local steps for every arm in the task, one arm after the other."""
@@ -147,8 +147,7 @@ class Site:
                 self._store.save(plan.digest, name, task.round, {})
         if plan.privacy is not None and not plan.privacy.losses:
             losses = {}
-        n_units = 0 if plan.privacy is None else len(self._units(plan))
-        spent = study_epsilon(plan, n_units, len(task.arms), task.round)
+        spent = study_epsilon(plan, len(task.arms), task.round)
         return TrainReply(len(self._train), arms, losses, tuple(dropped), spent, lost_state=lost)
 
     def evaluate(self, plan: Plan, task: EvaluateTask, cancelled: Cancelled) -> EvaluateReply:

@@ -34,7 +34,7 @@ SCORING = (noise_multiplier(2.0, DELTA), 1.0, 1)
 
 
 def private_plan(name: str = "tiny", **privacy: Any) -> Plan:
-    section = {"noise_multiplier": 1.0, "lot": 2, "losses": True, **privacy}
+    section = {"noise_multiplier": 1.0, "rate": 0.2, "lot": 2, "losses": True, **privacy}
     return make_plan(study={"name": name}, privacy=section, evaluation=NOISED)
 
 
@@ -191,9 +191,18 @@ def test_the_budget_is_told_where_the_site_says_so_only_and_is_that_of_all_studi
         assert isinstance(reply, TrainReply) and reply.budget is None
 
 
-def test_the_unit_decides_whose_chance_it_is(tmp_path: Path) -> None:
-    with jobs_in(tmp_path) as (jobs, _, ledger):
-        ask(jobs, train_task(private_plan(unit="slice")))
-        ask(jobs, train_task(private_plan(unit="patient")))
-        ask(jobs, train_task(private_plan(lot=500)))
-        assert [rate for _, rate, _ in spent(ledger.entries())] == [0.1, 0.2, 1.0]
+def test_reported_epsilon_is_the_same_whatever_the_number_of_patients(tmp_path: Path) -> None:
+    reported = set()
+    for n in range(40, 161, 8):
+        for unit in ("patient", "slice"):
+            with jobs_in(tmp_path / f"{n}{unit}", FakeSite(make_table(n_train=n))) as (jobs, _, _):
+                reply = ask(jobs, train_task(private_plan(unit=unit)))
+            assert isinstance(reply, TrainReply)
+            reported.add(reply.epsilon)
+    assert len(reported) == 1
+
+
+def test_a_rate_above_the_sites_limit_is_refused(tmp_path: Path) -> None:
+    with jobs_in(tmp_path, max_rate=0.1) as (jobs, site, _):
+        assert refusal(jobs, train_task(private_plan())) == "policy" and site.calls == 0
+        assert isinstance(ask(jobs, train_task(private_plan(rate=0.1))), TrainReply)

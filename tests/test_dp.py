@@ -40,7 +40,7 @@ def private_plan(constraint: str = "2d", exclusive: bool = False, **privacy: Any
         "accelerations": [5.0],
     }
     table["task"]["exclusive"] = exclusive
-    table["privacy"] = {"noise_multiplier": 1.0, "lot": 4, **privacy}
+    table["privacy"] = {"noise_multiplier": 1.0, "rate": 0.2, "lot": 4, **privacy}
     return parse_plan(tomli_w.dumps(table))
 
 
@@ -174,7 +174,7 @@ def test_the_entropy_gradient_is_that_of_the_mean_whoever_was_drawn(lot: int, un
 def test_without_noise_the_sum_is_divided_by_the_expected_number() -> None:
     found = []
     for lot in (12, 24):
-        plan = private_plan(noise_multiplier=1e-12, lot=lot, clip=1e6)
+        plan = private_plan(noise_multiplier=1e-12, lot=lot, rate=1.0, clip=1e6)
         model = model_of(plan, 1)
         gradients(plan, model)(model, 0.0)
         found.append(flat(model) * lot)
@@ -235,7 +235,7 @@ def test_everyone_is_drawn_at_the_sampling_rate_and_by_himself() -> None:
 
 
 def test_a_patient_gives_one_slice_a_step_and_each_of_them_at_times() -> None:
-    plan = private_plan(lot=4)
+    plan = private_plan(rate=1.0)
     patients = np.array(["b", "a", "b", "c", "b", "a"])
     units = units_of(plan, patients)
     assert [u.tolist() for u in units] == [[1, 5], [0, 2, 4], [3]]

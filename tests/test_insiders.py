@@ -185,7 +185,11 @@ def test_too_few_samples_stay() -> None:
     ("adversaries", "tables", "words"),
     [
         (("insider",), {"aggregation": {"secure": True}}, "secure aggregation"),
-        (("insider",), {"privacy": {"noise_multiplier": 1.0, "lot": 4}}, "outside epsilon"),
+        (
+            ("insider",),
+            {"privacy": {"noise_multiplier": 1.0, "rate": 0.25}},
+            "outside epsilon",
+        ),
         (("outsider",), {}, "public, and others"),
         (("insider", "insider"), {}, "public, and others"),
         (("same-site",), {"evaluation": {"adversaries": ["public", "same-site"]}}, "no same-site"),

@@ -42,7 +42,7 @@ from tests.vault_fakes import (
     train_task,
 )
 
-PRIVACY = {"noise_multiplier": 1.0, "lot": 2, "losses": True}
+PRIVACY = {"noise_multiplier": 1.0, "rate": 2 / 13, "lot": 2, "losses": True}
 EXACT = Moments(noise_multiplier=1e-9, clip=1e3)
 
 
@@ -180,6 +180,7 @@ def test_a_study_that_would_pass_the_budget_with_its_moments_is_refused(tmp_path
     plan = opted()
     rest = [(1.0, 2 / 13, 4), (noise_multiplier(plan.evaluation.epsilon, 1e-5), 1.0, 1)]
     without, whole = epsilon(rest, 1e-5), epsilon([(2.0, 1.0, 1), *rest], 1e-5)
+    assert without < whole
     with jobs_in(tmp_path / "low", summing_site(), max_epsilon=(whole + without) / 2) as low:
         assert refusal(low[0], enrol_task(plan)) == "budget"
         assert refusal(low[0], asking(plan)) == "budget"
@@ -247,7 +248,7 @@ def test_an_odd_reply_is_no_moments() -> None:
 
 def private_study(**moments: Any) -> Plan:
     table = small_table(rounds=1, local_steps=1)
-    table["privacy"] = {"noise_multiplier": 1.0, "lot": 4}
+    table["privacy"] = {"noise_multiplier": 1.0, "rate": 2 / 13, "lot": 4}
     table["moments"] = {"noise_multiplier": 1.0, "clip": 10.0, **moments}
     return parse_plan(tomli_w.dumps(table))
 

@@ -65,7 +65,7 @@ def site(tmp_path: Path) -> Iterator[Path]:
     """A folder with a ``site.toml`` and a vault that serves it, after one enrolment, one round
     under differential privacy, the same round again, and a refusal."""
     (tmp_path / "site.toml").write_text(SITE)
-    plan = make_plan(privacy={"noise_multiplier": 4.0, "lot": 4, "losses": True})
+    plan = make_plan(privacy={"noise_multiplier": 4.0, "rate": 0.25, "lot": 4, "losses": True})
     settings = read_settings(tmp_path / "site.toml")
     with jobs_in(tmp_path) as (vault, _, _):
         for task in (enrol_task(plan), train_task(plan), train_task(plan)):

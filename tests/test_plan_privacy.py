@@ -7,7 +7,7 @@ import pytest
 from infomri_core.errors import InputError
 from tests.test_plan import plan
 
-PRIVACY = {"noise_multiplier": 1.1, "lot": 8}
+PRIVACY = {"noise_multiplier": 1.1, "rate": 0.25, "lot": 8}
 
 
 def test_without_the_section_there_is_no_privacy() -> None:
@@ -19,12 +19,14 @@ def test_without_the_section_there_is_no_privacy() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"privacy": {"lot": 8}}, "noise_multiplier"),
+        ({"privacy": {"rate": 0.25, "lot": 8}}, "noise_multiplier"),
         ({"privacy": PRIVACY | {"noise_multiplier": 0.0}}, "0 < noise_multiplier"),
         ({"privacy": PRIVACY | {"noise_multiplier": -1.0}}, "0 < noise_multiplier"),
         ({"privacy": PRIVACY | {"clip": 0.0}}, "0 < clip"),
         ({"privacy": PRIVACY | {"delta": 0.5}}, "delta"),
         ({"privacy": PRIVACY | {"lot": 0}}, "1 .. 4096"),
+        ({"privacy": {"noise_multiplier": 1.1, "lot": 8}}, "[privacy] rate"),
+        ({"privacy": PRIVACY | {"rate": 1.5}}, "0 < rate <= 1"),
         ({"privacy": PRIVACY | {"unit": "hospital"}}, "patient or slice"),
         ({"privacy": PRIVACY, "model": {"norm": "batch"}}, "BatchNorm"),
     ],

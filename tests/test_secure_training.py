@@ -126,7 +126,7 @@ def test_a_resumed_study_makes_new_keys_and_ends_the_same(tmp_path: Path) -> Non
 
 
 def test_differential_privacy_is_debited_and_told_under_masks_too(tmp_path: Path) -> None:
-    privacy = {"noise_multiplier": 2.0, "lot": 4}
+    privacy = {"noise_multiplier": 2.0, "rate": 0.25, "lot": 4}
     budget = {"max_epsilon": 50.0, "tell_budget": True}
     plan = secure_plan(privacy=privacy, evaluation={"attacks": ["lmmse"]})
     with federation(tmp_path, plan, names=("a", "b", "c"), policy=budget) as made:

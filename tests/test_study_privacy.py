@@ -16,7 +16,7 @@ from tests.test_study import Wrapped
 
 def private_plan() -> Plan:
     table = small_table(rounds=2, local_steps=1)
-    table["privacy"] = {"noise_multiplier": 1.0, "lot": 4}
+    table["privacy"] = {"noise_multiplier": 1.0, "rate": 0.25, "lot": 4}
     return parse_plan(tomli_w.dumps(table))
 
 

@@ -1,27 +1,19 @@
-"""What a plan would cost this site's patients, in plain words, from the ledger and the data."""
+"""What a plan would cost this site's patients, in plain words, from the ledger."""
 
-import logging
 import math
 
-from fl_client.budget import n_protected, spent, to_come
+from fl_client.budget import spent, to_come
 from fl_client.ledger import Entry, read_ledger
 from fl_client.settings import Policy, SiteSettings
-from infomri_core.data import open_dataset
-from infomri_core.data.base import SliceTable
-from infomri_core.errors import InputError
 from infomri_core.plan import Plan
 from infomri_core.privacy.accounting import epsilon, study_epsilon
 from infomri_core.privacy.outside import outside_epsilon, scores_sentence
 from infomri_core.privacy.score_noise import evaluation_mechanism, evaluation_noise
 
-_EXAMPLES = (20, 50, 100, 200, 500)
-
-log = logging.getLogger(__name__)
-
 
 def privacy_words(plan: Plan, settings: SiteSettings) -> list[str]:
     """Epsilon of ``plan`` at the site of ``settings``, of all studies after it, what it does not
-    cover. Where the data cannot be opened here, epsilon for some numbers of patients."""
+    cover."""
     if plan.privacy is None:
         return ["no differential privacy: the weights carry whatever training puts into them"]
     privacy, moments = plan.privacy, plan.moments
@@ -34,8 +26,7 @@ def privacy_words(plan: Plan, settings: SiteSettings) -> list[str]:
             f"second moments of k-space leave once, before training, with noise "
             f"{moments.noise_multiplier:g}; their epsilon is counted below"
         )
-    table = open_table(settings)
-    cost = _unknown(plan) if table is None else _known(plan, table, settings)
+    cost = _cost(plan, settings)
     outside = [f"  {what}" for what in outside_epsilon(plan)]
     return [*words, *cost, "epsilon does not cover:", *outside]
 
@@ -53,28 +44,15 @@ def scoring_words(plan: Plan, settings: SiteSettings) -> list[str]:
     return [*words, f"    it is debited in this site's budget: {debit}{_budget(then, policy)}"]
 
 
-def _known(plan: Plan, table: SliceTable, settings: SiteSettings) -> list[str]:
+def _cost(plan: Plan, settings: SiteSettings) -> list[str]:
     policy, entries = settings.policy, entries_of(settings)
-    n_units = n_protected(plan, table)
-    alone = study_epsilon(plan, n_units, len(plan.arms), plan.training.rounds)
+    alone = study_epsilon(plan, len(plan.arms), plan.training.rounds)
     before = epsilon(spent(entries), policy.max_delta)
-    after = epsilon([*spent(entries), *to_come(plan, None, table, entries)], policy.max_delta)
-    unit = plan.privacy.unit if plan.privacy is not None else ""
+    after = epsilon([*spent(entries), *to_come(plan, None, entries)], policy.max_delta)
     return [
-        f"epsilon of this study here: {_up(alone)}, with {n_units} training {unit}s",
+        f"epsilon of this study: {_up(alone)}, at every site whatever its size",
         f"epsilon of all studies at this site: {_up(before)} now, {_up(after)} after this one, at "
         f"delta {policy.max_delta:g}{_budget(after, policy)}",
-    ]
-
-
-def _unknown(plan: Plan) -> list[str]:
-    n_arms, rounds = len(plan.arms), plan.training.rounds
-    unit = plan.privacy.unit if plan.privacy is not None else ""
-    each = [f"{_up(study_epsilon(plan, n, n_arms, rounds))} with {n}" for n in _EXAMPLES]
-    return [
-        f"epsilon of this study here follows from the number of training {unit}s, and this "
-        "computer cannot open the data:",
-        f"  {', '.join(each)}",
     ]
 
 
@@ -84,15 +62,6 @@ def _budget(after: float, policy: Policy) -> str:
     verdict = "refused" if after > policy.max_epsilon else "within"
     told = "; both leave with each update ([policy] tell_budget)" if policy.tell_budget else ""
     return f": {verdict}, the site's budget is {policy.max_epsilon:g}{told}"
-
-
-def open_table(settings: SiteSettings) -> SliceTable | None:
-    """The site's slices, or None where this computer cannot open the data."""
-    try:
-        return open_dataset(settings.data.uri).table
-    except (InputError, OSError) as error:
-        log.info("the data cannot be opened here: %s", error)
-        return None
 
 
 def entries_of(settings: SiteSettings) -> list[Entry]:

@@ -75,7 +75,7 @@ def approve(plan: PlanName, config: Config = _SITE, by: By = "", data: DataName 
     """
     settings = read_settings(config)
     study = SeenPlans.of(settings).find(plan)
-    untold = check_rules_here(study, settings.exposing(data), f"plan {study.digest[:12]}")
+    check_rules_here(study, settings.exposing(data), f"plan {study.digest[:12]}")
     declined = read_declined(declined_file(settings.policy))
     text = read_approvals_text(settings.policy.approved)
     _check_exposure(settings, study.digest, text, data)
@@ -86,8 +86,6 @@ def approve(plan: PlanName, config: Config = _SITE, by: By = "", data: DataName 
     if declined.pop(study.digest, None) is not None:
         write_declined(declined_file(settings.policy), declined)
     typer.echo(f"plan {study.digest[:12]} ({study.study.name}) is approved at this site")
-    for verdict in untold:
-        typer.echo(f"the vault decides about {verdict.name}: this computer cannot open the data")
     if settings.policy.approvals != "listed":
         typer.echo('this site runs every plan: set [policy] approvals = "listed" in site.toml')
 

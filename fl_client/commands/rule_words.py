@@ -1,16 +1,15 @@
 """A plan against every rule of the site, line by line, for who is to approve it."""
 
 from fl_client import budget
-from fl_client.commands.budget_words import entries_of, open_table
+from fl_client.commands.budget_words import entries_of
 from fl_client.jobs.registry import job_named
 from fl_client.rules import Verdict, verdicts
 from fl_client.settings import SiteSettings
-from infomri_core.data.base import SliceTable
 from infomri_core.errors import Refused
 from infomri_core.exchange import EnrolTask
 from infomri_core.plan import Plan
 
-_STATES = {True: "ok", False: "REFUSED", None: "decided by the vault"}
+_STATES = {True: "ok", False: "REFUSED"}
 
 
 def rule_words(plan: Plan, settings: SiteSettings) -> list[str]:
@@ -27,35 +26,29 @@ def rule_words(plan: Plan, settings: SiteSettings) -> list[str]:
     return ["the site's rules ([policy] in site.toml):", *lines, *refused]
 
 
-def check_rules_here(plan: Plan, settings: SiteSettings, where: str) -> list[Verdict]:
-    """Raise ``InputError`` for a plan that the vault would refuse by a rule or its budget; else
-    the verdicts that only the vault can reach, as it has the data."""
-    found = _verdicts(plan, settings)
-    for verdict in found:
+def check_rules_here(plan: Plan, settings: SiteSettings, where: str) -> None:
+    """Raise ``InputError`` for a plan that the vault would refuse by a rule or its budget."""
+    for verdict in _verdicts(plan, settings):
         verdict.require(where)
-    return [verdict for verdict in found if verdict.holds is None]
 
 
 def _verdicts(plan: Plan, settings: SiteSettings) -> list[Verdict]:
-    table = open_table(settings)
-    return [*verdicts(plan, settings.policy, table), *_budget(plan, settings, table)]
+    return [*verdicts(plan, settings.policy), *_budget(plan, settings)]
 
 
-def _budget(plan: Plan, settings: SiteSettings, table: SliceTable | None) -> list[Verdict]:
+def _budget(plan: Plan, settings: SiteSettings) -> list[Verdict]:
     """The budget of all studies, by the vault's own check."""
     policy = settings.policy
     if policy.max_epsilon is None:
         return []
     says = f"epsilon of all studies at most {policy.max_epsilon:g}, delta {policy.max_delta:g}"
-    if table is None:
-        return [Verdict("max_epsilon", says, "a value that follows from the data", None, True)]
     try:
         asked, entries = EnrolTask(plan.text, 0.0), entries_of(settings)
         bounded = all(job_named(job).bounded(plan) for job in _jobs(plan))
-        budget.check_budget(plan, asked, table, entries, policy, bounded=bounded)
+        budget.check_budget(plan, asked, entries, policy, bounded=bounded)
     except Refused as refused:
-        return [Verdict("max_epsilon", says, refused.sentence, False, True)]
-    return [Verdict("max_epsilon", says, "within it", True, True)]
+        return [Verdict("max_epsilon", says, refused.sentence, False)]
+    return [Verdict("max_epsilon", says, "within it", True)]
 
 
 def _jobs(plan: Plan) -> list[str]:

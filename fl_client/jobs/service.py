@@ -174,7 +174,7 @@ class Jobs:
             raise Refused("bad-plan", sentence) from None
         self._seen.note(plan)
         check_decisions(plan, self._policy, self._name)
-        policy.check_limits(plan, job.name, self._policy, self._premises.table)
+        policy.check_limits(plan, job.name, self._policy)
         arrays = job.array_bytes(plan, self._premises)
         if arrays is not None and n_bytes > arrays + wire.OVERHEAD_BYTES:
             raise Refused("too-large", f"no '{job.name}' of this plan has {n_bytes} bytes")
@@ -242,9 +242,9 @@ class Jobs:
         return sealed
 
     def _check_budget(self, job: Job, context: Context, *, again: bool = False) -> None:
-        table, entries = self._premises.table, self._ledger.entries()
+        entries = self._ledger.entries()
         plan, task, bounded = context.plan, context.task, job.bounded(context.plan)
-        budget.check_budget(plan, task, table, entries, self._policy, bounded=bounded, again=again)
+        budget.check_budget(plan, task, entries, self._policy, bounded=bounded, again=again)
 
 
 def _report(departure: Entry, outcome: str, started: float, n_bytes: int = 0) -> None:

@@ -42,8 +42,7 @@ def cost(plan: Plan, task: TrainTask, table: SliceTable) -> Cost:
     losses = _losses(plan) * len(task.arms)
     if plan.privacy is None:
         return Cost(epsilon=None, inputs=1, figures=1 + losses)
-    steps, n_units = plan.training.local_steps, budget.n_protected(plan, table)
-    mechanism = round_mechanism(plan.privacy, steps, len(task.arms), n_units)
+    mechanism = round_mechanism(plan.privacy, plan.training.local_steps, len(task.arms))
     return Cost(epsilon=mechanism, inputs=1, figures=1 + losses)
 
 

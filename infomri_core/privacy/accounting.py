@@ -3,11 +3,15 @@
 import math
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import final
 
 import numpy as np
+import numpy.typing as npt
 
 from infomri_core.plan import Moments, Plan, Privacy
+from infomri_core.privacy.secret_stream import SecretStream
 
 Mechanism = tuple[float, float, int]
 """Noise multiplier, sampling rate, steps: so many Poisson-subsampled Gaussian mechanisms."""
@@ -37,31 +41,49 @@ def epsilon(history: Iterable[Mechanism], delta: float) -> float:
     return max(0.0, float(found)) if not math.isnan(found) else math.inf
 
 
-def round_mechanism(privacy: Privacy, local_steps: int, n_arms: int, n_units: int) -> Mechanism:
-    """What one round of ``n_arms`` arms does to ``n_units`` patients or slices: each arm's every
-    step is a mechanism of its own on the same data."""
-    return privacy.noise_multiplier, sampling_rate(privacy.lot, n_units), local_steps * n_arms
+@final
+@dataclass(frozen=True)
+class PoissonSampling:
+    """In each of ``steps`` every unit takes part by a coin of its own, true at ``rate``.
+
+    What the sampler does and what the accountant assumes, in one value. The rate is a constant of
+    the plan: data sets that differ in one unit are sampled alike, as add/remove adjacency needs,
+    and epsilon tells nothing of how many units there are.
+    """
+
+    rate: float
+    steps: int = 1
+
+    def draw(self, n_units: int, stream: SecretStream) -> npt.NDArray[np.int64]:
+        """The units below ``n_units`` that take part in one step."""
+        return stream.poisson_sample(n_units, self.rate)
+
+    def mechanism(self, noise_multiplier: float) -> Mechanism:
+        """What all steps cost with noise of ``noise_multiplier`` sensitivities."""
+        return noise_multiplier, self.rate, self.steps
 
 
-def study_epsilon(plan: Plan, n_units: int, n_arms: int, rounds: int) -> float | None:
+def round_mechanism(privacy: Privacy, local_steps: int, n_arms: int) -> Mechanism:
+    """What one round of ``n_arms`` arms does to the training patients (or slices): each arm's
+    every step is a mechanism of its own on the same data."""
+    sampling = PoissonSampling(privacy.rate, local_steps * n_arms)
+    return sampling.mechanism(privacy.noise_multiplier)
+
+
+def study_epsilon(plan: Plan, n_arms: int, rounds: int) -> float | None:
     """Epsilon, at the plan's delta, of its moments and first ``rounds`` rounds, each asked for
-    once, where the plan trains on ``n_units`` patients (or slices). None without ``[privacy]``."""
+    once: the same at every site. None without ``[privacy]``."""
     if plan.privacy is None:
         return None
     history = [moments_mechanism(plan.moments)] if plan.moments is not None else []
     n_steps = plan.training.local_steps * rounds
-    history.append(round_mechanism(plan.privacy, n_steps, n_arms, n_units))
+    history.append(round_mechanism(plan.privacy, n_steps, n_arms))
     return epsilon(history, plan.privacy.delta)
 
 
 def moments_mechanism(rules: Moments) -> Mechanism:
     """What a release of moments does to everyone whose k-space is in it."""
     return rules.noise_multiplier, 1.0, 1
-
-
-def sampling_rate(lot: int, n_units: int) -> float:
-    """The chance of each unit to be drawn in a step; all of them where there are too few."""
-    return min(1.0, lot / max(1, n_units))
 
 
 @lru_cache(maxsize=256)

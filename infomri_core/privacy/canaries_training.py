@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from infomri_core.errors import Cancelled
 from infomri_core.plan import Arm, Plan, Privacy
-from infomri_core.privacy.accounting import epsilon, sampling_rate
+from infomri_core.privacy.accounting import epsilon
 from infomri_core.privacy.canaries import Guesses, best_bound
 from infomri_core.privacy.dp import PrivateGradients, clip_weights, private, units_of
 from infomri_core.privacy.per_sample import Gradients
@@ -100,8 +100,7 @@ def audit_dp(
     bound on epsilon beside the accounted epsilon of the same training, at the same delta.
 
     ``arm`` is trained for as many steps as all arms of the study together, with the plan's noise
-    and clip. The sampling rate is that at which the accountant says ``study_epsilon``, that of the
-    site where it is largest, or without it the rate of a site with as many units as here. The
+    sampling rate and clip; ``study_epsilon`` is what the sites said it spent. The
     control repeats a part of it with hardly any noise: an audit that finds nothing there would
     find nothing anywhere. Stops at the step in which ``cancelled``; the accounted epsilon is
     of the steps made.
@@ -109,16 +108,11 @@ def audit_dp(
     asked = private(plan)
     n_steps = plan.total_steps * len(plan.arms)
     units = units_of(plan, patients)
-    rate = sampling_rate(asked.lot, len(units))
-    if study_epsilon is not None:
-        rate = _rate_of(study_epsilon, asked, n_steps)
-    lot = max(1, round(rate * (len(units) + n_canaries)))
     shared = (arm, images, labels, units, variance, n_canaries, (seed, "dp-audit"))
-    steps_of_control = min(n_steps, int(np.ceil(CONTROL_DRAWS / rate)))
-    loud = replace(asked, lot=lot)
-    quiet = replace(loud, noise_multiplier=CONTROL_NOISE)
+    steps_of_control = min(n_steps, int(np.ceil(CONTROL_DRAWS / asked.rate)))
+    quiet = replace(asked, noise_multiplier=CONTROL_NOISE)
     control = _audited(_with(plan, quiet), *shared, steps_of_control, cancelled)
-    found = _audited(_with(plan, loud), *shared, n_steps, cancelled)
+    found = _audited(plan, *shared, n_steps, cancelled)
     spent = [(asked.noise_multiplier, found["sampling_rate"], found["steps"])]
     accounted = epsilon(spent, asked.delta)
     return {
@@ -151,7 +145,7 @@ def _audited(
     model = build_model(plan, arm, variance).to(images.device)
     privacy, n = private(plan), len(images)
     everyone = [*units, *(np.array([n + k]) for k in range(n_canaries))]
-    rate = sampling_rate(privacy.lot, len(everyone))
+    rate = privacy.rate
     coins = numpy_generator(*stream, "coins")
     canaries = DiracCanaries(model, n, n_canaries, privacy, rate, coins)
 
@@ -201,16 +195,6 @@ def _with(plan: Plan, privacy: Privacy) -> Plan:
     other = replace(plan, privacy=privacy)
     object.__setattr__(other, "text", plan.text)
     return other
-
-
-def _rate_of(wanted: float, privacy: Privacy, n_steps: int) -> float:
-    """The sampling rate at which ``n_steps`` cost the epsilon ``wanted``; 1 if none is enough."""
-    low, high = 0.0, 1.0
-    for _ in range(12):
-        middle = (low + high) / 2
-        spent = epsilon([(privacy.noise_multiplier, middle, n_steps)], privacy.delta)
-        low, high = (middle, high) if spent < wanted else (low, middle)
-    return high
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 from infomri_core.entropy import marginal_entropy
 from infomri_core.errors import InputError
 from infomri_core.plan import Plan, Privacy
-from infomri_core.privacy.accounting import sampling_rate
+from infomri_core.privacy.accounting import PoissonSampling
 from infomri_core.privacy.lattice import Lattice
 from infomri_core.privacy.per_sample import Gradients, policy_squared_norms, recorded
 from infomri_core.privacy.secret_stream import SecretStream
@@ -34,7 +34,7 @@ class PrivateGradients:
     unit's cross-entropy causes are clipped together to norm ``clip``; their sum is rounded to a
     lattice and gets discrete Gaussian noise of ``noise_multiplier`` sensitivities
     (:class:`Lattice`), then ``lot`` times the mean gradient of beta H over ``lot`` masks of no
-    sample; all of it is divided by the expected number ``lot``, never by the number drawn. A step
+    sample; all of it is divided by the plan's constant ``lot``, never by the number drawn. A step
     that draws nobody is noise and entropy alone.
 
     Guarantee: each call is one Poisson-subsampled Gaussian mechanism under adding or removing a
@@ -63,7 +63,7 @@ class PrivateGradients:
         self._fetch = fetch
         self._stream = stream
         self._canaries = canaries
-        self._sampling = len(units), sampling_rate(self._privacy.lot, len(units))
+        self._sampling = PoissonSampling(self._privacy.rate)
 
     def __call__(self, model: Classification, beta: float) -> LossTerms:
         """Write the gradient at ``beta``; the terms are the mean CE of those drawn, exact and so
@@ -94,7 +94,9 @@ class PrivateGradients:
 
     def draw(self) -> np.ndarray:
         """Indices for ``fetch`` of those who take part in a step: each unit by itself."""
-        chosen = [self._units[unit] for unit in self._stream.poisson_sample(*self._sampling)]
+        chosen = [
+            self._units[unit] for unit in self._sampling.draw(len(self._units), self._stream)
+        ]
         return np.array(
             [rows[self._stream.integers(len(rows))] for rows in chosen], dtype=np.int64
         )

@@ -5,7 +5,7 @@ its output; row i of both belongs to sample i alone, because no layer here mixes
 and G follow the norms of all per-sample gradients, and, once the clipping weights are known, the
 weighted sum: with no second backward pass (book-keeping, Bu et al. 2023). A convolution's norm
 comes from its per-sample gradient where that is small, and from the Gram matrices of A and G
-where it is large (ghost norm, Goodfellow 2015; Li et al. 2022); both are exact.
+where it is large (ghost norm, Goodfellow 2015; Li et al. 2022), summed in float64.
 """
 
 import contextlib
@@ -63,8 +63,9 @@ class Layer:
         n_out, n_in, height, width = module.weight.shape
         n_places, n_seen = G[0, 0].numel(), n_in * height * width
         if n_places * (n_seen + n_out) < n_seen * n_out:
-            patches, G = _patches(module, A), G.flatten(2)
-            return ((patches.mT @ patches) * (G.mT @ G)).sum((1, 2))
+            # In float64: with a large offset in A and a zero-sum G nearly all of it cancels.
+            patches, G = _patches(module, A).double(), G.flatten(2).double()
+            return ((patches.mT @ patches) * (G.mT @ G)).sum((1, 2)).clamp(min=0).to(A.dtype)
         self._kept = _per_sample_weights(module, A, G)
         return self._kept.square().sum(1)
 
