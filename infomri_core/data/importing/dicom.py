@@ -16,7 +16,15 @@ from infomri_core.data.importing.dicom_instances import Instances
 from infomri_core.data.importing.dicom_pixels import read_frames
 from infomri_core.data.importing.extra import need
 from infomri_core.data.importing.patients import one_person_each
-from infomri_core.data.importing.volume import PACKED, Journal, Volume, fingerprint, packed, walk
+from infomri_core.data.importing.volume import (
+    PACKED,
+    Journal,
+    Volume,
+    built,
+    fingerprint,
+    packed,
+    walk,
+)
 
 
 def scan_dicom(
@@ -36,7 +44,9 @@ def scan_dicom(
     groups: dict[tuple[Any, ...], list[Header]] = defaultdict(list)
     for header in taken:
         groups[header.group].append(header)
-    volumes = [_volume(group, folder) for group in groups.values()]
+    volumes = built(
+        groups.values(), lambda group: _volume(group, folder), lambda g: g[0].path, journal
+    )
     repeated = sum(len(v) != len(set(v.positions)) for v in volumes)
     if repeated:
         journal.warn(f"series with several images of one place (echoes, time points): {repeated}")

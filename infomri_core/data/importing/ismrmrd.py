@@ -91,7 +91,7 @@ def scan_ismrmrd(
                     journal.skip(path, "not an ISMRMRD file")
                 for group in groups:
                     scans.extend(_scan(file, group, name, choice, rule, journal))
-        except InputError:
+        except (InputError, *DAMAGE):
             journal.skip(path, _DAMAGED)
     return [_volume(scan) for scan in one_person_each(scans, journal)]
 

@@ -14,7 +14,15 @@ from infomri_core.data.importing.choice import Choice
 from infomri_core.data.importing.component import negative_share, of_name
 from infomri_core.data.importing.patients import PatientRule
 from infomri_core.data.importing.pixels import suspect_text
-from infomri_core.data.importing.volume import Frame, Journal, Left, Volume, fingerprint, walk
+from infomri_core.data.importing.volume import (
+    Frame,
+    Journal,
+    Left,
+    Volume,
+    built,
+    fingerprint,
+    walk,
+)
 from infomri_core.data.limits import MAX_SIDE
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -51,10 +59,12 @@ def scan_pictures(
     if groups:
         journal.warn("pictures carry no orientation: nothing is turned")
     stems = Counter(path.stem for paths in groups.values() for path in paths)
-    return [
-        _volume(folder, patient, place, shape, sorted(paths, key=_natural), stems)
-        for (patient, place, shape), paths in groups.items()
-    ]
+    return built(
+        groups.items(),
+        lambda group: _volume(folder, *group[0], sorted(group[1], key=_natural), stems),
+        lambda group: folder / group[0][1],
+        journal,
+    )
 
 
 def _volume(

@@ -1,20 +1,25 @@
 """What every reader of hospital data hands on: volumes that are known but not yet read."""
 
+import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import TypeVar, final
 
 import numpy as np
 
 from infomri_core.errors import InputError
 
+T = TypeVar("T")
 Names = tuple[str, ...]
+UNUSABLE = "files of which no volume can be made"
 PACKED = "packed file (zip, tar or the like): unpack it first"
 _PACKED = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst", ".tar.gz")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,21 @@ def walk(folder: Path) -> Iterator[Path]:
                 yield from walk(entry)
         elif entry.is_file():
             yield entry
+
+
+def built(
+    groups: Iterable[T], build: Callable[[T], Volume], place: Callable[[T], Path], journal: Journal
+) -> list[Volume]:
+    """The volume of each group of headers; a group whose volume cannot be made (a file that is
+    gone meanwhile, numbers that no volume has) is left out with a reason."""
+    volumes = []
+    for group in groups:
+        try:
+            volumes.append(build(group))
+        except Exception as error:
+            _log.info("a volume could not be made: %s", type(error).__name__)
+            journal.skip(place(group), UNUSABLE)
+    return volumes
 
 
 def packed(path: Path) -> bool:
