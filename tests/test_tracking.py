@@ -122,7 +122,7 @@ def test_an_unreachable_store_loses_nothing_and_stops_nothing(store, tmp_path, p
         tracker.finish("FINISHED")
     assert not tracker.flush()
     assert caplog.text.count("out of reach") == 1
-    assert "`infomri resend" in caplog.text
+    assert "infomri resend" in caplog.text
     back = Tracker(centre(store, tmp_path), plan, "run-1")
     assert back.flush()
     found = runs_of(store, plan)
