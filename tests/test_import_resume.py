@@ -25,11 +25,11 @@ import sys, time
 from pathlib import Path
 from infomri_core.commands.data import data_app
 from infomri_core.data.importing import dicom_pixels
-decode = dicom_pixels._decode
+decode = dicom_pixels.stored_frames
 def slowly(*arguments):
     time.sleep(0.05)
     return decode(*arguments)
-dicom_pixels._decode = slowly
+dicom_pixels.stored_frames = slowly
 data_app(sys.argv[1:])
 """
 
