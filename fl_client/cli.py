@@ -86,12 +86,12 @@ def run(
 
     _log_to_stdout()
     settings = read_settings(config)
-    own = (folder or settings.vault.state).resolve()
-    stop = _stop_on_signals()
-    patiently(lambda: lock_folder(own), stop)
     n_files = check_files(config, settings)
     if n_files:
         _log.info("kit: %d files are as the study centre signed them", n_files)
+    own = (folder or settings.vault.state).resolve()
+    stop = _stop_on_signals()
+    patiently(lambda: lock_folder(own), stop)
     _tell_isolation(settings, folder, with_vault, require_isolation)
     parts = patiently(
         lambda: site_parts(config, settings, folder=folder, with_vault=with_vault), stop

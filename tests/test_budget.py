@@ -147,7 +147,7 @@ def test_where_there_is_a_budget_training_without_privacy_is_refused(tmp_path: P
         assert refusal(jobs, enrol_task()) == "budget"
         assert refusal(jobs, train_task()) == "budget"
         assert refusal(jobs, train_task(private_plan(delta=1e-4))) == "budget"
-        exact = make_plan(privacy={"noise_multiplier": 1.0, "lot": 2})
+        exact = make_plan(privacy={"noise_multiplier": 1.0, "rate": 0.2, "lot": 2})
         assert refusal(jobs, enrol_task(exact)) == "budget"
         assert site.calls == 0
 

@@ -52,8 +52,8 @@ def test_an_import_that_is_killed_leaves_nothing_half_and_goes_on(
     done = len(list(work.glob("*.json")))
     assert done >= 3
     read: list[Any] = []
-    decode = dicom_pixels._decode
-    monkeypatch.setattr(dicom_pixels, "_decode", lambda *a: read.append(a) or decode(*a))
+    decode = dicom_pixels.stored_frames
+    monkeypatch.setattr(dicom_pixels, "stored_frames", lambda *a: read.append(a) or decode(*a))
     continued = bring("dicom", tmp_path / "in", out)
     assert len(read) == 4 * (8 - done)
     assert not work.exists()

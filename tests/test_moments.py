@@ -79,10 +79,9 @@ def total(rules: Moments, units: list[np.ndarray], images: torch.Tensor, seed: i
 def test_one_patient_more_changes_the_sum_by_the_clip_at_most(
     shape: tuple[int, int], clip: float, slices: int, scale: float
 ) -> None:
-    rules = Moments(noise_multiplier=1.0, clip=clip)
+    rules, units = Moments(noise_multiplier=1.0, clip=clip), rows_of(4, slices)
     images = images_of(4 * slices, shape, 3)
     images[:slices] *= scale
-    units = rows_of(4, slices)
     # The same stream gives the same noise: what is left is the patient.
     change = (total(rules, units, images) - total(rules, units[1:], images)).double()
     assert float(change.norm()) <= clip * (1 + 1e-4) + 1e-4
@@ -96,8 +95,7 @@ def test_a_patient_whose_images_are_not_finite_adds_nothing() -> None:
 
 
 def test_the_noise_has_the_standard_deviation_of_the_mechanism() -> None:
-    shape = (64, 64)
-    rules = Moments(noise_multiplier=3.0, clip=2.0)
+    shape, rules = (64, 64), Moments(noise_multiplier=3.0, clip=2.0)
     noise = total(rules, [], torch.zeros(0, *shape)).double()
     own = self_conjugate(shape)
     # Off the points that are their own partner, two draws are averaged.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
@@ -30,6 +31,7 @@ from infomri_core import logs
 from infomri_core.data import open_dataset
 from infomri_core.errors import InputError
 from infomri_core.exchange import EnrolTask, ErrorReply, EvaluateTask, TrainTask
+from infomri_core.plan import parse_plan
 from infomri_core.ports import free_port
 from infomri_core.site import Site
 from tests import small
@@ -212,7 +214,9 @@ def test_a_site_that_really_computes_names_no_patient_either(
 ) -> None:
     """Enrolment, a round and scoring, with an attack and the site's report of who fared worst."""
     torch.set_num_threads(1)
-    plan, data = small.small_plan(rounds=1, quorum=1), open_dataset(small.site_uri("a"))
+    table = small.small_table(rounds=1, quorum=1)
+    table["evaluation"]["noise"] = False
+    plan, data = parse_plan(tomli_w.dumps(table)), open_dataset(small.site_uri("a"))
     state = initial_state(plan, torch.ones(2, 32, 32))
     variance = np.ones((2, 32, 32), np.float32)
     attacks = {"mean": {"image": np.zeros((32, 32), np.float32)}}

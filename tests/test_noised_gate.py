@@ -16,6 +16,7 @@ from tests.vault_fakes import (
     SHAPE,
     FakeSite,
     ask,
+    charges,
     enrol_task,
     evaluate_task,
     jobs_in,
@@ -59,21 +60,27 @@ def test_only_noised_sums_leave_and_the_ledger_says_what_they_cost(tmp_path: Pat
         for family, std in noise_std(form, mechanism[0]).items():
             assert np.abs(reply.sums[family] - bare.sums[family]).max() < 7 * std
         (entry,) = [e for e in ledger.entries() if e.kind == "evaluated"]
-        assert spent([entry]) == [mechanism]
-        assert entry.privacy["epsilon"] == pytest.approx(epsilon([mechanism], 1e-5))
+        (charge,) = charges(ledger)
+        assert spent(ledger.entries()) == [mechanism]
+        assert charge.privacy["epsilon"] == pytest.approx(epsilon([mechanism], 1e-5))
         assert entry.note.startswith("noise ")
 
 
-def test_the_same_question_has_the_same_bytes_and_is_debited_once(tmp_path: Path) -> None:
+def test_the_same_question_has_the_same_bytes_and_a_kept_reply_costs_nothing(
+    tmp_path: Path,
+) -> None:
     with jobs_in(tmp_path) as (jobs, site, ledger):
         first = scored(ask(jobs, asking()))
+        assert same(first, scored(ask(jobs, asking())))
+        assert site.calls == 1 and len(spent(ledger.entries())) == 1
         forget_replies(tmp_path)
         again = scored(ask(jobs, asking(deadline=3e9)))
         assert site.calls == 2 and same(first, again)
-        assert len(spent(ledger.entries())) == 1
+        # Charged before it was computed again, when nobody knew that it would come out the same.
+        assert len(spent(ledger.entries())) == 2
     with jobs_in(tmp_path) as (jobs, _, ledger):
         assert same(first, scored(ask(jobs, asking())))
-        assert len(spent(ledger.entries())) == 1
+        assert len(spent(ledger.entries())) == 2
 
 
 def test_other_sums_of_the_same_question_have_another_noise_and_are_paid_for(
@@ -103,7 +110,7 @@ def test_a_second_question_is_refused_under_noise(tmp_path: Path) -> None:
 
 
 def test_a_budget_holds_scorings_too(tmp_path: Path) -> None:
-    privacy = {"noise_multiplier": 50.0, "lot": 2}
+    privacy = {"noise_multiplier": 50.0, "rate": 0.2, "lot": 2}
     plan = make_plan(evaluation={"attacks": ["lmmse"], "epsilon": 4.0}, privacy=privacy)
     task = evaluate_task(plan, edges=MIDDLE, expected=np.array([17.0]))
     with jobs_in(tmp_path / "low", max_epsilon=3.9) as (jobs, site, _):
@@ -147,8 +154,8 @@ def test_what_is_not_the_bounded_vector_does_not_leave(
     site = FakeSite(make_table())
     site.result = lambda task: change(site.bounded(PLAN, asking()))
     with jobs_in(tmp_path, site) as (jobs, _, ledger):
-        assert refusal(jobs, asking()) == "gate"
-        assert spent(ledger.entries()) == []
+        assert refusal(jobs, asking()) == "failed"
+        assert [e for e in ledger.entries() if e.kind == "evaluated"] == []
 
 
 @pytest.mark.parametrize(
@@ -174,7 +181,9 @@ def test_exact_sums_leave_only_where_the_plan_says_so(tmp_path: Path) -> None:
         reply = scored(ask(jobs, evaluate_task(EXACT)))
         assert reply.sums == {} and reply.noise is None and reply.scores
         site.result = lambda task: site.bounded(PLAN, asking())
-        assert refusal(jobs, evaluate_task(EXACT, fill=1.0)) == "gate"
+        assert refusal(jobs, evaluate_task(EXACT, fill=1.0)) == "failed"
+        assert len([e for e in ledger.entries() if e.kind == "evaluated"]) == 1
+    with jobs_in(tmp_path / "other") as (jobs, site, ledger):
         site.result = lambda task: site.evaluated(evaluate_task(PLAN))
-        assert refusal(jobs, asking()) == "gate"
-        assert spent(ledger.entries()) == []
+        assert refusal(jobs, asking()) == "failed"
+        assert [e for e in ledger.entries() if e.kind == "evaluated"] == []

@@ -30,7 +30,7 @@ from infomri_core.release import permanent_id, pseudonym, release_patient
 from infomri_core.seeds import torch_generator
 from tests.vault_fakes import SHAPE, make_plan, release_task
 
-SECRET, LIMIT = "a site's secret", 0.4
+SECRET, LIMIT = "a site's own secret", 0.4
 PATIENTS = ("p0", "p1")
 ACCELERATIONS = (4.0, 8.0, 16.0)
 ARMS = ("uniform-s0", "variable-density-e8-s0")

@@ -16,7 +16,7 @@ from infomri_core.exchange import DatasetCard, ErrorReply
 from tests.test_site_commands import SITE, said
 from tests.vault_fakes import PLAN, RELEASE_PLAN, ask, enrol_task, jobs_in, make_plan
 
-PRIVATE = {"noise_multiplier": 2.0, "lot": 2}
+PRIVATE = {"noise_multiplier": 2.0, "rate": 0.2, "lot": 2}
 SECURE = {
     "aggregation": {"secure": True},
     "training": {"rounds": 2, "local_steps": 1, "quorum": 3},
@@ -45,7 +45,7 @@ BROKEN: list[tuple[dict[str, Any], dict[str, Any]]] = [
             "evaluation": {
                 "attacks": ["lmmse"],
                 "adversaries": ["public", "same-site"],
-                "replicates": 20,
+                "noise": False,
             }
         },
     ),

@@ -41,7 +41,7 @@ def restore(folder: Folder, config: Config = _SITE) -> None:
     path = settings.vault.state / "ledger.jsonl"
     entries = read_ledger(path) if path.exists() else []
     last = entries[-1].time if entries else "never"
-    typer.echo(f"{n_files} files restored; the ledger's {len(entries)} departures end {last}")
+    typer.echo(f"{n_files} files restored; the ledger's {len(entries)} lines end {last}")
     typer.echo("if anything left since then, this ledger does not know: ask the study centre")
 
 

@@ -44,7 +44,7 @@ def padded(task: SiteTask) -> bytes:
         (
             MomentsTask(
                 make_plan(
-                    privacy={"noise_multiplier": 1.0, "lot": 2},
+                    privacy={"noise_multiplier": 1.0, "rate": 0.2, "lot": 2},
                     moments={"noise_multiplier": 1.0, "clip": 1.0},
                 ).text,
                 FAR,

@@ -23,7 +23,7 @@ from tests.test_isolation import inside
 from tests.test_site_commands import SITE
 from tests.vault_fakes import ask, jobs_in, make_plan, make_settings, train_task
 
-PRIVATE = make_plan(privacy={"noise_multiplier": 1.0, "lot": 2, "losses": True})
+PRIVATE = make_plan(privacy={"noise_multiplier": 1.0, "rate": 0.2, "lot": 2, "losses": True})
 
 
 def test_a_ping_at_the_courier_s_socket_says_that_the_vault_lives_and_no_more(

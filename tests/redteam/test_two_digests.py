@@ -48,7 +48,7 @@ def test_a_study_is_scored_on_one_state_of_the_data(tmp_path: Path) -> None:
 
 
 def test_the_epsilon_of_a_study_is_told_whole(tmp_path: Path) -> None:
-    plan = make_plan(privacy={"noise_multiplier": 1.0, "lot": 2, "losses": True})
+    plan = make_plan(privacy={"noise_multiplier": 1.0, "rate": 0.2, "lot": 2, "losses": True})
     with jobs_in(tmp_path) as (jobs, _, ledger):
         first, second = (ask(jobs, train_task(p)) for p in (plan, commented(plan)))
         assert isinstance(first, TrainReply) and isinstance(second, TrainReply)

@@ -13,6 +13,7 @@ from infomri_core.errors import InputError
 from infomri_core.exchange import AdaptTask, ErrorReply, TrainReply
 from infomri_core.plan import Plan
 from infomri_core.privacy.accounting import epsilon
+from infomri_core.privacy.score_noise import evaluation_mechanism
 from tests.vault_fakes import (
     FAR,
     PLAN,
@@ -29,7 +30,7 @@ from tests.vault_fakes import (
     train_task,
 )
 
-PRIVACY = {"noise_multiplier": 1.0, "lot": 2, "losses": True}
+PRIVACY = {"noise_multiplier": 1.0, "rate": 0.2, "lot": 2, "losses": True}
 ROUND = (1.0, 0.2, 2)
 """Two arms of one step at 10 training patients."""
 
@@ -39,7 +40,7 @@ def private_plan(**sections: Any) -> Plan:
 
 
 def evaluation(*adversaries: str) -> dict[str, Any]:
-    attacks = {"attacks": ["lmmse", "unet"], "replicates": 20}
+    attacks = {"attacks": ["lmmse", "unet"], "noise": False}
     return {**attacks, "adversaries": ["public", *adversaries]}
 
 
@@ -89,8 +90,10 @@ def test_rounds_that_failed_stand_in_the_epsilon_that_is_told(tmp_path: Path) ->
 
 
 def test_failing_again_and_again_ends_at_the_budget(tmp_path: Path) -> None:
-    plan = private_plan()
-    limit = epsilon([ROUND] * 4, 1e-5)
+    plan = private_plan(evaluation={"attacks": ["lmmse"]})
+    scoring = evaluation_mechanism(plan)
+    assert scoring is not None
+    limit = epsilon([*[ROUND] * 4, scoring], 1e-5)
     with jobs_in(tmp_path, max_epsilon=limit * 1.001) as (jobs, site, ledger):
 
         def fail(_: Any) -> Any:

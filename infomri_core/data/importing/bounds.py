@@ -62,9 +62,11 @@ def codestream_refusal(source: Any) -> str:
     """For compressed DICOM pixels: whether each frame is of the size that the header says."""
     import pydicom
 
-    dataset = pydicom.dcmread(source) if isinstance(source, Path) else source
+    file = isinstance(source, Path)
+    dataset = pydicom.dcmread(source, stop_before_pixels=True) if file else source
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return ""
+    dataset = pydicom.dcmread(source) if file else dataset
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     n_frames = int(dataset.get("NumberOfFrames", 1) or 1)
     expected = rows * columns * max(1, int(dataset.BitsAllocated) // 8)
