@@ -21,7 +21,7 @@ faults: $(READY)
 # Tools from the registry, then, as root, a federation out of the compose file without an engine.
 TOOLS := $(abspath $(VENV))/deploy-tools
 deploy-check: $(READY) $(TOOLS)/.ready
-	INFOMRI_DEPLOY_TOOLS=$(TOOLS) $(BIN)/pytest tests/test_deploy_tools.py
+	INFOMRI_DEPLOY_TOOLS=$(TOOLS) $(BIN)/pytest tests/product/test_deploy_tools.py
 	/usr/bin/python3 -m venv $(TOOLS)/image
 	rm -rf build && $(TOOLS)/image/bin/pip install --quiet --no-compile --constraint constraints.txt '.[metrics,postgres,mlflow-auth]'
 	$(BIN)/python -W ignore -m benchmarks.apart --environment $(TOOLS)/image

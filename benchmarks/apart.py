@@ -29,11 +29,11 @@ import numpy as np
 import tomli_w
 
 from benchmarks.sandbox import Engine, read_compose
-from fl_server.app import run_config
-from fl_server.control import Control
-from fl_server.kits import FederationFolder
-from infomri_core import processes
+from fl_server.operations.control import Control
+from fl_server.operations.federation_folder import FederationFolder
+from fl_server.serverapp import run_config
 from infomri_core.data import open_dataset
+from infomri_core.machine import processes
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 PHANTOMS = "phantom:?patients=40&slices=2&size=32&seed=3&hospital=north&prevalence=0.4"
@@ -261,7 +261,7 @@ class Trial(ExitStack):
 
 def approve(plan_file: Path, approvals: Path) -> None:
     """As `infomri-client plan approve` in the vault's container does."""
-    from infomri_core.plan import read_plan
+    from infomri_core.plan.plan import read_plan
 
     approvals.write_text(f"{read_plan(plan_file).digest}  apart\n")
     os.chown(approvals, 10001, 10100)

@@ -17,17 +17,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fl_server.trained import open_arm
+from fl_server.inference.trained_arm import open_arm
+from infomri_core import attacks
+from infomri_core.attacks import ATTACKS, FLOORS, Attack, Ensemble, folds
+from infomri_core.attacks.networks.learned import LearnedAttack
 from infomri_core.data import open_dataset
-from infomri_core.device import pick_device
-from infomri_core.images import psnr
-from infomri_core.inference import ArmQuery
-from infomri_core.kspace import fft2c, measure
-from infomri_core.privacy import attacks
-from infomri_core.privacy.attacks import ATTACKS, FLOORS, Attack, Ensemble, folds
-from infomri_core.privacy.attacks.learned import LearnedAttack
+from infomri_core.inference.inference import ArmQuery
+from infomri_core.physics.images import psnr
+from infomri_core.physics.kspace import fft2c, measure
+from infomri_core.randomness.seeds import torch_generator
 from infomri_core.sampling import SamplingPolicy, VariableDensityPolicy, draw_masks
-from infomri_core.seeds import torch_generator
+from infomri_core.system.device import pick_device
 
 BATCH = 64
 TEST_FOLDS = 5

@@ -18,14 +18,14 @@ import tomli_w
 import torch
 
 from benchmarks.markdown import table_line
-from fl_server.audit import fit_audit
-from fl_server.moments import public_moments
-from fl_server.rounds import initial_state
+from fl_server.audit.adversaries import fit_audit
 from fl_server.settings import Audit
+from fl_server.study.moments import public_moments
+from fl_server.study.study import initial_state
 from infomri_core.data import open_dataset
-from infomri_core.exchange import EvaluateTask, TrainTask
-from infomri_core.plan import Plan, parse_plan, without_noise
-from infomri_core.site import Site
+from infomri_core.messages import EvaluateTask, TrainTask
+from infomri_core.plan.plan import Plan, parse_plan, without_noise
+from infomri_core.site.site import Site
 
 TIMED_STEPS = 4
 NEVER = 4e9

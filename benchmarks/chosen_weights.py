@@ -21,11 +21,11 @@ from math import erf, sqrt
 import numpy as np
 
 from infomri_core.data import open_dataset
-from infomri_core.groups import partition
-from infomri_core.metrics import LOGIT_LIMIT, N_BINS, ScoreHistogram
-from infomri_core.privacy.bounded_scores import BoundedScores
-from infomri_core.privacy.score_noise import EDGES, SHARES, UNIT, Form, noise_multiplier, noised
-from infomri_core.privacy.secret_stream import SecretStream
+from infomri_core.randomness.secret_stream import SecretStream
+from infomri_core.score_noise.bounded_scores import BoundedScores
+from infomri_core.score_noise.mechanism import EDGES, SHARES, UNIT, Form, noise_multiplier, noised
+from infomri_core.summaries.groups import partition
+from infomri_core.summaries.metrics import LOGIT_LIMIT, N_BINS, ScoreHistogram
 
 TARGETS = "phantom:?hospital=site&patients=60&slices=1&size=32&seed=5&prevalence=0.4"
 KNOWN = "phantom:?hospital=centre&patients=200&slices=1&size=32&seed=6&prevalence=0.4"

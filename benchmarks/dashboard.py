@@ -15,10 +15,10 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
-from dashboard import cache, runs
-from infomri_core import processes
-from infomri_core.ports import free_port
-from tests.dashboard_stores import crowded
+from dashboard.reading import cache, runs
+from infomri_core.machine import processes
+from infomri_core.machine.ports import free_port
+from tests.support.dashboard_stores import crowded
 
 VISITS = 3
 TIMEOUT_SECONDS = 120

@@ -15,13 +15,13 @@ import numpy as np
 import tomli_w
 import torch
 
-from fl_server.moments import public_moments
-from fl_server.rounds import initial_state
+from fl_server.study.moments import public_moments
+from fl_server.study.study import initial_state
 from infomri_core.data import SliceDataset, open_dataset
-from infomri_core.exchange import EvaluateTask, TrainTask
-from infomri_core.plan import Plan, parse_plan, without_noise
-from infomri_core.privacy.accounting import study_epsilon
-from infomri_core.site import Site
+from infomri_core.dp.accounting import study_epsilon
+from infomri_core.messages import EvaluateTask, TrainTask
+from infomri_core.plan.plan import Plan, parse_plan, without_noise
+from infomri_core.site.site import Site
 
 DATA = "phantom:?patients=240&slices=2&size=32&seed=11&hospital=pooled&prevalence=0.4"
 AUDIT = "phantom:?patients=24&slices=2&size=32&seed=9&hospital=centre&prevalence=0.4"

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from infomri_core.noised_scores import NoisedScores
-from infomri_core.privacy.bounded_scores import BoundedScores
-from infomri_core.privacy.score_noise import N_BINS, Form, noise_multiplier, noised
-from infomri_core.privacy.secret_stream import SecretStream
+from infomri_core.randomness.secret_stream import SecretStream
+from infomri_core.score_noise.bounded_scores import BoundedScores
+from infomri_core.score_noise.mechanism import N_BINS, Form, noise_multiplier, noised
+from infomri_core.score_noise.noised_scores import NoisedScores
 
 N_SITES, DELTA, CLIP_DB = 3, 1e-5, 4.0
 ATTACKS = ("diagnosis", "cnn", "lmmse", "unet")

@@ -10,13 +10,13 @@ import numpy as np
 import tomli_w
 import torch
 
+from infomri_core.attacks.linear.lmmse import LMMSE
 from infomri_core.data import open_dataset
-from infomri_core.plan import parse_plan
-from infomri_core.privacy.attacks.lmmse import LMMSE
-from infomri_core.privacy.inversion import Case, audit_case
-from infomri_core.privacy.updates import Protection
-from infomri_core.seeds import torch_generator
+from infomri_core.plan.plan import parse_plan
+from infomri_core.randomness.seeds import torch_generator
 from infomri_core.tasks.classification import build_model
+from infomri_core.weight_attacks.inversion import Case, audit_case
+from infomri_core.weight_attacks.updates import Protection
 
 RATIO = 0.25
 DP = Protection(clip=1.0, noise_multiplier=1.0)

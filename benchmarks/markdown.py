@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from infomri_core.frontier import Row, attacks, label, read_results
+from infomri_core.results.frontier import Row, attacks, label, read_results
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -9,7 +9,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from tests.realfederation import Federation
+from tests.support.realfederation import Federation
 
 
 def measure(n_sites: int, n_rounds: int, n_floats: int) -> list[float]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from infomri_core import processes
+from infomri_core.machine import processes
 
 _VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?::-([^}]*))?\}")
 _USERS = {"vault": 10001, "courier": 10002, "centre": 10003}

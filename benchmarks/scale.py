@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 
-from fl_server.strategies import aggregate
-from infomri_core import processes, wire
-from infomri_core.exchange import TrainReply, reply_from
-from infomri_core.plan import Aggregation
-from tests.realfederation import Federation
+from fl_server.aggregation.strategy import aggregate
+from infomri_core.machine import processes
+from infomri_core.messages import TrainReply, reply_from, wire
+from infomri_core.plan.plan import Aggregation
+from tests.support.realfederation import Federation
 
 RESNET18 = 11_180_000
 MIB = 2**20

@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from dashboard import runs
-from dashboard.runs import StoreUnreachable
+from dashboard.reading import runs
+from dashboard.reading.runs import StoreUnreachable
 
 _THEME = {"primaryColor": "#0072B2", "base": "light"}
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from infomri_core.frontier import Row, psnr_of
+from infomri_core.results.frontier import Row, psnr_of
 
 WORST = "worst"
 Interval = tuple[float | None, float | None]

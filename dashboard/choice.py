@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard import cache, runs
-from dashboard.runs import NEWEST, StoreUnreachable, Sweep
+from dashboard.reading import cache, runs
+from dashboard.reading.runs import NEWEST, StoreUnreachable, Sweep
 
 _EMPTY = (
     "No study has been recorded in this store yet. `infomri demo` makes one in about five minutes;"

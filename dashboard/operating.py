@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dashboard.axes import Axis, Point, attack_of
-from infomri_core.frontier import Row, label, psnr_of
+from infomri_core.results.frontier import Row, label, psnr_of
 
 
 @dataclass(frozen=True)

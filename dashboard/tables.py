@@ -7,8 +7,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.axes import Axis, front, place
-from dashboard.runs import Arms
-from infomri_core.frontier import Row, attacks, label
+from dashboard.reading.runs import Arms
+from infomri_core.results.frontier import Row, attacks, label
 
 _PARAMETERS = (
     *("sampler", "suppression", "beta", "seed", "exponent", "constraint", "noise_std"),

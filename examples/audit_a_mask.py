@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from infomri_core.attacks import build
+from infomri_core.attacks.certify import certify
+from infomri_core.attacks.external import GivenMask
 from infomri_core.data import SliceDataset, open_dataset
-from infomri_core.errors import InputError
-from infomri_core.images import psnr
-from infomri_core.kspace import fft2c, measure
-from infomri_core.privacy.attacks import build
-from infomri_core.privacy.certify import certify
-from infomri_core.privacy.external import GivenMask
-from infomri_core.seeds import torch_generator
+from infomri_core.physics.images import psnr
+from infomri_core.physics.kspace import fft2c, measure
+from infomri_core.randomness.seeds import torch_generator
+from infomri_core.system.errors import InputError
 
 PHANTOMS = "phantom:?size={size}&patients={patients}&slices=4&hospital=audit"
 

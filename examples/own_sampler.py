@@ -18,20 +18,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infomri_core.attacks import Attack, build
 from infomri_core.data import SliceDataset, open_dataset
-from infomri_core.groups import partition
-from infomri_core.images import psnr
-from infomri_core.kspace import fft2c
-from infomri_core.metrics import ScoreHistogram
 from infomri_core.models.resnet import ResNet18
-from infomri_core.plan import Plan, parse_plan
-from infomri_core.privacy.attacks import Attack, build
+from infomri_core.physics.images import psnr
+from infomri_core.physics.kspace import fft2c
+from infomri_core.physics.statistics import KSpaceMoments
+from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.randomness.seeds import torch_generator
 from infomri_core.sampling import SamplingPolicy, UniformPolicy, VariableDensityPolicy
 from infomri_core.sampling.fixed import relative_distance
-from infomri_core.seeds import torch_generator
-from infomri_core.statistics import KSpaceMoments
+from infomri_core.summaries.groups import partition
+from infomri_core.summaries.metrics import ScoreHistogram
 from infomri_core.tasks.classification import Classification
-from infomri_core.train import Stretch, train_steps
+from infomri_core.training.fit import Stretch, train_steps
 
 RATIO = 1 / 8
 SITE = "phantom:?hospital=north&size={size}&patients={patients}&slices=4&seed=1"

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fl_client.socket_file import address_of, bind, prepare_folder, remove_stale
-from infomri_core.errors import InputError, Refused
+from infomri_core.system.errors import InputError, Refused
 
 MAX_FRAME_BYTES = 2 * 2**30
 _SO_PEERGROUPS = 59

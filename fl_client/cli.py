@@ -14,15 +14,15 @@ from typing import Annotated, TypeVar
 import typer
 
 from fl_client.commands import backups, keys, ledgers, plans
-from fl_client.isolation import REQUIRE
-from fl_client.kit_check import check_files
+from fl_client.isolation.confine import REQUIRE
 from fl_client.settings import SiteSettings, read_settings
-from fl_client.status import vault_status
-from infomri_core import logs
+from fl_client.supervision.kit_check import check_files
+from fl_client.vault.status import vault_status
 from infomri_core.commands.data import data_app
-from infomri_core.errors import InputError
-from infomri_core.ports import host_and_port
-from infomri_core.proxies import keep_loopback_direct, proxy_words
+from infomri_core.machine.ports import host_and_port
+from infomri_core.machine.proxies import keep_loopback_direct, proxy_words
+from infomri_core.system import logs
+from infomri_core.system.errors import InputError
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -72,7 +72,7 @@ def run(
     Example: infomri-client --config site.toml --metrics 9464
     """
     if version:
-        from infomri_core.versions import versions
+        from infomri_core.system.versions import versions
 
         print(versions("infomri-client"))
         raise typer.Exit
@@ -80,9 +80,9 @@ def run(
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     if context.invoked_subcommand is not None:
         return
-    from fl_client.parts import site_parts
-    from fl_client.site_lock import lock_folder
-    from fl_client.supervisor import Supervisor
+    from fl_client.supervision.site_lock import lock_folder
+    from fl_client.supervision.site_processes import site_parts
+    from fl_client.supervision.supervisor import Supervisor
 
     _log_to_stdout()
     settings = read_settings(config)
@@ -169,7 +169,7 @@ def main() -> None:
 def _tell_isolation(
     settings: SiteSettings, folder: Path | None, with_vault: bool, required: bool
 ) -> None:
-    from fl_client.holds import survey
+    from fl_client.isolation.probe import survey
 
     where = (folder or settings.vault.state).resolve()
     for hold in survey(settings, where, with_vault=with_vault):
@@ -182,7 +182,7 @@ def _tell_isolation(
 
 
 def _serve_metrics(settings: SiteSettings, address: str) -> None:
-    from fl_client.metrics import serve
+    from fl_client.vault.metrics import serve
 
     serve(settings.vault.status_path, host_and_port(address, "--metrics"))
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from infomri_core.exchange.budget import MAX_EPSILON
+from infomri_core.messages.budget import MAX_EPSILON
 
 UNITS = ("patient", "slice")
 

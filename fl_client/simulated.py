@@ -15,10 +15,10 @@ from pathlib import Path
 
 from flwr.app import Context, Message, RecordDict
 
-from fl_client.courier import client_app, error_content, pack, unpack
+from fl_client.network.courier import client_app, error_content, pack, unpack
 from fl_client.settings import read_settings
-from fl_client.vault import opened
-from infomri_core.errors import InputError, Refused
+from fl_client.vault.process import opened
+from infomri_core.system.errors import InputError, Refused
 
 SITES = "INFOMRI_SIMULATED_SITES"
 LOG = "client.log"

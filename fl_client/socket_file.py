@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from infomri_core.errors import InputError
+from infomri_core.system.errors import InputError
 
 MAX_PATH_BYTES = 107
 POLL_SECONDS = 0.2

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from fl_server.exits import interrupted
-from fl_server.follow import Follower
-from fl_server.local import LocalSites
-from fl_server.screen import print_frontier
 from fl_server.settings import Audit, Centre, CentreSettings, Mlflow
-from fl_server.study import find_run, run_name, run_study
+from fl_server.sites.local import LocalSites
+from fl_server.study.open import find_run, run_name, run_study
+from fl_server.terminal.exit_codes import interrupted
+from fl_server.terminal.follow_events import Follower
+from fl_server.terminal.screen import print_frontier
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.data.pool import pool
-from infomri_core.errors import InputError
-from infomri_core.files import check_output, disk_errors_explained
-from infomri_core.plan import Plan
-from infomri_core.site import open_site
+from infomri_core.plan.plan import Plan
+from infomri_core.site.site import open_site
+from infomri_core.system.errors import InputError
+from infomri_core.system.files import check_output, disk_errors_explained
 
 
 @dataclass(frozen=True)

@@ -10,22 +10,22 @@ import typer
 from rich.console import Console
 
 from fl_server.commands.audit import audit
-from fl_server.commands.backup import backup, restore
 from fl_server.commands.compare import compare
 from fl_server.commands.diagnose import diagnose
-from fl_server.commands.doctor import doctor
 from fl_server.commands.masks import masks_app
-from fl_server.commands.metrics import metrics
 from fl_server.commands.model import model_app
-from fl_server.commands.operator import operator_app
-from fl_server.commands.provision import provision_app
-from fl_server.commands.resend import resend
+from fl_server.commands.operations.backup import backup, restore
+from fl_server.commands.operations.doctor import doctor
+from fl_server.commands.operations.metrics import metrics
+from fl_server.commands.operations.operator import operator_app
+from fl_server.commands.operations.provision import provision_app
+from fl_server.commands.operations.resend import resend
 from fl_server.commands.runs import follow, run, status, stop
 from fl_server.commands.simulate import simulate
-from fl_server.exits import EPILOG, ended, interrupted
+from fl_server.terminal.exit_codes import EPILOG, ended, interrupted
 from infomri_core.commands.data import data_app
-from infomri_core.plan import read_plan
-from infomri_core.proxies import keep_loopback_direct
+from infomri_core.machine.proxies import keep_loopback_direct
+from infomri_core.plan.plan import read_plan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,7 +58,7 @@ app.add_typer(provision_app, name="provision")
 
 
 def main() -> None:
-    """Run the command line and exit with one of the codes of :mod:`fl_server.exits`."""
+    """Run the command line and exit with a code of :mod:`fl_server.terminal.exit_codes`."""
     keep_loopback_direct()
     sys.exit(ended(app))
 
@@ -87,7 +87,7 @@ def _root(
     # What a study does is on the screen already.
     logging.getLogger("infomri").setLevel(logging.WARNING)
     if version:
-        from infomri_core.versions import versions
+        from infomri_core.system.versions import versions
 
         print(versions("infomri"))
         raise typer.Exit
@@ -119,8 +119,8 @@ def demo(
 
     Example: `infomri demo --data slices:lgg_flair128.h5`
     """
-    from fl_server.demo import run_demo
-    from fl_server.demo_plan import DemoOptions
+    from fl_server.demo.plan import DemoOptions
+    from fl_server.demo.run import run_demo
 
     out = out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
     options = DemoOptions(width, rounds, steps, attack_steps, seed, secure=secure)
@@ -161,6 +161,6 @@ def dashboard(
 
     Example: `infomri dashboard --run runs/demo-20260101-120000`
     """
-    from fl_server.viewer import serve_dashboard
+    from fl_server.terminal.dashboard import serve_dashboard
 
     serve_dashboard(run, port)

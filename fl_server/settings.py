@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from infomri_core.config import build, read_toml
-from infomri_core.errors import InputError
-from infomri_core.sqlite_uri import anchored, sqlite_uri
+from infomri_core.machine.sqlite_uri import anchored, sqlite_uri
+from infomri_core.system.config import build, read_toml
+from infomri_core.system.errors import InputError
 
 _WIDTHS = (8, 16, 32, 64)
 
@@ -65,7 +65,7 @@ class Mlflow:
 @dataclass(frozen=True)
 class Operators:
     """``authority``: ca.crt of the federation's folder, with ca.crl beside it. With it, only
-    studies run that an operator of it signed (:mod:`fl_server.submission`)."""
+    studies run that an operator of it signed (:mod:`fl_server.run.submission`)."""
 
     authority: Path | None = None
 

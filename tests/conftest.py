@@ -7,7 +7,7 @@ SEARCHED = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
 HAS_NGINX = shutil.which("nginx", path=SEARCHED) is not None
 
 # `.ci/run` installs nginx first; elsewhere its tests are left out, and the header says so.
-collect_ignore = [] if HAS_NGINX else ["test_proxy.py", "redteam/test_operator.py"]
+collect_ignore = [] if HAS_NGINX else ["server/test_proxy.py", "redteam/test_operator.py"]
 
 
 def pytest_report_header() -> str:

@@ -13,7 +13,7 @@ from benchmarks.faults.cases import CASES, Case
 from benchmarks.faults.kinds import NotHere
 from benchmarks.faults.world import World, wait_for
 from benchmarks.markdown import table_line
-from infomri_core import processes
+from infomri_core.machine import processes
 
 HEAD = ("fault", "the study", "took", "weights", "ledgers", "the operator reads")
 

@@ -71,7 +71,7 @@ def kill(module: str) -> Callable[[World], None]:
 
 def kill_courier(world: World) -> None:
     """SIGKILL to the executor's fork that carries the message."""
-    for pid in world.of_a("fl_client.executor")[1:]:
+    for pid in world.of_a("fl_client.network.executor")[1:]:
         os.kill(pid, signal.SIGKILL)
 
 
@@ -191,7 +191,7 @@ def one_key_twice(world: World) -> str:
 CASES = (
     Case(
         "vault killed in every phase",
-        killed_at_each_phase(kill("fl_client.vault"), "vault: ended with code -9"),
+        killed_at_each_phase(kill("fl_client.vault.process"), "vault: ended with code -9"),
     ),
     Case(
         "courier killed in every phase",
@@ -199,11 +199,11 @@ CASES = (
     ),
     Case(
         "executor killed in every phase",
-        killed_at_each_phase(kill("fl_client.executor"), "executor: ended with code -9"),
+        killed_at_each_phase(kill("fl_client.network.executor"), "executor: ended with code -9"),
     ),
     Case(
         "SuperNode killed in every phase",
-        killed_at_each_phase(kill("fl_client.supernode"), "supernode: ended with code -9"),
+        killed_at_each_phase(kill("fl_client.network.supernode"), "supernode: ended with code -9"),
     ),
     Case(
         "infomri-client killed in every phase, started again",

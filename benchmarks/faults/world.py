@@ -16,16 +16,16 @@ import torch
 
 from benchmarks.faults.relay import Relay
 from fl_client.commands.plans import approve
-from fl_client.ledger import read_ledger
-from fl_server import checkpoint
-from fl_server.control import RunState
-from fl_server.progress import read_events
-from fl_server.provision import SiteKit
-from fl_server.training import train_round
+from fl_client.gate.ledger import read_ledger
+from fl_server.operations.certificates import SiteKit
+from fl_server.operations.control import RunState
+from fl_server.run import checkpoint
+from fl_server.run.events import read_events
+from fl_server.study.round import train_round
 from infomri_core.data import open_dataset
-from infomri_core.plan import Plan, parse_plan
-from tests.realfederation import Federation, command_line, wait_for
-from tests.small import AUDIT_URI, local_sites, site_uri, small_table, study
+from infomri_core.plan.plan import Plan, parse_plan
+from tests.support.realfederation import Federation, command_line, wait_for
+from tests.support.small import AUDIT_URI, local_sites, site_uri, small_table, study
 
 PATIENCE = 400.0
 SITES = ("a", "b")
@@ -110,10 +110,10 @@ class World(Federation):
     def held(self, phase: str) -> Iterator[None]:
         """Within the context site a's vault stands still with the task of ``phase`` before it."""
         self.reach(phase)
-        vault = self.of_a("fl_client.vault")
+        vault = self.of_a("fl_client.vault.process")
         for pid in vault:
             os.kill(pid, signal.SIGSTOP)
-        wait_for(lambda: len(self.of_a("fl_client.executor")) > 1, 15, self.told)
+        wait_for(lambda: len(self.of_a("fl_client.network.executor")) > 1, 15, self.told)
         time.sleep(0.5)
         try:
             yield

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from infomri_core import wire
-from infomri_core.errors import Refused
-from infomri_core.exchange import reply_from, task_from
+from infomri_core.messages import reply_from, task_from, wire
+from infomri_core.system.errors import Refused
 
 KINDS = (
     *("enrol", "moments", "train", "evaluate", "release", "announce", "share", "unmask"),

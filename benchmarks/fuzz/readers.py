@@ -15,16 +15,16 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from infomri_core.config import read_toml
 from infomri_core.data import open_dataset
 from infomri_core.data.importing.choice import Choice
-from infomri_core.data.importing.ismrmrd import scan_ismrmrd
-from infomri_core.data.importing.label_table import read_labels
-from infomri_core.data.importing.nifti import scan_nifti
+from infomri_core.data.importing.formats.ismrmrd.scan import scan_ismrmrd
+from infomri_core.data.importing.formats.nifti import scan_nifti
+from infomri_core.data.importing.formats.pictures import scan_pictures
 from infomri_core.data.importing.patients import PatientRule
-from infomri_core.data.importing.pictures import scan_pictures
+from infomri_core.data.importing.tables.label_table import read_labels
 from infomri_core.data.importing.volume import Journal, Volume
-from infomri_core.errors import InputError
+from infomri_core.system.config import read_toml
+from infomri_core.system.errors import InputError
 
 Reader = tuple[str, Callable[[Path], None], Callable[[Path], object]]
 
@@ -50,7 +50,7 @@ def _nifti(path: Path) -> None:
 
 
 def _raw(path: Path) -> None:
-    from tests.raw_data import Raw, volume
+    from tests.support.raw_data import Raw, volume
 
     Raw(path, volume(1, 8, 8)).measured().write()
 

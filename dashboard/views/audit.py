@@ -2,13 +2,15 @@
 
 import streamlit as st
 
-from dashboard import cache, choice, curves, tables
-from dashboard.attack_plots import intervals
-from dashboard.record import Results
-from dashboard.runs import Sweep
-from infomri_core.frontier import label
-from infomri_core.privacy.outside import epsilon_sentence, scores_sentence
-from infomri_core.privacy.verdict import verdict
+from dashboard import choice, tables
+from dashboard.figures import curves
+from dashboard.figures.attack_plots import intervals
+from dashboard.reading import cache
+from dashboard.reading.record import Results
+from dashboard.reading.runs import Sweep
+from infomri_core.dp.outside_epsilon import epsilon_sentence, scores_sentence
+from infomri_core.report.verdict import verdict
+from infomri_core.results.frontier import label
 
 _TONES = {"void": st.warning, "beyond": st.error, "within": st.success}
 _ICONS = {"void": "block", "beyond": "visibility", "within": "shield"}

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from dashboard import cache, choice, plots
+from dashboard import choice
 from dashboard.axes import PRIVACY, UTILITY, WORST, Axis, Point, defined, place
+from dashboard.figures import frontier
 from dashboard.operating import Suggestion, default_least, suggest
-from dashboard.runs import Arms, Sweep
+from dashboard.reading import cache
+from dashboard.reading.runs import Arms, Sweep
 from dashboard.tables import arm_facts, frontier_columns, frontier_table
-from infomri_core.frontier import Row, attacks, label, psnr_of
+from infomri_core.results.frontier import Row, attacks, label, psnr_of
 
 _INTRODUCTION = (
     "Each point is one way of sampling k-space. **Up** is a better diagnosis, **left** is a worse "
@@ -68,7 +70,7 @@ def _frontier(uri: str, found: Arms) -> None:
             "with the finding, or this attack was not run.",
             icon=":material/help:",
         )
-    figure = plots.frontier(rows, attack, x, y, found.rows)
+    figure = frontier.frontier(rows, attack, x, y, found.rows)
     clicked = st.plotly_chart(
         figure,
         config=choice.export("frontier"),

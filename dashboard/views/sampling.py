@@ -2,10 +2,12 @@
 
 import streamlit as st
 
-from dashboard import cache, choice, kspace_plots
-from dashboard.files import choose_arms, the_study
-from dashboard.runs import Sweep
-from dashboard.trained import Drawn, csv, draw, npy
+from dashboard import choice
+from dashboard.figures import kspace_plots
+from dashboard.reading import cache
+from dashboard.reading.files import choose_arms, the_study
+from dashboard.reading.runs import Sweep
+from dashboard.reading.trained_study import Drawn, csv, draw, npy
 
 MOST_ARMS = 4
 _INTRODUCTION = (

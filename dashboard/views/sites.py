@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from dashboard import cache, choice, sites
-from dashboard.record import Results
-from dashboard.runs import Sweep
+from dashboard import choice
+from dashboard.reading import cache, sites
+from dashboard.reading.record import Results
+from dashboard.reading.runs import Sweep
 from dashboard.tables import site_scores
 
 _NOTHING = (

@@ -2,9 +2,11 @@
 
 import streamlit as st
 
-from dashboard import cache, choice, curves
-from dashboard.runs import Arms, Sweep
-from infomri_core.frontier import label
+from dashboard import choice
+from dashboard.figures import curves
+from dashboard.reading import cache
+from dashboard.reading.runs import Arms, Sweep
+from infomri_core.results.frontier import label
 
 _TITLES = {
     "train/ce": "cross-entropy (nats a sample)",

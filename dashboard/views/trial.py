@@ -6,14 +6,15 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboard import cache, choice, trial
+from dashboard import choice
 from dashboard.axes import WORST, attack_of
-from dashboard.files import choose_arm, the_study
-from dashboard.runs import Sweep
-from dashboard.trained import TrainedStudy
-from infomri_core.errors import InputError
-from infomri_core.frontier import Row
-from infomri_core.scans import Scan, open_scan
+from dashboard.reading import cache, single_scan
+from dashboard.reading.files import choose_arm, the_study
+from dashboard.reading.runs import Sweep
+from dashboard.reading.trained_study import TrainedStudy
+from infomri_core.inference.scans import Scan, open_scan
+from infomri_core.results.frontier import Row
+from infomri_core.system.errors import InputError
 
 _INTRODUCTION = (
     "One slice as a site would measure it, what the attacker makes of that measurement, and the "
@@ -42,7 +43,9 @@ def _scan(study: TrainedStudy) -> Scan | None:
         "Scan", ["phantom", "file"], default="phantom", key="source", required=True
     )
     if source == "phantom":
-        return trial.phantom(study, right.number_input("Patient number", 0, 9999, 1, key="seed"))
+        return single_scan.phantom(
+            study, right.number_input("Patient number", 0, 9999, 1, key="seed")
+        )
     dropped = right.file_uploader(
         f"A slice or volume of {height} x {width} (.h5, .npy or .png)",
         ["h5", "npy", "png"],
@@ -71,11 +74,11 @@ def _shown(study: TrainedStudy, rows: tuple[Row, ...], scan: Scan) -> None:
     acceleration = columns[1].select_slider(
         "Acceleration", offered, offered[-1], format_func=lambda a: f"{a:.3g}x", key="trial-at"
     )
-    n = trial.n_slices(scan)
+    n = single_scan.n_slices(scan)
     number = columns[2].number_input("Slice", 1, n, 1 + n // 2 if n > 1 else 1, key="slice") - 1
     n_draws = columns[3].number_input("Measurements", 1, 64, 8, key="draws")
     attack = strongest(study, rows, arm, acceleration)
-    done = trial.run(study, scan, number, arm, acceleration, attack, n_draws, seed=number)
+    done = single_scan.run(study, scan, number, arm, acceleration, attack, n_draws, seed=number)
     _pictures(done, acceleration)
     _diagnosis(study, done, n_draws)
     note = scan.note[:1].upper() + scan.note[1:]
@@ -92,7 +95,7 @@ def strongest(study: TrainedStudy, rows: tuple[Row, ...], arm: str, acceleration
     return name if name in study.adversaries.attacks else attacks[0]
 
 
-def _pictures(done: trial.Trial, acceleration: float) -> None:
+def _pictures(done: single_scan.Trial, acceleration: float) -> None:
     shown = (
         (done.truth, "The scan"),
         (done.mask, f"Measured points of k-space, {acceleration:.3g}x"),
@@ -100,13 +103,13 @@ def _pictures(done: trial.Trial, acceleration: float) -> None:
         (done.rebuilt, f"Rebuilt by '{done.attack}', the strongest attack: {done.psnr:.1f} dB"),
     )
     for column, (image, caption) in zip(st.columns(4), shown):
-        column.image(trial.picture(image), caption, width="stretch")
+        column.image(single_scan.picture(image), caption, width="stretch")
 
 
-def _diagnosis(study: TrainedStudy, done: trial.Trial, n_draws: int) -> None:
+def _diagnosis(study: TrainedStudy, done: single_scan.Trial, n_draws: int) -> None:
     st.subheader("Diagnosis", anchor=False)
     st.dataframe(
-        pd.DataFrame(trial.answers(study.plan.task.labels, done.diagnosis)),
+        pd.DataFrame(single_scan.answers(study.plan.task.labels, done.diagnosis)),
         hide_index=True,
         column_config={
             "probability": st.column_config.ProgressColumn(

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from fl_client.decisions import declined_file
-from fl_client.ledger import read_ledger
+from fl_client.gate.ledger import read_ledger
+from fl_client.policy.decisions import declined_file
 from fl_client.settings import SiteSettings, read_settings
-from infomri_core.backup import back_up, read_backup
-from infomri_core.backup import restore as put_back
+from infomri_core.machine.backup import back_up, read_backup
+from infomri_core.machine.backup import restore as put_back
 
 Folder = Annotated[Path, typer.Argument(help="The backup's folder.")]
 Config = Annotated[Path, typer.Option(help="The site's settings.")]

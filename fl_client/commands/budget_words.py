@@ -2,13 +2,13 @@
 
 import math
 
-from fl_client.budget import spent, to_come
-from fl_client.ledger import Entry, read_ledger
+from fl_client.gate.budget import spent, to_come
+from fl_client.gate.ledger import Entry, read_ledger
 from fl_client.settings import Policy, SiteSettings
-from infomri_core.plan import Plan
-from infomri_core.privacy.accounting import epsilon, study_epsilon
-from infomri_core.privacy.outside import outside_epsilon, scores_sentence
-from infomri_core.privacy.score_noise import evaluation_mechanism, evaluation_noise
+from infomri_core.dp.accounting import epsilon, study_epsilon
+from infomri_core.dp.outside_epsilon import outside_epsilon, scores_sentence
+from infomri_core.plan.plan import Plan
+from infomri_core.score_noise.mechanism import evaluation_mechanism, evaluation_noise
 
 
 def privacy_words(plan: Plan, settings: SiteSettings) -> list[str]:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from fl_client.kit_check import check_files
 from fl_client.settings import read_settings
-from infomri_core.errors import InputError
-from infomri_core.key_request import parse_request, private_key, public_line, request_of
+from fl_client.supervision.kit_check import check_files
+from infomri_core.kits.key_request import parse_request, private_key, public_line, request_of
+from infomri_core.system.errors import InputError
 
 app = typer.Typer(help="This site's keys and its startup kit.", no_args_is_help=True)
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from fl_client.ledger import CHARGE, Entry, export_csv, read_ledger
+from fl_client.gate.ledger import CHARGE, Entry, export_csv, read_ledger
 from fl_client.settings import read_settings
-from infomri_core.errors import InputError
+from infomri_core.system.errors import InputError
 
 app = typer.Typer(help="What has left this site.", no_args_is_help=True)
 

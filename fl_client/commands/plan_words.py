@@ -3,13 +3,13 @@
 from fl_client.commands.budget_words import privacy_words, scoring_words
 from fl_client.commands.figure_words import figure_words
 from fl_client.commands.rule_words import rule_words
-from fl_client.decisions import declined_file, read_approvals_text, read_declined
-from fl_client.policy import parse_approvals
+from fl_client.policy.decisions import declined_file, read_approvals_text, read_declined
+from fl_client.policy.limits import parse_approvals
 from fl_client.settings import Policy, SiteSettings
-from infomri_core.errors import InputError
-from infomri_core.plan import Plan
-from infomri_core.privacy.strengths import base_name, insider_attack, same_site_attacks
+from infomri_core.plan.adversary_knowledge import base_name, insider_attack, same_site_attacks
+from infomri_core.plan.plan import Plan
 from infomri_core.secagg.trust import fingerprint, read_trust
+from infomri_core.system.errors import InputError
 
 
 def in_words(plan: Plan, settings: SiteSettings, data: str = "") -> list[str]:

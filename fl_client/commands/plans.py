@@ -9,7 +9,7 @@ import typer
 
 from fl_client.commands.plan_words import in_words
 from fl_client.commands.rule_words import check_rules_here
-from fl_client.decisions import (
+from fl_client.policy.decisions import (
     Declined,
     declined_file,
     exposed,
@@ -18,15 +18,15 @@ from fl_client.decisions import (
     safe_reason,
     write_declined,
 )
-from fl_client.enrolment import NAME, enrol_again
-from fl_client.policy import parse_approvals
-from fl_client.seen_plans import SeenPlans
+from fl_client.policy.enrolment import NAME, enrol_again
+from fl_client.policy.limits import parse_approvals
+from fl_client.policy.seen_plans import SeenPlans
 from fl_client.settings import SiteSettings, read_settings
 from infomri_core.data import open_dataset
 from infomri_core.data.fingerprint import fingerprint as state_of_data
 from infomri_core.data.uri import parse_uri
-from infomri_core.errors import InputError
-from infomri_core.files import write_atomically
+from infomri_core.system.errors import InputError
+from infomri_core.system.files import write_atomically
 
 app = typer.Typer(help="What a study would do here, and whether it may.", no_args_is_help=True)
 

@@ -1,13 +1,13 @@
 """A plan against every rule of the site, line by line, for who is to approve it."""
 
-from fl_client import budget
 from fl_client.commands.budget_words import entries_of
+from fl_client.gate import budget
 from fl_client.jobs.registry import job_named
-from fl_client.rules import Verdict, verdicts
+from fl_client.policy.rules import Verdict, verdicts
 from fl_client.settings import SiteSettings
-from infomri_core.errors import Refused
-from infomri_core.exchange import EnrolTask
-from infomri_core.plan import Plan
+from infomri_core.messages import EnrolTask
+from infomri_core.plan.plan import Plan
+from infomri_core.system.errors import Refused
 
 _STATES = {True: "ok", False: "REFUSED"}
 

@@ -5,15 +5,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fl_client.context import Context, Cost, unfit
+from fl_client.gate.context import Context, Cost, unfit
 from fl_client.jobs.declaration import Checked, Job, Premises, Rules, always_ready, training_rows
 from fl_client.jobs.forms import check_arms
 from fl_client.settings import Policy
 from infomri_core.data.base import SliceTable
-from infomri_core.errors import Refused
-from infomri_core.exchange import AdaptReply, AdaptTask, SiteReply
-from infomri_core.plan import Plan
-from infomri_core.privacy.strengths import insider_attack
+from infomri_core.messages import AdaptReply, AdaptTask, SiteReply
+from infomri_core.plan.adversary_knowledge import insider_attack
+from infomri_core.plan.plan import Plan
+from infomri_core.system.errors import Refused
 
 MAX_GROUPS = 64
 

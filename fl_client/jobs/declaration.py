@@ -6,21 +6,21 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
-from fl_client.context import Context, Cost
-from fl_client.ledger import Entry
-from fl_client.masking import Sessions
-from fl_client.release_memory import ReleaseMemory
+from fl_client.gate.context import Context, Cost
+from fl_client.gate.ledger import Entry
+from fl_client.gate.release_memory import ReleaseMemory
 from fl_client.settings import Policy
+from fl_client.vault.masking import Sessions
 from infomri_core.data.base import SliceTable
-from infomri_core.errors import InputError
-from infomri_core.exchange import ReleaseReply, ReleaseTask, SiteReply, SiteTask
-from infomri_core.plan import Plan
-from infomri_core.privacy.secret_stream import SecretStream
+from infomri_core.messages import ReleaseReply, ReleaseTask, SiteReply, SiteTask
+from infomri_core.plan.plan import Plan
+from infomri_core.randomness.secret_stream import SecretStream
+from infomri_core.system.errors import InputError
 from infomri_core.tasks.classification import arm_sizes
 
 
 class SiteJobs(Protocol):
-    """What is asked of :class:`infomri_core.site.Site`."""
+    """What is asked of :class:`infomri_core.site.site.Site`."""
 
     def run(self, plan: Plan, task: SiteTask, cancelled: Callable[[], bool]) -> SiteReply: ...
 

@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 
-from fl_client.context import Context, Cost, unfit
-from fl_client.frozen import counts_of, frozen_counts
+from fl_client.gate.context import Context, Cost, unfit
+from fl_client.gate.pinned_counts import counts_of, frozen_counts
 from fl_client.jobs.declaration import (
     Checked,
     Job,
@@ -16,8 +16,8 @@ from fl_client.jobs.declaration import (
 )
 from fl_client.settings import Policy
 from infomri_core.data.base import SliceTable
-from infomri_core.exchange import DatasetCard, EnrolTask, SiteReply
-from infomri_core.plan import Plan
+from infomri_core.messages import DatasetCard, EnrolTask, SiteReply
+from infomri_core.plan.plan import Plan
 
 
 def figures(plan: Plan) -> int:

@@ -6,26 +6,26 @@ from functools import partial
 
 import numpy as np
 
-from fl_client import budget
-from fl_client.checks.floors import check_floors
-from fl_client.checks.noised import digest_of, noised_scores
-from fl_client.checks.scores import checked_scores
-from fl_client.context import Context, Cost, unfit
+from fl_client.gate import budget
+from fl_client.gate.checks.floors import check_floors
+from fl_client.gate.checks.noised import digest_of, noised_scores
+from fl_client.gate.checks.scores import checked_scores
+from fl_client.gate.context import Context, Cost, unfit
 from fl_client.jobs.declaration import Checked, Job, Premises, Rules, always_ready
 from fl_client.jobs.forms import check_arms, check_last_round
+from infomri_core.attacks import FLOORS
+from infomri_core.attacks.adversaries import DIAGNOSES, LINKAGE
+from infomri_core.attacks.full_image_classifier import READER
 from infomri_core.data.base import SliceTable
-from infomri_core.errors import Refused
-from infomri_core.exchange import EvaluateReply, EvaluateTask, SiteReply
-from infomri_core.groups import SLOTS
-from infomri_core.metrics import METRICS, N_BINS
-from infomri_core.plan import Plan
-from infomri_core.privacy.adversaries import DIAGNOSES, LINKAGE
-from infomri_core.privacy.attacks import FLOORS
-from infomri_core.privacy.bounded_scores import check_middles
-from infomri_core.privacy.linkage_summary import FIGURES, KINDS
-from infomri_core.privacy.reader import READER
-from infomri_core.privacy.score_noise import evaluation_mechanism, form_of, n_numbers
-from infomri_core.privacy.strengths import insider_attack, same_site_attacks
+from infomri_core.messages import EvaluateReply, EvaluateTask, SiteReply
+from infomri_core.plan.adversary_knowledge import insider_attack, same_site_attacks
+from infomri_core.plan.plan import Plan
+from infomri_core.score_noise.bounded_scores import check_middles
+from infomri_core.score_noise.mechanism import evaluation_mechanism, form_of, n_numbers
+from infomri_core.summaries.groups import SLOTS
+from infomri_core.summaries.linkage_summary import FIGURES, KINDS
+from infomri_core.summaries.metrics import METRICS, N_BINS
+from infomri_core.system.errors import Refused
 
 
 def admit(context: Context, premises: Premises) -> Context:

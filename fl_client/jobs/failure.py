@@ -13,8 +13,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from infomri_core.errors import Cancelled, Refused
-from infomri_core.exchange import ErrorReply
+from infomri_core.messages import ErrorReply
+from infomri_core.system.errors import Cancelled, Refused
 
 FIRST_ANSWER_SECONDS = 30.0
 POLL_SECONDS = 0.2

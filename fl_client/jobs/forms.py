@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from infomri_core.errors import Refused
-from infomri_core.plan import Plan
-from infomri_core.wire import Arrays
+from infomri_core.messages.wire import Arrays
+from infomri_core.plan.plan import Plan
+from infomri_core.system.errors import Refused
 
 
 def check_round(number: int, plan: Plan) -> None:

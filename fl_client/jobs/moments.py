@@ -6,16 +6,16 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from fl_client import budget
-from fl_client.context import Context, Cost, unfit
+from fl_client.gate import budget
+from fl_client.gate.context import Context, Cost, unfit
 from fl_client.jobs.declaration import Checked, Job, Premises, Rules, always_ready, training_rows
 from fl_client.settings import Policy
 from infomri_core.data.base import SliceTable
-from infomri_core.errors import Refused
-from infomri_core.exchange import MomentsReply, MomentsTask, SiteReply
-from infomri_core.plan import Plan
-from infomri_core.privacy.accounting import moments_mechanism
-from infomri_core.privacy.moments import symmetric
+from infomri_core.dp.accounting import moments_mechanism
+from infomri_core.dp.moments import symmetric
+from infomri_core.messages import MomentsReply, MomentsTask, SiteReply
+from infomri_core.plan.plan import Plan
+from infomri_core.system.errors import Refused
 
 
 def admit(context: Context, premises: Premises) -> Context:

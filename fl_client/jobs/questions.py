@@ -4,13 +4,12 @@ import dataclasses
 import hashlib
 import math
 
-from fl_client.context import Context
-from fl_client.ledger import Entry
+from fl_client.gate.context import Context
+from fl_client.gate.ledger import Entry
 from fl_client.settings import JOBS, Policy
-from infomri_core import wire
-from infomri_core.errors import Refused
-from infomri_core.exchange import EnrolTask, MomentsTask, SiteTask, TrainTask, question_of
-from infomri_core.exchange.secure import SECURE_JOBS
+from infomri_core.messages import EnrolTask, MomentsTask, SiteTask, TrainTask, question_of, wire
+from infomri_core.messages.secure import SECURE_JOBS
+from infomri_core.system.errors import Refused
 
 LISTED = (*JOBS, *SECURE_JOBS)
 UNREAD = Entry(run="", job="unknown", round=0, kind="", n_bytes=0, sha256="")

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-from fl_client.jobs import adapt, announce, enrol, evaluate, moments, release, share, train, unmask
+from fl_client.jobs import adapt, enrol, evaluate, moments, release, train
 from fl_client.jobs.declaration import Job, check_declared
-from infomri_core.errors import InputError, Refused
-from infomri_core.exchange import SiteTask
-from infomri_core.plan import Plan
+from fl_client.jobs.secure import announce, share, unmask
+from infomri_core.messages import SiteTask
+from infomri_core.plan.plan import Plan
+from infomri_core.system.errors import InputError, Refused
 
 
 def registered(jobs: Iterable[Job]) -> dict[str, Job]:

@@ -5,16 +5,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fl_client.consent import consenting, read_consent
-from fl_client.context import Context, Cost, unfit
+from fl_client.gate.context import Context, Cost, unfit
+from fl_client.gate.release_gate import Consent, admitted_release
 from fl_client.jobs.declaration import Checked, Job, Premises, Rules, always_ready
 from fl_client.jobs.forms import check_arms, check_last_round
-from fl_client.policy import check_cohort
-from fl_client.release_gate import Consent, admitted_release
+from fl_client.policy.consent import consenting, read_consent
+from fl_client.policy.limits import check_cohort
 from infomri_core.data.base import SliceTable
-from infomri_core.errors import Refused
-from infomri_core.exchange import ReleaseReply, ReleaseTask, SiteReply
-from infomri_core.plan import Plan
+from infomri_core.messages import ReleaseReply, ReleaseTask, SiteReply
+from infomri_core.plan.plan import Plan
+from infomri_core.system.errors import Refused
 
 
 def admit(context: Context, premises: Premises) -> Context:

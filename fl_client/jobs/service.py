@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import final
 
-from fl_client import budget, enrolment, gate, policy
-from fl_client.cache import ReplyCache
-from fl_client.cohort import count_patients
-from fl_client.context import Context, Cost
-from fl_client.decisions import check_decisions
-from fl_client.figures import check_figures, check_whole_study
+from fl_client.gate import budget, gate
+from fl_client.gate.cohort import count_patients
+from fl_client.gate.context import Context, Cost
+from fl_client.gate.high_water_mark import Mark
+from fl_client.gate.ledger import CHARGE, Entry, Ledger
+from fl_client.gate.release_memory import ReleaseMemory
+from fl_client.gate.study import of_study
 from fl_client.jobs import failure
 from fl_client.jobs.declaration import Job, Premises, SiteJobs
 from fl_client.jobs.questions import (
@@ -32,24 +33,24 @@ from fl_client.jobs.questions import (
     reply_key,
 )
 from fl_client.jobs.registry import job_named, plan_figures
-from fl_client.ledger import CHARGE, Entry, Ledger
-from fl_client.mark import Mark
-from fl_client.masking import Sessions
-from fl_client.release_memory import ReleaseMemory
-from fl_client.seen_plans import SeenPlans
+from fl_client.policy import enrolment, limits
+from fl_client.policy.decisions import check_decisions
+from fl_client.policy.figures import check_figures, check_whole_study
+from fl_client.policy.seen_plans import SeenPlans
 from fl_client.settings import SiteSettings
-from fl_client.status import PING, PONG, VaultStatus, tally
-from fl_client.study import of_study
-from infomri_core import wire
+from fl_client.vault.cache import ReplyCache
+from fl_client.vault.masking import Sessions
+from fl_client.vault.status import PING, PONG, VaultStatus, tally
 from infomri_core.data.base import SliceTable
 from infomri_core.data.fingerprint import fingerprint
-from infomri_core.errors import Cancelled, InputError, Refused
-from infomri_core.exchange import (
+from infomri_core.messages import (
     EnrolTask,
     SiteTask,
     task_from,
+    wire,
 )
-from infomri_core.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.system.errors import Cancelled, InputError, Refused
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +175,7 @@ class Jobs:
             raise Refused("bad-plan", sentence) from None
         self._seen.note(plan)
         check_decisions(plan, self._policy, self._name)
-        policy.check_limits(plan, job.name, self._policy)
+        limits.check_limits(plan, job.name, self._policy)
         arrays = job.array_bytes(plan, self._premises)
         if arrays is not None and n_bytes > arrays + wire.OVERHEAD_BYTES:
             raise Refused("too-large", f"no '{job.name}' of this plan has {n_bytes} bytes")
@@ -193,11 +194,11 @@ class Jobs:
             self._premises.sessions.trust()
         context = job.admit(context, self._premises)
         for n_patients, _, _ in counted:
-            policy.check_cohort(n_patients, self._policy)
+            limits.check_cohort(n_patients, self._policy)
         if cost.inputs:
             study = of_study(entries, plan)
             limit = 1 if cost.once else self._policy.max_inputs
-            policy.check_inputs(study, departure, one_state=job.one_state, limit=limit)
+            limits.check_inputs(study, departure, one_state=job.one_state, limit=limit)
         return context
 
     def _again(self, job: Job, key: str, context: Context) -> bytes | None:

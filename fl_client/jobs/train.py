@@ -7,18 +7,18 @@ from functools import partial
 
 import numpy as np
 
-from fl_client import budget
-from fl_client.context import Context, Cost, unfit
+from fl_client.gate import budget
+from fl_client.gate.context import Context, Cost, unfit
 from fl_client.jobs.declaration import Checked, Job, Premises, Rules, training_rows
 from fl_client.jobs.forms import check_arms, check_masking, check_round
 from fl_client.settings import Policy
 from infomri_core.data.base import SliceTable
-from infomri_core.errors import Refused
-from infomri_core.exchange import MaskedReply, SiteReply, TrainReply, TrainTask
-from infomri_core.plan import Plan
-from infomri_core.privacy.accounting import round_mechanism
+from infomri_core.dp.accounting import round_mechanism
+from infomri_core.messages import MaskedReply, SiteReply, TrainReply, TrainTask
+from infomri_core.messages.wire import Arrays
+from infomri_core.plan.plan import Plan
 from infomri_core.secagg.update import ring_size
-from infomri_core.wire import Arrays
+from infomri_core.system.errors import Refused
 
 _LOSS_TERMS = {"ce", "entropy"}
 

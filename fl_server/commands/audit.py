@@ -63,8 +63,8 @@ def audit(
     Example: `infomri audit runs/knee-123 --attacks lmmse,unet --steps unet=3000`
     """
     from fl_server.commands import audit_actions as actions
-    from infomri_core.errors import InputError
-    from infomri_core.files import check_output
+    from infomri_core.system.errors import InputError
+    from infomri_core.system.files import check_output
 
     if out is not None:
         check_output(out)

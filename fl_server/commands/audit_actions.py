@@ -8,16 +8,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fl_server.exits import interrupted
-from fl_server.external import Source, audit_masks, external_table
-from fl_server.reaudit import Asked, Repeated, repeat_audit, run_folder
-from fl_server.screen import Screen, print_frontier
-from fl_server.tracking import Tracker
-from fl_server.trained import read_model
-from infomri_core.errors import InputError
-from infomri_core.frontier import to_json
-from infomri_core.plan import parse_plan
-from infomri_core.privacy.verdict import verdict
+from fl_server.audit.external import Source, audit_masks, external_table
+from fl_server.inference.trained_arm import read_model
+from fl_server.study.evaluation.reaudit import Asked, Repeated, repeat_audit, run_folder
+from fl_server.terminal.exit_codes import interrupted
+from fl_server.terminal.screen import Screen, print_frontier
+from fl_server.tracking.tracker import Tracker
+from infomri_core.plan.plan import parse_plan
+from infomri_core.report.verdict import verdict
+from infomri_core.results.frontier import to_json
+from infomri_core.system.errors import InputError
 
 __all__ = ["Asked", "audit_external", "audit_run", "names", "numbers", "steps"]
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from fl_server.comparison import Finished, Pair
+    from fl_server.report.comparison import Finished, Pair
 
 WIDTH = 108
 _HEADERS = {"auroc": "AUROC", "psnr_worst": "strongest\nattack, dB", "psnr_gain": "gain, dB"}
@@ -30,7 +30,7 @@ def compare(
 
     Example: `infomri compare runs/knee-123 runs/knee-124`
     """
-    from fl_server.comparison import read_finished, to_json
+    from fl_server.report.comparison import read_finished, to_json
 
     a, b = read_finished(first), read_finished(second)
     if as_json:
@@ -44,7 +44,7 @@ def compare(
 
 
 def _frontiers(first: "Finished", second: "Finished") -> Table:
-    from fl_server.comparison import pairs
+    from fl_server.report.comparison import pairs
 
     made = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     made.title = f"first: {first.name}   second: {second.name}"
@@ -83,7 +83,7 @@ def _text(value: float | None, form: str) -> str:
 
 
 def _print_plans(console: Console, first: "Finished", second: "Finished") -> None:
-    from fl_server.comparison import plan_differences
+    from fl_server.report.comparison import plan_differences
 
     if first.plan is None or second.plan is None:
         console.print("The plans are not compared: a plan.toml is missing beside the results.")

@@ -63,14 +63,14 @@ def diagnose(
 
     Example: `infomri diagnose --model runs/knee --beta 3e-5 --acceleration 32 knee.npy`
     """
-    from fl_server.diagnosis import diagnose_scan, to_csv
-    from fl_server.store import local_model
-    from fl_server.trained import open_arm
-    from infomri_core.errors import InputError
-    from infomri_core.files import check_output, write_atomically
-    from infomri_core.inference import ArmQuery, sampling_ratio
-    from infomri_core.progress import on_stderr
-    from infomri_core.scans import open_scan
+    from fl_server.inference.table import diagnose_scan, to_csv
+    from fl_server.inference.trained_arm import open_arm
+    from fl_server.tracking.store import local_model
+    from infomri_core.inference.inference import ArmQuery, sampling_ratio
+    from infomri_core.inference.scans import open_scan
+    from infomri_core.system.errors import InputError
+    from infomri_core.system.files import check_output, write_atomically
+    from infomri_core.system.progress import on_stderr
 
     if out is not None:
         check_output(out.parent)

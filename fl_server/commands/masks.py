@@ -40,11 +40,11 @@ def export(
 
     Example: `infomri masks export --model runs/knee --beta 3e-5 --acceleration 32 --out masks`
     """
-    from fl_server import mask_export
-    from fl_server.trained import open_arm
-    from infomri_core.files import check_output
-    from infomri_core.inference import ArmQuery
-    from infomri_core.progress import on_stderr
+    from fl_server.inference import mask_export
+    from fl_server.inference.trained_arm import open_arm
+    from infomri_core.inference.inference import ArmQuery
+    from infomri_core.system.files import check_output
+    from infomri_core.system.progress import on_stderr
 
     check_output(out)
     trained = open_arm(model, ArmQuery(arm, beta, sampler, arm_seed))

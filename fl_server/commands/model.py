@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from fl_server.registry import Version
+    from fl_server.tracking.registry import Version
 
 WIDTH = 110
 
@@ -40,8 +40,8 @@ def list_models(
 
     Example: `infomri model list --store runs/demo-20260101-120000`
     """
-    from fl_server.registry import versions
-    from fl_server.store import opened
+    from fl_server.tracking.registry import versions
+    from fl_server.tracking.store import opened
 
     with opened(store) as client:
         found = versions(client, name)
@@ -68,8 +68,8 @@ def approve(
 
     Example: `infomri model approve knee-1.uniform-s0 2 --by 'A. Noether' --store runs`
     """
-    from fl_server import registry
-    from fl_server.store import opened
+    from fl_server.tracking import registry
+    from fl_server.tracking.store import opened
 
     with opened(store) as client:
         before = registry.approve(client, name, version, by, note)
@@ -83,8 +83,8 @@ def withdraw(name: Name, store: Store = "") -> None:
 
     Example: `infomri model withdraw knee-1.uniform-s0 --store runs`
     """
-    from fl_server import registry
-    from fl_server.store import opened
+    from fl_server.tracking import registry
+    from fl_server.tracking.store import opened
 
     with opened(store) as client:
         version = registry.withdraw(client, name)
@@ -92,7 +92,7 @@ def withdraw(name: Name, store: Store = "") -> None:
 
 
 def _table(found: "Sequence[Version]") -> Table:
-    from fl_server.registry import APPROVED, BY
+    from fl_server.tracking.registry import APPROVED, BY
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for header in ("model", "version", "aliases", "AUROC, strongest attack"):

@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fl_server.exits import interrupted
-from infomri_core.errors import InputError
+from fl_server.terminal.exit_codes import interrupted
+from infomri_core.system.errors import InputError
 
 if TYPE_CHECKING:
-    from fl_server.control import Control
+    from fl_server.operations.control import Control
 
 SuperLinkName = Annotated[
     str | None,
@@ -50,11 +50,11 @@ def run(
 
     Example: `infomri run plan.toml --superlink hospital-net`
     """
-    from fl_server.app import run_config
-    from fl_server.control import Control
-    from fl_server.operators import read_operator
-    from fl_server.submit import check_resume
-    from infomri_core.plan import read_plan
+    from fl_server.operations.control import Control
+    from fl_server.operations.operators import read_operator
+    from fl_server.serverapp import run_config
+    from fl_server.terminal.follow_run import check_resume
+    from infomri_core.plan.plan import read_plan
 
     if plan is None and not resume:
         raise InputError("infomri run", "a plan file or --resume RUN", "neither", "give one")
@@ -79,7 +79,7 @@ def follow(
 
     Example: `infomri follow 1234567890 --superlink hospital-net`
     """
-    from fl_server.control import Control
+    from fl_server.operations.control import Control
 
     with Control.named(superlink, operator) as control:
         control.state(run_id)
@@ -96,7 +96,7 @@ def status(
 
     Example: `infomri status --superlink hospital-net`
     """
-    from fl_server.control import Control
+    from fl_server.operations.control import Control
 
     with Control.named(superlink, operator) as control:
         states, nodes = control.runs(run_id), control.nodes()
@@ -126,7 +126,7 @@ def stop(
 
     Example: `infomri stop 1234567890 --superlink hospital-net`
     """
-    from fl_server.control import Control
+    from fl_server.operations.control import Control
 
     with Control.named(superlink, operator) as control:
         stopped = control.stop(run_id)
@@ -134,9 +134,9 @@ def stop(
 
 
 def _show(control: "Control", run_id: str, *, verbose: bool) -> None:
-    from fl_server.screen import Screen, print_frontier
-    from fl_server.submit import follow
-    from infomri_core.hints import shell_command
+    from fl_server.terminal.follow_run import follow
+    from fl_server.terminal.screen import Screen, print_frontier
+    from infomri_core.system.hints import shell_command
 
     console = Console()
     goes_on = (

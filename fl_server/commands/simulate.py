@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from infomri_core.errors import InputError
-from infomri_core.plan import read_plan
+from infomri_core.plan.plan import read_plan
+from infomri_core.system.errors import InputError
 
 
 def simulate(
@@ -42,7 +42,7 @@ def simulate(
     from fl_server.simulation.run import Simulated
     from fl_server.simulation.run import resume as go_on
     from fl_server.simulation.run import simulate as begin
-    from infomri_core.files import check_output
+    from infomri_core.system.files import check_output
 
     if resume is not None:
         go_on(resume, workers, Console())

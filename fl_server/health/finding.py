@@ -4,7 +4,7 @@ import enum
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from infomri_core.errors import InputError
+from infomri_core.system.errors import InputError
 
 
 class Level(enum.StrEnum):

@@ -11,7 +11,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from fl_server.health.finding import Finding, ok, problem, warning
-from infomri_core.processes import script
+from infomri_core.machine.processes import script
 
 DISTRIBUTION = "infomri-federated"
 PYTHON = (3, 11)
@@ -71,8 +71,8 @@ def check_torch(device: str = "auto") -> Iterator[Finding]:
     try:
         import torch
 
-        from infomri_core.device import pick_device
-        from infomri_core.kspace import fft2c
+        from infomri_core.physics.kspace import fft2c
+        from infomri_core.system.device import pick_device
     except (ImportError, OSError) as error:
         yield problem("torch", f"cannot be imported: {error}", "install torch again")
         return

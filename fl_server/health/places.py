@@ -27,8 +27,8 @@ from fl_server.health.trust import (
     split_address,
 )
 from fl_server.settings import CentreSettings, read_settings
-from infomri_core.config import read_toml
-from infomri_core.errors import InputError
+from infomri_core.system.config import read_toml
+from infomri_core.system.errors import InputError
 
 
 @dataclass(frozen=True)

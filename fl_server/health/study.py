@@ -15,9 +15,9 @@ import numpy as np
 from fl_server.health.finding import Finding, ok, problem, warning
 from fl_server.health.machine import nearest_folder
 from infomri_core.data.base import SliceTable
-from infomri_core.errors import InputError
-from infomri_core.proxies import proxy_words
-from infomri_core.sqlite_uri import quoted, sqlite_path
+from infomri_core.machine.proxies import proxy_words
+from infomri_core.machine.sqlite_uri import quoted, sqlite_path
+from infomri_core.system.errors import InputError
 
 MIN_COHORT = 5
 SOCKET_PATH_BYTES = 107

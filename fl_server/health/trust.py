@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fl_server.health.finding import Finding, ok, problem, warning
-from infomri_core.config import read_toml
-from infomri_core.errors import InputError
-from infomri_core.kit import SETTINGS, check_kit
-from infomri_core.proxies import proxy_of, proxy_words
+from infomri_core.kits.kit import SETTINGS, check_kit
+from infomri_core.machine.proxies import proxy_of, proxy_words
 from infomri_core.secagg.trust import fingerprint, read_trust
+from infomri_core.system.config import read_toml
+from infomri_core.system.errors import InputError
 
 MIN_SITES = 3
 SOON = datetime.timedelta(days=30)

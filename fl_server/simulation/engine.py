@@ -27,9 +27,9 @@ from flwr.app import Context
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from fl_server.roster import StudyFailed
 from fl_server.simulation.pace import PacedState
-from infomri_core.errors import InputError
+from fl_server.study.enrolment import StudyFailed
+from infomri_core.system.errors import InputError
 
 SITES = "INFOMRI_SIMULATED_SITES"
 START_SECONDS = 120.0

@@ -5,13 +5,13 @@ from urllib.parse import quote
 
 import numpy as np
 
-from fl_server.demo_plan import AUDIT_FRACTION, with_option
+from fl_server.demo.plan import AUDIT_FRACTION, with_option
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.data.base import SliceTable
 from infomri_core.data.uri import DataUri, parse_uri
-from infomri_core.errors import InputError
-from infomri_core.plan import Plan
-from infomri_core.seeds import numpy_generator
+from infomri_core.plan.plan import Plan
+from infomri_core.randomness.seeds import numpy_generator
+from infomri_core.system.errors import InputError
 
 MIN_SITES, MAX_SITES = 2, 1000
 _AUDIT_PATIENTS = 60

@@ -22,10 +22,7 @@ import tomli_w
 import torch
 from rich.console import Console
 
-from fl_server.app import CENTRE_FILE, app, run_config
-from fl_server.exits import interrupted
-from fl_server.follow import Follower
-from fl_server.screen import print_frontier
+from fl_server.serverapp import CENTRE_FILE, app, run_config
 from fl_server.settings import Audit, CentreSettings, Mlflow, read_settings
 from fl_server.simulation.engine import (
     Resources,
@@ -35,13 +32,16 @@ from fl_server.simulation.engine import (
     variables,
 )
 from fl_server.simulation.hospitals import Hospitals, divide
-from fl_server.study import run_name
-from infomri_core.errors import InputError
-from infomri_core.frontier import read_results
-from infomri_core.hints import shell_command
-from infomri_core.optimizer_store import KEPT_ROUNDS
-from infomri_core.plan import Plan, read_plan
+from fl_server.study.open import run_name
+from fl_server.terminal.exit_codes import interrupted
+from fl_server.terminal.follow_events import Follower
+from fl_server.terminal.screen import print_frontier
+from infomri_core.plan.plan import Plan, read_plan
+from infomri_core.results.frontier import read_results
+from infomri_core.system.errors import InputError
+from infomri_core.system.hints import shell_command
 from infomri_core.tasks.classification import arm_sizes
+from infomri_core.training.optimizer_store import KEPT_ROUNDS
 
 CLIENT_APP = "fl_client.simulated:app"
 """Named, not imported, as the app bundle names the courier: the study centre knows no site."""

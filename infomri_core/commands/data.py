@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from infomri_core.commands.data_import import check_folder, import_app, secret_file
-from infomri_core.progress import on_stderr
+from infomri_core.system.progress import on_stderr
 
 data_app = typer.Typer(
     no_args_is_help=True, help="Make, check and split the file a study is trained on."
@@ -53,7 +53,7 @@ def check(
     from infomri_core.data.checking.check import check_archive
     from infomri_core.data.checking.sheet import write_sheet
     from infomri_core.data.checking.words import as_json_text, in_words
-    from infomri_core.files import check_output
+    from infomri_core.system.files import check_output
 
     picture = sheet or file.with_name(f"{file.stem}.check.png")
     if sheet is not None:
@@ -101,7 +101,7 @@ def code(
     Example: `infomri data code 0012345`
     """
     from infomri_core.data.importing.identity import patient_code, site_secret
-    from infomri_core.errors import InputError
+    from infomri_core.system.errors import InputError
 
     path = secret_file(secret)
     if not path.exists():

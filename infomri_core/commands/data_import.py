@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infomri_core.errors import InputError
+from infomri_core.system.errors import InputError
 
 if TYPE_CHECKING:
     from infomri_core.data.importing.choice import Choice
@@ -74,7 +74,7 @@ def dicom(
 
     Example: `infomri data import dicom /export --series '*t2*' --labels labels.csv --out study.h5`
     """
-    from infomri_core.data.importing.dicom import scan_dicom
+    from infomri_core.data.importing.formats.dicom.scan import scan_dicom
 
     chosen = _choice(series, exclude, plane, modality)
     target = _target(out, secret, labels, label, size, hospital, force)
@@ -105,7 +105,7 @@ def ismrmrd(
 
     Example: `infomri data import ismrmrd /raw --labels labels.csv --out study.h5`
     """
-    from infomri_core.data.importing.ismrmrd import scan_ismrmrd
+    from infomri_core.data.importing.formats.ismrmrd.scan import scan_ismrmrd
     from infomri_core.data.importing.patients import PatientRule
 
     chosen, rule = _choice(series, exclude, plane), PatientRule(patient)
@@ -137,7 +137,7 @@ def nifti(
 
     Example: `infomri data import nifti /bids --series '*T2w*' --labels labels.csv --out study.h5`
     """
-    from infomri_core.data.importing.nifti import scan_nifti
+    from infomri_core.data.importing.formats.nifti import scan_nifti
     from infomri_core.data.importing.patients import PatientRule
 
     chosen, rule = _choice(series, exclude, plane), PatientRule(patient)
@@ -168,8 +168,8 @@ def images(
 
     Example: `infomri data import images /export --patient '^([^/_]+)' --labels l.csv --out s.h5`
     """
+    from infomri_core.data.importing.formats.pictures import scan_pictures
     from infomri_core.data.importing.patients import PatientRule
-    from infomri_core.data.importing.pictures import scan_pictures
 
     chosen, rule = _choice(series, exclude, "any"), PatientRule(patient)
     target = _target(out, secret, labels, label, size, hospital, force)
@@ -197,7 +197,7 @@ def _run(
 ) -> None:
     from infomri_core.data.importing.report import report_paths
     from infomri_core.data.importing.run import import_study
-    from infomri_core.progress import heeding_ctrl_c, on_stderr
+    from infomri_core.system.progress import heeding_ctrl_c, on_stderr
 
     try:
         with heeding_ctrl_c() as check:

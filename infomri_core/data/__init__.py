@@ -1,13 +1,13 @@
 """Data sets of MR slices, opened by URI."""
 
 from infomri_core.data.base import SliceDataset, SliceTable, Subset
-from infomri_core.data.fastmri import open_fastmri
+from infomri_core.data.fastmri.volumes import open_fastmri
 from infomri_core.data.mnist import open_mnist
-from infomri_core.data.phantom import open_phantom
+from infomri_core.data.phantom.dataset import open_phantom
 from infomri_core.data.slices import open_slices
 from infomri_core.data.split import select
 from infomri_core.data.uri import parse_uri
-from infomri_core.errors import InputError, nearest
+from infomri_core.system.errors import InputError, nearest
 
 __all__ = ["SliceDataset", "SliceTable", "open_dataset"]
 

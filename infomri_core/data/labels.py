@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from infomri_core.errors import InputError
+from infomri_core.system.errors import InputError
 
 MAX_CLASSES = 1000
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

@@ -7,8 +7,8 @@ or blur that nothing would tell from an image afterwards, so such k-space is ref
 
 import numpy as np
 
-from infomri_core.data.hdf5 import Hdf5File
-from infomri_core.errors import InputError
+from infomri_core.data.hdf5.guarded import Hdf5File
+from infomri_core.system.errors import InputError
 
 _MOST_EMPTY = 0.1
 REMEDY = (

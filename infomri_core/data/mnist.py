@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from infomri_core.data.base import SliceDataset, SliceTable
-from infomri_core.data.hdf5 import DAMAGE
-from infomri_core.data.limits import check_bytes, gunzip, limit_bytes
+from infomri_core.data.hdf5.guarded import DAMAGE
+from infomri_core.data.hdf5.limits import check_bytes, gunzip, limit_bytes
 from infomri_core.data.uri import DataUri, Selection, read_options
-from infomri_core.errors import InputError
+from infomri_core.system.errors import InputError
 
 _NPZ_KEYS = (
     ("train_images", "train_labels", "test_images", "test_labels"),

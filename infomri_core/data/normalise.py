@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from infomri_core.errors import InputError
+from infomri_core.system.errors import InputError
 
 PERCENT = 99.9
 

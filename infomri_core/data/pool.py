@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from infomri_core.data.base import SliceDataset, SliceTable
-from infomri_core.errors import InputError
+from infomri_core.system.errors import InputError
 
 
 @final

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from infomri_core.data.base import SliceDataset, SliceTable
-from infomri_core.data.hdf5 import Hdf5File, damage_refused, open_hdf5
+from infomri_core.data.hdf5.guarded import Hdf5File, damage_refused, open_hdf5
 from infomri_core.data.labels import array_labels, stored_exclusive, stored_names
 from infomri_core.data.normalise import normalise, volume_scale
 from infomri_core.data.split import check_split, split_patients
 from infomri_core.data.uri import DataUri, Selection, read_options
-from infomri_core.errors import InputError, nearest
+from infomri_core.system.errors import InputError, nearest
 
 REQUIRED = ("image", "patient")
 

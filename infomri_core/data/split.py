@@ -7,7 +7,7 @@ import numpy as np
 
 from infomri_core.data.base import SliceTable
 from infomri_core.data.uri import Selection
-from infomri_core.errors import InputError, nearest
+from infomri_core.system.errors import InputError, nearest
 
 VAL_SALT = "infomri-validation"
 AUDIT_SALT = "infomri-audit"

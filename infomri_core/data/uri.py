@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from infomri_core.errors import InputError, nearest
+from infomri_core.system.errors import InputError, nearest
 
 T = TypeVar("T")
 _TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
@@ -31,7 +31,7 @@ class Selection:
     ``hospitals`` deals patients without a hospital into H1..HN, ``split`` is 'train', 'val',
     'test' or '' (all), ``audit_fraction`` the share of training patients set aside for the audit.
     ``limit_gib`` is how much memory one read of a file may need, 0 the default of
-    `infomri_core.data.limits`.
+    `infomri_core.data.hdf5.limits`.
     """
 
     role: str = ""

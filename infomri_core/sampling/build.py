@@ -4,11 +4,11 @@ from typing import Literal
 
 import torch
 
-from infomri_core.errors import InputError
-from infomri_core.plan import SAMPLERS, Arm, Constraint
+from infomri_core.plan.plan import SAMPLERS, Arm, Constraint
 from infomri_core.sampling.fixed import UniformPolicy, VariableDensityPolicy
 from infomri_core.sampling.pgn import PatternGenerator
 from infomri_core.sampling.policy import SamplingPolicy
+from infomri_core.system.errors import InputError
 
 
 def build_policy(

@@ -4,9 +4,9 @@ from typing import final
 
 import torch
 
-from infomri_core.errors import InputError
-from infomri_core.plan import Constraint
+from infomri_core.plan.plan import Constraint
 from infomri_core.sampling.policy import SamplingPolicy
+from infomri_core.system.errors import InputError
 
 
 @final

@@ -4,9 +4,9 @@ from typing import Literal
 
 import torch
 
-from infomri_core.errors import InputError
-from infomri_core.plan import Constraint
-from infomri_core.randomness import Randomness, device_of, integers, permutations, uniform
+from infomri_core.plan.plan import Constraint
+from infomri_core.randomness.draws import Randomness, device_of, integers, permutations, uniform
+from infomri_core.system.errors import InputError
 
 Method = Literal["systematic", "rejection"]
 

@@ -5,9 +5,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import nn
 
-from infomri_core.errors import InputError
-from infomri_core.plan import Constraint
+from infomri_core.plan.plan import Constraint
 from infomri_core.sampling.rescaling import rescale
+from infomri_core.system.errors import InputError
 
 
 class SamplingPolicy(nn.Module, ABC):

@@ -2,7 +2,7 @@
 
 import torch
 
-from infomri_core.errors import InputError
+from infomri_core.system.errors import InputError
 
 
 def rescale(probabilities: torch.Tensor, ratio: float) -> torch.Tensor:

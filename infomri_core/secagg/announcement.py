@@ -8,8 +8,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA384
 
-from infomri_core.errors import Refused
 from infomri_core.secagg.masking import labelled
+from infomri_core.system.errors import Refused
 
 _ALGORITHM = ec.ECDSA(SHA384())
 

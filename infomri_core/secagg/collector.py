@@ -5,11 +5,11 @@ from typing import final
 
 import numpy as np
 
-from infomri_core.errors import Refused
 from infomri_core.secagg import shamir
 from infomri_core.secagg.announcement import Announcement, neighbours
 from infomri_core.secagg.masking import add_mask, agree, pair_purpose, pair_sign, public_of
 from infomri_core.secagg.participant import DEGREE, Unmasking
+from infomri_core.system.errors import Refused
 
 
 @final

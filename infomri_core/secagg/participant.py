@@ -10,7 +10,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from infomri_core.errors import Refused
 from infomri_core.secagg import shamir
 from infomri_core.secagg.announcement import Announcement, announce, neighbours, verified
 from infomri_core.secagg.masking import (
@@ -21,6 +20,7 @@ from infomri_core.secagg.masking import (
     pair_sign,
     public_of,
 )
+from infomri_core.system.errors import Refused
 
 DEGREE = 40
 _NONCE = bytes(12)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infomri_core.exchange import TrainReply
+from infomri_core.messages import TrainReply
 from infomri_core.secagg.ring import mean_from_ring, to_ring
 
 LOSS_TERMS = ("ce", "entropy")

@@ -8,14 +8,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from infomri_core.entropy import marginal_entropy
-from infomri_core.errors import InputError
-from infomri_core.kspace import fft2c, measure, zero_fill
 from infomri_core.models.resnet import ResNet18
-from infomri_core.plan import Arm, Constraint, Plan, Start
-from infomri_core.randomness import Randomness
+from infomri_core.physics.entropy import marginal_entropy
+from infomri_core.physics.kspace import fft2c, measure, zero_fill
+from infomri_core.plan.plan import Arm, Constraint, Plan, Start
+from infomri_core.randomness.draws import Randomness
+from infomri_core.randomness.seeds import derive_seed, torch_generator
 from infomri_core.sampling import SamplingPolicy, build_policy, draw_masks
-from infomri_core.seeds import derive_seed, torch_generator
+from infomri_core.system.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from benchmarks.chosen_weights import (
     membership,
     target_attack,
 )
-from infomri_core.plan import Evaluation
+from infomri_core.plan.plan import Evaluation
 
 TARGETS = "phantom:?hospital=site&patients=40&slices=1&size=16&seed=5&prevalence=0.4"
 KNOWN = "phantom:?hospital=centre&patients=120&slices=1&size=16&seed=6&prevalence=0.4"

@@ -10,8 +10,8 @@ import pytest
 from scipy.special import ndtr
 from scipy.stats import binom
 
-from infomri_core.privacy.accounting import PoissonSampling, epsilon
-from infomri_core.privacy.secret_stream import SecretStream
+from infomri_core.dp.accounting import PoissonSampling, epsilon
+from infomri_core.randomness.secret_stream import SecretStream
 
 DELTA = 1e-5
 

@@ -8,15 +8,14 @@ from typing import Any
 from typer.testing import CliRunner
 
 from fl_client.cli import app
-from fl_client.figures import drawn
+from fl_client.gate.ledger import Entry
 from fl_client.jobs.registry import JOBS, plan_figures
-from fl_client.ledger import Entry
+from fl_client.policy.figures import drawn
 from fl_client.settings import Policy
-from infomri_core import wire
-from infomri_core.exchange import ErrorReply
-from infomri_core.plan import Plan
-from tests.test_site_commands import SITE
-from tests.vault_fakes import (
+from infomri_core.messages import ErrorReply, wire
+from infomri_core.plan.plan import Plan
+from tests.client.test_site_commands import SITE
+from tests.support.vault_fakes import (
     PLAN,
     FakeSite,
     ask,

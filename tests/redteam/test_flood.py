@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from fl_client import channel
-from infomri_core import wire
-from infomri_core.exchange import ErrorReply, MomentsTask, SiteTask, reply_from
-from tests.vault_fakes import (
+from infomri_core.messages import ErrorReply, MomentsTask, SiteTask, reply_from, wire
+from tests.support.vault_fakes import (
     FAR,
     PLAN,
     RELEASE_PLAN,

@@ -11,18 +11,17 @@ import pytest
 import tomli_w
 import torch
 
+from fl_client.gate.ledger import Ledger
 from fl_client.jobs import Jobs
 from fl_client.jobs.failure import FIRST_ANSWER_SECONDS, answer_time
-from fl_client.ledger import Ledger
-from infomri_core import wire
 from infomri_core.data import open_dataset
-from infomri_core.errors import Cancelled, InputError, Refused
-from infomri_core.exchange import ErrorReply, EvaluateReply, EvaluateTask, reply_from
-from infomri_core.plan import parse_plan
-from infomri_core.site import Site
+from infomri_core.messages import ErrorReply, EvaluateReply, EvaluateTask, reply_from, wire
+from infomri_core.plan.plan import parse_plan
+from infomri_core.site.site import Site
+from infomri_core.system.errors import Cancelled, InputError, Refused
 from infomri_core.tasks.classification import arm_sizes
-from tests import small
-from tests.vault_fakes import (
+from tests.support import small
+from tests.support.vault_fakes import (
     FAR,
     WAITS,
     ask,

@@ -15,15 +15,15 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit
 
+from infomri_core.data.hdf5.limits import VARIABLE, inflates_within
 from infomri_core.data.importing.bounds import BOMB, FRAMES, codestream_size
 from infomri_core.data.importing.choice import Choice
-from infomri_core.data.importing.dicom import scan_dicom
-from infomri_core.data.importing.nifti import scan_nifti
+from infomri_core.data.importing.formats.dicom.scan import scan_dicom
+from infomri_core.data.importing.formats.nifti import scan_nifti
+from infomri_core.data.importing.formats.pictures import scan_pictures
 from infomri_core.data.importing.patients import PatientRule
-from infomri_core.data.importing.pictures import scan_pictures
 from infomri_core.data.importing.volume import Journal, Left
-from infomri_core.data.limits import VARIABLE, inflates_within
-from tests.hospital_files import Series, shipped
+from tests.support.hospital_files import Series, shipped
 
 
 def dicom(folder: Path, change: Callable[[pydicom.Dataset], None]) -> Path:

@@ -12,15 +12,15 @@ import pytest
 
 from infomri_core.data import open_dataset
 from infomri_core.data.checking.columns import read_columns
-from infomri_core.data.hdf5 import open_hdf5
+from infomri_core.data.hdf5.guarded import open_hdf5
+from infomri_core.data.hdf5.limits import VARIABLE, limit_bytes
 from infomri_core.data.importing.choice import Choice
-from infomri_core.data.importing.ismrmrd import scan_ismrmrd
+from infomri_core.data.importing.formats.ismrmrd.scan import scan_ismrmrd
 from infomri_core.data.importing.patients import PatientRule
 from infomri_core.data.importing.volume import Journal, Left
-from infomri_core.data.limits import VARIABLE, limit_bytes
-from infomri_core.errors import InputError
-from infomri_core.scans import open_scan
-from tests.raw_data import Raw, volume
+from infomri_core.inference.scans import open_scan
+from infomri_core.system.errors import InputError
+from tests.support.raw_data import Raw, volume
 
 N, SIDE = 4, 8
 PROJECT = Path(__file__).parents[2]

@@ -8,16 +8,16 @@ import pytest
 from typer.testing import CliRunner
 
 from fl_client.cli import app as client
-from fl_client.kit_check import check_files
 from fl_client.settings import read_settings
+from fl_client.supervision.kit_check import check_files
 from fl_server.cli import app as centre
 from fl_server.health.finding import Level
 from fl_server.health.trust import check_signatures
-from fl_server.kits import FederationFolder
-from infomri_core.errors import InputError
-from infomri_core.key_request import KeyRequest, parse_request, private_key, request_of
-from infomri_core.kit import list_signature
+from fl_server.operations.federation_folder import FederationFolder
+from infomri_core.kits.key_request import KeyRequest, parse_request, private_key, request_of
+from infomri_core.kits.kit import list_signature
 from infomri_core.secagg.trust import read_trust
+from infomri_core.system.errors import InputError
 
 FILES = (
     "README.txt",

@@ -18,13 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fl_server import operators
-from fl_server.app import run_config, submission_of
-from fl_server.control import Control, operator_context
-from fl_server.forwarder import forwarded
-from fl_server.kits import FederationFolder
-from fl_server.operators import operator_files, read_operator, revoke
-from fl_server.provision import (
+from fl_server.operations import operators
+from fl_server.operations.certificates import (
     Authority,
     authority,
     certificate_pem,
@@ -32,12 +27,17 @@ from fl_server.provision import (
     leaf_builder,
     load_signer,
 )
+from fl_server.operations.control import Control, operator_context
+from fl_server.operations.federation_folder import FederationFolder
+from fl_server.operations.forwarder import forwarded
+from fl_server.operations.operators import operator_files, read_operator, revoke
+from fl_server.run.submission import check_statement, operators_of, statement
+from fl_server.serverapp import run_config, submission_of
 from fl_server.settings import Audit, Centre, CentreSettings, Operators
-from fl_server.submission import check_statement, operators_of, statement
-from infomri_core import processes
-from infomri_core.errors import InputError
-from tests.realfederation import PLAN, Federation, wait_for
-from tests.test_proxy import answers, start_proxy
+from infomri_core.machine import processes
+from infomri_core.system.errors import InputError
+from tests.server.test_proxy import answers, start_proxy
+from tests.support.realfederation import PLAN, Federation, wait_for
 
 pytestmark = [
     pytest.mark.processes,

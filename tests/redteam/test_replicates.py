@@ -9,18 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fl_client.cohort import count_groups
-from infomri_core import wire
+from fl_client.gate.cohort import count_groups
 from infomri_core.data import open_dataset
-from infomri_core.exchange import EvaluateReply, EvaluateTask, reply_from
-from infomri_core.groups import SLOTS, partition
-from infomri_core.metrics import ScoreHistogram
-from infomri_core.plan import Plan, parse_plan
-from infomri_core.site import Site
+from infomri_core.messages import EvaluateReply, EvaluateTask, reply_from, wire
+from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.site.site import Site
+from infomri_core.summaries.groups import SLOTS, partition
+from infomri_core.summaries.metrics import ScoreHistogram
 from infomri_core.tasks.classification import build_model, flatten
-from tests.small import site_uri
-from tests.test_release import Hospital, hospital, plan_of
-from tests.vault_fakes import FAR
+from tests.client.test_release import Hospital, hospital, plan_of
+from tests.support.small import site_uri
+from tests.support.vault_fakes import FAR
 
 COHORT = 3
 MANY = site_uri("a").replace("patients=20", "patients=90")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from infomri_core.exchange import DatasetCard, ErrorReply, EvaluateReply, TrainReply
-from infomri_core.privacy.accounting import epsilon
-from tests.vault_fakes import (
+from infomri_core.dp.accounting import epsilon
+from infomri_core.messages import DatasetCard, ErrorReply, EvaluateReply, TrainReply
+from tests.support.vault_fakes import (
     FakeSite,
     ask,
     charges,

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from fl_client.budget import told_epsilon
-from fl_server.roster import StudyFailed
-from infomri_core import wire
-from infomri_core.exchange import ErrorReply, TrainReply, reply_from
-from infomri_core.plan import Plan, parse_plan
-from tests.securesites import federation, secure_plan
-from tests.vault_fakes import (
+from fl_client.gate.budget import told_epsilon
+from fl_server.study.enrolment import StudyFailed
+from infomri_core.messages import ErrorReply, TrainReply, reply_from, wire
+from infomri_core.plan.plan import Plan, parse_plan
+from tests.support.securesites import federation, secure_plan
+from tests.support.vault_fakes import (
     PLAN,
     FakeSite,
     ask,

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infomri_core import wire
-from infomri_core.exchange import (
+from infomri_core.messages import (
     AnnounceReply,
     AnnounceTask,
     ErrorReply,
@@ -29,12 +28,13 @@ from infomri_core.exchange import (
     UnmaskTask,
     question_of,
     reply_from,
+    wire,
 )
-from infomri_core.exchange.secure import context_of
-from infomri_core.plan import Plan, parse_plan
+from infomri_core.messages.secure import context_of
+from infomri_core.plan.plan import Plan, parse_plan
 from infomri_core.secagg import Collector
 from infomri_core.secagg.update import ring_size, sum_from_ring
-from tests.securesites import Federation, federation, first_state, secure_plan
+from tests.support.securesites import Federation, federation, first_state, secure_plan
 
 FAR = 4e9
 KEY = "ab" * 16

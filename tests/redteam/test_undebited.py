@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fl_client.budget import spent, told_epsilon
-from fl_client.ledger import Entry, Ledger, read_ledger
-from infomri_core.errors import InputError
-from infomri_core.exchange import AdaptTask, ErrorReply, TrainReply
-from infomri_core.plan import Plan
-from infomri_core.privacy.accounting import epsilon
-from infomri_core.privacy.score_noise import evaluation_mechanism
-from tests.vault_fakes import (
+from fl_client.gate.budget import spent, told_epsilon
+from fl_client.gate.ledger import Entry, Ledger, read_ledger
+from infomri_core.dp.accounting import epsilon
+from infomri_core.messages import AdaptTask, ErrorReply, TrainReply
+from infomri_core.plan.plan import Plan
+from infomri_core.score_noise.mechanism import evaluation_mechanism
+from infomri_core.system.errors import InputError
+from tests.support.vault_fakes import (
     FAR,
     PLAN,
     SIZES,

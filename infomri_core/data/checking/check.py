@@ -17,11 +17,11 @@ from infomri_core.data.checking.looks import (
     looks_like_phase,
     looks_tiled,
 )
-from infomri_core.data.hdf5 import open_hdf5
-from infomri_core.data.importing.pixels import suspect_text
+from infomri_core.data.hdf5.guarded import open_hdf5
+from infomri_core.data.importing.formats.pixels import suspect_text
 from infomri_core.data.normalise import normalise, volume_scale
-from infomri_core.errors import InputError
-from infomri_core.progress import Progress
+from infomri_core.system.errors import InputError
+from infomri_core.system.progress import Progress
 
 BINS = 32
 _DARK, _FULL = 0.03, 0.999

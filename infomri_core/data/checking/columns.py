@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from infomri_core.data.hdf5 import Hdf5File, open_hdf5
+from infomri_core.data.hdf5.guarded import Hdf5File, open_hdf5
 from infomri_core.data.labels import Labels, array_labels, stored_exclusive, stored_names
-from infomri_core.errors import InputError
+from infomri_core.system.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 
 from infomri_core.data.checking.columns import Columns, read_columns
-from infomri_core.data.hdf5 import make_room
-from infomri_core.errors import InputError
+from infomri_core.data.hdf5.guarded import make_room
+from infomri_core.system.errors import InputError
 
 NAMES = ("train", "val", "test")
 

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from infomri_core.data.checking.check import Suspicious
-from infomri_core.data.hdf5 import open_hdf5
-from infomri_core.errors import InputError
+from infomri_core.data.hdf5.guarded import open_hdf5
+from infomri_core.system.errors import InputError
 
 TILE, CAPTION, COLUMNS = 160, 48, 6
 EACH, MOST = 12, 60

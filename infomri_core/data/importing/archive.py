@@ -9,9 +9,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from infomri_core.data.hdf5 import make_room
-from infomri_core.data.importing.label_table import Kind, LabelTable, Row
+from infomri_core.data.hdf5.guarded import make_room
 from infomri_core.data.importing.parts import TOP, Part
+from infomri_core.data.importing.tables.label_table import Kind, LabelTable, Row
 
 _ROW, _HEAD = 256, 1 << 16
 

@@ -12,7 +12,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from infomri_core.data.limits import MAX_SIDE, inflates_within, limit_bytes
+from infomri_core.data.hdf5.limits import MAX_SIDE, inflates_within, limit_bytes
 
 BOMB = "unpacks to more than its header says, or than the limit"
 FRAMES = "more frames than the file has room for"

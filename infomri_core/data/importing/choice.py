@@ -3,8 +3,8 @@
 import fnmatch
 from dataclasses import dataclass
 
-from infomri_core.data.importing.orientation import PLANES
-from infomri_core.errors import InputError
+from infomri_core.data.importing.formats.orientation import PLANES
+from infomri_core.system.errors import InputError
 
 LOCALIZERS = ("*localiz*", "*localis*", "*scout*", "*survey*", "*loc*3*pl*")
 

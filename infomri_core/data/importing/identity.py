@@ -11,7 +11,7 @@ import os
 import secrets
 from pathlib import Path
 
-from infomri_core.errors import InputError
+from infomri_core.system.errors import InputError
 
 _LENGTH = 16
 

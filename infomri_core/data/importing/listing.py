@@ -4,9 +4,9 @@ from collections import Counter
 from pathlib import Path
 
 from infomri_core.data.importing.choice import Choice
-from infomri_core.data.importing.dicom import scan_dicom
+from infomri_core.data.importing.formats.dicom.scan import scan_dicom
 from infomri_core.data.importing.volume import Journal
-from infomri_core.progress import Progress
+from infomri_core.system.progress import Progress
 
 
 def list_series(folder: Path, modality: str, progress: Progress) -> list[str]:

@@ -20,11 +20,11 @@ from typing import final
 import numpy as np
 
 from infomri_core.data.importing.component import SIGNED, SIGNED_SHARE
-from infomri_core.data.importing.pixels import fit
+from infomri_core.data.importing.formats.pixels import fit
 from infomri_core.data.importing.volume import Frame, Left, Volume
 from infomri_core.data.normalise import normalise, volume_scale
-from infomri_core.errors import InputError
-from infomri_core.files import write_atomically
+from infomri_core.system.errors import InputError
+from infomri_core.system.files import write_atomically
 
 TOP = 65535
 DAMAGED = "damaged or truncated file"

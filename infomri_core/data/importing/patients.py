@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
 from infomri_core.data.importing.volume import Journal
-from infomri_core.errors import InputError
+from infomri_core.system.errors import InputError
 
 Person = tuple[str, str, str, str]
 

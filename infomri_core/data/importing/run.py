@@ -9,17 +9,17 @@ import numpy as np
 
 from infomri_core.data.importing.archive import Entry, write_archive
 from infomri_core.data.importing.choice import Choice
+from infomri_core.data.importing.formats.orientation import PLANES
 from infomri_core.data.importing.identity import keyed, patient_code, site_secret
-from infomri_core.data.importing.label_join import Rows, join
-from infomri_core.data.importing.label_table import Kind, LabelTable, read_labels
-from infomri_core.data.importing.orientation import PLANES
 from infomri_core.data.importing.parts import Workshop
 from infomri_core.data.importing.report import Report, report_paths, write_reports
+from infomri_core.data.importing.tables.label_join import Rows, join
+from infomri_core.data.importing.tables.label_table import Kind, LabelTable, read_labels
 from infomri_core.data.importing.volume import Journal, Volume
 from infomri_core.data.split import check_split
-from infomri_core.errors import InputError
-from infomri_core.files import check_output
-from infomri_core.progress import Progress
+from infomri_core.system.errors import InputError
+from infomri_core.system.files import check_output
+from infomri_core.system.progress import Progress
 
 _ROOM = 16 << 20
 # What makes more of a folder's files be taken, by format.

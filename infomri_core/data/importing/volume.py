@@ -11,7 +11,7 @@ from typing import TypeVar, final
 
 import numpy as np
 
-from infomri_core.errors import InputError
+from infomri_core.system.errors import InputError
 
 T = TypeVar("T")
 Names = tuple[str, ...]

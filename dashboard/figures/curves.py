@@ -1,0 +1,74 @@
+"""Curves over rounds, steps and time, as figures."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import plotly.graph_objects as go
+
+from dashboard.reading.runs import Curve
+from infomri_core.results.palette import style_of
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+def by_round(curves: Mapping[str, Curve], samplers: Mapping[str, str], title: str) -> go.Figure:
+    """A line an arm; colour says the sampler of ``samplers``, dashes tell its arms apart."""
+    figure, drawn = go.Figure(), dict[str, int]()
+    for name, curve in curves.items():
+        sampler = samplers.get(name, name)
+        dash = _DASHES[drawn.get(sampler, 0) % len(_DASHES)]
+        drawn[sampler] = drawn.get(sampler, 0) + 1
+        line = {"color": style_of(sampler).colour, "dash": dash, "width": 2}
+        figure.add_trace(
+            go.Scatter(x=curve.steps, y=curve.values, name=name, mode="lines+markers", line=line)
+        )
+    whole_rounds(figure, max((len(curve.steps) for curve in curves.values()), default=0))
+    return _finished(figure, title)
+
+
+def whole_rounds(figure: go.Figure, n_rounds: int) -> None:
+    """An axis of rounds: whole numbers only."""
+    figure.update_xaxes(title="round", dtick=1 if n_rounds <= 20 else None)
+
+
+def over_time(curves: Mapping[str, Curve], title: str) -> go.Figure:
+    """A line a name over the time of day."""
+    figure = go.Figure()
+    for i, (name, curve) in enumerate(curves.items()):
+        times = [datetime.fromtimestamp(t, tz=UTC).astimezone() for t in curve.times]
+        figure.add_trace(
+            go.Scatter(x=times, y=curve.values, name=name, mode="lines", line=_line(i))
+        )
+    figure.update_xaxes(title="time")
+    return _finished(figure, title)
+
+
+def lines(curves: Mapping[str, Sequence[Sequence[float]]], x: str, y: str) -> go.Figure:
+    """A line a name through its points (x, y); undefined ones are left out."""
+    figure = go.Figure()
+    for i, (name, points) in enumerate(curves.items()):
+        defined = [p for p in points if p[1] is not None]
+        if len(defined) > 1:
+            xs, ys = zip(*(p[:2] for p in defined))
+            figure.add_trace(
+                go.Scatter(x=xs, y=ys, name=name, mode="lines+markers", line=_line(i))
+            )
+    figure.update_xaxes(title=x)
+    return _finished(figure, y)
+
+
+def _line(i: int) -> dict[str, object]:
+    colour = _COLOURS[i % len(_COLOURS)]
+    return {"color": colour, "dash": _DASHES[i % len(_DASHES)], "width": 2}
+
+
+def _finished(figure: go.Figure, title: str) -> go.Figure:
+    figure.update_yaxes(title=title)
+    figure.update_layout(
+        height=340,
+        margin={"l": 10, "r": 10, "t": 10, "b": 10},
+        legend={"orientation": "h", "y": -0.25, "x": 0},
+        showlegend=True,
+    )
+    return figure

@@ -1,0 +1,191 @@
+"""The frontier as a figure: a pure function of its rows."""
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from dashboard.axes import (
+    AUROC,
+    GAIN,
+    PSNR,
+    WORST,
+    Axis,
+    Ceiling,
+    Interval,
+    Point,
+    attack_of,
+    ceiling,
+    front,
+    place,
+)
+from infomri_core.results.frontier import Row, label, psnr_of, traces
+from infomri_core.results.palette import GREY, style_of
+
+FADED = 0.35
+_SYMBOLS = {"infomri": "circle", "variable-density": "square", "uniform": "triangle-up"}
+
+
+def frontier(
+    rows: Sequence[Row],
+    attack: str = WORST,
+    x: Axis = PSNR,
+    y: Axis = AUROC,
+    everywhere: Sequence[Row] = (),
+) -> go.Figure:
+    """``y`` against ``x`` for the rows of one acceleration, one trace a sampler and seed.
+
+    Bars are 95 % intervals. Arms that another beats on both are faded. ``customdata`` holds the
+    arm's name. The ceiling is looked for among ``everywhere``, the rows at all accelerations.
+    """
+    points = place(rows, x, y, attack)
+    best = {point.row.arm for point in front(points)}
+    figure = go.Figure()
+    _front_line(figure, front(points))
+    for trace in traces(point.row for point in points):
+        figure.add_trace(_trace(trace, points, (x, y), attack, best))
+    _floors(figure, rows, x)
+    if y is AUROC:
+        _ceiling(figure, ceiling([*rows, *everywhere]))
+    who = "strongest attack" if attack == WORST else f"attack '{attack}'"
+    figure.update_layout(
+        height=540,
+        margin={"l": 10, "r": 10, "t": 20, "b": 10},
+        legend={"orientation": "h", "y": -0.16, "x": 0, "itemsizing": "constant"},
+        hoverlabel={"align": "left"},
+        clickmode="event+select",
+    )
+    of = "" if x.name == "epsilon" else f" of the {who}"
+    figure.update_xaxes(title=f"{x.title}{of} · {x.reading}")
+    figure.update_yaxes(title=f"{y.title} · {y.reading}", tickformat=".2f")
+    return figure
+
+
+def _front_line(figure: go.Figure, best: Sequence[Point]) -> None:
+    """The Pareto front as steps: what can be had by choosing among the unbeaten arms."""
+    if len(best) < 2:
+        return
+    ordered = sorted(best, key=lambda p: p.x)
+    figure.add_trace(
+        go.Scatter(
+            x=[p.x for p in ordered],
+            y=[p.y for p in ordered],
+            mode="lines",
+            line={"color": GREY, "width": 1, "shape": "hv"},
+            name="Pareto front",
+            hoverinfo="skip",
+        )
+    )
+
+
+def _trace(
+    trace: Sequence[Row],
+    points: Sequence[Point],
+    axes: tuple[Axis, Axis],
+    attack: str,
+    best: set[str],
+) -> go.Scatter:
+    style, (x, y) = style_of(trace[0].sampler), axes
+    learned = trace[0].sampler == "infomri"
+    xs, ys = ([axis.value(row, attack) or 0.0 for row in trace] for axis in axes)
+    rows = [point.row for point in points]
+    several = len({row.seed for row in rows if row.sampler == trace[0].sampler}) > 1
+    opacity = [1.0 if row.arm in best else FADED for row in trace]
+    return go.Scatter(
+        x=xs,
+        y=ys,
+        name=f"{style.name}, seed {trace[0].seed}" if several else style.name,
+        mode="lines+markers+text" if learned else "markers",
+        text=[_beta(row.beta) for row in trace] if learned else None,
+        textposition="top left",
+        textfont={"color": style.colour},
+        line={"color": style.colour, "width": 2 if len(set(opacity)) == 1 else 1},
+        marker={
+            "symbol": _SYMBOLS.get(trace[0].sampler, "diamond"),
+            "size": 14,
+            "color": style.colour,
+            "opacity": opacity,
+            "line": {"color": style.colour, "width": 1},
+        },
+        # Plotly's own fading of all but the clicked point would make faded ones vanish.
+        unselected={"marker": {"opacity": FADED}},
+        error_x=_bars(xs, [x.interval(row, attack) for row in trace], style.colour),
+        error_y=_bars(ys, [y.interval(row, attack) for row in trace], style.colour),
+        customdata=[row.arm for row in trace],
+        hovertext=[_hover(row, rows, axes, attack) for row in trace],
+        hoverinfo="text",
+    )
+
+
+def _beta(beta: float) -> str:
+    """Short, since points lie close together: β=3e-4."""
+    if beta == 0 or beta >= 1e-3:
+        return f"β={beta:g}"
+    mantissa, _, exponent = f"{beta:e}".partition("e")
+    return f"β={float(mantissa):g}e{int(exponent)}"
+
+
+def _bars(
+    values: Sequence[float], intervals: Sequence[Interval], colour: str
+) -> Mapping[str, object]:
+    ends = [
+        (low if low is not None else v, high if high is not None else v)
+        for v, (low, high) in zip(values, intervals)
+    ]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [max(0.0, high - v) for v, (_, high) in zip(values, ends)],
+        "arrayminus": [max(0.0, v - low) for v, (low, _) in zip(values, ends)],
+        "color": colour,
+        "thickness": 1,
+        "width": 3,
+    }
+
+
+def _hover(row: Row, rows: Sequence[Row], axes: tuple[Axis, Axis], attack: str) -> str:
+    lines = [f"<b>{label(row, rows)}</b>"]
+    for axis in reversed(axes):
+        low, high = axis.interval(row, attack)
+        around = "" if low is None or high is None else f" ({low:.3g} to {high:.3g})"
+        lines.append(f"{axis.name} {axis.form(axis.value(row, attack) or 0.0)}{around}")
+    psnr = psnr_of(row, attack)
+    if psnr is not None:
+        lines.append(f"attack: {attack_of(row, attack)}")
+        for floor, name in ((row.psnr_prior, "floor"), (row.psnr_diagnosis, "diagnosis alone")):
+            if floor is not None:
+                lines.append(f"{psnr - floor:+.1f} dB over the {name}")
+    return "<br>".join([*lines, "<i>click to open its run</i>"])
+
+
+def _floors(figure: go.Figure, rows: Sequence[Row], x: Axis) -> None:
+    if x not in (PSNR, GAIN):
+        return
+    less = [(row.psnr_prior or 0.0) if x is GAIN else 0.0 for row in rows]
+    floors = [row.psnr_prior and row.psnr_prior - off for row, off in zip(rows, less)]
+    ideals = [row.psnr_diagnosis and row.psnr_diagnosis - off for row, off in zip(rows, less)]
+    _line(figure, floors, "dash", "floor: nothing measured")
+    _line(figure, ideals, "dot", "ideal: the diagnosis alone")
+
+
+def _line(figure: go.Figure, values: Sequence[float | None], dash: str, name: str) -> None:
+    """A vertical line at the highest value, and a band over the arms where they differ."""
+    defined = [value for value in values if value is not None]
+    if not defined:
+        return
+    line = {"color": GREY, "dash": dash, "width": 1.5}
+    if max(defined) > min(defined):
+        figure.add_vrect(min(defined), max(defined), fillcolor=GREY, opacity=0.12, line_width=0)
+    figure.add_vline(max(defined), line=line)
+    _legend(figure, f"{name} ({max(defined):.1f} dB)", line)
+
+
+def _ceiling(figure: go.Figure, found: Ceiling | None) -> None:
+    if found is not None:
+        line = {"color": GREY, "dash": "dashdot", "width": 1.5}
+        figure.add_hline(found.auroc, line=line)
+        _legend(figure, f"ceiling: {found.whose} ({found.auroc:.3f})", line)
+
+
+def _legend(figure: go.Figure, name: str, line: Mapping[str, object]) -> None:
+    entry = {"name": name, "mode": "lines", "line": line}
+    figure.add_trace(go.Scatter(x=[None], y=[None], hoverinfo="skip", **entry))

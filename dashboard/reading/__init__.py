@@ -1,0 +1,1 @@
+"""What pages read: MLflow, run files, trained arms."""

@@ -1,0 +1,84 @@
+"""The gate: everything that leaves this site passes here, as typed values, checked and recorded.
+
+A reply is compared with the task that asked for it, the plan and the site's policy, made coarse
+where the policy says so, written to the ledger, and only then becomes bytes. Limits: the histogram
+and the image quality are exact sums over the scored patients, and the weights carry whatever
+training put into them, which epsilon bounds where the plan has ``[privacy]``.
+"""
+
+import dataclasses
+import hashlib
+import logging
+from typing import final
+
+from fl_client.gate.context import Context
+from fl_client.gate.ledger import Entry, Ledger
+from fl_client.gate.release_memory import ReleaseMemory
+from fl_client.jobs.declaration import Rules
+from fl_client.jobs.registry import job_of
+from fl_client.policy.limits import check_cohort
+from fl_client.settings import Policy
+from infomri_core.messages import ErrorReply, SiteReply, wire
+from infomri_core.system.errors import Refused
+
+MAX_SENTENCE = 400
+
+log = logging.getLogger(__name__)
+
+
+@final
+class Gate:
+    """The only maker of bytes for the channel."""
+
+    def __init__(self, policy: Policy, ledger: Ledger, memory: ReleaseMemory) -> None:
+        self._policy = policy
+        self._ledger = ledger
+        self._memory = memory
+
+    def leave(self, reply: SiteReply, context: Context) -> bytes:
+        """The bytes of ``reply``, once it may leave and the ledger says that it does.
+
+        Raises ``Refused``: "cohort" when too few patients stand behind it, "gate" when it is not
+        what the task asked for, "ledger" when the departure cannot be recorded.
+        """
+        check_cohort(context.n_patients, self._policy)
+        rules = Rules(self._policy, self._ledger.entries(), self._memory)
+        checked = job_of(context.task).check_reply(reply, context, rules)
+        data = self._record(checked.reply, dataclasses.replace(context.departure, **checked.noted))
+        if "released" in checked.noted:
+            self._memory.mark.move()
+        return data
+
+    def repeat(self, reply: bytes, context: Context) -> bytes | None:
+        """``reply`` again, if the ledger knows that these very bytes left for this very task."""
+        departure = context.departure
+        digest = hashlib.sha256(reply).hexdigest()
+        known = _identity(dataclasses.replace(departure, sha256=digest))
+        first = next((e for e in self._ledger.entries() if _identity(e) == known), None)
+        if first is None:
+            log.warning("a kept reply is not the one that left: it is made anew")
+            return None
+        self._ledger.append(dataclasses.replace(first, repetition=True))
+        return reply
+
+    def refuse(self, error: ErrorReply, departure: Entry) -> bytes:
+        """The bytes of an error. It leaves even where the ledger cannot be written, because it
+        then says just that; the site's log has it in any case."""
+        safe = ErrorReply(error.code[:40], error.sentence[:MAX_SENTENCE])
+        try:
+            return self._record(safe, dataclasses.replace(departure, note=safe.code))
+        except Refused as refusal:
+            return wire.encode(ErrorReply(refusal.code, refusal.sentence).to_message())
+
+    def _record(self, reply: SiteReply, departure: Entry) -> bytes:
+        message = reply.to_message()
+        data = wire.encode(message)
+        digest = hashlib.sha256(data).hexdigest()
+        self._ledger.append(
+            dataclasses.replace(departure, kind=message.kind, n_bytes=len(data), sha256=digest)
+        )
+        return data
+
+
+def _identity(entry: Entry) -> tuple[str, str, int, str, str]:
+    return (entry.run, entry.job, entry.round, entry.input, entry.sha256)

@@ -1,0 +1,51 @@
+"""The mark: how far the ledger had come when something left that must never be forgotten.
+
+It lies beside the ledger: the number and hash of its entries at the last release of k-space or
+the last debit of privacy. A ledger restored from an older backup does not reach its mark. A state
+directory that was restored whole brings its older mark along: only the study centre's record of
+the site's departures can then tell what is missing.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import final
+
+from fl_client.gate.ledger import Ledger
+from infomri_core.system.errors import Refused
+from infomri_core.system.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+
+@final
+class Mark:
+    """The mark of ``ledger`` in the file ``path``."""
+
+    def __init__(self, ledger: Ledger, path: Path) -> None:
+        self._ledger = ledger
+        self._path = path
+
+    def move(self) -> None:
+        """To the ledger's end. Raises ``Refused("ledger")`` where it cannot be written."""
+        entries = self._ledger.entries()
+        mark = {"entries": len(entries), "hash": entries[-1].hash}
+        try:
+            write_atomically(self._path, json.dumps(mark).encode())
+        except OSError as error:
+            log.error("the mark beside the ledger cannot be written: %s", error.strerror)
+            raise Refused("ledger", "the site cannot note what leaves; nothing leaves") from None
+
+    def check(self) -> None:
+        """Raise ``Refused("ledger")`` where the ledger does not reach its mark."""
+        try:
+            mark = json.loads(self._path.read_bytes())
+            number, digest = int(mark["entries"]), mark["hash"]
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError):
+            number, digest = 0, "unreadable"
+        entries = self._ledger.entries()
+        if not 0 < number <= len(entries) or entries[number - 1].hash != digest:
+            log.error("the ledger is older than %s says: was a backup restored?", self._path)
+            raise Refused("ledger", "the site's ledger is not whole; nothing leaves")

@@ -1,0 +1,1 @@
+"""What the kernel takes from each process of a site, and whether it holds."""

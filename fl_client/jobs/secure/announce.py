@@ -1,0 +1,32 @@
+"""``announce``: signed keys for sums to come."""
+
+from fl_client.gate.context import Context, unfit
+from fl_client.jobs.declaration import Checked, Job, Rules, always_ready, training_rows
+from fl_client.jobs.secure import masks
+from infomri_core.messages import AnnounceReply, AnnounceTask, SiteReply
+
+
+def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
+    """As many keys as were asked for, all of this site. Raises ``Refused("gate")``."""
+    if not isinstance(reply, AnnounceReply) or not isinstance(context.task, AnnounceTask):
+        raise unfit("a reply that is not the task's")
+    if [a.name for a in reply.announcements] != [context.site] * context.task.slots:
+        raise unfit("unrequested keys")
+    return Checked(reply)
+
+
+JOB = Job(
+    name="announce",
+    task=AnnounceTask,
+    admit=masks.admit,
+    rows=training_rows,
+    cost=masks.cost,
+    figures=masks.figures,
+    bounded=masks.bounded,
+    one_state=False,
+    kept=True,
+    array_bytes=masks.array_bytes,
+    ready=always_ready,
+    run=masks.run,
+    check_reply=check_reply,
+)

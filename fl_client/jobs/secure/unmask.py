@@ -1,0 +1,35 @@
+"""``unmask``: the shares that undo the masks of one sum, and of one sum a round only."""
+
+from fl_client.gate.context import Context, unfit
+from fl_client.jobs.declaration import Checked, Job, Rules, always_ready, training_rows
+from fl_client.jobs.secure import masks
+from fl_client.vault.masking import summed
+from infomri_core.messages import SiteReply, UnmaskReply, UnmaskTask
+
+
+def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
+    """Never both secrets of one site; the ledger keeps which sum it was. ``Refused("gate")``."""
+    if not isinstance(reply, UnmaskReply) or not isinstance(context.task, UnmaskTask):
+        raise unfit("a reply that is not the task's")
+    delivered = set(context.task.delivered)
+    seeds, keys = set(reply.unmasking.seeds), set(reply.unmasking.mask_keys)
+    if not seeds <= delivered or keys & (seeds | delivered):
+        raise unfit("unrequested shares")
+    return Checked(reply, {"note": summed(context.task)})
+
+
+JOB = Job(
+    name="unmask",
+    task=UnmaskTask,
+    admit=masks.admit,
+    rows=training_rows,
+    cost=masks.cost,
+    figures=masks.figures,
+    bounded=masks.bounded,
+    one_state=False,
+    kept=True,
+    array_bytes=masks.array_bytes,
+    ready=always_ready,
+    run=masks.run,
+    check_reply=check_reply,
+)

@@ -1,0 +1,1 @@
+"""The side with the network and without data: courier, executor, SuperNode."""

@@ -1,0 +1,1 @@
+"""What this site allows: rules, decisions about plans, enrolments, consent, figures."""

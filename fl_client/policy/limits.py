@@ -1,0 +1,78 @@
+"""What this site allows, as pure functions: each returns quietly or raises ``Refused``.
+
+The sentences cross the border: they speak of the plan, the task and the site's limits only.
+"""
+
+from collections.abc import Iterable
+
+from fl_client.gate.ledger import Entry
+from fl_client.policy.rules import check_rules
+from fl_client.settings import Policy
+from infomri_core.messages.secure import SECURE_JOBS
+from infomri_core.plan.plan import Plan
+from infomri_core.system.errors import InputError, Refused
+
+_HEX = frozenset("0123456789abcdef")
+
+
+def parse_approvals(text: str, where: str) -> frozenset[str]:
+    """The sha256 of approved plans: one a line, as ``sha256sum plan.toml`` writes them.
+
+    What follows the digest on a line is free text (the file, who approved it, when); '#' begins a
+    comment. Raises ``InputError`` on any other line: an approval that nobody reads is worse.
+    """
+    digests = set()
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        if len(words[0]) != 64 or not set(words[0]) <= _HEX:
+            remedy = "write it with 'infomri-client plan approve'"
+            raise InputError(f"{where} line {number}", "a sha256", repr(words[0][:80]), remedy)
+        digests.add(words[0])
+    return frozenset(digests)
+
+
+def check_approved(plan: Plan, policy: Policy, approved: frozenset[str]) -> None:
+    """Only plans in ``approved``, by the sha256 of their text, where the site wants a list."""
+    if policy.approvals == "listed" and plan.digest not in approved:
+        raise Refused("not-approved", f"plan {plan.digest[:12]} is not approved at this site")
+
+
+def check_limits(plan: Plan, job: str, policy: Policy) -> None:
+    """The site's limits and demands, whatever the plan says (:mod:`fl_client.policy.rules`)."""
+    if ("train" if job in SECURE_JOBS else job) not in policy.jobs:
+        raise Refused("policy", f"this site does not run '{job}'")
+    check_rules(plan, policy)
+
+
+def check_cohort(n_patients: int, policy: Policy) -> None:
+    """Nothing that was computed from fewer patients than the site's minimum cohort leaves."""
+    if n_patients < policy.min_cohort:
+        raise Refused("cohort", "too few patients stand behind this job at this site")
+
+
+def check_inputs(
+    entries: Iterable[Entry], departure: Entry, *, one_state: bool, limit: int
+) -> None:
+    """At most ``limit`` different inputs for one study, job and round, ever, where the same
+    weights on other data are another input. ``entries`` are the study's: what was charged counts,
+    whatever became of it, and what left before charges were kept.
+
+    Scoring answers questions about patients (``one_state``): a study's is answered on one state
+    of the data only, as two answers, before and after a patient came, would tell of that patient.
+    """
+    asked = [e for e in entries if e.kind != "error" and e.job == departure.job]
+    if one_state and any(e.data not in ("", departure.data) for e in asked):
+        raise Refused(
+            "data-changed",
+            "this site's data have changed since it scored this study, and two scorings would "
+            "tell of the patients who came or left; a plan of another study name starts anew",
+        )
+    seen = {(e.input, e.data) for e in asked if e.round == departure.round}
+    if (departure.input, departure.data) not in seen and len(seen) >= limit:
+        raise Refused(
+            "asked-often",
+            f"this site was asked '{departure.job}' of round {departure.round} of this study "
+            f"{len(seen)} times already; a plan of another study name starts anew",
+        )

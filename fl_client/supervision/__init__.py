@@ -1,0 +1,1 @@
+"""Starting, isolating and watching a site's processes."""

@@ -1,0 +1,215 @@
+"""The site's part in secure aggregation: its sessions, from announced keys to shares given out.
+
+A session lives in the memory of the vault only. After a restart it is gone, and the site stands
+aside until the study centre prepares another one.
+
+One sum a round: training repeats bit for bit, so two sums of one round over different sites would
+give a site's update by subtraction. Which round a slot's update is of, the slot remembers from the
+training that was masked in it, not from the task that asks to unmask it. Which sites were summed
+in a round of a study, the ledger remembers, by the study's name, whatever plan of that name asks.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import final
+
+from fl_client.gate.ledger import Entry, same_study
+from fl_client.settings import Secure
+from infomri_core.messages import (
+    AnnounceReply,
+    AnnounceTask,
+    MaskedReply,
+    SecureReply,
+    SecureTask,
+    ShareReply,
+    ShareTask,
+    TrainReply,
+    TrainTask,
+    UnmaskReply,
+    UnmaskTask,
+    question_of,
+)
+from infomri_core.messages.secure import Masking, context_of
+from infomri_core.plan.plan import Plan
+from infomri_core.secagg import Participant
+from infomri_core.secagg.announcement import threshold_for
+from infomri_core.secagg.trust import Trust, read_trust
+from infomri_core.secagg.update import update_to_ring
+from infomri_core.system.errors import InputError, Refused
+
+N_SESSIONS = 4
+_SUM = "sum of "
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Masked:
+    """What left under the masks of a slot: the answer to ``question``, of training ``round``, to
+    be summed over some of ``sites``."""
+
+    question: str
+    round: int
+    sites: frozenset[str]
+
+
+@dataclass
+class _Session:
+    """One participant a slot; ``n_sites`` take part once shares were made. ``masked``: what left
+    in each slot that was used."""
+
+    slots: list[Participant]
+    n_sites: int = 0
+    masked: dict[int, _Masked] = field(default_factory=dict)
+
+
+@final
+class Sessions:
+    """The sessions of the site ``name``, the newest few of them.
+
+    Every method raises ``Refused("secure-aggregation")`` rather than go on with what is wrong.
+    """
+
+    def __init__(self, name: str, secure: Secure) -> None:
+        self._name = name
+        self._secure = secure
+        self._sessions: OrderedDict[tuple[str, str], _Session] = OrderedDict()
+
+    def trust(self) -> Trust:
+        """The key and the list of sites as they stand now: to change them needs no restart."""
+        try:
+            return read_trust(self._secure.key, self._secure.trusted, self._name)
+        except InputError as error:
+            log.error("no secure aggregation here: %s", error)
+            sentence = "this site is not set up for secure aggregation; its log says why"
+            raise Refused("secure-aggregation", sentence) from None
+
+    def answer(
+        self, plan: Plan, task: SecureTask, departure: Entry, entries: Iterable[Entry]
+    ) -> SecureReply:
+        """The answer to a task of ``plan``; ``entries`` of the ledger tell what was unmasked, and
+        ``departure`` is to be the next of them."""
+        match task:
+            case AnnounceTask():
+                return self._announce(plan, task)
+            case ShareTask():
+                return self._share(plan, task)
+            case UnmaskTask():
+                return self._unmask(plan, task, departure, entries)
+
+    def check(
+        self, plan: Plan, masking: Masking, departure: Entry, entries: Iterable[Entry]
+    ) -> None:
+        """Before any work is done: the slot is prepared, was not used before, and the sites of
+        the round's sum, if there was one, all take part."""
+        if not self._slot(plan, masking.session, masking.slot)[1].ready:
+            raise Refused("secure-aggregation", "the slot is not prepared, or was used before")
+        before = summed_before(departure, entries)
+        if before is not None and before - set(masking.shares):
+            raise _second_sum(departure.round, before)
+
+    def mask(self, plan: Plan, task: TrainTask, reply: TrainReply) -> MaskedReply:
+        """The update of ``reply`` under the masks that ``task`` names."""
+        masking = task.masking
+        if masking is None:
+            raise Refused("secure-aggregation", "the task names no masks")
+        session, participant = self._slot(plan, masking.session, masking.slot)
+        inbox = self._inbox(participant, masking)
+        sizes = {name: len(flat) for name, flat in task.arms.items()}
+        with_losses = plan.privacy is None or plan.privacy.losses
+        vector = update_to_ring(reply, sizes, session.n_sites, with_losses)
+        masked = participant.mask(vector, inbox, masking.binding(question_of(task)))
+        question = question_of(task)
+        session.masked[masking.slot] = _Masked(question, task.round, frozenset(masking.shares))
+        return MaskedReply(masked, reply.epsilon, reply.budget, reply.lost_state)
+
+    def _inbox(self, participant: Participant, masking: Masking) -> dict[str, bytes]:
+        """The shares that are for this site. A site that takes part has one for each neighbour:
+        without it this site would not mask with it, and not know that it is no part of the sum."""
+        shares, near = masking.shares, set(masking.shares) & set(participant.neighbours)
+        if self._name not in shares or any(self._name not in shares[name] for name in near):
+            raise Refused("secure-aggregation", "the shares of a site that takes part are missing")
+        return {name: shares[name][self._name] for name in near}
+
+    def _announce(self, plan: Plan, task: AnnounceTask) -> AnnounceReply:
+        key, trust = (plan.digest, task.session), self.trust()
+        if key in self._sessions:
+            raise Refused("secure-aggregation", "this session was announced already")
+        slots = [
+            Participant(
+                self._name,
+                context_of(plan.digest, task.session, slot),
+                trust.key,
+                trust.sites,
+                plan.aggregation.degree,
+            )
+            for slot in range(task.slots)
+        ]
+        self._sessions[key] = _Session(slots)
+        while len(self._sessions) > N_SESSIONS:
+            self._sessions.popitem(last=False)
+        return AnnounceReply(tuple(participant.announcement for participant in slots))
+
+    def _share(self, plan: Plan, task: ShareTask) -> ShareReply:
+        session, _ = self._slot(plan, task.session, 0)
+        names = [{a.name for a in announced} for announced in task.announcements]
+        if len(names) != len(session.slots) or any(found != names[0] for found in names):
+            raise Refused("secure-aggregation", "not every slot is announced by the same sites")
+        rules, n_sites = plan.aggregation, len(names[0])
+        threshold = threshold_for(rules.threshold, n_sites, rules.degree)
+        shares = []
+        for participant, announced in zip(session.slots, task.announcements, strict=True):
+            shares.append(participant.share(announced, threshold, plan.training.quorum))
+        session.n_sites = n_sites
+        return ShareReply(tuple(shares))
+
+    def _unmask(
+        self, plan: Plan, task: UnmaskTask, departure: Entry, entries: Iterable[Entry]
+    ) -> UnmaskReply:
+        session, participant = self._slot(plan, task.session, task.slot)
+        masked = session.masked.get(task.slot)
+        if masked is None or not set(task.delivered) <= masked.sites:
+            raise Refused("secure-aggregation", "a site delivered that took no part in this sum")
+        if masked.round != task.round:
+            log.warning("slot %d holds the answer to %s", task.slot, masked.question[:12])
+            sentence = (
+                f"the update in this slot is of round {masked.round}, the task says {task.round}"
+            )
+            raise Refused("secure-aggregation", sentence)
+        before = summed_before(departure, entries)
+        if before not in (None, frozenset(task.delivered)):
+            raise _second_sum(task.round, before)
+        return UnmaskReply(participant.unmask(task.delivered))
+
+    def _slot(self, plan: Plan, session: str, slot: int) -> tuple[_Session, Participant]:
+        found = self._sessions.get((plan.digest, session))
+        if found is None or slot >= len(found.slots):
+            raise Refused("secure-aggregation", "this site knows no such session (any more)")
+        return found, found.slots[slot]
+
+
+def summed(task: UnmaskTask) -> str:
+    """Which sum an unmasking was for, as the ledger notes it."""
+    return _SUM + ", ".join(sorted(set(task.delivered)))
+
+
+def summed_before(departure: Entry, entries: Iterable[Entry]) -> frozenset[str] | None:
+    """The sites whose sum this site helped to unmask in the study and round of ``departure``,
+    whichever plan of the study asked for it; None where there was none."""
+    for entry in entries:
+        of_round = (entry.job, entry.kind, entry.round) == ("unmask", "unmasked", departure.round)
+        if of_round and same_study(entry, departure):
+            return frozenset(entry.note.removeprefix(_SUM).split(", "))
+    return None
+
+
+def _second_sum(number: int, before: frozenset[str] | None) -> Refused:
+    sites = ", ".join(sorted(before or ()))
+    return Refused(
+        "secure-aggregation",
+        f"round {number} of this study was unmasked as the {_SUM}{sites}; two sums of one round "
+        "would tell the sites apart, so only that one can be had again; a plan of another study "
+        "name starts anew",
+    )

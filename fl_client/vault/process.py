@@ -1,0 +1,134 @@
+"""The vault: the process that holds a site's data and answers at its socket, and nowhere else.
+
+``python -m fl_client.vault.process --config site.toml``; ``infomri-client`` starts and watches it.
+It opens the data once, keeps running until SIGTERM, and uses no network.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import string
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from fl_client import channel
+from fl_client.gate.ledger import Ledger
+from fl_client.isolation import confine
+from fl_client.jobs import Jobs
+from fl_client.settings import SiteSettings, read_settings
+from fl_client.vault import status
+from fl_client.vault.datasets import DataSet, DataSets, Handler
+from infomri_core.data import open_dataset
+from infomri_core.data.uri import parse_uri
+from infomri_core.site.site import open_site
+from infomri_core.system import logs
+from infomri_core.system.errors import InputError
+from infomri_core.system.files import sweep, write_atomically
+
+log = logging.getLogger(__name__)
+
+
+def run_vault(settings: SiteSettings, stop: threading.Event) -> None:
+    """Serve the site until ``stop`` is set. Raises ``InputError`` when it cannot begin."""
+    with opened(settings, stop.is_set) as jobs, status.served(settings.vault, jobs.status):
+        log.info("vault ready at %s", settings.vault.socket_path)
+        channel.serve(
+            settings.vault.socket_path,
+            jobs.handle,
+            stop,
+            group=settings.vault.group_id,
+            limit=settings.policy.max_message_mib * 2**20,
+        )
+    log.info("vault stopped")
+
+
+@contextlib.contextmanager
+def opened(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterator[Handler]:
+    """The site's data sets, keys and ledgers, ready for jobs. Raises ``InputError``."""
+    if settings.vault.threads:
+        torch.set_num_threads(settings.vault.threads)
+    with contextlib.ExitStack() as stack:
+        sets = {
+            name: stack.enter_context(_opened_set(settings.exposing(name), stopping))
+            for name in ("", *settings.datasets)
+        }
+        yield DataSets(settings.policy, sets) if settings.datasets else sets[""].jobs
+
+
+@contextlib.contextmanager
+def _opened_set(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterator[DataSet]:
+    state = settings.vault.state
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ledger = Ledger.open(state / "ledger.jsonl")
+    try:
+        sweep(state)
+        dataset = open_dataset(settings.data.uri)
+        path = parse_uri(settings.data.uri).path
+        site = open_site(
+            dataset,
+            settings.site.name,
+            state / "optimizer",
+            settings.vault.device,
+            site_key(state / "site.key"),
+            settings.policy.min_cohort,
+            trained=ledger.trained,
+        )
+        n_patients = len(set(dataset.table.patients))
+        log.info("site %s: %d slices of %d patients", site.name, len(dataset), n_patients)
+        jobs = Jobs(settings, site, dataset.table, ledger, stopping, data_path=path)
+        yield DataSet(jobs, ledger, dataset.table)
+    finally:
+        ledger.close()
+
+
+def site_key(path: Path) -> str:
+    """The site's own secret, hexadecimal; made on first use and never sent."""
+    if not path.exists():
+        write_atomically(path, secrets.token_hex(32).encode())
+    key = path.read_text(encoding="ascii", errors="replace").strip()
+    if len(key) != 64 or not all(c in string.hexdigits for c in key):
+        remedy = "restore it from a backup, or remove it to have a new one made"
+        raise InputError(str(path), "64 hexadecimal digits", "something else", remedy)
+    return key
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 0 after SIGTERM, 2 when the input is refused,
+    3 when the state folder cannot be written."""
+    parser = argparse.ArgumentParser(prog="python -m fl_client.vault.process", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="the site's site.toml")
+    options = parser.parse_args(arguments)
+    lines = logs.handler(sys.stderr, "vault", "%(asctime)s %(levelname)s vault: %(message)s")
+    logging.basicConfig(level=logging.INFO, handlers=[lines])
+    os.umask(0o077)
+    stop = threading.Event()
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    try:
+        confine.apply(confine.hide, "no process of this user looks in")
+        confine.apply(confine.drop_network, "no network, Unix sockets only")
+        run_vault(read_settings(options.config), stop)
+    except InputError as error:
+        log.error("%s", error)
+        return 2
+    except OSError as error:
+        where = error.filename or options.config
+        log.error("%s: %s; make room, or give this user the right", where, error.strerror)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What becomes of the sites' weights: means, strategies, robust aggregates."""

@@ -1,0 +1,1 @@
+"""Fitting attackers on the study centre's own patients."""

@@ -1,0 +1,140 @@
+"""Fitting the attackers on the study centre's own patients, and certifying them first."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from fl_server.audit.fitting import Grounds, Say, fit_attacks
+from fl_server.settings import Audit
+from infomri_core import attacks
+from infomri_core.attacks.adversaries import Adversaries
+from infomri_core.attacks.certify import Certificate
+from infomri_core.attacks.floors.class_means import ClassMeans
+from infomri_core.attacks.floors.diagnosis import fit_together
+from infomri_core.attacks.full_image_classifier import Reader
+from infomri_core.attacks.linkage import Likeness
+from infomri_core.attacks.networks.learned import LearnedAttack
+from infomri_core.data import SliceDataset
+from infomri_core.messages.wire import Arrays
+from infomri_core.physics.entropy import redundancy
+from infomri_core.plan.plan import Plan
+from infomri_core.randomness.seeds import torch_generator
+from infomri_core.system.errors import InputError
+from infomri_core.tasks.classification import Classification, build_model, unflatten
+
+BATCH = 64
+REDUNDANCY_MASKS = 64
+CONTROL_FOLDS = 7
+
+
+@dataclass
+class FittedAudit:
+    """The fitted adversaries, what certifies them, and how the learned ones converged.
+
+    ``failed``: attacks that could not be fitted, and why. ``budgets``: what training took.
+    """
+
+    adversaries: Adversaries
+    n_images: int
+    certificates: dict[str, Certificate] = field(default_factory=dict)
+    histories: dict[str, list[Any]] = field(default_factory=dict)
+    redundancy: dict[tuple[str, float], float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    budgets: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def fit_audit(
+    plan: Plan,
+    settings: Audit,
+    audit_set: SliceDataset,
+    arms: Arrays,
+    device: torch.device,
+    say: Say,
+) -> FittedAudit:
+    """Fit every attack of the plan once for all arms and ratios, on the audit set.
+
+    They are certified on patients held out of it, against LMMSE on a control mask that can be
+    rebuilt; one that fails is reported as weak, never as privacy. One that cannot be fitted is
+    left out and named.
+    """
+    everything = audit_set.images(np.arange(len(audit_set))).to(device)
+    kept, held_out = attacks.folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
+    images, table = everything[torch.from_numpy(kept)], audit_set.table.take(kept)
+    models = load_arms(plan, arms, device)
+    grounds = Grounds(
+        plan,
+        images,
+        table.patients,
+        everything[torch.from_numpy(held_out)],
+        [model.policy for model in models.values()],
+        settings.options,
+        settings.size_curve,
+    )
+    found = fit_attacks(grounds, plan.evaluation.attacks, say)
+    fitted = FittedAudit(
+        Adversaries(found.attacks), len(images), found.certificates, failed=found.failed
+    )
+    for name, attack in found.attacks.items():
+        if isinstance(attack, LearnedAttack):
+            fitted.histories[name] = list(attack.history)
+            fitted.budgets[name] = asdict(attack.budget)
+    fitted.adversaries.likeness = Likeness.fit(images, table.patients)
+    fitted.adversaries.class_means = ClassMeans(plan.task.shape).fit_labels(images, table.labels)
+    if settings.reader_steps:
+        say("training a reader of full images, to see whether lesions stay legible")
+        labels = torch.from_numpy(table.labels.astype(np.float32)).to(device)
+        reader = Reader(plan.task.shape)
+        fitted.adversaries.reader = reader.fit(plan, images, labels, settings.reader_steps)
+    logits = {}
+    for arm, model in models.items():
+        for acceleration in plan.measurement.accelerations:
+            cell = (arm, acceleration)
+            logits[cell] = _logits(plan, model, cell, images)
+            fitted.redundancy[cell] = _redundancy(plan, model, cell)
+    fitted.adversaries.diagnosis = fit_together(images, logits)
+    return fitted
+
+
+def check_audit_set(plan: Plan, dataset: SliceDataset) -> None:
+    """``InputError`` unless the audit set has the shape of the plan's images."""
+    if dataset.shape != plan.task.shape:
+        raise InputError(
+            "centre.toml: [audit] data",
+            f"images of shape {plan.task.shape} as in the plan",
+            f"{dataset.shape}",
+            "use an audit set prepared like the sites' data",
+        )
+
+
+def load_arms(plan: Plan, arms: Arrays, device: torch.device) -> Mapping[str, Classification]:
+    """The trained models of the arms, in evaluation mode."""
+    models = {}
+    for name, flat in arms.items():
+        model = build_model(plan, plan.arm(name)).to(device)
+        unflatten(model, np.asarray(flat))
+        models[name] = model.eval()
+    return models
+
+
+@torch.no_grad()
+def _logits(
+    plan: Plan, model: Classification, cell: tuple[str, float], images: torch.Tensor
+) -> torch.Tensor:
+    """The model's answers on the audit set (n, L), for what they give away of the images."""
+    generator = torch_generator(plan.study.seed, "diagnosis", *cell, device=images.device)
+    logits = []
+    for batch in images.split(BATCH):
+        masks = model.draw(1 / cell[1], len(batch), generator)
+        logits.append(model.logits(model.measure(batch, masks, generator)))
+    return torch.cat(logits)
+
+
+@torch.no_grad()
+def _redundancy(plan: Plan, model: Classification, cell: tuple[str, float]) -> float:
+    device = next(model.network.parameters()).device
+    generator = torch_generator(plan.study.seed, "redundancy", *cell, device=device)
+    masks = model.draw(1 / cell[1], REDUNDANCY_MASKS, generator)
+    return float(redundancy(masks).mean())

@@ -1,0 +1,177 @@
+"""What the demo studies: its hospitals, its audit set and its plan, for each kind of data."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from infomri_core.data import SliceDataset, open_dataset
+from infomri_core.system.errors import InputError
+
+PHANTOM = "phantom:"
+PHANTOM_HOSPITALS = {
+    "north": "prevalence=0.45&intensity=1.0&seed=11",
+    "south": "prevalence=0.30&intensity=1.2&seed=12",
+    "east": "prevalence=0.20&intensity=0.85&seed=13",
+}
+DEALT_HOSPITALS = 3
+AUDIT_FRACTION = 0.1
+MIN_SECURE = 3
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What a user may change from the command line; None takes the data's own default.
+    ``secure``: under secure aggregation."""
+
+    width: int = 16
+    rounds: int | None = None
+    local_steps: int | None = None
+    attack_steps: int | None = None
+    seed: int = 0
+    min_cohort: int | None = None
+    secure: bool = False
+
+
+@dataclass(frozen=True)
+class DemoStudy:
+    """A study ready to be provisioned: data URIs by site, the centre's, and the plan's text."""
+
+    sites: dict[str, str]
+    audit: str
+    plan: str
+    min_cohort: int
+    cnn_steps: int
+    unet_steps: int
+
+
+@dataclass(frozen=True)
+class _Schedule:
+    """What differs between kinds of data. Chosen for time on 2 cores, not for the figures.
+    ``noise``: of scores; switched off for public archives with too few patients for it."""
+
+    accelerations: tuple[float, ...]
+    ratio_range: tuple[float, float]
+    rounds: int
+    local_steps: int
+    batch_size: int
+    cnn_steps: int
+    unet_steps: int
+    min_cohort: int = 5
+    flips: bool = False
+    position_band: tuple[float, float] | None = None
+    exponent: float = 8.0
+    betas: tuple[float, ...] = (0.0, 3e-5, 1e-4)
+    noise: bool = True
+
+
+_SCHEDULES = {
+    "phantom": _Schedule((8.0, 16.0), (0.04, 0.16), 4, 48, 32, 150, 150, betas=(0.0, 1e-4, 3e-4)),
+    "slices": _Schedule(
+        *((16.0, 32.0), (0.02, 0.16), 24, 70, 16, 300, 300, 2, True, (0.3, 0.8)),
+        exponent=10.0,
+        noise=False,
+    ),
+    "mnist": _Schedule((16.0, 32.0), (0.02, 0.16), 4, 100, 32, 300, 600),
+    "fastmri": _Schedule((8.0, 16.0), (0.02, 0.16), 8, 100, 16, 300, 300, noise=False),
+}
+
+
+def design(data: str, options: DemoOptions) -> DemoStudy:
+    """The demo's study on ``data`` (a URI). Raises ``InputError`` when it cannot be split."""
+    kind = data.partition(":")[0]
+    if kind not in _SCHEDULES:
+        raise InputError(
+            "--data",
+            f"one of {', '.join(f'{k}:' for k in _SCHEDULES)}",
+            repr(data),
+            "see docs/data.md",
+        )
+    schedule = _SCHEDULES[kind]
+    sites, audit = _phantoms() if kind == "phantom" else _shares(data)
+    if options.secure and len(sites) < MIN_SECURE:
+        got, remedy = f"{len(sites)}: {', '.join(sites)}", "leave --secure out"
+        raise InputError("--secure", f"data of {MIN_SECURE} hospitals or more", got, remedy)
+    sample = open_dataset(next(iter(sites.values())))
+    return DemoStudy(
+        sites=sites,
+        audit=audit,
+        plan=tomli_w.dumps(_plan(kind, sample, len(sites), schedule, options)),
+        min_cohort=options.min_cohort or schedule.min_cohort,
+        cnn_steps=options.attack_steps or schedule.cnn_steps,
+        unet_steps=options.attack_steps or schedule.unet_steps,
+    )
+
+
+def with_option(uri: str, option: str) -> str:
+    """``uri`` with one more query option."""
+    return f"{uri}{'&' if '?' in uri else '?'}{option}"
+
+
+def _phantoms() -> tuple[dict[str, str], str]:
+    sites = {
+        name: f"phantom:?hospital={name}&patients=400&slices=1&{rest}"
+        for name, rest in PHANTOM_HOSPITALS.items()
+    }
+    return sites, "phantom:?hospital=centre&patients=60&slices=5&prevalence=0.3&seed=99"
+
+
+def _shares(data: str) -> tuple[dict[str, str], str]:
+    """Each hospital's share of a real data set, and the tenth of patients kept for the audit."""
+    dataset = open_dataset(data)
+    hospitals = _hospitals(dataset)
+    if len(hospitals) < 2:
+        data = with_option(data, f"hospitals={DEALT_HOSPITALS}")
+        hospitals = _hospitals(open_dataset(data))
+    share = with_option(data, f"audit_fraction={AUDIT_FRACTION}")
+    sites = {
+        name: with_option(with_option(share, f"hospital={name}"), "role=site")
+        for name in hospitals
+    }
+    return sites, with_option(share, "role=audit")
+
+
+def _hospitals(dataset: SliceDataset) -> list[str]:
+    return sorted(str(name) for name in np.unique(dataset.table.hospital) if name)
+
+
+def _plan(
+    kind: str, sample: SliceDataset, n_sites: int, schedule: _Schedule, options: DemoOptions
+) -> dict[str, Any]:
+    arms: list[dict[str, Any]] = [
+        {"sampler": "infomri", "suppression": "marginal", "beta": beta, "seed": 0}
+        for beta in schedule.betas
+    ]
+    arms += [
+        {"sampler": "uniform", "seed": 0},
+        {"sampler": "variable-density", "exponent": schedule.exponent, "seed": 0},
+    ]
+    evaluation: dict[str, Any] = {"attacks": ["lmmse", "cnn", "unet"], "noise": schedule.noise}
+    if schedule.position_band and np.isfinite(sample.table.position).all():
+        evaluation["position_band"] = list(schedule.position_band)
+    return {
+        "study": {"name": f"demo-{kind}", "seed": options.seed},
+        "task": {
+            "labels": list(sample.table.label_names),
+            "shape": list(sample.shape),
+            "exclusive": sample.table.exclusive,
+        },
+        "measurement": {
+            "noise_std": 0.02,
+            "ratio_range": list(schedule.ratio_range),
+            "accelerations": list(schedule.accelerations),
+        },
+        "model": {"width": options.width},
+        "training": {
+            "rounds": options.rounds or schedule.rounds,
+            "local_steps": options.local_steps or schedule.local_steps,
+            "batch_size": schedule.batch_size,
+            "flips": schedule.flips,
+            "quorum": n_sites,
+            "deadline_seconds": 3600.0,
+        },
+        **({"aggregation": {"secure": True}} if options.secure else {}),
+        "evaluation": evaluation,
+        "arms": arms,
+    }

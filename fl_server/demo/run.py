@@ -1,0 +1,211 @@
+"""A whole federation on one machine: provision, start, submit, follow, report, stop."""
+
+import os
+import shutil
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from subprocess import Popen
+from typing import final
+
+import tomli_w
+from rich.console import Console
+
+from fl_server.demo.plan import DemoOptions, DemoStudy, design
+from fl_server.operations.certificates import Authority, SiteKit, SiteOptions, site_kit
+from fl_server.operations.control import Control
+from fl_server.operations.site_keys import introduce
+from fl_server.operations.superlink import SuperLink, SuperLinkOptions, environment
+from fl_server.serverapp import run_config
+from fl_server.study.enrolment import StudyFailed
+from fl_server.study.open import run_name
+from fl_server.terminal.follow_events import Follower
+from infomri_core.machine import processes
+from infomri_core.machine.ports import free_port
+from infomri_core.machine.sqlite_uri import sqlite_uri
+from infomri_core.plan.plan import parse_plan
+from infomri_core.results.frontier import read_results
+from infomri_core.results.table import FULL_WIDTH, table
+from infomri_core.system.errors import InputError
+from infomri_core.system.hints import shell_command
+
+POLL_SECONDS = 2.0
+LOG_LINES = 15
+
+
+@final
+class Interrupts:
+    """Makes Ctrl-C and SIGTERM unwind, so that every process is stopped.
+
+    An exception raised by a signal is lost when it lands in a callback that cannot raise; so the
+    wish is kept too, and :meth:`check` raises it again at the next safe place.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._previous = {
+            number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def check(self) -> None:
+        """Raise ``KeyboardInterrupt`` when one was asked for."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def restore(self) -> None:
+        """Give the signals back to whoever had them."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self._asked:  # already unwinding: what was started must still be stopped
+            return
+        self._asked = True
+        raise KeyboardInterrupt
+
+
+def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> None:
+    """Run the demo on ``data`` (a URI) and leave everything under ``out``.
+
+    Raises ``InputError`` for data or a folder that will not do, ``StudyFailed`` when the study
+    does not complete. Every process that was started is stopped in any case.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise InputError(str(out), "an empty or new folder", "files", "choose another --out")
+    console.print(f"[bold]InfoMRI demo[/bold] on {data}; everything goes to {out}")
+    study = design(data, options)
+    out = out.resolve()
+    _write_centre(out, study)
+    with ExitStack() as stack:
+        interrupts = Interrupts()
+        stack.callback(interrupts.restore)
+        superlink = stack.enter_context(
+            SuperLink(
+                SuperLinkOptions(
+                    out / "superlink", out / "centre" / "centre.toml", port=free_port()
+                )
+            )
+        )
+        console.print(f"  SuperLink on {superlink.address} (TLS, node authentication)")
+        control = stack.enter_context(superlink.control())
+        clients: dict[str, Popen] = {}
+        stack.callback(_stop_together, clients)
+        _start_sites(out, study, superlink, control, clients)
+        console.print(f"  {len(clients)} sites: {', '.join(clients)}")
+        run_id = control.submit(run_config(study.plan))
+        interrupts.check()
+        directory = out / "centre" / run_name(parse_plan(study.plan), run_id)
+        with Follower(directory / "events.jsonl", console):
+            _follow(control, run_id, clients, superlink, interrupts)
+    _collect(out, directory, list(study.sites))
+    _report(out, console)
+
+
+def _write_centre(out: Path, study: DemoStudy) -> None:
+    centre = out / "centre"
+    centre.mkdir(parents=True, exist_ok=True)
+    (out / "plan.toml").write_text(study.plan, encoding="utf-8")
+    settings = {
+        "audit": {
+            "data": study.audit,
+            "cnn_steps": study.cnn_steps,
+            "unet_steps": study.unet_steps,
+            "reader_steps": study.cnn_steps,
+        },
+        "centre": {"directory": "."},
+        "mlflow": {"tracking_uri": "sqlite:///../mlflow.db", "artifacts": "../mlartifacts"},
+    }
+    (centre / "centre.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
+
+
+def _start_sites(
+    out: Path,
+    study: DemoStudy,
+    superlink: SuperLink,
+    control: Control,
+    clients: dict[str, Popen],
+) -> None:
+    """Register and start one ``infomri-client`` a site, into ``clients``."""
+    for kit in provide_sites(out / "sites", study, superlink.address, superlink.authority):
+        control.register(kit.public_key, kit.name)
+        clients[kit.name] = processes.start(
+            [processes.script("infomri-client"), "--config", str(kit.settings)],
+            kit.folder / "client.log",
+            environment(kit.folder / "flwr"),
+        )
+
+
+def provide_sites(folder: Path, study: DemoStudy, address: str, ca: Authority) -> list[SiteKit]:
+    """A kit a site of ``study``, in ``folder``, each with the list of all vaults' keys."""
+    vault = {"threads": max(1, (os.cpu_count() or 1) // len(study.sites))}
+    policy = {"min_cohort": study.min_cohort, "approvals": "any"}
+    kits = [
+        site_kit(folder / name, name, ca, SiteOptions(address, uri, vault=vault, policy=policy))
+        for name, uri in study.sites.items()
+    ]
+    introduce(kits)
+    return kits
+
+
+def _stop_together(clients: dict[str, Popen]) -> None:
+    for client in clients.values():
+        if client.poll() is None:
+            client.terminate()
+    for client in clients.values():
+        processes.stop(client)
+
+
+def _follow(
+    control: Control,
+    run_id: str,
+    clients: dict[str, Popen],
+    superlink: SuperLink,
+    interrupts: Interrupts,
+) -> None:
+    while not (state := control.state(run_id)).finished:
+        interrupts.check()
+        for name, client in clients.items():
+            if client.poll() is not None:
+                log = superlink.options.folder.parent / "sites" / name / "client.log"
+                raise StudyFailed(f"site {name} stopped by itself:\n{_tail(log)}")
+        time.sleep(POLL_SECONDS)
+    if state.outcome != "completed":
+        why = state.details or state.outcome
+        raise StudyFailed(f"the study ended as {state.outcome}: {why}\n{_tail(superlink.log)}")
+
+
+def _collect(out: Path, directory: Path, sites: list[str]) -> None:
+    """Put what a reader wants first at the top of the folder."""
+    pictures = ("frontier.png", "frontier.svg", "examples.png")
+    for name in ("results.json", "privacy-report.html", *pictures):
+        shutil.copy2(directory / name, out / name)
+    (out / "ledgers").mkdir(exist_ok=True)
+    for site in sites:
+        ledger = out / "sites" / site / "state" / "ledger.jsonl"
+        shutil.copy2(ledger, out / "ledgers" / f"{site}.jsonl")
+
+
+def _report(out: Path, console: Console) -> None:
+    rows, meta = read_results(out / "results.json")
+    if not console.is_terminal:
+        console = Console(file=console.file, width=max(console.width, FULL_WIDTH))
+    console.print(table(rows, meta, console.width))
+    dashboard = shell_command("infomri", "dashboard", "--run", out)
+    mlflow = shell_command("mlflow", "ui", "--backend-store-uri", sqlite_uri(out / "mlflow.db"))
+    for line in (
+        f"Results    {out / 'results.json'}",
+        f"Report     {out / 'privacy-report.html'} (the privacy report, to file)",
+        f"Figure     {out / 'frontier.png'}",
+        f"Ledgers    {out / 'ledgers'} (what left each hospital)",
+        f"Dashboard  {dashboard}",
+        f"MLflow     {mlflow}",
+    ):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _tail(log: Path) -> str:
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+    except OSError:
+        return f"(no log at {log})"

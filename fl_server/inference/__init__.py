@@ -1,0 +1,1 @@
+"""Trained arms as models, masks and tables of diagnoses."""

@@ -1,0 +1,1 @@
+"""SuperLink, certificates, kits, node keys: what a federation stands on."""

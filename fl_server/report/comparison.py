@@ -1,0 +1,119 @@
+"""Two studies side by side: their frontiers, arm by arm, and what differs in their plans."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from infomri_core.plan.plan import Plan, read_plan
+from infomri_core.results.frontier import Row, read_results
+from infomri_core.system.errors import InputError
+
+RESULTS = "results.json"
+FIGURES: Mapping[str, Callable[[Row], float | None]] = {
+    "auroc": lambda row: row.auroc,
+    "psnr_worst": lambda row: row.psnr_worst,
+    "psnr_gain": lambda row: row.psnr_gain,
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a completed study left: its name, rows, and its plan if it lies beside them."""
+
+    name: str
+    rows: tuple[Row, ...]
+    plan: Plan | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same arm at the same acceleration in both studies; None where one lacks it."""
+
+    arm: str
+    acceleration: float
+    first: Row | None
+    second: Row | None
+
+    def figures(self, name: str) -> tuple[float | None, float | None]:
+        """One of ``FIGURES`` in both."""
+        figure = FIGURES[name]
+        a, b = (None if row is None else figure(row) for row in (self.first, self.second))
+        return a, b
+
+    def change(self, name: str) -> float | None:
+        """Second minus first; None where either is undefined."""
+        a, b = self.figures(name)
+        return None if a is None or b is None else b - a
+
+    @property
+    def apart(self) -> bool:
+        """Whether the 95 % intervals of both AUROCs have no value in common."""
+        ends = [
+            value
+            for row in (self.first, self.second)
+            for value in (row and row.auroc_low, row and row.auroc_high)
+        ]
+        if any(value is None for value in ends):
+            return False
+        low_a, high_a, low_b, high_b = (float(value or 0) for value in ends)
+        return low_a > high_b or low_b > high_a
+
+
+def read_finished(place: Path) -> Finished:
+    """The study in ``place``: a run's folder, or its results.json. ``InputError`` otherwise."""
+    results = place / RESULTS if place.is_dir() else place
+    if not results.exists():
+        remedy = "give the folder of a completed run, or of a demo"
+        raise InputError(str(place), f"a folder with {RESULTS}", "none", remedy)
+    rows, _ = read_results(results)
+    plan = results.parent / "plan.toml"
+    return Finished(str(place), tuple(rows), read_plan(plan) if plan.exists() else None)
+
+
+def pairs(first: Sequence[Row], second: Sequence[Row]) -> list[Pair]:
+    """Every arm and acceleration of either study, the first one's order first."""
+    by_cell = [{(row.arm, row.acceleration): row for row in rows} for rows in (first, second)]
+    cells = dict.fromkeys([*by_cell[0], *by_cell[1]])
+    return [Pair(*cell, by_cell[0].get(cell), by_cell[1].get(cell)) for cell in cells]
+
+
+def plan_differences(first: Plan, second: Plan) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ, as ``training.rounds``, with both values; arms by name."""
+    a, b = _flat(first), _flat(second)
+    keys = dict.fromkeys([*a, *b])
+    return {key: (a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key)}
+
+
+def to_json(first: Finished, second: Finished) -> dict[str, Any]:
+    """The comparison as JSON values: ``runs``, ``arms`` and ``plan``."""
+    arms = [
+        {"arm": pair.arm, "acceleration": pair.acceleration, "auroc_intervals_apart": pair.apart}
+        | {
+            name: {"first": pair.figures(name)[0], "second": pair.figures(name)[1]}
+            | {"change": pair.change(name)}
+            for name in FIGURES
+        }
+        for pair in pairs(first.rows, second.rows)
+    ]
+    plan = None
+    if first.plan is not None and second.plan is not None:
+        found = plan_differences(first.plan, second.plan)
+        plan = {key: {"first": a, "second": b} for key, (a, b) in found.items()}
+    return {"runs": [first.name, second.name], "arms": arms, "plan": plan}
+
+
+def _flat(plan: Plan) -> dict[str, Any]:
+    settings = {
+        name: value for name, value in asdict(plan).items() if name not in ("arms", "text")
+    }
+    names = {f"arm {arm.name}": "present" for arm in plan.arms}
+    return dict(_leaves("", settings)) | names
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(f"{path}.{key}" if path else key, inner)
+    elif value is not None:
+        yield path, list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,148 @@
+"""The frontier as a figure for reports: AUROC against what the strongest attack rebuilds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infomri_core.results.frontier import Row, label, traces
+from infomri_core.results.palette import GREY, style_of
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MARKERS = {"infomri": "o", "variable-density": "s", "uniform": "^"}
+_SUFFIXES = (".png", ".svg")
+
+
+def frontier(rows: Sequence[Row], path: Path) -> list[Path]:
+    """Draw one panel an acceleration; write ``path`` with .png and .svg, and return both paths.
+
+    Bars are 95 % intervals. Rows without AUROC or attack are named below their panel.
+    """
+    from matplotlib import rc_context
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    targets = [path.with_name(path.name + suffix) for suffix in _SUFFIXES]
+    with rc_context({"font.size": 9, "svg.hashsalt": "infomri", "svg.fonttype": "none"}):
+        figure = _draw(rows)
+        for target in targets:
+            # No date: equal rows give equal bytes.
+            metadata = {"Date": None} if target.suffix == ".svg" else None
+            figure.savefig(target, dpi=160, metadata=metadata)
+    return targets
+
+
+def _draw(rows: Sequence[Row]) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    accelerations = sorted({row.acceleration for row in rows}) or [0.0]
+    n = len(accelerations)
+    figure = Figure(figsize=(1.2 + 4.4 * n, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, n, sharey=True, squeeze=False)[0]
+    for axes, acceleration in zip(panels, accelerations):
+        _panel(axes, [row for row in rows if row.acceleration == acceleration])
+        axes.set_title(f"acceleration {acceleration:g}x" if acceleration else "no rows")
+    # Only now: the panels share this axis, and a limit set early would cut the later ones off.
+    panels[0].set_ylim(top=min(1.01, panels[0].get_ylim()[1]))
+    panels[0].set_ylabel("AUROC (higher: better diagnosis)")
+    _legend(figure, panels)
+    return figure
+
+
+def _panel(axes: "Axes", rows: Sequence[Row]) -> None:
+    placed = [row for row in rows if row.auroc is not None and row.psnr]
+    for trace in traces(placed):
+        _trace(axes, trace)
+    _line(axes, [row.psnr_prior for row in rows], "--", "floor: nothing measured")
+    _line(axes, [row.psnr_diagnosis for row in rows], ":", "ideal: the diagnosis alone")
+    absent = ", ".join(label(row, rows) for row in rows if row not in placed)
+    note = f"\nnot shown, a figure is undefined: {absent}" if absent else ""
+    axes.set_xlabel(f"PSNR of the strongest attack (dB; lower: more private){note}")
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(0.14)
+
+
+def _trace(axes: "Axes", rows: Sequence[Row]) -> None:
+    style = style_of(rows[0].sampler)
+    x, y = [row.psnr_worst or 0.0 for row in rows], [row.auroc or 0.0 for row in rows]
+    psnr = [_interval(row, row.psnr_low, row.psnr_high) for row in rows]
+    axes.errorbar(
+        x,
+        y,
+        xerr=_bars(x, psnr),
+        yerr=_bars(y, [(row.auroc_low, row.auroc_high) for row in rows]),
+        color=style.colour,
+        marker=_MARKERS.get(rows[0].sampler, "D"),
+        markersize=7,
+        markeredgecolor="white",
+        linewidth=1.4,
+        elinewidth=0.8,
+        capsize=2.5,
+        label=style.name,
+    )
+    if rows[0].sampler == "infomri":
+        for row, at in zip(rows, zip(x, y)):
+            axes.annotate(
+                _beta(row.beta),
+                at,
+                (-5, 6),
+                textcoords="offset points",
+                ha="right",
+                color=style.colour,
+                fontsize=8,
+            )
+
+
+def _beta(beta: float) -> str:
+    """Short, since points lie close together: β=3e-4."""
+    mantissa, mark, exponent = f"{beta:.3g}".partition("e")
+    if not mark and 0 < beta < 1e-3:
+        mantissa, mark, exponent = f"{beta:.0e}".partition("e")
+    return f"β={mantissa}" + (f"e{int(exponent)}" if mark else "")
+
+
+def _interval(
+    row: Row, low: Mapping[str, float], high: Mapping[str, float]
+) -> tuple[float | None, float | None]:
+    return low.get(row.worst_attack or ""), high.get(row.worst_attack or "")
+
+
+def _bars(
+    values: Sequence[float], intervals: Sequence[tuple[float | None, float | None]]
+) -> list[list[float]]:
+    """Lengths below and above; none where an interval is undefined."""
+    below = [max(0.0, v - (v if low is None else low)) for v, (low, _) in zip(values, intervals)]
+    above = [
+        max(0.0, (v if high is None else high) - v) for v, (_, high) in zip(values, intervals)
+    ]
+    return [below, above]
+
+
+def _line(axes: "Axes", values: Sequence[float | None], style: str, name: str) -> None:
+    """A vertical line at the highest value, and a band over the arms where they differ."""
+    defined = [value for value in values if value is not None]
+    if defined:
+        axes.axvline(max(defined), color=GREY, linestyle=style, linewidth=1.2, label=name)
+        axes.axvspan(min(defined), max(defined), color=GREY, alpha=0.10, linewidth=0)
+
+
+def _legend(figure: "Figure", panels: Sequence["Axes"]) -> None:
+    handles: dict[str, Artist] = {}
+    for axes in panels:
+        found = zip(*axes.get_legend_handles_labels())
+        for handle, name in sorted(found, key=lambda item: ":" in item[1]):
+            handles.setdefault(name, handle)
+    if handles:
+        n_columns = 2 if len(panels) == 1 else len(handles)
+        figure.legend(
+            list(handles.values()),
+            list(handles),
+            loc="outside lower center",
+            ncols=n_columns,
+            frameon=False,
+        )

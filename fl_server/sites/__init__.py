@@ -1,0 +1,1 @@
+"""The hospitals as a study sees them, over Flower or in this process."""

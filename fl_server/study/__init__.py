@@ -1,0 +1,1 @@
+"""A study from the first site to the last figure: enrol, train in rounds, evaluate, release."""

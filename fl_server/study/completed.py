@@ -1,0 +1,43 @@
+"""A study that has completed stays so: resumed, it computes nothing and asks no site anything."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from fl_server.run.events import Progress
+from infomri_core.plan.plan import Plan
+from infomri_core.results.frontier import Row, read_results, to_json
+from infomri_core.system.files import write_atomically
+
+NAME = "completed.json"
+RESULTS = "results.json"
+
+
+def mark_completed(directory: Path, plan: Plan) -> None:
+    """Note, last of all, that ``plan`` has run to its end in ``directory``."""
+    said = {"plan": plan.digest, "results": _digest(directory / RESULTS)}
+    write_atomically(directory / NAME, json.dumps(said).encode())
+
+
+def completed_rows(directory: Path, plan: Plan) -> list[Row] | None:
+    """The rows of a study that has completed in ``directory`` and whose results are whole; None
+    where there is still something to do."""
+    try:
+        said = json.loads((directory / NAME).read_bytes())
+        if said != {"plan": plan.digest, "results": _digest(directory / RESULTS)}:
+            return None
+    except (OSError, ValueError):
+        return None
+    return read_results(directory / RESULTS)[0]
+
+
+def tell_completed(progress: Progress, directory: Path, rows: list[Row]) -> None:
+    """Say that there is nothing to do, and show the results again."""
+    sentence = "this study has completed; nothing is computed again"
+    progress.tell("resume", sentence, run=directory.name)
+    progress.tell("results", f"{len(rows)} rows", rows=[to_json(row) for row in rows])
+    progress.tell("finished", f"results in {directory / RESULTS}")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,1 @@
+"""After the last round: attackers, scoring at the sites, results."""

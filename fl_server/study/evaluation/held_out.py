@@ -1,0 +1,92 @@
+"""What the noise of evaluation would drown or cannot bound, from the study centre's own patients.
+
+The audit's held-out patients, whom no attack was fitted on, are scored here. About their mean
+PSNRs the sites clip a patient's. Linkage, where one patient's figures hang on all others, and
+legibility, which would cost more noise than it says, are measured on them alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from fl_server.audit.adversaries import CONTROL_FOLDS, FittedAudit, load_arms
+from infomri_core import attacks
+from infomri_core.data import SliceDataset
+from infomri_core.messages import Scores
+from infomri_core.messages.wire import Arrays
+from infomri_core.plan.adversary_knowledge import base_name
+from infomri_core.plan.plan import Plan
+from infomri_core.score_noise.bounded_scores import log_odds
+from infomri_core.score_noise.mechanism import EDGES, N_BINS, Cell, Form
+from infomri_core.site.evaluate import Scoring
+
+MIDDLE_DB = 25.0
+"""Where nothing is known of an attack."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Exact scores of the study centre's held-out patients by cell, how many these are, and the
+    edges (L, bins - 1) between equal parts of each label's scores."""
+
+    scores: Mapping[Cell, Scores] = field(default_factory=dict)
+    n_patients: int = 0
+    quantiles: Mapping[Cell, np.ndarray] = field(default_factory=dict)
+
+    def edges(self, form: Form) -> np.ndarray:
+        """Between the bins of each label's scores, in the order of ``form``."""
+        plain = np.tile(np.array(EDGES), (form.n_labels, 1))
+        return np.stack([self.quantiles.get(cell, plain) for cell in form.cells])
+
+    def expected(self, form: Form) -> np.ndarray:
+        """The mean PSNRs in dB in the order of ``form``; insiders' as those of the attack that
+        they began with."""
+        figures = [self.psnr(cell, name) for cell in form.cells for name in form.attacks]
+        figures += [self.psnr(form.cells[0], name) for name in form.floors]
+        return np.array(figures, np.float64).clip(0, 50)
+
+    def psnr(self, cell: Cell, name: str) -> float:
+        """The mean PSNR in dB of one attack or floor in one cell."""
+        scores = self.scores.get(cell)
+        quality = {} if scores is None else scores.quality
+        found = quality.get(name) or quality.get(base_name(name))
+        return MIDDLE_DB if found is None else found.mean("psnr")
+
+
+def score_held_out(
+    plan: Plan,
+    fitted: FittedAudit,
+    audit_set: SliceDataset,
+    arms: Arrays,
+    device: torch.device,
+) -> HeldOut:
+    """Score every arm and attack on the audit's held-out patients."""
+    _, rows = attacks.folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
+    table = audit_set.table.take(rows)
+    if table.label_names != plan.task.labels:
+        table = replace(
+            table,
+            labels=np.zeros((len(rows), len(plan.task.labels)), np.uint8),
+            label_names=plan.task.labels,
+        )
+    images = audit_set.images(rows).to(device)
+    scoring = Scoring(
+        *(plan, table, lambda chosen: images[torch.from_numpy(chosen)], fitted.adversaries),
+        *(np.zeros(len(rows), np.int64), (plan.study.seed, "held out")),
+    )
+    found, quantiles = {}, {}
+    for name, model in load_arms(plan, arms, device).items():
+        for acceleration in plan.measurement.accelerations:
+            seen = scoring.look(model, plan.arm(name), acceleration)
+            found[seen.cell] = seen.scores(model.noise_std)
+            quantiles[seen.cell] = _edges(seen.all_logits(), plan.task.exclusive)
+    return HeldOut(found, len(np.unique(table.patients)), quantiles)
+
+
+def _edges(logits: np.ndarray, exclusive: bool) -> np.ndarray:
+    scores = np.nan_to_num(log_odds(logits) if exclusive else logits, posinf=1e3, neginf=-1e3)
+    parts = np.arange(1, N_BINS) / N_BINS
+    edges: np.ndarray = np.quantile(scores, parts, axis=0).T
+    return edges

@@ -1,0 +1,87 @@
+"""A row's figures from sums under noise, and from the study centre's own held-out patients."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fl_server.study.evaluation.held_out import HeldOut
+from infomri_core.attacks.adversaries import DIAGNOSES
+from infomri_core.messages import EvaluateReply
+from infomri_core.plan.adversary_knowledge import base_name
+from infomri_core.plan.plan import Plan
+from infomri_core.score_noise.mechanism import Cell, Form, evaluation_mechanism, evaluation_noise
+from infomri_core.score_noise.noised_scores import Interval, NoisedScores, noised_from
+
+
+@dataclass(frozen=True)
+class NoiseTask:
+    """What was asked of sites whose plan has noise: the form of the answer, and what the study
+    centre's own patients let expect."""
+
+    plan: Plan
+    form: Form
+    held_out: HeldOut
+
+    def read(self, reply: EvaluateReply) -> NoisedScores:
+        """One site's sums. ``ValueError`` where they are not of the form, or the noise is not the
+        plan's."""
+        mechanism = evaluation_mechanism(self.plan)
+        if mechanism is None or reply.noise != mechanism[0]:
+            raise ValueError("scores under another noise than the plan's")
+        return noised_from(self.form, reply.sums, mechanism[0])
+
+    def figures(
+        self, scores: NoisedScores, cell: Cell, failed: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """The fields of a row that come from the sites. Nothing of attacks that ``failed`` at one
+        of them: their sums hold what was expected there in place of what was found."""
+        auroc, low, high = scores.auroc(cell)
+        expected = self.held_out.expected(self.form)
+        found = scores.psnr(cell, expected, self.plan.evaluation.clip_db)
+        found = {name: ends for name, ends in found.items() if name not in failed}
+        attacks = {n: v for n, v in found.items() if base_name(n) in self.plan.evaluation.attacks}
+        return {
+            "auroc": auroc,
+            "auroc_low": low,
+            "auroc_high": high,
+            "accuracy": scores.accuracy(cell),
+            "psnr": _part(attacks, 0),
+            "psnr_low": _part(attacks, 1),
+            "psnr_high": _part(attacks, 2),
+            "psnr_prior": self._best(found, cell, self.form.floors),
+            "psnr_diagnosis": self._best(found, cell, DIAGNOSES),
+        }
+
+    def _best(
+        self, found: Mapping[str, Interval], cell: Cell, names: Iterable[str]
+    ) -> float | None:
+        """The PSNR of that one of ``names`` which is the best on the study centre's own patients:
+        the largest of several noised figures would be too large."""
+        there = [name for name in names if name in found]
+        best = max(there, key=lambda name: self.held_out.psnr(cell, name), default=None)
+        return None if best is None else found[best][0]
+
+
+def merged_sums(sites: Iterable[NoisedScores]) -> NoisedScores | None:
+    """The sums of all sites; None where there is none."""
+    merged: NoisedScores | None = None
+    for scores in sites:
+        merged = scores if merged is None else merged.merge(scores)
+    return merged
+
+
+def noise_meta(task: NoiseTask, scores: NoisedScores) -> dict[str, Any]:
+    """What a report says of the noise beyond the plan's rules: the share of patients whose image
+    quality was clipped, to a tenth, and how many of the study centre's own were scored."""
+    return {
+        **(evaluation_noise(task.plan) or {}),
+        "clip_db": task.plan.evaluation.clip_db,
+        "clipped": float(np.round(scores.clipped(), 1)),
+        "n_held_out": task.held_out.n_patients,
+    }
+
+
+def _part(found: Mapping[str, Interval], part: int) -> dict[str, float]:
+    return {n: value for n, ends in found.items() if (value := ends[part]) is not None}

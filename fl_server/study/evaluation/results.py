@@ -1,0 +1,283 @@
+"""From the sites' summaries to rows, tables, figures and MLflow."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from fl_server.audit.adversaries import FittedAudit
+from fl_server.audit.examples import Examples
+from fl_server.report.publish import Published
+from fl_server.study.evaluation.noised_rows import NoiseTask, merged_sums, noise_meta
+from fl_server.tracking.tracker import Tracker
+from infomri_core.attacks import FLOORS
+from infomri_core.attacks.adversaries import DIAGNOSES
+from infomri_core.messages import EvaluateReply, Scores
+from infomri_core.plan.adversary_knowledge import base_name
+from infomri_core.plan.plan import Plan
+from infomri_core.results.frontier import Row
+from infomri_core.score_noise.noised_scores import NoisedScores
+from infomri_core.summaries.groups import SLOTS
+from infomri_core.summaries.jackknife import Estimate
+from infomri_core.summaries.linkage_summary import FIGURES, KINDS, LinkageSummary
+from infomri_core.summaries.metrics import ImageQuality
+
+Cell = tuple[str, float]
+
+
+@dataclass
+class MergedScores:
+    """Scores of all sites of a study by ``plan``: the sites' groups side by side, in the order of
+    the sites' names, so that the result does not depend on who answered first."""
+
+    plan: Plan
+    replies: dict[str, EvaluateReply] = field(default_factory=dict)
+    noise: NoiseTask | None = None
+    _noised: dict[str, NoisedScores] = field(default_factory=dict)
+
+    def add(self, site: str, reply: EvaluateReply) -> bool:
+        """Take in one site's reply; False, and nothing is taken, if it has another form: with
+        ``noise`` sums under it, or what was scored in this process and never left."""
+        plan = self.plan
+        cells = cells_of(plan)
+        if not set(reply.scores) <= set(cells):
+            return False
+        if bool(reply.scores) == bool(reply.sums) or (self.replies and self._other_kind(reply)):
+            return False
+        if reply.sums:
+            try:
+                self._noised[site] = _read(self.noise, reply)
+            except ValueError:
+                return False
+        self.replies = dict(sorted({**self.replies, site: reply}.items()))
+        return True
+
+    def _other_kind(self, reply: EvaluateReply) -> bool:
+        return bool(self._noised) != bool(reply.sums)
+
+    def figures(self) -> dict[Cell, dict[str, Any]]:
+        """The fields of a row that scores say, for each arm and acceleration that was scored.
+        Under noise, linkage and legibility are the study centre's own held-out patients'."""
+        noised = merged_sums(self._noised.values())
+        if noised is None or self.noise is None:
+            return {cell: exact_figures(self.plan, s) for cell, s in self.scores.items()}
+        known = self.noise.held_out.scores
+        failed = {name for names in self.failed.values() for name in names}
+        return {
+            cell: {
+                **(held_out_figures(known[cell]) if cell in known else {}),
+                **self.noise.figures(noised, cell, failed),
+            }
+            for cell in noised.form.cells
+        }
+
+    def noise_meta(self) -> dict[str, Any]:
+        """What the report says of the noise of scores; None in it where the study has switched it
+        off, nothing where scores were made in this process."""
+        noised = merged_sums(self._noised.values())
+        if noised is not None and self.noise is not None:
+            return {"evaluation_noise": noise_meta(self.noise, noised)}
+        return {} if self.plan.evaluation.noise else {"evaluation_noise": None}
+
+    @property
+    def scores(self) -> dict[Cell, Scores]:
+        """Of each arm and acceleration, every site's groups."""
+        merged: dict[Cell, Scores] = {}
+        for reply in self.replies.values():
+            for cell, scores in reply.scores.items():
+                merged[cell] = merge_scores(merged[cell], scores) if cell in merged else scores
+        return merged
+
+    @property
+    def sites(self) -> dict[str, int]:
+        """How many patients each site scored."""
+        return {site: reply.n_patients for site, reply in self.replies.items()}
+
+    @property
+    def failed(self) -> dict[str, dict[str, str]]:
+        """Attacks that broke down at a site, and by what."""
+        return {site: dict(reply.failed) for site, reply in self.replies.items() if reply.failed}
+
+    @property
+    def by_site(self) -> list[dict[str, Any]]:
+        """Every site's own figures (:func:`site_figures`)."""
+        found = []
+        for site, reply in self.replies.items():
+            alone = MergedScores(self.plan, {site: reply}, self.noise)
+            alone._noised = {s: scores for s, scores in self._noised.items() if s == site}
+            found += list(site_figures(site, reply.n_patients, alone.figures()))
+        return found
+
+    def _fits(self, scores: Scores) -> bool:
+        form = (SLOTS, len(self.plan.task.labels))
+        histograms = [scores.histogram, *scores.legibility.values()]
+        weights = [quality.weight for quality in scores.quality.values()]
+        if scores.linkage is not None:
+            weights.append(scores.linkage.weight)
+        whole = all(histogram.counts.shape[:2] == form for histogram in histograms)
+        return whole and all(len(weight) == SLOTS for weight in weights)
+
+
+def cells_of(plan: Plan) -> list[Cell]:
+    """Every arm at every acceleration, in the plan's order."""
+    return [(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations]
+
+
+def merge_scores(a: Scores, b: Scores) -> Scores:
+    """Both sites' scores; an attack that only one of them scored stays as it is."""
+    quality: dict[str, ImageQuality] = dict(a.quality)
+    for name, other in b.quality.items():
+        quality[name] = quality[name].merge(other) if name in quality else other
+    linkage = a.linkage or b.linkage
+    if a.linkage is not None and b.linkage is not None:
+        linkage = a.linkage.merge(b.linkage)
+    legibility = dict(a.legibility)
+    for name, read in b.legibility.items():
+        legibility[name] = legibility[name].merge(read) if name in legibility else read
+    return Scores(a.histogram.merge(b.histogram), quality, linkage, legibility)
+
+
+def build_rows(
+    plan: Plan, merged: MergedScores, fitted: FittedAudit, n_train: int, rounds: int
+) -> list[Row]:
+    """One row for each arm and acceleration that was scored, in the plan's order."""
+    n_patients = sum(merged.sites.values())
+    figures = merged.figures()
+    return [
+        _row(plan, cell, figures[cell], fitted, n_train, n_patients, rounds)
+        for cell in cells_of(plan)
+        if cell in figures
+    ]
+
+
+def _row(
+    plan: Plan,
+    cell: Cell,
+    figures: Mapping[str, Any],
+    fitted: FittedAudit,
+    n_train: int,
+    n_patients: int,
+    rounds: int,
+) -> Row:
+    arm = plan.arm(cell[0])
+    return Row(
+        arm=arm.name,
+        sampler=arm.sampler,
+        suppression=arm.suppression,
+        beta=arm.beta,
+        seed=arm.seed,
+        acceleration=cell[1],
+        **figures,
+        certified=tuple(n for n in figures["psnr"] if _passed(fitted, n)),
+        redundancy=fitted.redundancy.get(cell),
+        n_train=n_train,
+        n_audit=fitted.n_images,
+        n_patients=n_patients,
+        rounds=rounds,
+    )
+
+
+def exact_figures(plan: Plan, scores: Scores) -> dict[str, Any]:
+    """The fields of a row that exact scores say."""
+    auroc = scores.histogram.auroc_estimate()
+    quality = {n: q for n, q in scores.quality.items() if base_name(n) in plan.evaluation.attacks}
+    psnr = {name: q.estimate("psnr") for name, q in quality.items()}
+    floors = [scores.quality[name].mean("psnr") for name in FLOORS if name in scores.quality]
+    diagnoses = [scores.quality[n].mean("psnr") for n in DIAGNOSES if n in scores.quality]
+    return {
+        "auroc": auroc.value,
+        "auroc_low": auroc.low,
+        "auroc_high": auroc.high,
+        "auroc_groups": auroc.n_groups,
+        "accuracy": scores.histogram.accuracy(),
+        "psnr": _defined(psnr, "value"),
+        "psnr_low": _defined(psnr, "low"),
+        "psnr_high": _defined(psnr, "high"),
+        "psnr_groups": max((found.n_groups for found in psnr.values()), default=None),
+        "psnr_of_mean_mse": {name: q.psnr_of_mean_mse for name, q in quality.items()},
+        "ssim": {name: q.mean("ssim") for name, q in quality.items()},
+        "nmse": {name: q.mean("nmse") for name, q in quality.items()},
+        "psnr_prior": max(floors, default=None),
+        "psnr_diagnosis": max(diagnoses, default=None),
+        **held_out_figures(scores),
+    }
+
+
+def held_out_figures(scores: Scores) -> dict[str, Any]:
+    """Of these, what under noise is measured on the study centre's own patients."""
+    return {**legibility_figures(scores), **linkage_figures(scores.linkage)}
+
+
+def legibility_figures(scores: Scores) -> dict[str, Any]:
+    """The row's fields on what a reader of full images makes of each attack's images."""
+    found = {name: read.auroc_estimate() for name, read in scores.legibility.items()}
+    return {
+        "legibility": _defined(found, "value"),
+        "legibility_low": _defined(found, "low"),
+        "legibility_high": _defined(found, "high"),
+    }
+
+
+def _defined(found: Mapping[str, Estimate], part: str) -> dict[str, float]:
+    """One part of each estimate that has it."""
+    parts = {name: getattr(estimate, part) for name, estimate in found.items()}
+    return {name: value for name, value in parts.items() if value is not None}
+
+
+def _passed(fitted: FittedAudit, name: str) -> bool:
+    """Whether the attack passed on the control mask. One trained further is judged by the public
+    attack that it began as: on images it has not seen it ends no worse."""
+    certificate = fitted.certificates.get(base_name(name))
+    return certificate is not None and certificate.passed
+
+
+def linkage_figures(linkage: LinkageSummary | None) -> dict[str, Any]:
+    """The row's fields on linkage; empty where no site matched its measurements."""
+    if linkage is None:
+        return {}
+    figures: dict[str, Any] = {"linkage_gallery": linkage.candidates()}
+    found = {f"{k}_{f}": linkage.estimate(k, f) for k, f in product(KINDS, FIGURES)}
+    figures |= {f"linkage_{name}": estimate.value for name, estimate in found.items()}
+    return figures | {
+        "linkage_low": _defined(found, "low"),
+        "linkage_high": _defined(found, "high"),
+    }
+
+
+def site_figures(
+    site: str, n_patients: int, figures: Mapping[Cell, Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """A site's own figures: AUROC with interval and PSNR of the attacks, as JSON values.
+
+    They exist for sites only that let scores of at least their minimum cohort leave.
+    """
+    for (arm, acceleration), found in figures.items():
+        place = {"site": site, "arm": arm, "acceleration": acceleration}
+        own = {name: found[name] for name in ("auroc", "auroc_low", "auroc_high", "psnr")}
+        groups = found.get("auroc_groups")
+        yield {**place, "n_patients": n_patients, **own, "groups": groups}
+
+
+def _read(task: NoiseTask | None, reply: EvaluateReply) -> NoisedScores:
+    if task is None:
+        raise ValueError("sums of a study without noise")
+    return task.read(reply)
+
+
+def record(
+    directory: Path,
+    plan: Plan,
+    rows: list[Row],
+    meta: dict[str, Any],
+    tracker: Tracker,
+    shown: Examples | None = None,
+) -> None:
+    """Write results, figures, privacy report and ``plan.toml``; log all of it."""
+    plan_file = directory / "plan.toml"
+    written = Published(directory).write(rows, meta, shown)
+    plan_file.write_text(plan.text, encoding="utf-8")
+    tracker.result(rows)
+    tracker.phases(len(meta["rounds"]), meta["phase_seconds"])
+    for path in (*written, plan_file):
+        tracker.artifact(path)

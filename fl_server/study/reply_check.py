@@ -1,0 +1,55 @@
+"""Is an update what was asked for? A site is not trusted to keep the form of its replies."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from fl_server.study.context import Setting
+from fl_server.study.epsilon import check_epsilon
+from infomri_core.messages import MaskedReply, TrainReply
+from infomri_core.plan.plan import Plan
+from infomri_core.system.errors import InputError
+
+_LOSS_TERMS = {"ce", "entropy"}
+
+
+def check_update(plan: Plan, reply: TrainReply, arms: Iterable[str]) -> None:
+    """``InputError`` unless ``reply`` has weights for each of the ``arms`` asked for, or drops it,
+    names no others, and its epsilon and losses are those of the plan."""
+    asked, named = sorted(arms), sorted([*reply.arms, *reply.dropped])
+    if named != asked:
+        raise InputError("reply", f"arms {asked}", str(named), "update that site")
+    check_epsilon(plan, reply)
+    check_lost_state(plan, reply, asked)
+    for name, terms in reply.losses.items():
+        finite = all(math.isfinite(value) for value in terms.values())
+        if name not in reply.arms or set(terms) != _LOSS_TERMS or not finite:
+            expected = f"finite {' and '.join(sorted(_LOSS_TERMS))} of the arms trained"
+            raise InputError("reply: losses", expected, f"{name}: {terms}", "update that site")
+
+
+class Telling(Protocol):
+    """The answers of a round, which say what state was lost where."""
+
+    number: int
+    lost_state: dict[str, list[str]]
+
+
+def tell_lost_state(setting: Setting, answers: Telling, site: str, arms: Sequence[str]) -> None:
+    """Note, tell and mark the arms that went on at ``site`` with a fresh optimizer."""
+    if not arms:
+        return
+    answers.lost_state[site] = sorted(arms)
+    why = f"{site} had lost its optimizer state before round {answers.number}"
+    for arm in answers.lost_state[site]:
+        setting.tracker.lost_state(arm, why)
+    sentence = f"{why}, and went on with a fresh one: {', '.join(answers.lost_state[site])}"
+    setting.progress.tell("lost-state", sentence)
+
+
+def check_lost_state(plan: Plan, reply: TrainReply | MaskedReply, arms: Iterable[str]) -> None:
+    """``InputError`` for an update made with a fresh optimizer where the plan wants none, or of
+    arms that were not asked for."""
+    lost = reply.lost_state
+    if lost and (plan.training.lost_state != "continue" or not set(lost) <= set(arms)):
+        raise InputError("reply: lost_state", "none", ", ".join(lost), "update that site")

@@ -1,0 +1,161 @@
+"""Preparing secure aggregation with the sites: one session of keys serves many rounds.
+
+A phase over Flower takes seconds, so keys and shares are exchanged for up to 32 sums at once, each
+with keys of its own. A round then costs two phases, training and unmasking. A session is prepared
+anew when a site has come that was never asked, when one has lost its part (a vault that was
+restarted), or when too few of its sites are left. It is never stored: a resumed study begins
+with a new one.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar, final
+
+from fl_server.study.enrolment import PASSING, deadline
+from infomri_core.messages import (
+    AnnounceReply,
+    AnnounceTask,
+    ErrorReply,
+    SecureTask,
+    ShareReply,
+    ShareTask,
+    SiteReply,
+)
+from infomri_core.messages.secure import MAX_SLOTS
+from infomri_core.plan.plan import Plan
+from infomri_core.secagg import Announcement
+from infomri_core.secagg.announcement import threshold_for
+
+if TYPE_CHECKING:
+    from fl_server.study.context import Setting
+
+STAGE_SECONDS = 300.0
+SPARE_SLOTS = 2
+
+Reply = TypeVar("Reply", AnnounceReply, ShareReply)
+
+
+@final
+@dataclass
+class Session:
+    """Keys and encrypted shares for a number of sums. ``members``: the nodes that can take part,
+    with their sites' names; ``asked``: all that gave an answer to the preparation."""
+
+    key: str
+    announcements: tuple[tuple[Announcement, ...], ...]
+    shares: tuple[Mapping[str, Mapping[str, bytes]], ...]
+    members: Mapping[str, str]
+    asked: frozenset[str]
+    threshold: int
+    used: int = 0
+    lost: bool = False
+
+    def take_slot(self) -> int:
+        """A slot that was never used."""
+        self.used += 1
+        return self.used - 1
+
+    def serves(self, nodes: Sequence[str], fewest: int) -> bool:
+        """Whether a round over ``nodes`` can be had with this session."""
+        present = [node for node in nodes if node in self.members]
+        enough = len(present) >= max(fewest, self.threshold)
+        return (
+            enough and not self.lost and self.used < len(self.shares) and self.asked >= set(nodes)
+        )
+
+
+@final
+@dataclass
+class Sessions:
+    """The session of a running study, prepared when it is needed."""
+
+    current: Session | None = field(default=None)
+
+    def get(self, setting: "Setting", nodes: Sequence[str], number: int) -> Session | None:
+        """A session that serves round ``number`` over ``nodes``; None where too few sites would
+        take part, which is told."""
+        fewest = setting.plan.training.quorum
+        if self.current is None or not self.current.serves(nodes, fewest):
+            self.current = _prepared(setting, nodes, number)
+        return self.current
+
+
+def stage_deadline(plan: Plan) -> float:
+    """Unix time by which a short phase of secure aggregation must end."""
+    return min(deadline(plan), time.time() + STAGE_SECONDS)
+
+
+def _prepared(setting: "Setting", nodes: Sequence[str], number: int) -> Session | None:
+    plan, until = setting.plan, stage_deadline(setting.plan)
+    key, n_slots = secrets.token_hex(16), min(MAX_SLOTS, _sums_to_come(plan, number))
+    asked: set[str] = set()
+    announced = _ask(
+        setting,
+        AnnounceTask(plan.text, number, until, key, n_slots),
+        nodes,
+        AnnounceReply,
+        lambda node, reply: _own(reply, setting.roster.name(node), n_slots),
+        asked,
+    )
+    slots = tuple(zip(*(reply.announcements for reply in announced.values()), strict=True))
+    names = {setting.roster.name(node) for node in announced}
+    shared = _ask(
+        setting,
+        ShareTask(plan.text, number, stage_deadline(plan), key, slots),
+        list(announced),
+        ShareReply,
+        lambda _, reply: (
+            len(reply.shares) == n_slots and all(set(s) <= names for s in reply.shares)
+        ),
+        asked,
+    )
+    members = {node: setting.roster.name(node) for node in shared}
+    rules = plan.aggregation
+    threshold = threshold_for(rules.threshold, len(names), rules.degree)
+    fewest = max(plan.training.quorum, threshold)
+    if len(members) < fewest:
+        sentence = f"round {number}: {len(members)} sites made keys, {fewest} are needed"
+        setting.progress.tell("waiting", sentence)
+        return None
+    shares = tuple(
+        {members[node]: reply.shares[slot] for node, reply in shared.items()}
+        for slot in range(n_slots)
+    )
+    told = f"keys for {n_slots} sums of {len(members)} sites; {threshold} of them can unmask one"
+    setting.progress.tell("secure", told)
+    return Session(key, slots, shares, members, frozenset(asked), threshold)
+
+
+def _sums_to_come(plan: Plan, number: int) -> int:
+    return plan.training.rounds - number + 1 + SPARE_SLOTS
+
+
+def _own(reply: AnnounceReply, name: str, n_slots: int) -> bool:
+    return [a.name for a in reply.announcements] == [name] * n_slots
+
+
+def _ask(
+    setting: "Setting",
+    task: SecureTask,
+    nodes: Sequence[str],
+    kind: type[Reply],
+    fits: Callable[[str, Reply], bool],
+    asked: set[str],
+) -> dict[str, Reply]:
+    """Replies of the ``kind`` that fit, by node in a fixed order. Who answered is ``asked``, but
+    for refusals that may pass."""
+    replies: dict[str, Reply] = {}
+    for node, reply in setting.sites.ask(task, nodes):
+        if isinstance(reply, kind) and fits(node, reply):
+            replies[node] = reply
+        else:
+            setting.roster.tell_refusal(node, reply, task.round)
+        if not _passing(reply):
+            asked.add(node)
+    return dict(sorted(replies.items()))
+
+
+def _passing(reply: SiteReply) -> bool:
+    return isinstance(reply, ErrorReply) and reply.code in PASSING

@@ -1,0 +1,1 @@
+"""A study on a terminal: progress, exit codes, the way to the dashboard."""

@@ -1,0 +1,34 @@
+"""Starting the dashboard on the MLflow store of a run."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+from infomri_core.machine.sqlite_uri import sqlite_uri
+from infomri_core.system.errors import InputError
+
+STORE = "mlflow.db"
+
+
+def serve_dashboard(run: Path, port: int) -> None:
+    """Run Streamlit on loopback until it is stopped, reading the store of ``run``."""
+    store = find_store(run)
+    if importlib.util.find_spec("dashboard") is None:
+        raise InputError("dashboard", "the package 'dashboard'", "none", "reinstall infomri")
+    command = [sys.executable, "-m", "dashboard", sqlite_uri(store), "--port", str(port)]
+    done = subprocess.run(command, check=False)
+    if done.returncode not in (0, -2, 130):
+        raise InputError(
+            "dashboard", "a free port", f"port {port} (exit code {done.returncode})", "use --port"
+        )
+
+
+def find_store(run: Path) -> Path:
+    """The MLflow store in ``run`` or in a folder above it. ``InputError`` when there is none."""
+    if not run.exists():
+        raise InputError("--run", "the folder of a run", f"no such folder: {run}", "see runs/")
+    for folder in (run.resolve(), *run.resolve().parents[:2]):
+        if (folder / STORE).exists():
+            return folder / STORE
+    raise InputError("--run", f"a folder with {STORE}", str(run), "give the folder of a demo")

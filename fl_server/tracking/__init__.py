@@ -1,0 +1,1 @@
+"""MLflow: runs, records, the model registry, and what waits to be sent."""

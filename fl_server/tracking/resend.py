@@ -1,0 +1,42 @@
+"""Sending the records of a run that ended while its tracking store was out of reach."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from fl_server.run import checkpoint
+from fl_server.settings import Audit, Centre, CentreSettings, Mlflow, read_settings
+from fl_server.tracking.spool import Spool
+from fl_server.tracking.store import store_uri
+from fl_server.tracking.tracker import SPOOL, Tracker
+from infomri_core.plan.plan import parse_plan
+from infomri_core.system.errors import InputError
+
+
+def resend_run(run: Path, store: str = "", centre: Path | None = None) -> int:
+    """Send what ``run``'s spool holds to ``store``, by default that of ``centre`` or of the
+    centre.toml beside the run; how many records are still there.
+
+    Raises ``InputError`` for a folder that is no run's, and where no store is named.
+    """
+    run = run.resolve()
+    saved = checkpoint.latest(run / "checkpoints")
+    if saved is None:
+        raise InputError(str(run), "a run with checkpoints", "none", "check the path")
+    spool = Spool(run / SPOOL)
+    if not spool.pending():
+        return 0
+    settings = replace(_settings(run, store, centre), centre=Centre(run.parent))
+    tracker = Tracker(settings, parse_plan(saved.plan_text), run.name, opens=False)
+    tracker.close()
+    return len(spool.pending())
+
+
+def _settings(run: Path, store: str, centre: Path | None) -> CentreSettings:
+    beside = centre or run.parent / "centre.toml"
+    if beside.exists() or centre is not None:
+        settings = read_settings(beside)
+        return replace(settings, mlflow=Mlflow(store_uri(store))) if store else settings
+    if not store and not (run.parent / "mlflow.db").exists():
+        remedy = "give --store URI, or --centre centre.toml"
+        raise InputError("infomri resend", "the MLflow store of the run", "none", remedy)
+    return CentreSettings(Audit("phantom:"), mlflow=Mlflow(store_uri(store or str(run))))

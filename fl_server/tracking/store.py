@@ -1,0 +1,54 @@
+"""Finding the MLflow store that a command speaks of, and models in it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fl_server.terminal.dashboard import find_store
+from fl_server.tracking.runs import connect
+from infomri_core.machine.sqlite_uri import sqlite_uri
+from infomri_core.system.errors import InputError
+
+REGISTERED = "models:/"
+
+
+def store_uri(store: str) -> str:
+    """MLflow's URI for ``store``: itself, or that of the mlflow.db in or above a folder."""
+    if not store:
+        remedy = "give --store URI or a run's folder, or set MLFLOW_TRACKING_URI"
+        raise InputError("--store", "an MLflow store", "nothing", remedy)
+    return store if "://" in store else sqlite_uri(find_store(Path(store)))
+
+
+@contextmanager
+def opened(store: str) -> Iterator[Any]:
+    """A client of ``store``; what MLflow refuses becomes an ``InputError``."""
+    uri = store_uri(store)
+    client = connect(uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield client
+    except MlflowException as error:
+        got = (str(error).strip().splitlines() or [repr(error)])[0][:300]
+        raise InputError(uri, "what was asked of it", got, "see `infomri model list`") from None
+
+
+def local_model(model: str, store: str) -> Path:
+    """The path that ``model`` names, or the folder a registered model is copied to.
+
+    Raises ``InputError`` when there is no such model, version or alias.
+    """
+    if not model.startswith(REGISTERED):
+        return Path(model)
+    name, at, version = model.removeprefix(REGISTERED).partition("@")
+    if not at:
+        name, _, version = name.rpartition("/")
+    with opened(store) as client:
+        from mlflow.artifacts import download_artifacts
+
+        if at:
+            version = client.get_model_version_by_alias(name, version).version
+        source = client.get_model_version_download_uri(name, version)
+        return Path(download_artifacts(source, tracking_uri=store_uri(store)))

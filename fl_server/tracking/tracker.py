@@ -1,0 +1,213 @@
+"""A study in MLflow: one experiment a study, a parent run a sweep, a nested run an arm.
+
+The study never waits for the tracking store, nor fails with it: records are spooled in the run's
+folder, and a thread sends them, in order, as long as the store answers.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+from fl_server.settings import CentreSettings
+from fl_server.tracking.runs import MlflowRuns, is_permanent
+from fl_server.tracking.spool import Record, Spool
+from fl_server.tracking.system_metrics import SystemSampler
+from infomri_core.plan.plan import Plan
+from infomri_core.results.frontier import Row
+from infomri_core.results.metric_names import metrics_of
+from infomri_core.system.hints import shell_command
+
+SPOOL = "tracking.jsonl"
+SAMPLE_SECONDS = 10.0
+RETRY_SECONDS = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+@final
+class Tracker:
+    """Reports one run of a plan. No method raises on account of the tracking store.
+
+    After a failure the store is left alone for ``retry_seconds``. A run of the same name is
+    continued, and is running again if ``opens``. System metrics are taken every
+    ``sample_seconds``; 0 takes none. Nothing is recorded or sent once the run is not ``ours``.
+    """
+
+    def __init__(
+        self,
+        centre: CentreSettings,
+        plan: Plan,
+        run_name: str,
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+        sample_seconds: float = 0.0,
+        opens: bool = True,
+        ours: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._runs = MlflowRuns(centre.tracking_uri, centre.artifacts, plan, run_name)
+        self._spool = Spool(centre.centre.directory / run_name / SPOOL)
+        self._retry_seconds = retry_seconds
+        self._retry_at = 0.0
+        self._ours = ours
+        self._lost = False
+        self._sample_seconds = sample_seconds or math.inf
+        self._datasets: set[str] = set()
+        self._wake, self._ended = threading.Event(), threading.Event()
+        if opens:
+            self._record({"do": "open"})
+        # MLflow silences warnings while it is imported, which only the main thread may do.
+        self._runs.load_library()
+        self._sampler = SystemSampler() if sample_seconds else None
+        self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+        self._thread.start()
+
+    def round(
+        self,
+        number: int,
+        arms: Mapping[str, Mapping[str, float]],
+        study: Mapping[str, float] | None = None,
+    ) -> None:
+        """Log metrics by arm, and those of the whole ``study``, at step ``number``."""
+        for arm, metrics in arms.items():
+            self._metrics(arm, number, metrics)
+        self._metrics(None, number, {"round": number, **(study or {})})
+
+    def phases(self, number: int, seconds: Mapping[str, float]) -> None:
+        """Log how long each phase took, at step ``number``."""
+        self._metrics(None, number, {f"phase_seconds/{name}": s for name, s in seconds.items()})
+
+    def traffic(self, number: int, n_bytes: Mapping[str, float]) -> None:
+        """Log the bytes of round ``number``: ``bytes_out`` of the centre and ``bytes_in``."""
+        self._metrics(None, number, n_bytes)
+
+    def result(self, rows: Sequence[Row]) -> None:
+        """Log every defined figure of the frontier at its row's last round."""
+        for row in rows:
+            self._metrics(row.arm, row.rounds, metrics_of(row))
+
+    def dropped(self, arm: str, why: str) -> None:
+        """Mark an arm that diverged."""
+        self._record({"do": "tag", "arm": arm, "key": "infomri.dropped", "value": why})
+
+    def submitted(self, operator: str) -> None:
+        """Mark the study with the operator who submitted or last resumed it."""
+        self._record({"do": "tag", "arm": None, "key": "infomri.operator", "value": operator})
+
+    def lost_state(self, arm: str, why: str) -> None:
+        """Mark an arm that went on with a fresh optimizer where one was lost."""
+        self._record({"do": "tag", "arm": arm, "key": "infomri.lost_state", "value": why})
+
+    def dataset(self, name: str, card: Mapping[str, Any], context: str = "training") -> None:
+        """Log the card of a data set as an input of all runs: counts, no patient's value.
+
+        The same card again is not logged twice.
+        """
+        text = json.dumps(dict(card), sort_keys=True)
+        digest = hashlib.sha256(f"{name} {context} {text}".encode()).hexdigest()[:16]
+        if digest not in self._datasets:
+            self._datasets.add(digest)
+            about = {"name": name, "digest": digest, "profile": text, "context": context}
+            self._record({"do": "dataset", **about})
+
+    def model(self, arm: str, folder: Path, name: str, tags: Mapping[str, str]) -> None:
+        """Register the MLflow model in ``folder`` as a new version of ``name``."""
+        about = {"path": str(folder.resolve()), "name": name, "tags": dict(tags)}
+        self._record({"do": "model", "arm": arm, **about})
+
+    def artifact(self, path: Path) -> None:
+        """Attach a file to the parent run."""
+        self._record({"do": "artifact", "path": str(path.resolve())})
+
+    def finish(self, status: str) -> None:
+        """End all runs: ``FINISHED``, ``FAILED`` or ``KILLED``; send what can be sent."""
+        self._stop()
+        self._record({"do": "finish", "status": status})
+        self._send_rest()
+
+    def close(self) -> None:
+        """Leave the runs as they are; send what can be sent."""
+        self._stop()
+        self._send_rest()
+
+    def _stop(self) -> None:
+        self._ended.set()
+        self._wake.set()
+        self._thread.join()
+
+    def _send_rest(self) -> None:
+        if not self.flush():
+            logger.warning(
+                "%s holds what MLflow has not got yet: `%s` sends it",
+                self._spool.path,
+                shell_command("infomri", "resend", self._spool.path.parent),
+            )
+
+    def flush(self) -> bool:
+        """Try to send what was spooled, at once. True when nothing is left."""
+        if not self._ours():
+            return True
+        try:
+            n_sent = self._spool.drain(self._send)
+        except Exception as error:
+            self._retry_at = time.monotonic() + self._retry_seconds
+            level = logging.INFO if self._lost else logging.WARNING
+            logger.log(level, "MLflow is out of reach, the study goes on: %s", _short(error))
+            self._lost = True
+            return False
+        if self._lost and n_sent:
+            self._lost = False
+            logger.warning("MLflow is back: %d spooled records were sent", n_sent)
+        return True
+
+    def _work(self) -> None:
+        """Until the end: sample, and send when there is something to send and the store is up."""
+        sample_at = time.monotonic() + self._sample_seconds
+        while not self._ended.is_set():
+            left = sample_at - time.monotonic()
+            self._wake.wait(timeout=None if math.isinf(left) else max(0.0, left))
+            self._wake.clear()
+            if time.monotonic() >= sample_at:
+                sample_at += self._sample_seconds
+                self._sample()
+            if time.monotonic() >= self._retry_at and not self._ended.is_set():
+                self.flush()
+        self._sample()
+
+    def _sample(self) -> None:
+        if self._sampler is not None:
+            self._metrics(None, *self._sampler.sample())
+
+    def _metrics(self, arm: str | None, step: int, metrics: Mapping[str, float]) -> None:
+        finite = {name: float(v) for name, v in metrics.items() if math.isfinite(v)}
+        if finite:
+            self._record({"do": "metrics", "arm": arm, "step": step, "metrics": finite})
+
+    def _record(self, record: Record) -> None:
+        if not self._ours():
+            return
+        # Spooled before it is sent: a study that is killed in the call loses nothing either.
+        try:
+            self._spool.append(record | {"time": time.time_ns() // 1_000_000})
+        except OSError as error:
+            logger.warning("a tracking record was lost: %s", error)
+            return
+        self._wake.set()
+
+    def _send(self, record: Record) -> None:
+        try:
+            self._runs.send(record)
+        except Exception as error:
+            self._runs.forget()
+            if not is_permanent(error):
+                raise
+            logger.warning("MLflow refused a '%s' record: %s", record.get("do"), _short(error))
+
+
+def _short(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [repr(error)])[0][:200]

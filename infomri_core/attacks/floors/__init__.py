@@ -1,0 +1,1 @@
+"""Answers that use no measurement: what an attack must beat."""

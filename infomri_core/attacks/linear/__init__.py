@@ -1,0 +1,1 @@
+"""Closed-form estimators from mean and covariance."""

@@ -1,0 +1,1 @@
+"""Attacks that are networks, trained on the audit set."""

@@ -1,0 +1,1 @@
+"""Compressed sensing: one penalty, no network."""

@@ -1,0 +1,1 @@
+"""fastMRI volumes and the fastMRI+ annotations."""

@@ -1,0 +1,1 @@
+"""The one guarded way to open HDF5 files from outside."""

@@ -1,0 +1,1 @@
+"""Readers of hospitals' formats: DICOM, ISMRMRD, NIfTI, pictures."""

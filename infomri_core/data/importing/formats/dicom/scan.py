@@ -1,0 +1,115 @@
+"""Folders of DICOM files as volumes: one a series (and, within it, one an orientation)."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infomri_core.data.importing.bounds import deflated_refusal, frames_refusal
+from infomri_core.data.importing.choice import Choice
+from infomri_core.data.importing.formats.dicom.files import quiet, read_header, unpacked_size
+from infomri_core.data.importing.formats.dicom.header import Header, frames, refusal
+from infomri_core.data.importing.formats.dicom.instances import Instances
+from infomri_core.data.importing.formats.dicom.pixels import read_frames
+from infomri_core.data.importing.formats.extra import need
+from infomri_core.data.importing.patients import one_person_each
+from infomri_core.data.importing.volume import (
+    PACKED,
+    Journal,
+    Volume,
+    built,
+    fingerprint,
+    packed,
+    walk,
+)
+
+
+def scan_dicom(
+    folder: Path, choice: Choice, journal: Journal, tick: Callable[[], None]
+) -> list[Volume]:
+    """The volumes below ``folder`` that ``choice`` takes, read from headers alone.
+
+    Whatever is passed over goes to ``journal`` with its reason. ``tick`` is called once a file.
+    A patient id under which the files name two people (birth date, sex or issuer) is left out.
+    """
+    need("pydicom")
+    instances = Instances(journal)
+    for path in walk(folder):
+        tick()
+        _add(path, choice, journal, instances)
+    taken = one_person_each(instances.headers(), journal)
+    groups: dict[tuple[Any, ...], list[Header]] = defaultdict(list)
+    for header in taken:
+        groups[header.group].append(header)
+    volumes = built(
+        groups.values(), lambda group: _volume(group, folder), lambda g: g[0].path, journal
+    )
+    repeated = sum(len(v) != len(set(v.positions)) for v in volumes)
+    if repeated:
+        journal.warn(f"series with several images of one place (echoes, time points): {repeated}")
+    return volumes
+
+
+def _add(path: Path, choice: Choice, journal: Journal, instances: Instances) -> None:
+    """Add a file's frames to ``instances``."""
+    import pydicom
+
+    if packed(path):
+        return journal.skip(path, PACKED)
+    with quiet():
+        try:
+            if reason := deflated_refusal(path):
+                return journal.skip(path, reason)
+            dataset = read_header(path)
+            reason = refusal(dataset, choice) or frames_refusal(dataset, unpacked_size(path))
+            found = [] if reason else frames(dataset, path)
+            uid = str(dataset.get("SOPInstanceUID", "") or "")
+        except pydicom.errors.InvalidDicomError:
+            return journal.skip(path, "not a DICOM file")
+        except OSError:
+            return journal.skip(path, "unreadable file")
+        except Exception:
+            # A damaged header fails anywhere inside pydicom, with any type of error.
+            return journal.skip(path, "damaged DICOM header")
+    if reason:
+        return journal.skip(path, reason)
+    if not uid:
+        return journal.skip(path, "no SOP instance UID")
+    wanted = [frame for frame in found if isinstance(frame, Header)]
+    if wanted and not instances.add(uid, wanted):
+        return None
+    for frame in found:
+        if isinstance(frame, str):
+            journal.skip(path, frame)
+    return None
+
+
+def _volume(headers: list[Header], folder: Path) -> Volume:
+    known = not any(np.isnan(header.place) for header in headers)
+    place: Callable[[Header], float] = lambda h: round(h.place, 2) if known else 0.0  # noqa: E731
+    ordered = sorted(headers, key=lambda h: (place(h), h.order, h.instance))
+    rank = {p: i for i, p in enumerate(sorted({place(h) for h in ordered}))}
+    steps = [rank[place(h)] if known else i for i, h in enumerate(ordered)]
+    first = ordered[0]
+    files = sorted({header.path for header in ordered})
+    return Volume(
+        patient=first.patient,
+        study=tuple(name for name in first.study if name),
+        series=(first.series,),
+        slices=tuple(header.instance for header in ordered),
+        positions=tuple(step / max(steps[-1], 1) for step in steps),
+        shape=first.turn.pair(first.shape),
+        spacing=_spacing(ordered),
+        plane=first.turn.plane,
+        name=first.description,
+        place=f"{files[0].parent.relative_to(folder)} {first.description}".strip(),
+        fingerprint=fingerprint(*files),
+        read=partial(read_frames, ordered),
+    )
+
+
+def _spacing(headers: list[Header]) -> tuple[float, float]:
+    return Counter(header.turn.pair(header.spacing) for header in headers).most_common(1)[0][0]

@@ -1,0 +1,1 @@
+"""Label tables, and whose a row of them is."""

@@ -1,0 +1,1 @@
+"""Knee-like phantoms with findings whose best mask is known."""

@@ -1,0 +1,1 @@
+"""Differential privacy of training: DP-SGD, its accounting, and noised moments."""

@@ -1,0 +1,209 @@
+"""DP-SGD for classifier and sampling policy together (Abadi et al. 2016)."""
+
+from collections.abc import Callable, Sequence
+from typing import cast, final
+
+import numpy as np
+import torch
+from torch import nn
+
+from infomri_core.dp.accounting import PoissonSampling
+from infomri_core.dp.lattice import Lattice
+from infomri_core.dp.per_sample import Gradients, policy_squared_norms, recorded
+from infomri_core.physics.entropy import marginal_entropy
+from infomri_core.plan.plan import Plan, Privacy
+from infomri_core.randomness.secret_stream import SecretStream
+from infomri_core.sampling import draw_masks
+from infomri_core.system.errors import InputError
+from infomri_core.tasks.classification import Classification, LossTerms
+from infomri_core.training.fit import Fetch
+
+MARGIN = 2.0**-8
+"""Share of the clip by which a sum of float32 may be wrong; the noise is wider by as much."""
+
+Canaries = Callable[[np.ndarray, float, Gradients], np.ndarray]
+"""Adds the gradients, clipped, of those rows that are an audit's canaries; returns the others."""
+
+
+@final
+class PrivateGradients:
+    """The gradient of one step of DP-SGD, written into a model.
+
+    Every unit (a patient, or a slice) is drawn by itself with the same probability (Poisson); a
+    patient gives one random slice. The gradients of all parameters, network and policy, that a
+    unit's cross-entropy causes are clipped together to norm ``clip``; their sum is rounded to a
+    lattice and gets discrete Gaussian noise of ``noise_multiplier`` sensitivities
+    (:class:`Lattice`), then ``lot`` times the mean gradient of beta H over ``lot`` masks of no
+    sample; all of it is divided by the plan's constant ``lot``, never by the number drawn. A step
+    that draws nobody is noise and entropy alone.
+
+    Guarantee: each call is one Poisson-subsampled Gaussian mechanism under adding or removing a
+    unit, whatever weights, V and beta it was asked for, if float32 sums inside one batch are
+    right to ``MARGIN`` of the clip; sums of batches are float64. The entropy needs V, which is of
+    other people, and masks of its own: how many units were drawn cannot be read from it. A sample
+    whose gradient is not finite adds nothing. ``stream`` must be secret and never be used again:
+    it draws who takes part, masks and noise.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        variance: torch.Tensor,
+        units: Sequence[np.ndarray],
+        fetch: Fetch,
+        stream: SecretStream,
+        canaries: Canaries | None = None,
+    ) -> None:
+        """``units``: the indices that ``fetch`` takes, of each unit. In an audit some units are
+        ``canaries``, whose indices ``fetch`` never sees."""
+        self._plan = plan
+        self._privacy = private(plan)
+        self._variance = variance
+        self._units = units
+        self._fetch = fetch
+        self._stream = stream
+        self._canaries = canaries
+        self._sampling = PoissonSampling(self._privacy.rate)
+
+    def __call__(self, model: Classification, beta: float) -> LossTerms:
+        """Write the gradient at ``beta``; the terms are the mean CE of those drawn, exact and so
+        outside epsilon, and the entropy of the data-free masks."""
+        low, high = self._plan.measurement.ratio_range
+        probabilities = model.policy(low + (high - low) * float(self._stream.uniform()))
+        policy = [p for p in model.policy.parameters() if p.requires_grad]
+        parameters = (*policy, *model.network.parameters())
+        total = {p: torch.zeros_like(p, dtype=torch.float64) for p in parameters}
+        drawn, ce = self.draw(), 0.0
+        if self._canaries is not None:
+            drawn = self._canaries(drawn, self._privacy.clip, total)
+        for batch in _parts(drawn, self._plan.training.batch_size):
+            ce += self._add(model, probabilities, policy, batch, total)
+        self._noise(total)
+        entropy = self._entropy(model, probabilities, policy, beta, total)
+        for parameter, gradient in total.items():
+            parameter.grad = (gradient / self._privacy.lot).to(parameter.dtype)
+        return LossTerms(entropy.new_tensor(ce / max(1, len(drawn))), entropy)
+
+    def _noise(self, total: Gradients) -> None:
+        """Put the clipped sum and its noise on the lattice."""
+        n_values = sum(p.numel() for p in total)
+        rules = self._privacy
+        lattice = Lattice(rules.clip, rules.noise_multiplier, n_values, MARGIN)
+        for parameter, gradient in total.items():
+            total[parameter] = lattice.noised(gradient, self._stream)
+
+    def draw(self) -> np.ndarray:
+        """Indices for ``fetch`` of those who take part in a step: each unit by itself."""
+        chosen = [
+            self._units[unit] for unit in self._sampling.draw(len(self._units), self._stream)
+        ]
+        return np.array(
+            [rows[self._stream.integers(len(rows))] for rows in chosen], dtype=np.int64
+        )
+
+    def _add(
+        self,
+        model: Classification,
+        probabilities: torch.Tensor,
+        policy: list[nn.Parameter],
+        batch: np.ndarray,
+        total: Gradients,
+    ) -> float:
+        """Add the clipped gradients of a batch to ``total``; returns the sum of its CE."""
+        images, labels = self._fetch(batch)
+        if self._plan.training.flips and bool(self._stream.bernoulli(0.5)):
+            images = images.flip(-1)
+        masks = self._masks(model, probabilities, len(batch))
+        measured = model.measure(images, torch.ones_like(masks), self._stream)
+        return add_clipped(
+            model, probabilities, policy, masks, measured, labels, self._privacy.clip, total
+        )
+
+    def _masks(self, model: Classification, probabilities: torch.Tensor, n: int) -> torch.Tensor:
+        p = probabilities.detach()
+        return draw_masks(p, n, model.constraint, model.method, self._stream)
+
+    def _entropy(
+        self,
+        model: Classification,
+        probabilities: torch.Tensor,
+        policy: list[nn.Parameter],
+        beta: float,
+        total: Gradients,
+    ) -> torch.Tensor:
+        """Add the sum over ``lot`` masks of beta grad H; returns their mean H (nats)."""
+        lot = self._privacy.lot
+        masks = draw_masks(probabilities, lot, model.constraint, model.method, self._stream)
+        entropy = marginal_entropy(masks, self._variance, model.noise_std)
+        if beta > 0 and policy:
+            found = torch.autograd.grad(beta * entropy.sum(), policy)
+            for parameter, gradient in zip(policy, found):
+                total[parameter] += gradient
+        return entropy.detach().mean()
+
+
+def add_clipped(
+    model: Classification,
+    probabilities: torch.Tensor,
+    policy: list[nn.Parameter],
+    masks: torch.Tensor,
+    kspace: torch.Tensor,
+    labels: torch.Tensor,
+    clip: float,
+    total: Gradients,
+) -> float:
+    """Add sum_i g_i min(1, clip / |g_i|) to ``total``; returns the sum of the samples' CE.
+
+    g_i is the gradient, to all parameters of network and ``policy``, of sample i's CE, from its
+    ``masks`` (B, H, W) of zeros and ones, drawn from ``probabilities`` (with their graph, which
+    is kept), its noisy ``kspace`` (B, H, W) and ``labels`` (B, K). Samples whose gradient is not
+    finite are left out.
+    """
+    masks = masks.detach().requires_grad_(bool(policy))
+    with recorded(model.network) as layers:
+        ce = len(masks) * model.cross_entropy(model.logits(masks * kspace), labels)
+        ce.backward()
+    squares = torch.stack([layer.squared_norms() for layer in layers]).sum(0)
+    if policy:
+        found = cast(torch.Tensor, masks.grad)
+        squares = squares + policy_squared_norms(probabilities, policy, found)
+    finite = torch.isfinite(squares)
+    if not bool(finite.all()):
+        rest = (masks[finite], kspace[finite], labels[finite])
+        return (
+            add_clipped(model, probabilities, policy, *rest, clip, total) if len(rest[0]) else 0.0
+        )
+    weights = clip_weights(squares, clip)
+    for layer in layers:
+        for parameter, gradient in layer.weighted(weights).items():
+            total[parameter] += gradient
+    if policy:
+        mixed = (weights.view(-1, 1, 1) * found).sum(0)
+        sums = torch.autograd.grad(probabilities, policy, mixed, retain_graph=True)
+        for parameter, gradient in zip(policy, sums):
+            total[parameter] += gradient
+    return float(ce.detach())
+
+
+def clip_weights(squared_norms: torch.Tensor, clip: float) -> torch.Tensor:
+    """min(1, clip / |g|) of gradients g with these squared norms (B,)."""
+    return clip / squared_norms.sqrt().clamp(min=clip)
+
+
+def units_of(plan: Plan, patients: np.ndarray) -> list[np.ndarray]:
+    """What is protected: for each patient, or for each slice, its rows among ``patients`` (n,)."""
+    if private(plan).unit == "slice":
+        return list(np.arange(len(patients))[:, None])
+    owner = np.unique(patients, return_inverse=True)[1]
+    return np.split(np.argsort(owner, kind="stable"), np.cumsum(np.bincount(owner))[:-1])
+
+
+def private(plan: Plan) -> Privacy:
+    """The plan's ``[privacy]``; ``InputError`` where there is none."""
+    if plan.privacy is None:
+        raise InputError("plan", "a section [privacy]", "none", "add it")
+    return plan.privacy
+
+
+def _parts(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[i : i + size] for i in range(0, len(rows), size)]

@@ -1,0 +1,1 @@
+"""What inserted canaries prove about epsilon."""

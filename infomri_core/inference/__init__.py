@@ -1,0 +1,1 @@
+"""A trained arm at work on scans."""

@@ -1,0 +1,1 @@
+"""A site's startup kit: its files, signatures, and requests for one."""

@@ -1,0 +1,1 @@
+"""Ports, processes, proxies, backups and stores of the machine a program runs on."""

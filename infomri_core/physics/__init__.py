@@ -1,0 +1,1 @@
+"""k-space, its statistics and entropy, and the quality of images."""

@@ -1,0 +1,57 @@
+"""How much an attacker knows, by whose images trained the attack: public, insider, same-site.
+
+``unet`` was trained on the study centre's audit set; ``unet@insider`` went on training at the
+other sites of the study, never at the one it attacks; ``unet@same-site`` on training patients of
+the very site, inside its vault: an upper bound that nobody outside can have.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infomri_core.plan.plan import Plan
+
+PUBLIC, INSIDER, SAME_SITE = "public", "insider", "same-site"
+STRENGTHS = (PUBLIC, INSIDER, SAME_SITE)
+ADAPTABLE = ("unet", "unrolled", "cnn")
+"""Attacks that can go on training on other images, the strongest first."""
+CLOSED_FORM = "lmmse"
+_TRAINED = {
+    PUBLIC: "",
+    INSIDER: ", trained further by the other sites",
+    SAME_SITE: ", trained on the site's own patients, which nobody outside can do",
+}
+
+
+def base_name(name: str) -> str:
+    """The attack behind a name, whoever trained it: ``unet`` of ``unet@insider``."""
+    return name.partition("@")[0]
+
+
+def strength(name: str) -> str:
+    """Whose images trained it."""
+    return name.partition("@")[2] or PUBLIC
+
+
+def described(name: str) -> str:
+    """The attack in words: ``'unet', trained further by the other sites``."""
+    return f"'{base_name(name)}'{_TRAINED[strength(name)]}"
+
+
+def adapted_attack(plan: "Plan") -> str | None:
+    """The attack of the plan that insiders and sites train further; None where it has none."""
+    return next((name for name in ADAPTABLE if name in plan.evaluation.attacks), None)
+
+
+def insider_attack(plan: "Plan") -> str | None:
+    """The name under which the insiders' attack is scored; None where the plan asks for none."""
+    name = adapted_attack(plan)
+    asked = INSIDER in plan.evaluation.adversaries
+    return f"{name}@{INSIDER}" if asked and name is not None else None
+
+
+def same_site_attacks(plan: "Plan") -> tuple[str, ...]:
+    """The names of the attacks that each site fits on its own training patients."""
+    if SAME_SITE not in plan.evaluation.adversaries:
+        return ()
+    wanted = (CLOSED_FORM, adapted_attack(plan))
+    return tuple(f"{n}@{SAME_SITE}" for n in wanted if n in plan.evaluation.attacks)

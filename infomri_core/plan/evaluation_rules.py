@@ -1,0 +1,55 @@
+"""What makes a plan's evaluation impossible: whose images train its attacks, and its noise."""
+
+from typing import TYPE_CHECKING
+
+from infomri_core.plan.adversary_knowledge import (
+    ADAPTABLE,
+    INSIDER,
+    PUBLIC,
+    SAME_SITE,
+    STRENGTHS,
+    adapted_attack,
+)
+
+if TYPE_CHECKING:
+    from infomri_core.plan.plan import Plan
+
+Rule = tuple[bool, str, str, object]
+"""Whether it holds, the key, what was expected, what came."""
+
+
+def adversary_rules(plan: "Plan") -> list[Rule]:
+    """Whose images may train the attacks."""
+    e, where = plan.evaluation, "[evaluation] adversaries"
+    known = set(e.adversaries) <= set(STRENGTHS) and len(set(e.adversaries)) == len(e.adversaries)
+    insider, steps = INSIDER in e.adversaries, e.adversary_steps
+    hidden = "no insider with secure aggregation: it needs what each site's update says"
+    outside = "no insider or same-site with [privacy]: what they learn stands outside epsilon"
+    learning = plan.privacy is not None and not {INSIDER, SAME_SITE}.isdisjoint(e.adversaries)
+    trained = f"an attack that can be trained further: {', '.join(ADAPTABLE)}"
+    return [
+        (
+            known and PUBLIC in e.adversaries,
+            where,
+            f"public, and others of {', '.join(STRENGTHS)}",
+            e.adversaries,
+        ),
+        (not (insider and plan.aggregation.secure), where, hidden, e.adversaries),
+        (not learning, where, outside, e.adversaries),
+        (not insider or adapted_attack(plan) is not None, where, trained, e.attacks),
+        (1 <= steps <= 10**6, "[evaluation] adversary_steps", "1 .. 10^6", steps),
+        (1 <= e.insider_rounds <= 5, "[evaluation] insider_rounds", "1 .. 5", e.insider_rounds),
+    ]
+
+
+def noise_rules(plan: "Plan") -> list[Rule]:
+    """What the noise of scores may be, and what it cannot bound."""
+    e, where = plan.evaluation, "[evaluation]"
+    unbounded = "no same-site with noise = true: its figures speak of training patients, too"
+    alone = not (e.noise and SAME_SITE in e.adversaries)
+    return [
+        (0.1 <= e.epsilon <= 1e3, f"{where} epsilon", "0.1 .. 1000", e.epsilon),
+        (1e-12 <= e.delta <= 0.01, f"{where} delta", "1e-12 .. 0.01", e.delta),
+        (0 < e.clip_db <= 50, f"{where} clip_db", "0 < clip_db <= 50 dB", e.clip_db),
+        (alone, f"{where} adversaries", unbounded, e.adversaries),
+    ]

@@ -1,0 +1,276 @@
+"""The study plan: one TOML text that says everything a study does. Its sha256 is its identity."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, cast
+
+from infomri_core.plan.rules import ATTACKS, SAMPLERS, SUPPRESSIONS, check
+from infomri_core.system.config import build, not_utf8, parse_toml
+from infomri_core.system.errors import InputError
+
+__all__ = [
+    "ATTACKS",
+    "SAMPLERS",
+    "SUPPRESSIONS",
+    "Plan",
+    "parse_plan",
+    "read_plan",
+    "without_noise",
+]
+
+Constraint = Literal["2d", "1d"]
+Method = Literal["systematic", "rejection"]
+Start = Literal["spectral", "random"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """``seed`` is the root of every random number of the study."""
+
+    name: str
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """Labels in order. ``exclusive``: exactly one holds per slice (CE), else each alone (BCE)."""
+
+    labels: tuple[str, ...]
+    shape: tuple[int, int]
+    exclusive: bool = False
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Noise and sampling. Ratios are fractions of k-space; acceleration = 1 / ratio."""
+
+    noise_std: float = 0.02
+    constraint: str = "2d"
+    ratio_range: tuple[float, float] = (0.02, 0.16)
+    accelerations: tuple[float, ...] = (16.0, 32.0)
+    method: str = "systematic"
+
+
+@dataclass(frozen=True)
+class Model:
+    """ResNet18 of base ``width``; ``norm`` is group or batch. ``start`` is the policy's.
+
+    ``mouth`` is what the classifier sees: the zero-filled image, or ``whitened``, the same with
+    k-space divided by the fourth root of its variance.
+    """
+
+    width: int = 16
+    norm: str = "group"
+    mouth: str = "zero-filled"
+    start: str = "spectral"
+
+
+@dataclass(frozen=True)
+class Training:
+    """``local_steps`` optimizer steps a round at each site; ``beta_warmup`` is the share of the
+    whole schedule with beta at zero, followed by a linear rise of the same length. ``lost_state``:
+    what a site does that has lost its optimizer state: "refuse" the round, or "continue" with a
+    fresh one, which the results then say."""
+
+    rounds: int = 4
+    local_steps: int = 50
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    policy_learning_rate: float = 1e-2
+    beta_warmup: float = 0.25
+    flips: bool = False
+    quorum: int = 1
+    deadline_seconds: float = 3600.0
+    lost_state: str = "refuse"
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """How one model is made of the sites' weights. ``proximal`` is FedProx's; the server's rate,
+    betas and ``tau`` are FedAdam's; ``trim`` is the share of sites cut at each end by the trimmed
+    mean; ``byzantine`` the number of wrong sites that Multi-Krum withstands.
+
+    ``secure``: updates leave the sites masked, and the study centre sees only their sum over at
+    least ``quorum`` sites. A secret is given back by ``threshold`` sites, or a majority where
+    that is more; each site masks with ``degree`` others, or all where they are fewer."""
+
+    strategy: str = "fedavg"
+    proximal: float = 0.01
+    server_learning_rate: float = 0.01
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    tau: float = 1e-3
+    trim: float = 0.2
+    byzantine: int = 1
+    secure: bool = False
+    threshold: int = 2
+    degree: int = 40
+
+    @property
+    def proximal_weight(self) -> float:
+        """The weight of the proximal term; zero but for FedProx."""
+        return self.proximal if self.strategy == "fedprox" else 0.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the sites score. ``position_band`` limits it to slices whose relative position lies
+    inside; ``attack_slices`` bounds the slices a patient contributes to attack scores.
+    ``adversaries``: whose images train the attacks (:mod:`infomri_core.plan.adversary_knowledge`);
+    insiders and sites take ``adversary_steps`` optimizer steps, insiders in each of
+    ``insider_rounds``. ``replicates`` has no effect any more, and stands here so that plans of
+    earlier versions can be read: intervals come from groups of patients.
+
+    With ``noise`` all that a scoring says of a patient is a mechanism of ``epsilon`` at ``delta``
+    (:mod:`infomri_core.score_noise.mechanism`); a patient's PSNRs are clipped to a root mean
+    square of ``clip_db`` about those of the study centre's own patients."""
+
+    attacks: tuple[str, ...] = ("lmmse", "cnn", "unet")
+    position_band: tuple[float, float] | None = None
+    attack_slices: int = 4
+    replicates: int | None = None
+    adversaries: tuple[str, ...] = ("public",)
+    adversary_steps: int = 200
+    insider_rounds: int = 1
+    noise: bool = True
+    epsilon: float = 8.0
+    delta: float = 1e-5
+    clip_db: float = 4.0
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One sampler with one suppression strength, trained beside the others."""
+
+    sampler: str
+    beta: float = 0.0
+    suppression: str = "none"
+    seed: int = 0
+    exponent: float = 8.0
+
+    @property
+    def name(self) -> str:
+        """Identity of the arm in messages, checkpoints and MLflow."""
+        parts = [self.sampler]
+        if self.sampler == "variable-density":
+            parts.append(f"e{self.exponent:g}")
+        if self.suppression != "none":
+            parts.append(f"{self.suppression}-b{self.beta:g}")
+        return "-".join([*parts, f"s{self.seed}"])
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """Differential privacy of the weights (DP-SGD); without this section there is none.
+
+    ``unit``: whom it protects, patient or slice. ``rate``: the chance of each unit to take part
+    in a step, the same at every site whatever its size. ``lot``: a constant that the sum of a
+    step is divided by, best ``rate`` times the units of a typical site. ``clip``: the norm each
+    unit's gradient is clipped to; the noise of each step has standard deviation
+    ``noise_multiplier * clip`` before the sum is divided by ``lot``. Epsilon at ``delta`` follows
+    from the plan alone. ``losses``: let loss terms leave; they stand outside epsilon.
+    """
+
+    noise_multiplier: float
+    rate: float = 0.0
+    lot: int = 16
+    clip: float = 1.0
+    delta: float = 1e-5
+    unit: str = "patient"
+    losses: bool = False
+
+
+@dataclass(frozen=True)
+class Moments:
+    """The variance of k-space from the sites' own training patients, in place of the study
+    centre's audit set alone; needs ``[privacy]``, whose unit, delta and budget are shared.
+
+    Each unit gives the squares of its k-space about the audit set's mean, averaged over its
+    slices and clipped to the norm ``clip`` over all positions and parts; the noise of the sum has
+    standard deviation ``noise_multiplier * clip`` at every position.
+    """
+
+    noise_multiplier: float
+    clip: float
+
+
+@dataclass(frozen=True)
+class Release:
+    """The one arm and acceleration of which consenting patients' sampled k-space is asked."""
+
+    arm: str
+    acceleration: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole study. Make one with :func:`parse_plan`; ``text`` is what was approved."""
+
+    study: Study
+    task: Task
+    arms: tuple[Arm, ...]
+    measurement: Measurement = field(default_factory=Measurement)
+    model: Model = field(default_factory=Model)
+    training: Training = field(default_factory=Training)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    aggregation: Aggregation = field(default_factory=Aggregation)
+    release: Release | None = None
+    privacy: Privacy | None = None
+    moments: Moments | None = None
+    text: str = field(default="", init=False, repr=False)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the plan's text, hex."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def constraint(self) -> Constraint:
+        """``measurement.constraint``, typed."""
+        return cast(Constraint, self.measurement.constraint)
+
+    @property
+    def method(self) -> Method:
+        """``measurement.method``, typed."""
+        return cast(Method, self.measurement.method)
+
+    @property
+    def start(self) -> Start:
+        """``model.start``, typed."""
+        return cast(Start, self.model.start)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps an arm takes over the whole study at one site."""
+        return self.training.rounds * self.training.local_steps
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name; ``KeyError`` if the plan has none."""
+        return {arm.name: arm for arm in self.arms}[name]
+
+
+def parse_plan(text: str, where: str = "plan.toml") -> Plan:
+    """Parse and validate a plan. Raises ``InputError`` (expected, got, remedy)."""
+    plan = build(Plan, parse_toml(text, where), where)
+    object.__setattr__(plan, "text", text)
+    check(plan, where)
+    return plan
+
+
+def without_noise(plan: Plan) -> Plan:
+    """The same plan with exact scores, for who scores data of his own; its text, and so its
+    identity, stays."""
+    exact = replace(plan, evaluation=replace(plan.evaluation, noise=False))
+    object.__setattr__(exact, "text", plan.text)
+    return exact
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan file."""
+    try:
+        return parse_plan(path.read_text(encoding="utf-8"), path.name)
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(str(path), "a plan file", "no such file", "check the path") from None
+    except UnicodeDecodeError:
+        raise not_utf8(path) from None

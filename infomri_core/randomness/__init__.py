@@ -1,0 +1,1 @@
+"""Where random numbers come from: named seeds, and a stream nobody can predict."""

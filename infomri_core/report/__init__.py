@@ -1,0 +1,1 @@
+"""The privacy report: one HTML file that a hospital can file."""

@@ -1,0 +1,220 @@
+"""The tables of the privacy report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from infomri_core.plan.adversary_knowledge import STRENGTHS, base_name, strength
+from infomri_core.report.html import Cell, table
+from infomri_core.results.frontier import Row, label
+from infomri_core.results.frontier import attacks as attack_names
+
+WEAK = "weak"
+TRAINED_BY = {
+    "public": "on the study centre's audit patients",
+    "insider": "further by the other sites of the study, never by the one it attacks",
+    "same-site": "on training patients of the very site, inside its vault: an upper bound",
+}
+
+
+def frontier(rows: Sequence[Row]) -> str:
+    """One line an arm and acceleration: diagnosis, strongest attack, floors, gains."""
+    headers = [
+        "Arm",
+        "Acceleration",
+        "AUROC (95 %)",
+        "Strongest attack",
+        "PSNR, dB (95 %)",
+        "Nothing measured",
+        "Gain",
+        "Diagnosis alone",
+        "Gain",
+    ]
+    caption = "PSNR in dB; lower is more private. Gain: the strongest attack beyond that floor."
+    return table(headers, [_frontier_line(row, rows) for row in rows], caption)
+
+
+def attacks(rows: Sequence[Row]) -> str:
+    """One line an arm, acceleration and attack: PSNR, SSIM, NMSE and legibility of lesions."""
+    headers = ["Arm", "Acceleration", "Attack", "PSNR, dB (95 %)", "SSIM", "NMSE"]
+    legible = any(row.legibility for row in rows)
+    if legible:
+        headers.append("Lesions legible (AUROC)")
+    lines = [
+        _attack_line(row, name, rows, legible)
+        for row in rows
+        for name in attack_names(rows)
+        if name in row.psnr
+    ]
+    caption = "Attacks marked 'weak' failed their own test: their low figures are no privacy."
+    if legible:
+        caption += (
+            " Lesions legible: AUROC of a classifier trained on full images, applied to what the "
+            "attack rebuilt, and in brackets to the full images themselves."
+        )
+    return table(headers, lines, caption)
+
+
+def strengths(rows: Sequence[Row]) -> str:
+    """One line a strength of adversary: how far its best attack gets; '' where one was tried."""
+    names = attack_names(rows)
+    if len({strength(name) for name in names}) < 2:
+        return ""
+    lines = []
+    for kind in STRENGTHS:
+        found = [
+            (row.psnr[name], name, row)
+            for row in rows
+            for name in row.psnr
+            if strength(name) == kind
+        ]
+        if not found:
+            continue
+        psnr, name, row = max(found, key=lambda item: item[:2])
+        floor = row.psnr_diagnosis
+        lines.append(
+            [
+                Cell(kind),
+                Cell(TRAINED_BY[kind]),
+                Cell(base_name(name)),
+                Cell(f"{label(row, rows)}, {row.acceleration:g}x"),
+                _number(psnr, "{:.1f}".format),
+                _number(None if floor is None else psnr - floor, "{:+.1f}".format),
+            ]
+        )
+    headers = ["Adversary", "Its attack was trained", "Strongest", "Against", "PSNR, dB"]
+    caption = "Where each strength of adversary gets furthest. The strongest of all counts."
+    return table([*headers, "Beyond the diagnosis, dB"], lines, caption)
+
+
+def certificates(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """What each attacker did on the control mask; one that failed is marked as weak."""
+    lines = []
+    for name, values in found.items():
+        passed = bool(values.get("passed"))
+        converged = values.get("converged")
+        curve = [f"{n}: {float(psnr):.1f}" for n, psnr in values.get("size_curve") or ()]
+        lines.append(
+            [
+                Cell(name),
+                _number(values.get("psnr"), "{:.1f}".format),
+                _number(values.get("psnr_lmmse"), "{:.1f}".format),
+                _number(values.get("last_gain"), "{:+.2f}".format),
+                Cell("" if converged is None else "yes" if converged else "no"),
+                Cell(", ".join(curve)),
+                Cell("passed") if passed else Cell("weak: proves nothing", style="weak"),
+            ]
+        )
+    headers = ["Attack", "PSNR, dB", "LMMSE, dB", "Gain of last tenth, dB", "Converged"]
+    headers += ["PSNR by audit images", "Test"]
+    caption = (
+        "On audit patients held out, under a control mask that can be rebuilt (4x). An attack "
+        "passes within 0.5 dB of LMMSE, once its last tenth of training brings less than 0.1 dB."
+    )
+    return table(headers, lines, caption)
+
+
+def sites(found: Sequence[Mapping[str, Any]]) -> str:
+    """One line a site, arm and acceleration; sites below their minimum cohort send nothing."""
+    headers = [
+        "Site",
+        "Patients",
+        "Arm",
+        "Acceleration",
+        "AUROC (95 %)",
+        "Strongest attack",
+        "PSNR, dB",
+    ]
+    lines = []
+    for item in found:
+        psnr = {str(k): float(v) for k, v in (item.get("psnr") or {}).items()}
+        strongest = max(psnr, key=lambda name: psnr[name], default="")
+        lines.append(
+            [
+                Cell(str(item.get("site", ""))),
+                Cell(str(item.get("n_patients", "")), style="n"),
+                Cell(str(item.get("arm", ""))),
+                _number(item.get("acceleration"), "{:g}x".format),
+                _interval(
+                    item.get("auroc"),
+                    item.get("auroc_low"),
+                    item.get("auroc_high"),
+                    "{:.3f}".format,
+                ),
+                Cell(strongest),
+                _number(psnr.get(strongest), "{:.1f}".format),
+            ]
+        )
+    return table(headers, lines)
+
+
+def linkage(rows: Sequence[Row]) -> str:
+    """How often a measurement is matched to its patient; '' where nobody tried."""
+    headers = ["Arm", "Acceleration", "Same scan: rank 1", "AUC", "Another slice: rank 1", "AUC"]
+    headers.append("Candidates")
+    lines = []
+    for row in rows:
+        figures = [_linked(row, kind, f) for kind in ("same", "other") for f in ("rank1", "auc")]
+        if any(cell.text != "-" for cell in figures):
+            gallery = _number(row.linkage_gallery, "{:.0f}".format)
+            lines.append([*_place(row, rows), *figures, gallery])
+    return table(
+        headers, lines, "With 95 % intervals by patient. Guessing: rank 1 = 1/candidates."
+    )
+
+
+def _linked(row: Row, kind: str, figure: str) -> Cell:
+    name = f"{kind}_{figure}"
+    low, high = row.linkage_low.get(name), row.linkage_high.get(name)
+    form = "{:.0%}".format if figure == "rank1" else "{:.2f}".format
+    return _interval(getattr(row, f"linkage_{name}"), low, high, form)
+
+
+def _frontier_line(row: Row, rows: Sequence[Row]) -> list[Cell]:
+    best = row.worst_attack or ""
+    weak = bool(best) and best not in row.certified
+    low, high = row.psnr_low.get(best), row.psnr_high.get(best)
+    return [
+        *_place(row, rows),
+        _interval(row.auroc, row.auroc_low, row.auroc_high, "{:.3f}".format),
+        Cell(best or "none", WEAK if weak else "", WEAK if weak else ""),
+        _interval(row.psnr_worst, low, high, "{:.1f}".format),
+        _number(row.psnr_prior, "{:.1f}".format),
+        _number(row.psnr_gain, "{:+.1f}".format),
+        _number(row.psnr_diagnosis, "{:.1f}".format),
+        _number(row.psnr_gain_diagnosis, "{:+.1f}".format),
+    ]
+
+
+def _attack_line(row: Row, name: str, rows: Sequence[Row], legible: bool) -> list[Cell]:
+    weak = WEAK if name not in row.certified else ""
+    cells = [
+        *_place(row, rows),
+        Cell(name, weak, weak),
+        _interval(
+            row.psnr[name], row.psnr_low.get(name), row.psnr_high.get(name), "{:.1f}".format
+        ),
+        _number(row.ssim.get(name), "{:.3f}".format),
+        _number(row.nmse.get(name), "{:.3f}".format),
+    ]
+    if legible:
+        cells.append(_legible(row, name))
+    return cells
+
+
+def _legible(row: Row, name: str) -> Cell:
+    full = row.legibility.get("full image")
+    note = "" if full is None else f"({full:.3f})"
+    return Cell(_number(row.legibility.get(name), "{:.3f}".format).text, note, "n")
+
+
+def _place(row: Row, rows: Sequence[Row]) -> tuple[Cell, Cell]:
+    return Cell(label(row, rows)), _number(row.acceleration, "{:g}x".format)
+
+
+def _number(value: Any, form: Callable[[float], str]) -> Cell:
+    return Cell("-" if value is None else form(float(value)), style="n")
+
+
+def _interval(value: Any, low: Any, high: Any, form: Callable[[float], str]) -> Cell:
+    note = "" if low is None or high is None else f"{form(float(low))} to {form(float(high))}"
+    return Cell(_number(value, form).text, note, "n")

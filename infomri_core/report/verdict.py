@@ -1,0 +1,135 @@
+"""The audit's verdict in plain language: the first thing a privacy officer reads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from infomri_core.plan.adversary_knowledge import described
+from infomri_core.results.frontier import Row, label
+
+NEGLIGIBLE_DB = 0.2
+"""Twice the step to which sites round PSNR: a smaller gain is not told from none."""
+
+State = Literal["void", "beyond", "within"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``void``: nothing may be concluded. ``beyond``: the strongest attack rebuilds more than the
+    diagnosis gives away. ``within``: no attack that was tried did."""
+
+    state: State
+    headline: str
+    sentences: tuple[str, ...]
+
+
+def verdict(rows: Sequence[Row], meta: Mapping[str, Any]) -> Verdict:
+    """What the rows of one audit, with its meta, let anyone conclude."""
+    why = void_because(rows, meta)
+    if why:
+        return Verdict(
+            "void",
+            "This audit is void: it shows nothing about privacy.",
+            (
+                why,
+                "The figures below are printed for the record. A low figure in them means that "
+                "the attacker was weak, not that the measurement is private. Repeat the audit "
+                "with stronger attackers: more training steps, or more audit patients.",
+            ),
+        )
+    judged = [row for row in rows if _gained(row) is not None]
+    worst = max(judged, key=_gain)
+    least = min(judged, key=lambda row: (_gain(row), -(row.auroc or 0.0)))
+    if _gain(worst) <= NEGLIGIBLE_DB:
+        return _within(worst, rows)
+    return _beyond(worst, least, rows)
+
+
+def void_because(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
+    """Why nothing can be concluded from ``rows``, or ''."""
+    if not any(_gained(row) is not None for row in rows):
+        return "No attack was scored against a floor, so there is nothing to judge."
+    stated = meta.get("audit_void")
+    if stated:
+        return stated if isinstance(stated, str) else _WEAK
+    weak = [row for row in rows if row.worst_attack and row.worst_attack not in row.certified]
+    return _WEAK if stated is None and weak else ""
+
+
+_WEAK = (
+    "The strongest attacker failed its own test: on a control mask from which images can be "
+    "rebuilt it did not rebuild them as well as the reference."
+)
+
+
+def _within(worst: Row, rows: Sequence[Row]) -> Verdict:
+    floor, known = _floor(worst), _known(worst)
+    return Verdict(
+        "within",
+        f"No attacker that was tried learned more about the image than {known} gives away.",
+        (
+            f"The strongest of them, {_attacker(worst)}, against {_place(worst, rows)}, "
+            f"rebuilt images at {worst.psnr_worst:.1f} dB; {known} alone allows "
+            f"{floor:.1f} dB. The difference, {_gain(worst):+.1f} dB, is below the "
+            f"{NEGLIGIBLE_DB:g} dB that this audit can tell from nothing.",
+            "This is evidence, not proof: it holds for these attackers, trained on "
+            f"{worst.n_audit} slices. A better attacker, or one with more data, may do more.",
+        ),
+    )
+
+
+def _beyond(worst: Row, least: Row, rows: Sequence[Row]) -> Verdict:
+    floor, known = _floor(worst), _known(worst)
+    sentences = [
+        f"Against {_place(worst, rows)}, the attacker {_attacker(worst)} rebuilt "
+        f"images at {worst.psnr_worst:.1f} dB{_interval(worst)}, where {known} alone allows "
+        f"{floor:.1f} dB: its mean error is {10 ** (_gain(worst) / 10):.1f} times smaller than "
+        f"that of someone who had only {known}.",
+    ]
+    if least is not worst:
+        detects = "" if least.auroc is None else f", at an AUROC of {least.auroc:.3f}"
+        beyond = f"{_gain(least):+.1f} dB beyond {known}"
+        sentences.append(f"The least was got against {_place(least, rows)}: {beyond}{detects}.")
+    sentences.append(
+        "PSNR is a mean over pixels and patients. It does not say whether a face, a lesion or a "
+        "name could be recognised, nor what happens to the worst patient, who stands in "
+        "each site's own report."
+    )
+    headline = (
+        f"The strongest attacker learned more about the image than {known} gives away: "
+        f"{_gain(worst):+.1f} dB."
+    )
+    return Verdict("beyond", headline, tuple(sentences))
+
+
+def _gained(row: Row) -> float | None:
+    """What the strongest attack got beyond the diagnosis; where no diagnosis is known, beyond
+    the best answer without a measurement."""
+    return row.psnr_gain if row.psnr_diagnosis is None else row.psnr_gain_diagnosis
+
+
+def _gain(row: Row) -> float:
+    return _gained(row) or 0.0
+
+
+def _floor(row: Row) -> float:
+    return (row.psnr_prior if row.psnr_diagnosis is None else row.psnr_diagnosis) or 0.0
+
+
+def _known(row: Row) -> str:
+    """What someone at the floor has."""
+    return "a stranger's mean image" if row.psnr_diagnosis is None else "the diagnosis"
+
+
+def _attacker(row: Row) -> str:
+    return described(row.worst_attack or "")
+
+
+def _place(row: Row, rows: Sequence[Row]) -> str:
+    return f"the arm '{label(row, rows)}' at acceleration {row.acceleration:g}x"
+
+
+def _interval(row: Row) -> str:
+    low = row.psnr_low.get(row.worst_attack or "")
+    high = row.psnr_high.get(row.worst_attack or "")
+    return "" if low is None or high is None else f" (95 % interval {low:.1f} to {high:.1f})"

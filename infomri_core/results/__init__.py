@@ -1,0 +1,1 @@
+"""A study's results as values: the frontier, its table, names, colours and file."""

@@ -1,0 +1,194 @@
+"""The privacy/utility frontier: one row an arm and acceleration, as in ``results.json``."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infomri_core.system.errors import InputError
+from infomri_core.system.files import write_atomically
+
+_DERIVED = ("worst_attack", "psnr_worst", "psnr_gain", "psnr_gain_diagnosis")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one arm at one acceleration lets a physician see, and an attacker.
+
+    PSNR in dB; mappings go from an attack's name to its figure and hold attacks that use the
+    measurement. ``psnr_prior``: the best answer that uses neither measurement nor diagnosis.
+    ``psnr_diagnosis``: the image regressed on the model's logits. None means undefined.
+    ``linkage_*``: success of who holds ``linkage_gallery`` candidate scans in finding the patient
+    by the very scan (``same``) or another slice (``other``): rank-1 share and AUC, with intervals
+    by name (``same_rank1`` ...).
+    ``legibility``: AUROC of a classifier of full images on what each attack rebuilt, and on the
+    'full image' itself, with its interval.
+    ``epsilon``: of the weights of the whole study, the largest of any site; None without
+    differential privacy.
+    ``auroc_groups``, ``psnr_groups``: groups of patients behind the intervals; with one there is
+    no interval, and None where an earlier version made intervals by another way.
+    ``certified``: attacks that passed their test on the control mask; the others are weak.
+    """
+
+    arm: str
+    sampler: str
+    beta: float
+    seed: int
+    acceleration: float
+    suppression: str = "none"
+    auroc: float | None = None
+    auroc_low: float | None = None
+    auroc_high: float | None = None
+    auroc_groups: int | None = None
+    accuracy: float | None = None
+    psnr: Mapping[str, float] = field(default_factory=dict)
+    psnr_low: Mapping[str, float] = field(default_factory=dict)
+    psnr_high: Mapping[str, float] = field(default_factory=dict)
+    psnr_groups: int | None = None
+    psnr_of_mean_mse: Mapping[str, float] = field(default_factory=dict)
+    ssim: Mapping[str, float] = field(default_factory=dict)
+    nmse: Mapping[str, float] = field(default_factory=dict)
+    legibility: Mapping[str, float] = field(default_factory=dict)
+    legibility_low: Mapping[str, float] = field(default_factory=dict)
+    legibility_high: Mapping[str, float] = field(default_factory=dict)
+    certified: tuple[str, ...] = ()
+    psnr_prior: float | None = None
+    psnr_diagnosis: float | None = None
+    redundancy: float | None = None
+    linkage_same_rank1: float | None = None
+    linkage_same_auc: float | None = None
+    linkage_other_rank1: float | None = None
+    linkage_other_auc: float | None = None
+    linkage_gallery: float | None = None
+    linkage_low: Mapping[str, float] = field(default_factory=dict)
+    linkage_high: Mapping[str, float] = field(default_factory=dict)
+    n_train: int = 0
+    n_audit: int = 0
+    n_patients: int = 0
+    rounds: int = 0
+    epsilon: float | None = None
+
+    @property
+    def worst_attack(self) -> str | None:
+        """The attack that rebuilds best: the worst case for privacy."""
+        return max(self.psnr, key=lambda name: (self.psnr[name], name), default=None)
+
+    @property
+    def psnr_worst(self) -> float | None:
+        """PSNR of the strongest attack, dB."""
+        return max(self.psnr.values(), default=None)
+
+    @property
+    def psnr_gain(self) -> float | None:
+        """What the measurement gave the strongest attack: ``psnr_worst - psnr_prior``, dB."""
+        if self.psnr_worst is None or self.psnr_prior is None:
+            return None
+        return self.psnr_worst - self.psnr_prior
+
+    @property
+    def psnr_gain_diagnosis(self) -> float | None:
+        """What the strongest attack got beyond the diagnosis: ``psnr_worst - psnr_diagnosis``."""
+        if self.psnr_worst is None or self.psnr_diagnosis is None:
+            return None
+        return self.psnr_worst - self.psnr_diagnosis
+
+
+def psnr_of(row: Row, attack: str) -> float | None:
+    """PSNR of one attack in dB, or of the strongest for ``attack='worst'``."""
+    return row.psnr_worst if attack == "worst" else row.psnr.get(attack)
+
+
+def pareto(rows: Iterable[Row], attack: str = "worst") -> list[Row]:
+    """The rows that no other row beats: AUROC at least as high, PSNR at least as low, one better.
+
+    Rows in which either figure is undefined are left out.
+    """
+    points = [
+        (row.auroc, psnr, row)
+        for row in rows
+        if row.auroc is not None and (psnr := psnr_of(row, attack)) is not None
+    ]
+    return [
+        row
+        for auroc, psnr, row in points
+        if not any(a >= auroc and p <= psnr and (a > auroc or p < psnr) for a, p, _ in points)
+    ]
+
+
+def traces(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows that belong to one curve of a plot: same sampler, suppression and seed; by beta.
+
+    Suppression ``none`` is beta = 0 of any suppression and joins the first one there is.
+    """
+    curves: dict[tuple[str, str, int], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (row.suppression == "none", row.beta)):
+        key = (row.sampler, row.suppression, row.seed)
+        if row.suppression == "none":
+            key = next((k for k in curves if (k[0], k[2]) == (row.sampler, row.seed)), key)
+        curves.setdefault(key, []).append(row)
+    return [sorted(curve, key=lambda row: row.beta) for curve in curves.values()]
+
+
+def label(row: Row, rows: Iterable[Row] = ()) -> str:
+    """Short name of a row's arm for people; says more where ``rows`` has arms like it."""
+    like = [other for other in rows if _family(other) == _family(row)]
+    if len({other.arm for other in like if other.seed == row.seed}) > 1:
+        return row.arm
+    text = f"InfoMRI β={row.beta:g}" if row.sampler == "infomri" else row.sampler.replace("-", " ")
+    return f"{text}, seed {row.seed}" if len({other.seed for other in like}) > 1 else text
+
+
+def attacks(rows: Iterable[Row]) -> list[str]:
+    """Names of all attacks in the rows, in order of first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row.psnr))
+
+
+def write_results(path: Path, rows: Sequence[Row], meta: Mapping[str, Any]) -> None:
+    """Write ``{"rows": [...], "meta": {...}}`` as JSON, atomically; undefined figures are null."""
+    content = {"rows": [to_json(row) for row in rows], "meta": dict(meta)}
+    text = json.dumps(_defined(content), indent=2, allow_nan=False, ensure_ascii=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def read_results(path: Path) -> tuple[list[Row], dict[str, Any]]:
+    """Rows and meta of a ``results.json``. Raises ``InputError`` when it is not one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return [from_json(row) for row in content["rows"]], dict(content["meta"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            str(path), "a results.json of a study", repr(error), "check the path"
+        ) from None
+
+
+def to_json(row: Row) -> dict[str, Any]:
+    """The row as JSON values, with the derived figures."""
+    values = {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
+    values |= {name: getattr(row, name) for name in _DERIVED}
+    return _defined(values)
+
+
+def from_json(values: Mapping[str, Any]) -> Row:
+    """The row of :func:`to_json`; derived figures are computed afresh."""
+    names = {f.name for f in dataclasses.fields(Row)}
+    known = {name: value for name, value in values.items() if name in names}
+    known["certified"] = tuple(known.get("certified", ()))
+    return Row(**known)
+
+
+def _family(row: Row) -> tuple[str, str, float, float]:
+    return row.sampler, row.suppression, row.beta, row.acceleration
+
+
+def _defined(value: Any) -> Any:
+    """JSON has no NaN: what is not finite is undefined, hence null."""
+    if isinstance(value, Mapping):
+        return {str(key): _defined(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_defined(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

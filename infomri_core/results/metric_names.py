@@ -1,0 +1,90 @@
+"""A frontier row as the flat metrics of a tracking store, and back: ``psnr/unet/32x``."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from infomri_core.results.frontier import Row, to_json
+
+_SINGLE = (
+    "auroc",
+    "auroc_low",
+    "auroc_high",
+    "auroc_groups",
+    "psnr_groups",
+    "accuracy",
+    "psnr_prior",
+    "psnr_diagnosis",
+    "redundancy",
+    "n_patients",
+    "linkage_same_rank1",
+    "linkage_same_auc",
+    "linkage_other_rank1",
+    "linkage_other_auc",
+    "linkage_gallery",
+)
+_WHOLE = ("auroc_groups", "psnr_groups", "n_patients")
+_DERIVED = ("psnr_worst", "psnr_gain", "psnr_gain_diagnosis")
+_PER_ATTACK = (
+    *("psnr", "psnr_low", "psnr_high", "psnr_of_mean_mse", "ssim", "nmse"),
+    *("legibility", "legibility_low", "legibility_high"),
+)
+_PER_FIGURE = ("linkage_low", "linkage_high")
+_EPSILON = "epsilon"
+_COUNTS = ("n_train", "n_audit")
+_CERTIFIED = "certified"
+
+
+def metrics_of(row: Row) -> dict[str, float]:
+    """The row's defined figures by metric name; what is undefined has no metric."""
+    values = to_json(row)
+    at = f"{row.acceleration:g}x"
+    found = {f"{name}/{at}": values[name] for name in _SINGLE + _DERIVED}
+    for name in _PER_ATTACK + _PER_FIGURE:
+        found |= {f"{name}/{attack}/{at}": value for attack, value in values[name].items()}
+    found |= {f"{_CERTIFIED}/{a}/{at}": float(a in row.certified) for a in row.psnr}
+    found |= {name: values[name] for name in (*_COUNTS, _EPSILON)}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def rows_of(arm: Row, metrics: Mapping[str, float]) -> list[Row]:
+    """One row an acceleration found in ``metrics``, in ascending order.
+
+    ``arm`` gives what metrics don't say (name, sampler, beta, ...). Names that are no figure of a
+    row are ignored.
+    """
+    cells: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        path, _, at = name.rpartition("/")
+        if path.split("/")[0] in (
+            *_SINGLE,
+            *_PER_ATTACK,
+            *_PER_FIGURE,
+            _CERTIFIED,
+        ) and _acceleration(at):
+            cells.setdefault(at, {})[path] = value
+    counts: dict[str, Any] = {name: int(metrics[name]) for name in _COUNTS if name in metrics}
+    known = replace(arm, epsilon=metrics.get(_EPSILON), **counts)
+    rows = (_row(known, _acceleration(at), cell) for at, cell in cells.items())
+    return sorted(rows, key=lambda row: row.acceleration)
+
+
+def _row(arm: Row, acceleration: float, cell: Mapping[str, float]) -> Row:
+    figures: dict[str, Any] = {name: cell[name] for name in _SINGLE if name in cell}
+    figures |= {name: dict(_within(cell, name)) for name in _PER_ATTACK + _PER_FIGURE}
+    figures |= {name: int(figures[name]) for name in _WHOLE if name in figures}
+    figures["certified"] = tuple(a for a, passed in _within(cell, _CERTIFIED) if passed)
+    return replace(arm, acceleration=acceleration, **figures)
+
+
+def _within(cell: Mapping[str, float], name: str) -> Iterable[tuple[str, float]]:
+    start = f"{name}/"
+    return ((path[len(start) :], v) for path, v in cell.items() if path.startswith(start))
+
+
+def _acceleration(text: str) -> float:
+    """The acceleration in '32x'; 0 when it is none."""
+    try:
+        return float(text[:-1]) if text.endswith("x") else 0.0
+    except ValueError:
+        return 0.0

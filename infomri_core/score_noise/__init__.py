@@ -1,0 +1,1 @@
+"""Scores that leave a site as one bounded vector under noise."""

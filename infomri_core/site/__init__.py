@@ -1,0 +1,1 @@
+"""What is computed where the data are."""

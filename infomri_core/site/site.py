@@ -1,0 +1,297 @@
+"""What is computed where the data are: the jobs of one site, on typed values.
+
+The vault of a hospital runs these behind its gate; ``infomri train`` runs the same code on pooled
+data. Rounding, minimum cohorts and approvals are the gate's, not computed here.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+
+from infomri_core import __version__
+from infomri_core.attacks.adversaries import load_adversaries
+from infomri_core.data.base import SliceDataset
+from infomri_core.dp.accounting import study_epsilon
+from infomri_core.dp.dp import PrivateGradients, units_of
+from infomri_core.dp.moments import moments_rules, noised_moments
+from infomri_core.messages import (
+    AdaptTask,
+    DatasetCard,
+    EvaluateReply,
+    EvaluateTask,
+    MomentsReply,
+    MomentsTask,
+    ReleaseReply,
+    ReleaseTask,
+    SecureTask,
+    SiteReply,
+    SiteTask,
+    TrainReply,
+    TrainTask,
+)
+from infomri_core.messages.wire import Arrays
+from infomri_core.plan.adversary_knowledge import same_site_attacks
+from infomri_core.plan.plan import Arm, Plan
+from infomri_core.randomness.secret_stream import SecretStream
+from infomri_core.randomness.seeds import torch_generator
+from infomri_core.score_noise.bounded_scores import bounded_scores
+from infomri_core.site.evaluate import Scoring, score_cells, scored_rows
+from infomri_core.site.release import keyed, permanent_id, pseudonym, release_patients
+from infomri_core.site.site_attacks import Own, chosen_rows
+from infomri_core.site.worst_patient import WorstPatients
+from infomri_core.summaries.groups import MIN_COHORT, groups_within
+from infomri_core.system.device import pick_device
+from infomri_core.system.errors import Refused
+from infomri_core.tasks.classification import flatten, load_model
+from infomri_core.training.fit import Diverged, Gradients, Stretch, train_steps
+from infomri_core.training.optimizer_store import OptimizerStore, Witness
+
+RESIDENT_BYTES = 4 * 2**30
+Cancelled = Callable[[], bool]
+
+
+@final
+class Site:
+    """The data of one site and the jobs that run on them.
+
+    ``directory`` keeps optimizer state between rounds. Images up to 4 GiB are held on ``device``.
+    ``secret`` keys the groups of at least ``min_cohort`` patients that scores are summed over:
+    whoever knows who is in a group knows of whom its sums tell.
+    """
+
+    def __init__(
+        self,
+        dataset: SliceDataset,
+        name: str,
+        directory: Path,
+        device: str = "cpu",
+        secret: str = "",
+        min_cohort: int = MIN_COHORT,
+        trained: Witness = lambda plan, number: False,
+    ) -> None:
+        self.name = name
+        self._dataset = dataset
+        self._device = torch.device(device)
+        self._directory = directory
+        self._store = OptimizerStore(directory, trained)
+        self._secret = secret
+        self._min_cohort = min_cohort
+        self._train = np.flatnonzero(dataset.table.split == "train")
+        self._labels = torch.from_numpy(dataset.table.labels.astype(np.float32))
+        self._resident: torch.Tensor | None = None
+
+    def run(self, plan: Plan, task: SiteTask, cancelled: Cancelled) -> SiteReply:
+        """Do one task of the closed list. Raises ``Refused``, or ``Cancelled`` between steps."""
+        if isinstance(task, MomentsTask):
+            return self.moments(plan, task, cancelled)
+        if isinstance(task, TrainTask):
+            return self.train(plan, task, cancelled)
+        if isinstance(task, AdaptTask):
+            self._check_training(plan)
+            return self._own(plan, task.arms, ("adapt", task.round), cancelled).adapt(task)
+        if isinstance(task, EvaluateTask):
+            return self.evaluate(plan, task, cancelled)
+        if isinstance(task, ReleaseTask):
+            raise Refused("consent", "this site releases no k-space")
+        if isinstance(task, SecureTask):
+            raise Refused("secure-aggregation", "there is no vault here to make keys")
+        return self.enrol(plan)
+
+    def enrol(self, plan: Plan) -> DatasetCard:
+        """The site's exact counts. ``Refused("data")`` when shape or labels are not the plan's."""
+        self._check(plan)
+        table = self._dataset.table
+        return DatasetCard(
+            site=self.name,
+            n_patients=len(np.unique(table.patients)),
+            n_slices=len(table),
+            n_positive=tuple(int(n) for n in table.labels.sum(0)),
+            shape=self._dataset.shape,
+            labels=table.label_names,
+            versions={"infomri": __version__, "torch": torch.__version__},
+        )
+
+    def moments(self, plan: Plan, task: MomentsTask, cancelled: Cancelled) -> MomentsReply:
+        """Noised second moments of the training patients' k-space about the task's mean."""
+        self._check_training(plan)
+        units = self._units(plan)
+        total = noised_moments(
+            moments_rules(plan),
+            units,
+            lambda batch: self._images(self._train[batch]),
+            torch.from_numpy(task.mean).to(self._device),
+            SecretStream.fresh(self._secret),
+            cancelled,
+        )
+        return MomentsReply(total.cpu().numpy(), len(units), study_epsilon(plan, 0, 0))
+
+    def train(self, plan: Plan, task: TrainTask, cancelled: Cancelled) -> TrainReply:
+        """One round of local steps for every arm in the task, one arm after the other."""
+        self._check_training(plan)
+        lost = self._store.lost(plan, task.arms, task.round - 1)
+        variance = torch.from_numpy(task.variance.astype(np.float32)).to(self._device)
+        arms: dict[str, np.ndarray] = {}
+        losses: dict[str, dict[str, float]] = {}
+        dropped: list[str] = []
+        for name, flat in task.arms.items():
+            arm = plan.arm(name)
+            try:
+                arms[name], losses[name] = self._train_arm(
+                    plan, arm, flat, task.round, variance, cancelled
+                )
+            except Diverged:
+                dropped.append(name)
+                self._store.save(plan.digest, name, task.round, {})
+        if plan.privacy is not None and not plan.privacy.losses:
+            losses = {}
+        spent = study_epsilon(plan, len(task.arms), task.round)
+        return TrainReply(len(self._train), arms, losses, tuple(dropped), spent, lost_state=lost)
+
+    def evaluate(self, plan: Plan, task: EvaluateTask, cancelled: Cancelled) -> EvaluateReply:
+        """Scores of every arm and attack on the validation patients. Who was rebuilt best is
+        written beside the optimizer's state, and is in no reply."""
+        self._check(plan)
+        indices = self.scored(plan)
+        adversaries = load_adversaries(task.attacks, plan.task.shape, self._device)
+        if same_site_attacks(plan):
+            self._own(plan, task.arms, ("same-site",), cancelled).join(adversaries)
+        table = self._dataset.table.take(indices)
+        worst = WorstPatients(lambda patient: permanent_id(self._secret, patient))
+        bounded = bounded_scores(plan, task, table) if plan.evaluation.noise else None
+        scoring = Scoring(
+            *(plan, table, lambda rows: self._images(indices[rows]), adversaries),
+            *(self.groups(plan), (plan.study.seed, self.name), cancelled, worst),
+        )
+        models = ((n, load_model(plan, n, f).to(self._device)) for n, f in task.arms.items())
+        scores, sums = score_cells(scoring, models, bounded)
+        worst.write(self._directory, plan)
+        return EvaluateReply(self.n_scored_patients(plan), scores, None, adversaries.failed, sums)
+
+    def noise(self, *context: str) -> SecretStream:
+        """The noise of one answer, the same for the same ``context``: question and data."""
+        return SecretStream.derived(self._secret, "evaluation", *context)
+
+    def release(
+        self, plan: Plan, task: ReleaseTask, patients: Sequence[str], cancelled: Cancelled
+    ) -> ReleaseReply:
+        """Sampled k-space of the scored slices of ``patients``."""
+        self._check(plan)
+        rows = self.scored(plan)
+        return release_patients(plan, task, self._dataset, rows, patients, self._secret, cancelled)
+
+    def names(self, plan: Plan, patients: Sequence[str]) -> dict[str, str]:
+        """The permanent id of each patient in the ledger, by its pseudonym in this study."""
+        key, study = self._secret, plan.study.name
+        return {pseudonym(key, study, p): permanent_id(key, p) for p in patients}
+
+    @property
+    def key_id(self) -> str:
+        """Tells one site secret from another without telling anything of it."""
+        return keyed(self._secret, "key id")[:16]
+
+    def scored(self, plan: Plan) -> np.ndarray:
+        """Rows of the validation slices that the plan has scored."""
+        return scored_rows(plan, self._dataset.table)
+
+    def groups(self, plan: Plan) -> np.ndarray:
+        """The group of each slice of :meth:`scored`, by the site's fixed partition."""
+        val = np.flatnonzero(self._dataset.table.split == "val")
+        rows = np.searchsorted(val, self.scored(plan))
+        patients = self._dataset.table.patients[val]
+        return groups_within(patients, rows, self._secret, self._min_cohort)
+
+    def n_scored_patients(self, plan: Plan) -> int:
+        """Patients behind every figure of :meth:`evaluate`."""
+        return len(np.unique(self._dataset.table.patients[self.scored(plan)]))
+
+    def _train_arm(
+        self,
+        plan: Plan,
+        arm: Arm,
+        flat: np.ndarray,
+        round_number: int,
+        variance: torch.Tensor,
+        cancelled: Cancelled,
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        model = load_model(plan, arm.name, flat).to(self._device)
+        steps = plan.training.local_steps
+        stream = (plan.study.seed, self.name, arm.seed, round_number)
+        stretch = Stretch((round_number - 1) * steps, steps, plan.total_steps, stream)
+        losses, state = train_steps(
+            *(model, plan, arm.beta, variance, len(self._train), self._fetch, stretch),
+            *(self._store.load(plan.digest, arm.name, round_number - 1), cancelled),
+            self._private(plan, variance),
+        )
+        weights = flatten(model)
+        if not np.isfinite(weights).all():
+            raise Diverged
+        self._store.save(plan.digest, arm.name, round_number, state)
+        return weights, losses
+
+    def _own(
+        self, plan: Plan, arms: Arrays, stream: tuple[str | int, ...], cancelled: Cancelled
+    ) -> Own:
+        """The site's training images, for an attack to be trained on."""
+        rows = chosen_rows(self._train)
+        models = [load_model(plan, name, flat).to(self._device) for name, flat in arms.items()]
+        return Own(
+            plan,
+            self._images(rows),
+            self._dataset.table.patients[rows],
+            [model.policy for model in models],
+            torch_generator(plan.study.seed, self.name, *stream, device=self._device),
+            cancelled,
+        )
+
+    def _private(self, plan: Plan, variance: torch.Tensor) -> Gradients | None:
+        """DP-SGD where the plan asks for it, with noise that nobody can foretell or repeat."""
+        if plan.privacy is None:
+            return None
+        stream = SecretStream.fresh(self._secret)
+        return PrivateGradients(plan, variance, self._units(plan), self._fetch, stream)
+
+    def _units(self, plan: Plan) -> list[np.ndarray]:
+        return units_of(plan, self._dataset.table.patients[self._train])
+
+    def _fetch(self, batch: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = self._train[batch]
+        return self._images(rows), self._labels[rows].to(self._device)
+
+    def _images(self, rows: np.ndarray) -> torch.Tensor:
+        n_bytes = 4 * len(self._dataset) * self._dataset.shape[0] * self._dataset.shape[1]
+        if n_bytes > RESIDENT_BYTES:
+            return self._dataset.images(rows).to(self._device)
+        if self._resident is None:
+            self._resident = self._dataset.images(np.arange(len(self._dataset))).to(self._device)
+        return self._resident[torch.from_numpy(rows).to(self._device)]
+
+    def _check_training(self, plan: Plan) -> None:
+        self._check(plan)
+        if len(self._train) == 0:
+            raise Refused("data", "this site has no training slices")
+
+    def _check(self, plan: Plan) -> None:
+        table = self._dataset.table
+        for what, expected, got in (
+            ("shape", plan.task.shape, self._dataset.shape),
+            ("labels", plan.task.labels, table.label_names),
+            ("exclusive", plan.task.exclusive, table.exclusive),
+        ):
+            if expected != got:
+                raise Refused("data", f"the plan expects {what} {expected}, this site has {got}")
+
+
+def open_site(
+    dataset: SliceDataset,
+    name: str,
+    directory: Path,
+    device: str = "auto",
+    secret: str = "",
+    min_cohort: int = MIN_COHORT,
+    trained: Witness = lambda plan, number: False,
+) -> Site:
+    """A site on ``device`` ("auto" takes CUDA where there is one)."""
+    return Site(dataset, name, directory, pick_device(device), secret, min_cohort, trained)

@@ -1,0 +1,1 @@
+"""Mergeable summaries that may leave a site, with their uncertainty."""

@@ -1,0 +1,166 @@
+"""The one training loop: some optimizer steps of one arm on one data set."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+
+from infomri_core.plan.plan import Plan, Training
+from infomri_core.randomness.seeds import numpy_generator, torch_generator
+from infomri_core.system.errors import Cancelled
+from infomri_core.tasks.classification import Classification, LossTerms
+from infomri_core.training.proximal import Proximal
+
+OptimizerState = dict[str, np.ndarray]
+Fetch = Callable[[np.ndarray], tuple[torch.Tensor, torch.Tensor]]
+Gradients = Callable[[Classification, float], LossTerms]
+"""Puts the gradient of one step, at the beta given, into a model, and says the loss terms."""
+
+
+class Diverged(Exception):
+    """The loss is no longer finite."""
+
+
+@final
+@dataclass(frozen=True)
+class Stretch:
+    """Where a run of steps stands in the study: it starts at ``first`` of ``total`` steps.
+
+    ``stream`` names the random stream; arms of one seed share it, so that they see the same
+    batches and ratios.
+    """
+
+    first: int
+    n_steps: int
+    total: int
+    stream: tuple[str | int, ...]
+
+
+def learning_rate_factor(step: int, total: int) -> float:
+    """Linear rise over the first tenth, then a cosine to zero."""
+    rise = max(1, total // 10)
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+def beta_factor(step: int, total: int, warmup: float) -> float:
+    """Zero for a share ``warmup`` of all steps, then a linear rise to one of the same length."""
+    if warmup == 0:
+        return 1.0
+    return min(1.0, max(0.0, step / total - warmup) / warmup)
+
+
+def make_optimizer(model: Classification, training: Training) -> torch.optim.Adam:
+    """Adam with the network's and the policy's own learning rates."""
+    groups = [
+        {"params": list(model.network.parameters()), "base": training.learning_rate},
+        {"params": list(model.policy.parameters()), "base": training.policy_learning_rate},
+    ]
+    return torch.optim.Adam([g for g in groups if g["params"]], lr=training.learning_rate)
+
+
+def train_steps(
+    model: Classification,
+    plan: Plan,
+    beta: float,
+    variance: torch.Tensor,
+    n_slices: int,
+    fetch: Fetch,
+    stretch: Stretch,
+    state: OptimizerState | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+    gradients: Gradients | None = None,
+) -> tuple[dict[str, float], OptimizerState]:
+    """Train ``model`` in place; return mean loss terms (``ce``, ``entropy``) and Adam's state.
+
+    ``fetch`` gives (images (B, H, W), labels (B, K)) for indices below ``n_slices``.
+    ``gradients`` makes the gradient of each step (:func:`plain_gradients` by default). Raises
+    ``Cancelled`` between two steps, ``Diverged`` when the loss is not finite.
+    """
+    if gradients is None:
+        gradients = plain_gradients(plan, variance, n_slices, fetch, stretch.stream)
+    optimizer = make_optimizer(model, plan.training)
+    if state is not None:
+        load_optimizer(optimizer, state)
+    proximal = Proximal(model.parameters(), plan.aggregation.proximal_weight)
+    sums = torch.zeros(2, device=variance.device)
+    model.train()
+    for i in range(stretch.n_steps):
+        if cancelled():
+            raise Cancelled
+        step = stretch.first + i
+        _set_rates(optimizer, learning_rate_factor(step, stretch.total))
+        optimizer.zero_grad(set_to_none=True)
+        factor = beta_factor(step, stretch.total, plan.training.beta_warmup)
+        terms = gradients(model, beta * factor)
+        proximal.add_gradient()
+        optimizer.step()
+        sums += torch.stack((terms.ce.detach(), terms.entropy.detach()))
+    ce, entropy = (sums / stretch.n_steps).tolist()
+    return {"ce": ce, "entropy": entropy}, dump_optimizer(optimizer)
+
+
+def plain_gradients(
+    plan: Plan,
+    variance: torch.Tensor,
+    n_slices: int,
+    fetch: Fetch,
+    stream: tuple[str | int, ...],
+) -> Gradients:
+    """The gradient of CE + beta H over a batch of distinct slices: one ratio a step, one mask a
+    sample. Raises ``Diverged`` when the loss is not finite."""
+    order = numpy_generator(*stream, "batches")
+    generator = torch_generator(*stream, "masks", device=variance.device)
+    low, high = plan.measurement.ratio_range
+    size = min(plan.training.batch_size, n_slices)
+
+    def gradients(model: Classification, beta: float) -> LossTerms:
+        images, labels = fetch(order.choice(n_slices, size, replace=False))
+        if plan.training.flips and order.random() < 0.5:
+            images = images.flip(-1)
+        terms = model.loss(images, labels, order.uniform(low, high), variance, generator)
+        loss = terms.total(beta)
+        if not torch.isfinite(loss):
+            raise Diverged
+        loss.backward()
+        return terms
+
+    return gradients
+
+
+def dump_optimizer(optimizer: torch.optim.Adam) -> OptimizerState:
+    """Adam's moments and step count as plain arrays."""
+    slots = [optimizer.state[p] for g in optimizer.param_groups for p in g["params"]]
+    slots = [slot for slot in slots if slot]
+    if not slots:
+        return {"step": np.zeros(1, np.float32)}
+    return {
+        "step": np.array([float(slots[0]["step"])], np.float32),
+        "mean": torch.cat([s["exp_avg"].reshape(-1) for s in slots]).cpu().numpy(),
+        "square": torch.cat([s["exp_avg_sq"].reshape(-1) for s in slots]).cpu().numpy(),
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Adam, state: OptimizerState) -> None:
+    """Restore what :func:`dump_optimizer` gave, for the same model."""
+    if "mean" not in state:
+        return
+    parameters = [p for g in optimizer.param_groups for p in g["params"]]
+    sizes = [p.numel() for p in parameters]
+    means = torch.from_numpy(state["mean"].copy()).split(sizes)
+    squares = torch.from_numpy(state["square"].copy()).split(sizes)
+    for parameter, mean, square in zip(parameters, means, squares):
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(state["step"][0])),
+            "exp_avg": mean.view_as(parameter).to(parameter.device),
+            "exp_avg_sq": square.view_as(parameter).to(parameter.device),
+        }
+
+
+def _set_rates(optimizer: torch.optim.Adam, factor: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group["base"] * factor

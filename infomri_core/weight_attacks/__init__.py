@@ -1,0 +1,1 @@
+"""Attacks on weights and updates: inversion, membership, leakage."""

@@ -1,0 +1,114 @@
+"""Two studies side by side, and how the command line ends."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from fl_server.cli import app
+from fl_server.report.comparison import pairs, plan_differences, read_finished
+from fl_server.study.enrolment import StudyFailed
+from fl_server.terminal.exit_codes import (
+    BAD_INPUT,
+    DEFECT,
+    FAILED,
+    INTERRUPTED,
+    ended,
+    interrupted,
+)
+from infomri_core.plan.plan import parse_plan
+from infomri_core.results.frontier import Row, write_results
+from infomri_core.system.errors import InputError
+
+PLAN = """
+[study]
+name = "knee"
+[task]
+labels = ["tear"]
+shape = [32, 32]
+[training]
+rounds = 4
+[[arms]]
+sampler = "uniform"
+"""
+OTHER = PLAN.replace("rounds = 4", "rounds = 9") + '[[arms]]\nsampler = "infomri"\n'
+FIRST = Row("uniform-s0", "uniform", 0.0, 0, 8.0, auroc=0.7, auroc_low=0.6, auroc_high=0.8)
+SECOND = replace(FIRST, auroc=0.9, auroc_low=0.85, auroc_high=0.95, psnr={"unet": 15.0})
+ONLY = Row("infomri-s0", "infomri", 0.0, 0, 8.0)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[str]:
+    for name, plan, rows in (("a", PLAN, [FIRST]), ("b", OTHER, [SECOND, ONLY])):
+        (tmp_path / name).mkdir()
+        write_results(tmp_path / name / "results.json", rows, {})
+        (tmp_path / name / "plan.toml").write_text(plan)
+    return [str(tmp_path / name) for name in "ab"]
+
+
+def test_every_arm_of_either_study_has_one_row_and_a_change_only_where_both_have_it():
+    found = {pair.arm: pair for pair in pairs([FIRST], [SECOND, ONLY])}
+    assert list(found) == ["uniform-s0", "infomri-s0"]
+    assert found["uniform-s0"].change("auroc") == pytest.approx(0.2)
+    assert found["uniform-s0"].change("psnr_worst") is None
+    assert found["infomri-s0"].figures("auroc") == (None, None)
+
+
+def test_intervals_are_apart_when_they_share_no_value():
+    assert pairs([FIRST], [SECOND])[0].apart
+    touching = replace(SECOND, auroc_low=0.8)
+    assert not pairs([FIRST], [touching])[0].apart
+    assert not pairs([FIRST], [replace(SECOND, auroc_low=None)])[0].apart
+    assert not pairs([FIRST], [ONLY])[0].apart
+
+
+def test_plans_differ_in_what_was_changed_and_in_nothing_else():
+    assert plan_differences(parse_plan(PLAN), parse_plan(PLAN)) == {}
+    found = plan_differences(parse_plan(PLAN), parse_plan(OTHER))
+    assert found == {"training.rounds": (4, 9), "arm infomri-s0": (None, "present")}
+
+
+def test_compare_says_it_in_a_table_and_in_json(runs: list[str]):
+    text = CliRunner().invoke(app, ["compare", *runs]).stdout
+    assert "+0.200*" in text
+    assert "training.rounds" in text
+    found = json.loads(CliRunner().invoke(app, ["compare", "--json", *runs]).stdout)
+    assert found["arms"][0]["auroc"] == {"first": 0.7, "second": 0.9, "change": pytest.approx(0.2)}
+    assert found["plan"]["training.rounds"] == {"first": 4, "second": 9}
+
+
+def test_a_folder_without_results_is_refused_with_a_remedy(tmp_path: Path):
+    with pytest.raises(InputError, match="completed run"):
+        read_finished(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (InputError("x", "a", "b", "c"), BAD_INPUT, "Error x: expected a, got b; c"),
+        (StudyFailed("no quorum [1/2]"), FAILED, "Study failed no quorum [1/2]"),
+        (OSError(28, "No space left on device", "/x"), FAILED, "/x: No space left on device"),
+        (ValueError("odd"), DEFECT, "ValueError: odd. That is a defect"),
+    ],
+)
+def test_every_ending_is_one_paragraph_and_its_code(error, code, said, capsys):
+    def run() -> None:
+        raise error
+
+    assert ended(run) == code
+    assert said in capsys.readouterr().err
+
+
+def test_ctrl_c_says_how_things_stand(capsys):
+    with pytest.raises(typer.Exit) as exit_, interrupted("the run goes on"):
+        raise KeyboardInterrupt
+    assert exit_.value.exit_code == INTERRUPTED
+    assert "Interrupted: the run goes on." in capsys.readouterr().err
+
+
+def test_the_version_names_flower_torch_and_python():
+    text = CliRunner().invoke(app, ["--version"]).stdout
+    assert all(word in text for word in ("infomri", "Flower", "torch", "Python"))

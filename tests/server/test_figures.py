@@ -1,0 +1,46 @@
+"""The frontier's figure: reproducible bytes, every row shown or named."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fl_server.report import frontier_figure
+from infomri_core.results.frontier import Row
+
+LEARNED = Row(
+    "infomri-s0", "infomri", 0.0, 0, 16.0, auroc=0.9, psnr={"lmmse": 15.0}, psnr_prior=12.0
+)
+SOFTER = replace(LEARNED, beta=0.01, suppression="marginal", psnr_diagnosis=12.5)
+NEW_SAMPLER = replace(LEARNED, sampler="spiral", auroc_low=0.8, psnr_high={"lmmse": 16.0})
+UNDEFINED = Row("uniform-s0", "uniform", 0.0, 0, 32.0, psnr={"lmmse": 14.0})
+
+
+def test_equal_rows_give_equal_svg(tmp_path: Path):
+    rows = [LEARNED, SOFTER, NEW_SAMPLER, UNDEFINED]
+    for name in ("first", "second"):
+        written = frontier_figure.frontier(rows, tmp_path / name)
+        assert [path.name for path in written] == [f"{name}.png", f"{name}.svg"]
+    assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
+
+
+def test_every_row_is_shown_or_named(tmp_path: Path):
+    _, svg = frontier_figure.frontier(
+        [LEARNED, SOFTER, NEW_SAMPLER, UNDEFINED], tmp_path / "frontier"
+    )
+    text = svg.read_text()
+    expected = ["β=0.01", "acceleration 16x", "acceleration 32x", "spiral", "floor", "ideal"]
+    for part in [*expected, "a figure is undefined: uniform", "dB"]:
+        assert part in text
+
+
+@pytest.mark.parametrize("rows", [[], [UNDEFINED]])
+def test_nothing_to_show_is_still_a_figure(tmp_path: Path, rows: list[Row]):
+    assert all(path.stat().st_size > 0 for path in frontier_figure.frontier(rows, tmp_path / "f"))
+
+
+def test_no_panel_cuts_off_the_rows_of_another(tmp_path: Path):
+    poor = replace(LEARNED, acceleration=32.0, auroc=0.4)
+    figure = frontier_figure._draw([LEARNED, poor])
+    low, high = figure.axes[-1].get_ylim()
+    assert low < 0.4 and 0.9 < high <= 1.01
