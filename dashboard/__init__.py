@@ -1,0 +1,1 @@
+"""The dashboard: reads MLflow and the files of runs, writes nothing."""

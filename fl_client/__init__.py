@@ -1,0 +1,1 @@
+"""The hospital: a vault with the data and no network, a courier with the network and no data."""

@@ -1,0 +1,1 @@
+"""The study centre: studies, the audit, MLflow, and the command line."""

@@ -1,0 +1,1 @@
+"""The hospital's commands: plans, ledger, keys, backups."""

@@ -1,0 +1,1 @@
+"""Networks: the classifier, and those of the attackers."""

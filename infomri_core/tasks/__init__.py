@@ -1,0 +1,1 @@
+"""What is learned from sampled k-space: a sampling policy and a network, trained together."""

@@ -40,6 +40,16 @@ def test_files_have_at_most_300_lines() -> None:
     assert {path: n for path, n in lengths.items() if n > 300} == {}
 
 
+ROOMS = sorted({path.parent for path in SOURCES})
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_room_says_its_purpose_and_is_no_warehouse(room: Path) -> None:
+    purpose = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
+    assert purpose and purpose.partition("\n\n")[0].rstrip().endswith(".")
+    assert len([path for path in room.glob("*.py") if path.name != "__init__.py"]) <= 12
+
+
 def loaded_by(module: str) -> set[str]:
     code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -89,7 +99,7 @@ def test_only_the_secret_stream_makes_randomness_of_a_secret() -> None:
 
 @pytest.mark.parametrize("name", ["dp", "lattice", "moments"])
 def test_what_a_guarantee_rests_on_draws_from_no_other_generator(name: str) -> None:
-    text = (ROOT / "infomri_core" / "privacy" / f"{name}.py").read_text(encoding="utf-8")
+    text = (ROOT / "infomri_core" / "dp" / f"{name}.py").read_text(encoding="utf-8")
     for other in (
         "torch.Generator",
         "torch.rand",
