@@ -3,6 +3,12 @@
 import os
 import shutil
 
+from hypothesis import settings
+
+# A law does not hold faster on a busy machine.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+
 SEARCHED = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
 HAS_NGINX = shutil.which("nginx", path=SEARCHED) is not None
 

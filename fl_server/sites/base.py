@@ -23,3 +23,9 @@ class Sites(Protocol):
     def ask_each(self, tasks: Mapping[str, SiteTask]) -> Iterator[tuple[str, SiteReply]]:
         """:meth:`ask` with a task of its own for each node, all of one kind and deadline."""
         ...
+
+
+def in_process(sites: Sites) -> bool:
+    """Whether ``sites`` compute in this process, so that nothing leaves: ``in_process`` of theirs
+    says so, where there is one."""
+    return bool(getattr(sites, "in_process", False))

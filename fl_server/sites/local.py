@@ -16,6 +16,8 @@ class LocalSites:
     """Sites of this process, asked one after the other, with no gate between: their scores are
     exact, whatever the plan, since nothing leaves."""
 
+    in_process = True
+
     def __init__(self, sites: Sequence[Site]) -> None:
         self._sites = {site.name: site for site in sites}
 

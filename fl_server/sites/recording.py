@@ -7,7 +7,7 @@ from typing import Any, final
 
 from fl_server.run import checkpoint
 from fl_server.run.events import Progress
-from fl_server.sites.base import Sites
+from fl_server.sites.base import Sites, in_process
 from fl_server.tracking.tracker import Tracker
 from infomri_core.messages import (
     DatasetCard,
@@ -54,6 +54,7 @@ class WatchedSites:
         self._progress = Progress(directory / EVENTS, guard)
         self._names: dict[str, str] = {}
         self._traffic: dict[int, dict[str, int]] = {}
+        self.in_process = in_process(sites)
 
     def online(self) -> list[str]:
         """Those of the sites behind."""

@@ -21,7 +21,7 @@ from tests.support.vault_fakes import make_settings
 PRELUDE = """
 import errno, os, socket, sys
 from pathlib import Path
-from fl_client.isolation import confine as isolation
+from fl_client.isolation import confine
 def kept(step):
     try:
         step()
@@ -152,7 +152,7 @@ def test_data_among_the_files_of_the_installation_are_not_called_isolated() -> N
 
 WITHOUT_LANDLOCK = """
 import ctypes, os, struct, sys
-from fl_client.isolation import confine as isolation
+from fl_client.isolation import confine
 refuse, allow = (0x06, 0, 0, 0x00050000 | 38), (0x06, 0, 0, 0x7FFF0000)
 rules = [(0x20, 0, 0, 0), (0x15, 0, 1, 444), refuse, allow]
 code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))

@@ -60,7 +60,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, error: type
         ("dicom", dicom, "frames"),
         ("dicom", dicom, "_volume"),
         ("dicom", dicom_pixels, "stored_frames"),
-        ("ismrmrd", ismrmrd.h5py, "File"),
+        ("ismrmrd", ismrmrd, "open_hdf5"),
         ("ismrmrd", ismrmrd, "_scan"),
         ("ismrmrd", ismrmrd, "parse_document"),
         ("ismrmrd", ismrmrd, "_volume"),

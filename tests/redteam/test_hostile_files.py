@@ -255,7 +255,7 @@ def test_only_one_module_opens_hdf5_to_read() -> None:
             reading = [call for call in calls if '"w"' not in call and '"r+"' not in call]
             if reading:
                 found[path.name] = reading
-    assert found == {"hdf5.py": ['path, "r"']}
+    assert found == {"guarded.py": ['path, "r"']}
 
 
 def test_what_is_ours_stays_readable(tmp_path: Path) -> None:

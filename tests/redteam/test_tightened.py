@@ -8,6 +8,7 @@ import pytest
 
 from infomri_core.dp.accounting import epsilon
 from infomri_core.messages import DatasetCard, ErrorReply, EvaluateReply, TrainReply
+from infomri_core.score_noise.mechanism import evaluation_mechanism
 from tests.support.vault_fakes import (
     FakeSite,
     ask,
@@ -70,8 +71,11 @@ def test_a_card_that_left_finely_rounded_does_not_leave_so_again(tmp_path: Path)
 def test_a_budget_that_was_lowered_ends_repetitions_and_a_kept_one_costs_nothing(
     tmp_path: Path,
 ) -> None:
-    plan = make_plan(privacy={"noise_multiplier": 1.0, "rate": 0.2, "lot": 2, "losses": True})
-    whole, spent = (epsilon([(1.0, 0.2, 2 * rounds)], 1e-5) for rounds in (2, 1))
+    privacy = {"noise_multiplier": 1.0, "rate": 0.2, "lot": 2, "losses": True}
+    plan = make_plan(privacy=privacy, evaluation={"attacks": ["lmmse"]})
+    scoring = evaluation_mechanism(plan)
+    assert scoring is not None
+    whole, spent = epsilon([(1.0, 0.2, 4), scoring], 1e-5), epsilon([(1.0, 0.2, 2)], 1e-5)
     with jobs_in(tmp_path, max_epsilon=whole * 1.001) as (jobs, site, _):
         for _ in range(3):
             assert isinstance(ask(jobs, train_task(plan)), TrainReply)

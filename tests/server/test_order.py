@@ -38,6 +38,8 @@ def small(rounds: int) -> Plan:
 class Shuffled:
     """Sites that are asked, and answer, in any order; so are the mappings in their messages."""
 
+    in_process = True
+
     def __init__(self, sites: Any, seed: int) -> None:
         self._sites, self._random = sites, random.Random(seed)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fl_server.audit.adversaries import FittedAudit, fit_audit
 from fl_server.audit.examples import examples_for
 from fl_server.run.submission import operators_of
-from fl_server.sites.local import LocalSites
+from fl_server.sites.base import in_process
 from fl_server.study.context import Setting, State
 from fl_server.study.enrolment import StudyFailed, deadline
 from fl_server.study.epsilon import study_epsilon, tell_epsilons
@@ -63,7 +63,7 @@ def _score(setting: Setting, state: State, fitted: FittedAudit) -> MergedScores:
         "evaluate", "sites score the arms and the attacks", phase=phase, phases=setting.n_phases
     )
     attackers = fitted.adversaries.to_arrays()
-    if plan.evaluation.noise and not isinstance(setting.sites, LocalSites):
+    if plan.evaluation.noise and not in_process(setting.sites):
         attackers = {n: a for n, a in attackers.items() if n not in (LINKAGE, READER)}
     noise = _noise_task(setting, state, fitted, insiders)
     task = EvaluateTask(plan.text, state.round, deadline(plan), state.arms, attackers)
@@ -90,7 +90,7 @@ def _noise_task(
     """What sites are asked under noise, whose linkage and readers stay here; None without it, and
     where the sites are in this process and nothing leaves them."""
     plan = setting.plan
-    if not plan.evaluation.noise or isinstance(setting.sites, LocalSites):
+    if not plan.evaluation.noise or in_process(setting.sites):
         return None
     setting.progress.tell("attack", "scoring the study centre's own held-out patients")
     held_out = score_held_out(plan, fitted, setting.audit_set, state.arms, setting.device)

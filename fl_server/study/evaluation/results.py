@@ -1,7 +1,7 @@
 """From the sites' summaries to rows, tables, figures and MLflow."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class MergedScores:
         ``noise`` sums under it, or what was scored in this process and never left."""
         plan = self.plan
         cells = cells_of(plan)
-        if not set(reply.scores) <= set(cells):
+        if not set(reply.scores) <= set(cells) or not all(map(self._fits, reply.scores.values())):
             return False
         if bool(reply.scores) == bool(reply.sums) or (self.replies and self._other_kind(reply)):
             return False
@@ -87,7 +87,8 @@ class MergedScores:
         for reply in self.replies.values():
             for cell, scores in reply.scores.items():
                 merged[cell] = merge_scores(merged[cell], scores) if cell in merged else scores
-        return merged
+        attacks = self.plan.evaluation.attacks
+        return {c: _in_order(merged[c], attacks) for c in cells_of(self.plan) if c in merged}
 
     @property
     def sites(self) -> dict[str, int]:
@@ -122,6 +123,18 @@ class MergedScores:
 def cells_of(plan: Plan) -> list[Cell]:
     """Every arm at every acceleration, in the plan's order."""
     return [(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations]
+
+
+def _in_order(scores: Scores, attacks: Sequence[str]) -> Scores:
+    """The same scores, their attacks in the plan's order, whatever order they came in."""
+
+    def place(name: str) -> tuple[int, str]:
+        base = base_name(name)
+        return (attacks.index(base) if base in attacks else len(attacks), name)
+
+    quality = {name: scores.quality[name] for name in sorted(scores.quality, key=place)}
+    legibility = {name: scores.legibility[name] for name in sorted(scores.legibility, key=place)}
+    return replace(scores, quality=quality, legibility=legibility)
 
 
 def merge_scores(a: Scores, b: Scores) -> Scores:

@@ -25,6 +25,7 @@ from infomri_core.data.importing.volume import (
     Journal,
     Left,
     Volume,
+    built,
     fingerprint,
     scratch_array,
     walk,
@@ -91,9 +92,10 @@ def scan_ismrmrd(
                     journal.skip(path, "not an ISMRMRD file")
                 for group in groups:
                     scans.extend(_scan(file, group, name, choice, rule, journal))
-        except (InputError, *DAMAGE):
+        except Exception:
+            # HDF5 raises errors of many types on what it cannot read: never those of the others.
             journal.skip(path, _DAMAGED)
-    return [_volume(scan) for scan in one_person_each(scans, journal)]
+    return built(one_person_each(scans, journal), _volume, lambda scan: scan.path, journal)
 
 
 def _scan(
