@@ -108,8 +108,8 @@ def test_the_token_is_among_what_the_confined_must_not_open(tmp_path: Path) -> N
 
 def test_inside_courier_and_supernode_the_token_cannot_be_read(asked: Vault) -> None:
     for keep in (
-        'isolation.courier_keeps(state, state / "run" / "vault.sock")',
-        'isolation.supernode_keeps(SuperLink("centre:8000"), state)',
+        'confine.courier_keeps(state, state / "run" / "vault.sock")',
+        'confine.supernode_keeps(SuperLink("centre:8000"), state)',
     ):
         inside(
             f"""
@@ -118,7 +118,7 @@ from fl_client.vault.status import vault_status
 state, path = Path(sys.argv[1]), Path(sys.argv[2])
 assert vault_status(path) is not None
 (state / "flwr").mkdir(exist_ok=True)
-kept(lambda: isolation.confine({keep}))
+kept(lambda: confine.confine({keep}))
 assert denied(lambda: os.open(path.with_name("token"), os.O_RDONLY))
 assert vault_status(path) is None
 """,
@@ -148,7 +148,7 @@ def readable(prepare):
     finally:
         os.kill(child, signal.SIGKILL); os.waitpid(child, 0)
 assert readable(lambda: None)
-assert not readable(lambda: kept(isolation.hide))
+assert not readable(lambda: kept(confine.hide))
 """
     )
 
