@@ -59,7 +59,7 @@ def _check_number(plan: Plan, n_sites: int) -> None:
         expected = f"at least the plan's quorum, {plan.training.quorum}"
         raise InputError("--sites", expected, str(n_sites), "raise it, or lower the quorum")
     if plan.aggregation.secure:
-        remedy = "simulate it with secure = false: the sum has the same bits"
+        remedy = "simulate it with secure = false: the same study, trained on other random draws"
         expected = "no secure aggregation, whose keys live in vaults that stay"
         raise InputError("[aggregation] secure", expected, "true", remedy)
 

@@ -46,7 +46,7 @@ from infomri_core.summaries.groups import MIN_COHORT, groups_within
 from infomri_core.system.device import pick_device
 from infomri_core.system.errors import Refused
 from infomri_core.tasks.classification import flatten, load_model
-from infomri_core.training.fit import Diverged, Gradients, Stretch, train_steps
+from infomri_core.training.fit import Diverged, Gradients, Stretch, site_stream, train_steps
 from infomri_core.training.optimizer_store import OptimizerStore, Witness
 
 RESIDENT_BYTES = 4 * 2**30
@@ -218,7 +218,7 @@ class Site:
     ) -> tuple[np.ndarray, dict[str, float]]:
         model = load_model(plan, arm.name, flat).to(self._device)
         steps = plan.training.local_steps
-        stream = (plan.study.seed, self.name, arm.seed, round_number)
+        stream = site_stream(plan, self.name, arm.seed, round_number)
         stretch = Stretch((round_number - 1) * steps, steps, plan.total_steps, stream)
         losses, state = train_steps(
             *(model, plan, arm.beta, variance, len(self._train), self._fetch, stretch),

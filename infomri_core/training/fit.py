@@ -39,6 +39,17 @@ class Stretch:
     stream: tuple[str | int, ...]
 
 
+def site_stream(plan: Plan, site: str, arm_seed: int, round_number: int) -> tuple[str | int, ...]:
+    """The name of the stream that one site trains by in one round, for :class:`Stretch`.
+
+    Under secure aggregation the study's name is part of it: two studies of one seed would
+    otherwise train alike, and their sums over different sites give a site's update by
+    subtraction. Without masks each update is seen anyway, and streams stay as they were.
+    """
+    stream = (plan.study.seed, site, arm_seed, round_number)
+    return (plan.study.name, *stream) if plan.aggregation.secure else stream
+
+
 def learning_rate_factor(step: int, total: int) -> float:
     """Linear rise over the first tenth, then a cosine to zero."""
     rise = max(1, total // 10)

@@ -4,15 +4,20 @@ Training repeats bit for bit. So the centre trains round 1 over a, b, c, d in on
 question over a, b, c in another, has both unmasked, and takes the difference: d's update. Vaults
 that believed the round named by the unmasking task gave both sums ("the second is round 2"), and
 vaults that counted by the plan's digest gave both to two plans of one study that differ in a
-comment. The attack's machinery is proved by a control: two studies of different names, both
-approved, still give both sums (docs/threat-model.md, "What remains").
+comment. Two approved studies of different names do give both sums; as long as they trained alike,
+for their equal seed, the difference was d's update to the last bits. The study's name is now part
+of what training draws under secure aggregation; a control without it shows that the attack works.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from infomri_core.data.base import SliceDataset, SliceTable
 from infomri_core.messages import (
     AnnounceReply,
     AnnounceTask,
@@ -33,19 +38,31 @@ from infomri_core.messages import (
 from infomri_core.messages.secure import context_of
 from infomri_core.plan.plan import Plan, parse_plan
 from infomri_core.secagg import Collector
-from infomri_core.secagg.update import ring_size, sum_from_ring
-from tests.support.securesites import Federation, federation, first_state, secure_plan
+from infomri_core.secagg.ring import SCALE
+from infomri_core.secagg.update import _parts, ring_size, sum_from_ring
+from infomri_core.site import site as site_module
+from infomri_core.site.site import Site
+from infomri_core.training.fit import site_stream
+from tests.support.securesites import (
+    DrawnSite,
+    Federation,
+    federation,
+    first_state,
+    secure_plan,
+)
+from tests.support.vault_fakes import SHAPE
 
 FAR = 4e9
 KEY = "ab" * 16
 ALL = ("a", "b", "c", "d")
+ARM = "uniform-s0"
 
 
 class HostileCentre:
     """Speaks to the vaults under ``plan`` with tasks of its own making, in one session of all."""
 
     def __init__(self, made: Federation, plan: Plan) -> None:
-        self._made, self._plan, self._state = made, plan, first_state(plan)
+        self._made, self._plan, self.state = made, plan, first_state(plan)
         self._tasks: dict[int, TrainTask] = {}
         announced = self._ask(AnnounceTask(plan.text, 1, FAR, KEY, 2), ALL)
         keys = [reply.announcements for reply in announced if isinstance(reply, AnnounceReply)]
@@ -60,7 +77,7 @@ class HostileCentre:
     def train(self, slot: int, names: tuple[str, ...], number: int = 1) -> list[SiteReply]:
         """Round ``number`` from the study's first weights, masked in ``slot`` over ``names``."""
         shares = {name: box[slot] for name, box in zip(ALL, self._shares) if name in names}
-        state, masking = self._state, Masking(KEY, slot, shares)
+        state, masking = self.state, Masking(KEY, slot, shares)
         task = TrainTask(self._plan.text, number, FAR, state.variance, state.arms, masking)
         self._tasks[slot] = task
         return self._ask(task, names)
@@ -147,15 +164,77 @@ def test_two_plans_of_one_study_that_differ_in_a_comment_give_one_sum(tmp_path: 
         assert codes(other.unmask(1, ALL, 1)) == {"UnmaskReply"}
 
 
-def test_control_two_approved_studies_of_other_names_give_the_site_by_subtraction(
-    tmp_path: Path,
-) -> None:
+class TrainedSite(DrawnSite):
+    """A vault's site that trains for real, on noise of its own; ``updates`` are what it made."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name, n_train=8)
+        self.updates: list[np.ndarray] = []
+        self._site = Site(Noise(self.table, sum(name.encode())), name, folder)
+
+    def run(self, plan: Plan, task: SiteTask, cancelled: Callable[[], bool]) -> SiteReply:
+        if not isinstance(task, TrainTask):
+            return super().run(plan, task, cancelled)
+        reply = self._site.train(plan, task, cancelled)
+        self.updates.append(reply.arms[ARM] - task.arms[ARM])
+        return reply
+
+
+class Noise(SliceDataset):
+    """Pictures of uniform noise."""
+
+    def __init__(self, table: SliceTable, seed: int) -> None:
+        self.table, self.shape = table, SHAPE
+        draws = np.random.default_rng(seed).random((len(table), *SHAPE), np.float32)
+        self._images = torch.from_numpy(draws)
+
+    def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        return self._images[torch.from_numpy(np.asarray(indices))]
+
+
+def error_of_the_difference(tmp_path: Path) -> float:
+    """How far the difference of two studies' sums is from d's update, as a multiple of its norm.
+    Each study, approved under a name of its own, has the same seed, weights and first round."""
     with federation(tmp_path, secure_plan()) as made:
-        whole = HostileCentre(made, made.plan)
-        masked = whole.train(0, ALL)
-        sum_of_four = whole.total(0, ALL, masked, whole.unmask(0, ALL, 1))
-        part = HostileCentre(made, another(made.plan, 'name = "tiny"', 'name = "tinier"'))
-        masked, three = part.train(0, ALL[:3]), ALL[:3]
-        sum_of_three = part.total(0, three, masked, part.unmask(0, three, 1))
-        n_of_d = int((sum_of_four - sum_of_three)[0])
-        assert n_of_d == int((made.drawn["d"].table.split == "train").sum())
+        for name in ALL:
+            made.drawn[name] = TrainedSite(name, tmp_path / name / "site")
+            made.start(name)
+        start = {n: 0.1 * flat for n, flat in _normal(first_state(made.plan).arms).items()}
+        sums = []
+        for name, sites in (("tiny", ALL), ("tinier", ALL[:3])):
+            centre = HostileCentre(made, another(made.plan, 'name = "tiny"', f'name = "{name}"'))
+            centre.state = replace(centre.state, arms=start)
+            masked = centre.train(0, sites)
+            sums.append(centre.total(0, sites, masked, centre.unmask(0, sites, 1)))
+        n_of_d = int((sums[0] - sums[1])[0])
+        sizes = {name: len(flat) for name, flat in start.items()}
+        part = dict(_parts(sizes))[ARM]
+        found = (sums[0] - sums[1])[part][: sizes[ARM]].view(np.int64) / (SCALE * n_of_d)
+        d = made.drawn["d"]
+        assert isinstance(d, TrainedSite)
+        (update,) = d.updates
+        error = found - start[ARM] - update
+        return float(np.linalg.norm(error) / np.linalg.norm(update))
+
+
+def _normal(arms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    draws = np.random.default_rng(0)
+    return {name: draws.normal(size=len(flat)).astype(np.float32) for name, flat in arms.items()}
+
+
+def test_control_two_studies_that_train_alike_give_a_site_by_subtraction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site_module, "site_stream", lambda plan, *named: (plan.study.seed, *named))
+    assert error_of_the_difference(tmp_path) < 1e-3
+
+
+def test_two_approved_studies_of_one_seed_give_no_site_by_subtraction(tmp_path: Path) -> None:
+    assert error_of_the_difference(tmp_path) > 1
+
+
+def test_without_masks_training_draws_as_it_always_did() -> None:
+    plain, masked = secure_plan(secure=False), secure_plan()
+    assert site_stream(plain, "a", 0, 1) == (plain.study.seed, "a", 0, 1)
+    other = another(masked, 'name = "tiny"', 'name = "tinier"')
+    assert site_stream(masked, "a", 0, 1) != site_stream(other, "a", 0, 1)
