@@ -261,7 +261,7 @@ class Trial(ExitStack):
 
 def approve(plan_file: Path, approvals: Path) -> None:
     """As `infomri-client plan approve` in the vault's container does."""
-    from infomri_core.plan.plan import read_plan
+    from infomri_core.plan.reading import read_plan
 
     approvals.write_text(f"{read_plan(plan_file).digest}  apart\n")
     os.chown(approvals, 10001, 10100)

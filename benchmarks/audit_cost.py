@@ -24,7 +24,8 @@ from fl_server.study.moments import public_moments
 from fl_server.study.study import initial_state
 from infomri_core.data import open_dataset
 from infomri_core.messages import EvaluateTask, TrainTask
-from infomri_core.plan.plan import Plan, parse_plan, without_noise
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan, without_noise
 from infomri_core.site.site import Site
 
 TIMED_STEPS = 4

@@ -15,7 +15,7 @@ from infomri_core.data import open_dataset
 from infomri_core.dp_audit.canaries_training import audit_dp
 from infomri_core.physics.kspace import fft2c
 from infomri_core.physics.statistics import KSpaceMoments
-from infomri_core.plan.plan import parse_plan
+from infomri_core.plan.reading import parse_plan
 
 NOISE_MULTIPLIERS = (0.6, 1.0, 2.0)
 HEAD = "noise | rate | steps | epsilon, proved | accounted | right guesses | control proves"

@@ -20,7 +20,8 @@ from fl_server.study.study import initial_state
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.dp.accounting import study_epsilon
 from infomri_core.messages import EvaluateTask, TrainTask
-from infomri_core.plan.plan import Plan, parse_plan, without_noise
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan, without_noise
 from infomri_core.site.site import Site
 
 DATA = "phantom:?patients=240&slices=2&size=32&seed=11&hospital=pooled&prevalence=0.4"

@@ -24,7 +24,8 @@ from infomri_core.models.resnet import ResNet18
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import fft2c
 from infomri_core.physics.statistics import KSpaceMoments
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.sampling import SamplingPolicy, UniformPolicy, VariableDensityPolicy
 from infomri_core.sampling.fixed import relative_distance

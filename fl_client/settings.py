@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from fl_client.must import Must, Problem, problems
-from infomri_core.messages import is_site_name
 from infomri_core.messages.budget import MAX_EPSILON
 from infomri_core.system.config import build, read_toml
 from infomri_core.system.errors import InputError
+from infomri_core.system.names import is_site_name
 
 JOBS = ("enrol", "moments", "train", "adapt", "evaluate", "release")
 _NO_PATH = ("phantom",)

@@ -25,7 +25,7 @@ from fl_server.commands.simulate import simulate
 from fl_server.terminal.exit_codes import EPILOG, ended, interrupted
 from infomri_core.commands.data import data_app
 from infomri_core.machine.proxies import keep_loopback_direct
-from infomri_core.plan.plan import read_plan
+from infomri_core.plan.reading import read_plan
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -23,7 +23,8 @@ from fl_server.run import checkpoint
 from fl_server.run.events import read_events
 from fl_server.study.round import train_round
 from infomri_core.data import open_dataset
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from tests.support.realfederation import Federation, command_line, wait_for
 from tests.support.small import AUDIT_URI, local_sites, site_uri, small_table, study
 

@@ -10,7 +10,8 @@ import torch
 from infomri_core.attacks.adversaries import Adversaries, load_adversaries
 from infomri_core.inference.inference import restore
 from infomri_core.physics.entropy import entropy_map, redundancy
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.results.study_file import StudyFile, parse_study_file
 from infomri_core.tasks.classification import Classification

@@ -49,7 +49,8 @@ from infomri_core.messages import (
     task_from,
     wire,
 )
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.system.errors import Cancelled, InputError, Refused
 
 log = logging.getLogger(__name__)

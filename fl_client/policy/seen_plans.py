@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import final
 
 from fl_client.settings import SiteSettings
-from infomri_core.plan.plan import Plan, parse_plan, read_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan, read_plan
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import write_atomically
 

@@ -14,7 +14,7 @@ from fl_server.study.evaluation.reaudit import Asked, Repeated, repeat_audit, ru
 from fl_server.terminal.exit_codes import interrupted
 from fl_server.terminal.screen import Screen, print_frontier
 from fl_server.tracking.tracker import Tracker
-from infomri_core.plan.plan import parse_plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.report.verdict import verdict
 from infomri_core.results.frontier import to_json
 from infomri_core.system.errors import InputError

@@ -54,7 +54,7 @@ def run(
     from fl_server.operations.operators import read_operator
     from fl_server.serverapp import run_config
     from fl_server.terminal.follow_run import check_resume
-    from infomri_core.plan.plan import read_plan
+    from infomri_core.plan.reading import read_plan
 
     if plan is None and not resume:
         raise InputError("infomri run", "a plan file or --resume RUN", "neither", "give one")
@@ -136,7 +136,7 @@ def stop(
 def _show(control: "Control", run_id: str, *, verbose: bool) -> None:
     from fl_server.terminal.follow_run import follow
     from fl_server.terminal.screen import Screen, print_frontier
-    from infomri_core.system.hints import shell_command
+    from infomri_core.machine.hints import shell_command
 
     console = Console()
     goes_on = (

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from infomri_core.plan.plan import read_plan
+from infomri_core.plan.reading import read_plan
 from infomri_core.system.errors import InputError
 
 

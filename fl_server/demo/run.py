@@ -22,13 +22,13 @@ from fl_server.study.enrolment import StudyFailed
 from fl_server.study.open import run_name
 from fl_server.terminal.follow_events import Follower
 from infomri_core.machine import processes
+from infomri_core.machine.hints import shell_command
 from infomri_core.machine.ports import free_port
 from infomri_core.machine.sqlite_uri import sqlite_uri
-from infomri_core.plan.plan import parse_plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.results.frontier import read_results
 from infomri_core.results.table import FULL_WIDTH, table
 from infomri_core.system.errors import InputError
-from infomri_core.system.hints import shell_command
 
 POLL_SECONDS = 2.0
 LOG_LINES = 15

@@ -25,7 +25,8 @@ from infomri_core.inference.inference import (
     sampling_ratio,
 )
 from infomri_core.physics.kspace import ifft2c
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.system.errors import InputError
 

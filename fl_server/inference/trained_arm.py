@@ -6,7 +6,8 @@ from pathlib import Path
 from fl_server.run import checkpoint
 from fl_server.run.checkpoint import Checkpoint
 from infomri_core.inference.inference import ArmQuery, choose_arm, restore
-from infomri_core.plan.plan import Arm, Plan, parse_plan
+from infomri_core.plan.plan import Arm, Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.system.device import pick_device
 from infomri_core.system.errors import InputError
 from infomri_core.tasks.classification import Classification

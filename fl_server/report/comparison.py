@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from infomri_core.plan.plan import Plan, read_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import read_plan
 from infomri_core.results.frontier import Row, read_results
 from infomri_core.system.errors import InputError
 

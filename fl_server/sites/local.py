@@ -6,7 +6,7 @@ from functools import partial
 from typing import final
 
 from infomri_core.messages import ErrorReply, SiteReply, SiteTask
-from infomri_core.plan.plan import parse_plan, without_noise
+from infomri_core.plan.reading import parse_plan, without_noise
 from infomri_core.site.site import Site
 from infomri_core.system.errors import Refused
 

@@ -18,7 +18,8 @@ from fl_server.study.completed import completed_rows, mark_completed, tell_compl
 from fl_server.study.study import Study
 from fl_server.tracking.tracker import SAMPLE_SECONDS, Tracker
 from infomri_core.data import SliceDataset, open_dataset
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.results.frontier import Row
 from infomri_core.system.device import pick_device
 from infomri_core.system.errors import InputError

@@ -11,9 +11,9 @@ from fl_server.settings import read_settings
 from fl_server.study.enrolment import StudyFailed
 from fl_server.study.open import find_run
 from fl_server.terminal.screen import Screen, duration
+from infomri_core.machine.hints import shell_command
 from infomri_core.results.frontier import Row, from_json
 from infomri_core.system.errors import InputError
-from infomri_core.system.hints import shell_command
 
 RETRY_SECONDS = 3.0
 PATIENCE_SECONDS = 120.0

@@ -8,7 +8,7 @@ from fl_server.settings import Audit, Centre, CentreSettings, Mlflow, read_setti
 from fl_server.tracking.spool import Spool
 from fl_server.tracking.store import store_uri
 from fl_server.tracking.tracker import SPOOL, Tracker
-from infomri_core.plan.plan import parse_plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.system.errors import InputError
 
 

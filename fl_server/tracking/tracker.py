@@ -18,10 +18,10 @@ from fl_server.settings import CentreSettings
 from fl_server.tracking.runs import MlflowRuns, is_permanent
 from fl_server.tracking.spool import Record, Spool
 from fl_server.tracking.system_metrics import SystemSampler
+from infomri_core.machine.hints import shell_command
 from infomri_core.plan.plan import Plan
 from infomri_core.results.frontier import Row
 from infomri_core.results.metric_names import metrics_of
-from infomri_core.system.hints import shell_command
 
 SPOOL = "tracking.jsonl"
 SAMPLE_SECONDS = 10.0

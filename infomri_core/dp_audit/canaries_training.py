@@ -192,9 +192,7 @@ def _counted(guesses: Guesses, delta: float) -> dict[str, Any]:
 
 def _with(plan: Plan, privacy: Privacy) -> Plan:
     """The plan with other settings of DP; its text stays the study's."""
-    other = replace(plan, privacy=privacy)
-    object.__setattr__(other, "text", plan.text)
-    return other
+    return replace(plan, privacy=privacy)
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from infomri_core.kits.signing import sign, signed_by
-from infomri_core.messages import is_site_name
 from infomri_core.secagg.trust import fingerprint
 from infomri_core.system.errors import InputError
+from infomri_core.system.names import is_site_name
 
 _CONTEXT = "infomri-request-v1"
 _PARTS = ("node", "vault")

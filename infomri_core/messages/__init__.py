@@ -27,7 +27,6 @@ from infomri_core.messages.values import (
     SiteTask,
     TrainReply,
     TrainTask,
-    is_site_name,
 )
 
 __all__ = [
@@ -59,7 +58,6 @@ __all__ = [
     "TrainTask",
     "UnmaskReply",
     "UnmaskTask",
-    "is_site_name",
     "question_of",
     "reply_from",
     "task_from",

@@ -26,10 +26,10 @@ from infomri_core.messages.values import (
     SiteTask,
     TrainReply,
     TrainTask,
-    is_site_name,
 )
 from infomri_core.messages.wire import Message, within
 from infomri_core.system.errors import Refused
+from infomri_core.system.names import is_site_name
 
 T = TypeVar("T")
 

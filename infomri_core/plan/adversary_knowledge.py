@@ -5,10 +5,7 @@ other sites of the study, never at the one it attacks; ``unet@same-site`` on tra
 the very site, inside its vault: an upper bound that nobody outside can have.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from infomri_core.plan.plan import Plan
+from infomri_core.plan.plan import Plan
 
 PUBLIC, INSIDER, SAME_SITE = "public", "insider", "same-site"
 STRENGTHS = (PUBLIC, INSIDER, SAME_SITE)
@@ -37,19 +34,19 @@ def described(name: str) -> str:
     return f"'{base_name(name)}'{_TRAINED[strength(name)]}"
 
 
-def adapted_attack(plan: "Plan") -> str | None:
+def adapted_attack(plan: Plan) -> str | None:
     """The attack of the plan that insiders and sites train further; None where it has none."""
     return next((name for name in ADAPTABLE if name in plan.evaluation.attacks), None)
 
 
-def insider_attack(plan: "Plan") -> str | None:
+def insider_attack(plan: Plan) -> str | None:
     """The name under which the insiders' attack is scored; None where the plan asks for none."""
     name = adapted_attack(plan)
     asked = INSIDER in plan.evaluation.adversaries
     return f"{name}@{INSIDER}" if asked and name is not None else None
 
 
-def same_site_attacks(plan: "Plan") -> tuple[str, ...]:
+def same_site_attacks(plan: Plan) -> tuple[str, ...]:
     """The names of the attacks that each site fits on its own training patients."""
     if SAME_SITE not in plan.evaluation.adversaries:
         return ()

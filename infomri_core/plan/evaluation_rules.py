@@ -1,7 +1,5 @@
 """What makes a plan's evaluation impossible: whose images train its attacks, and its noise."""
 
-from typing import TYPE_CHECKING
-
 from infomri_core.plan.adversary_knowledge import (
     ADAPTABLE,
     INSIDER,
@@ -10,15 +8,13 @@ from infomri_core.plan.adversary_knowledge import (
     STRENGTHS,
     adapted_attack,
 )
-
-if TYPE_CHECKING:
-    from infomri_core.plan.plan import Plan
+from infomri_core.plan.plan import Plan
 
 Rule = tuple[bool, str, str, object]
 """Whether it holds, the key, what was expected, what came."""
 
 
-def adversary_rules(plan: "Plan") -> list[Rule]:
+def adversary_rules(plan: Plan) -> list[Rule]:
     """Whose images may train the attacks."""
     e, where = plan.evaluation, "[evaluation] adversaries"
     known = set(e.adversaries) <= set(STRENGTHS) and len(set(e.adversaries)) == len(e.adversaries)
@@ -42,7 +38,7 @@ def adversary_rules(plan: "Plan") -> list[Rule]:
     ]
 
 
-def noise_rules(plan: "Plan") -> list[Rule]:
+def noise_rules(plan: Plan) -> list[Rule]:
     """What the noise of scores may be, and what it cannot bound."""
     e, where = plan.evaluation, "[evaluation]"
     unbounded = "no same-site with noise = true: its figures speak of training patients, too"

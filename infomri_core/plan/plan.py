@@ -1,23 +1,8 @@
-"""The study plan: one TOML text that says everything a study does. Its sha256 is its identity."""
+"""The study plan as a value: what one TOML text says. The sha256 of the text is its identity."""
 
 import hashlib
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Literal, cast
-
-from infomri_core.plan.rules import ATTACKS, SAMPLERS, SUPPRESSIONS, check
-from infomri_core.system.config import build, not_utf8, parse_toml
-from infomri_core.system.errors import InputError
-
-__all__ = [
-    "ATTACKS",
-    "SAMPLERS",
-    "SUPPRESSIONS",
-    "Plan",
-    "parse_plan",
-    "read_plan",
-    "without_noise",
-]
 
 Constraint = Literal["2d", "1d"]
 Method = Literal["systematic", "rejection"]
@@ -205,7 +190,8 @@ class Release:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole study. Make one with :func:`parse_plan`; ``text`` is what was approved."""
+    """A whole study, made with :func:`infomri_core.plan.reading.parse_plan`. ``text`` is what was
+    approved."""
 
     study: Study
     task: Task
@@ -218,7 +204,7 @@ class Plan:
     release: Release | None = None
     privacy: Privacy | None = None
     moments: Moments | None = None
-    text: str = field(default="", init=False, repr=False)
+    text: str = field(default="", repr=False, metadata={"toml": False})
 
     @property
     def digest(self) -> str:
@@ -248,29 +234,3 @@ class Plan:
     def arm(self, name: str) -> Arm:
         """The arm of that name; ``KeyError`` if the plan has none."""
         return {arm.name: arm for arm in self.arms}[name]
-
-
-def parse_plan(text: str, where: str = "plan.toml") -> Plan:
-    """Parse and validate a plan. Raises ``InputError`` (expected, got, remedy)."""
-    plan = build(Plan, parse_toml(text, where), where)
-    object.__setattr__(plan, "text", text)
-    check(plan, where)
-    return plan
-
-
-def without_noise(plan: Plan) -> Plan:
-    """The same plan with exact scores, for who scores data of his own; its text, and so its
-    identity, stays."""
-    exact = replace(plan, evaluation=replace(plan.evaluation, noise=False))
-    object.__setattr__(exact, "text", plan.text)
-    return exact
-
-
-def read_plan(path: Path) -> Plan:
-    """Read a plan file."""
-    try:
-        return parse_plan(path.read_text(encoding="utf-8"), path.name)
-    except (FileNotFoundError, IsADirectoryError):
-        raise InputError(str(path), "a plan file", "no such file", "check the path") from None
-    except UnicodeDecodeError:
-        raise not_utf8(path) from None

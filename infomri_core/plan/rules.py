@@ -2,13 +2,10 @@
 
 import itertools
 import math
-from typing import TYPE_CHECKING
 
 from infomri_core.plan.evaluation_rules import Rule, adversary_rules, noise_rules
+from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import InputError
-
-if TYPE_CHECKING:
-    from infomri_core.plan.plan import Plan
 
 SAMPLERS = ("infomri", "uniform", "variable-density")
 SUPPRESSIONS = ("marginal", "none")
@@ -18,7 +15,7 @@ SUMMED = ("fedavg", "fedprox", "fedadam")
 ATTACKS = ("lmmse", "tv", "wavelet", "cnn", "unet", "unrolled", "pnp", "ensemble")
 
 
-def check(plan: "Plan", where: str) -> None:
+def check(plan: Plan, where: str) -> None:
     """Raise ``InputError`` for the first rule that does not hold."""
     for ok, key, expected, got in itertools.chain(
         _study_rules(plan),
@@ -37,7 +34,7 @@ def check(plan: "Plan", where: str) -> None:
             raise InputError(f"{where}: {key}", expected, str(got), "correct it in the plan")
 
 
-def _study_rules(plan: "Plan") -> list[Rule]:
+def _study_rules(plan: Plan) -> list[Rule]:
     task, model = plan.task, plan.model
     named = bool(plan.study.name) and all(c.isalnum() or c in "-_." for c in plan.study.name)
     return [
@@ -69,7 +66,7 @@ def _study_rules(plan: "Plan") -> list[Rule]:
     ]
 
 
-def _measurement_rules(plan: "Plan") -> list[Rule]:
+def _measurement_rules(plan: Plan) -> list[Rule]:
     m, (low, high) = plan.measurement, plan.measurement.ratio_range
     served = all(a >= 1 and low - 1e-9 <= 1 / a <= high + 1e-9 for a in m.accelerations)
     limits = f"accelerations between {1 / high:.4g} and {1 / low:.4g} (ratio_range)" if low else ""
@@ -89,7 +86,7 @@ def _measurement_rules(plan: "Plan") -> list[Rule]:
     ]
 
 
-def _training_rules(plan: "Plan") -> list[Rule]:
+def _training_rules(plan: Plan) -> list[Rule]:
     t, e = plan.training, plan.evaluation
     band, lost = e.position_band or (0.0, 1.0), ("refuse", "continue")
     return [
@@ -134,7 +131,7 @@ def _training_rules(plan: "Plan") -> list[Rule]:
     ]
 
 
-def _arm_rules(plan: "Plan") -> list[Rule]:
+def _arm_rules(plan: Plan) -> list[Rule]:
     names = [arm.name for arm in plan.arms]
     rules: list[Rule] = [
         (1 <= len(names) <= 64, "[[arms]]", "1 .. 64 arms", len(names)),
@@ -163,7 +160,7 @@ def _arm_rules(plan: "Plan") -> list[Rule]:
     return rules
 
 
-def _release_rules(plan: "Plan") -> list[Rule]:
+def _release_rules(plan: Plan) -> list[Rule]:
     if plan.release is None:
         return []
     arm, acceleration = plan.release.arm, plan.release.acceleration
@@ -182,7 +179,7 @@ def _release_rules(plan: "Plan") -> list[Rule]:
 _RATE = "0 < rate <= 1, a unit's chance in each step, in place of lot / units (lot divides only)"
 
 
-def _privacy_rules(plan: "Plan") -> list[Rule]:
+def _privacy_rules(plan: Plan) -> list[Rule]:
     p = plan.privacy
     if p is None:
         return []
@@ -203,7 +200,7 @@ def _privacy_rules(plan: "Plan") -> list[Rule]:
     ]
 
 
-def _moments_rules(plan: "Plan") -> list[Rule]:
+def _moments_rules(plan: Plan) -> list[Rule]:
     m = plan.moments
     if m is None:
         return []
@@ -216,7 +213,7 @@ def _moments_rules(plan: "Plan") -> list[Rule]:
     ]
 
 
-def _aggregation_rules(plan: "Plan") -> list[Rule]:
+def _aggregation_rules(plan: Plan) -> list[Rule]:
     a, quorum, where = plan.aggregation, plan.training.quorum, "[aggregation]"
     needed = {
         "median": 3,
@@ -242,7 +239,7 @@ def _aggregation_rules(plan: "Plan") -> list[Rule]:
     ]
 
 
-def _secure_rules(plan: "Plan") -> list[Rule]:
+def _secure_rules(plan: Plan) -> list[Rule]:
     a, quorum, where = plan.aggregation, plan.training.quorum, "[aggregation]"
     if not a.secure:
         return []

@@ -4,7 +4,8 @@ from typing import Literal
 
 import torch
 
-from infomri_core.plan.plan import SAMPLERS, Arm, Constraint
+from infomri_core.plan.plan import Arm, Constraint
+from infomri_core.plan.rules import SAMPLERS
 from infomri_core.sampling.fixed import UniformPolicy, VariableDensityPolicy
 from infomri_core.sampling.pgn import PatternGenerator
 from infomri_core.sampling.policy import SamplingPolicy

@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
-from infomri_core.messages import is_site_name
 from infomri_core.system.config import read_toml
 from infomri_core.system.errors import InputError
+from infomri_core.system.names import is_site_name
 
 _REMEDY = "the kit has one; or make one with ssh-keygen -t ecdsa -b 384 -N ''"
 T = TypeVar("T")

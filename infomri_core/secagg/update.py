@@ -10,10 +10,10 @@ trained, but not at which.
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from infomri_core.messages import TrainReply
 from infomri_core.secagg.ring import mean_from_ring, to_ring
 
 LOSS_TERMS = ("ce", "entropy")
@@ -22,6 +22,19 @@ MAX_SAMPLES = 2**40
 _TAIL = 2 + len(LOSS_TERMS)
 
 log = logging.getLogger(__name__)
+
+
+class Update(Protocol):
+    """What a site has trained: flat weights and mean loss terms of its arms, over its samples."""
+
+    @property
+    def n_samples(self) -> int: ...
+
+    @property
+    def arms(self) -> Mapping[str, np.ndarray]: ...
+
+    @property
+    def losses(self) -> Mapping[str, Mapping[str, float]]: ...
 
 
 @dataclass(frozen=True)
@@ -53,20 +66,20 @@ def ring_size(sizes: Mapping[str, int]) -> int:
 
 
 def update_to_ring(
-    reply: TrainReply, sizes: Mapping[str, int], n_sites: int, with_losses: bool
+    update: Update, sizes: Mapping[str, int], n_sites: int, with_losses: bool
 ) -> np.ndarray:
     """Uint64 (ring_size(sizes),): the update of one of ``n_sites``. An arm whose weights or
     losses have no room in the ring counts as diverged; the losses leave zero without
     ``with_losses``."""
     vector = np.zeros(ring_size(sizes), np.uint64)
-    vector[0] = reply.n_samples
+    vector[0] = update.n_samples
     for name, part in _parts(sizes):
-        if name not in reply.arms:
+        if name not in update.arms:
             continue
-        losses = reply.losses.get(name, {}) if with_losses else {}
+        losses = update.losses.get(name, {}) if with_losses else {}
         try:
-            tail = [_loss(losses.get(t, 0.0), reply.n_samples, n_sites) for t in LOSS_TERMS]
-            vector[part][: -_TAIL + 1] = to_ring(reply.arms[name], reply.n_samples, n_sites)
+            tail = [_loss(losses.get(t, 0.0), update.n_samples, n_sites) for t in LOSS_TERMS]
+            vector[part][: -_TAIL + 1] = to_ring(update.arms[name], update.n_samples, n_sites)
         except ValueError as error:
             log.warning("arm %s counts as diverged: %s", name, error)
             continue

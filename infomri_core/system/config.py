@@ -46,13 +46,13 @@ def build(cls: type[T], table: dict[str, Any], where: str) -> T:
     """Make the dataclass ``cls`` from a table.
 
     Nested dataclasses are built from sub-tables, ``tuple[X, ...]`` from arrays, ``dict[str, X]``
-    from tables, ``Path`` from strings. Unknown keys, missing keys and wrong types raise
-    ``InputError``.
+    from tables, ``Path`` from strings. A field whose metadata says ``toml: False`` is no
+    key. Unknown keys, missing keys and wrong types raise ``InputError``.
     """
     if not isinstance(table, dict):
         raise InputError(where, "a table", _kind(table), "write it as [section]")
     hints = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(cls) if _is_key(field)}  # type: ignore[arg-type]
     for key in table:
         if key not in fields:
             hint = nearest(key, fields) or f"the keys are {', '.join(fields)}"
@@ -65,6 +65,10 @@ def build(cls: type[T], table: dict[str, Any], where: str) -> T:
             raise InputError(where, f"the key '{name}'", "none", "add it")
     values = {key: _convert(hints[key], value, f"{where} {key}") for key, value in table.items()}
     return cls(**values)
+
+
+def _is_key(field: dataclasses.Field[Any]) -> bool:
+    return field.init and bool(field.metadata.get("toml", True))
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

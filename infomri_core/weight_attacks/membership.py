@@ -175,9 +175,7 @@ def _by_heart(plan: Plan) -> Plan:
     """The plan with all of k-space measured and a rate at which a few slices are soon learnt."""
     measurement = replace(plan.measurement, ratio_range=(1.0, 1.0), accelerations=(1.0,))
     training = replace(plan.training, learning_rate=CONTROL_LEARNING_RATE)
-    other = replace(plan, measurement=measurement, training=training)
-    object.__setattr__(other, "text", plan.text)
-    return other
+    return replace(plan, measurement=measurement, training=training)
 
 
 def _private_gradients(

@@ -12,7 +12,7 @@ from infomri_core.models.cnn import SmallCNN
 from infomri_core.models.unet import UNet
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import fft2c, measure
-from infomri_core.plan.plan import ATTACKS as PLANNED
+from infomri_core.plan.rules import ATTACKS as PLANNED
 from infomri_core.sampling import UniformPolicy, VariableDensityPolicy, draw_masks
 from infomri_core.system.errors import InputError
 

@@ -10,7 +10,7 @@ from infomri_core.attacks.adversaries import Adversaries
 from infomri_core.attacks.floors.prior import Constant, Mean
 from infomri_core.data import open_dataset
 from infomri_core.messages import EvaluateTask, wire
-from infomri_core.plan.plan import without_noise
+from infomri_core.plan.reading import without_noise
 from infomri_core.sampling import UniformPolicy
 from infomri_core.site.release import permanent_id
 from infomri_core.site.site import Site

@@ -14,7 +14,8 @@ from fl_server.study.enrolment import StudyFailed
 from fl_server.study.reply_check import check_update
 from infomri_core.data import open_dataset
 from infomri_core.messages import TrainReply, reply_from
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.report.report import render
 from infomri_core.site.site import Site
 from infomri_core.system.errors import InputError, Refused

@@ -19,7 +19,8 @@ from infomri_core.data import open_dataset
 from infomri_core.messages import ErrorReply, ReleaseReply, ReleaseTask, SiteReply, SiteTask, wire
 from infomri_core.messages import reply_from as reply_of
 from infomri_core.physics.kspace import fft2c
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.site.site import Site
 from infomri_core.tasks.classification import build_model, flatten
 from tests.support.small import SilentTracker, site_uri, small_table, study

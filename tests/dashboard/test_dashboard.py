@@ -15,7 +15,8 @@ from dashboard.figures import frontier
 from dashboard.reading import runs
 from fl_server.settings import Audit, Centre, CentreSettings
 from fl_server.tracking.tracker import Tracker
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.results.frontier import Row
 
 APP = Path(dashboard.__file__).with_name("app.py")

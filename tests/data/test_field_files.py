@@ -12,7 +12,7 @@ from infomri_core.data.measured import missing
 from infomri_core.data.slices import SliceOptions
 from infomri_core.data.uri import parse_uri, read_options
 from infomri_core.inference.scans import open_scan
-from infomri_core.plan.plan import read_plan
+from infomri_core.plan.reading import read_plan
 from infomri_core.system.config import read_toml
 from infomri_core.system.errors import InputError
 from tests.support.hospital_files import blob

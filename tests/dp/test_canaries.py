@@ -13,7 +13,7 @@ from infomri_core.data import open_dataset
 from infomri_core.dp_audit import canaries_training
 from infomri_core.dp_audit.canaries import Guesses, epsilon_lower_bound, guess, p_value
 from infomri_core.dp_audit.canaries_training import audit_dp
-from infomri_core.plan.plan import parse_plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.system.errors import InputError
 from tests.support.small import AUDIT_URI, small_plan, small_table
 

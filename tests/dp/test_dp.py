@@ -18,7 +18,8 @@ from infomri_core.dp.per_sample import check_layers
 from infomri_core.messages import TrainTask
 from infomri_core.models.resnet import ResNet18
 from infomri_core.physics.entropy import marginal_entropy
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.sampling import draw_masks

@@ -22,7 +22,8 @@ from infomri_core.messages import ErrorReply, MomentsReply, MomentsTask, SiteRep
 from infomri_core.messages.moments import moments_from
 from infomri_core.physics.entropy import self_conjugate
 from infomri_core.physics.kspace import fft2c, reflect
-from infomri_core.plan.plan import Moments, Plan, parse_plan
+from infomri_core.plan.plan import Moments, Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.score_noise.mechanism import noise_multiplier
 from infomri_core.site.site import Site
@@ -88,9 +89,8 @@ def test_one_patient_more_changes_the_sum_by_the_clip_at_most(
 
 
 def test_a_patient_whose_images_are_not_finite_adds_nothing() -> None:
-    images = images_of(6, SHAPE, 1)
+    images, rules, units = images_of(6, SHAPE, 1), Moments(1.0, 1.0), rows_of(6, 1)
     images[0] = torch.inf
-    rules, units = Moments(1.0, 1.0), rows_of(6, 1)
     torch.testing.assert_close(total(rules, units, images), total(rules, units[1:], images))
 
 

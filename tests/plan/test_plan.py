@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import tomli_w
 
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan, without_noise
 from infomri_core.system.errors import InputError
 
 
@@ -36,6 +37,13 @@ def test_a_plan_is_its_text() -> None:
     first, second = plan({}), plan({"study.seed": 4})
     assert first.digest == parse_plan(first.text).digest
     assert first.digest != second.digest
+
+
+def test_a_plan_with_changes_keeps_its_identity_and_no_key_sets_it() -> None:
+    first = plan({})
+    assert without_noise(first).digest == first.digest
+    with pytest.raises(InputError, match="only known keys"):
+        parse_plan('text = "another"\n' + first.text)
 
 
 def test_defaults_are_filled_in() -> None:

@@ -20,7 +20,7 @@ from fl_server.demo.run import Interrupts, provide_sites
 from fl_server.operations.certificates import authority
 from infomri_core.data import open_dataset
 from infomri_core.machine import processes
-from infomri_core.plan.plan import parse_plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.secagg.trust import read_trust
 from infomri_core.system.errors import InputError
 from tests.data.test_data_fastmri import HEADER, write_volume

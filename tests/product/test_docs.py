@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from infomri_core.plan.plan import parse_plan
+from infomri_core.plan.reading import parse_plan
 from tests.support.documentation import (
     PAGES,
     PROGRAMS,

@@ -13,7 +13,8 @@ import torch
 from fl_server.operations.certificates import SiteOptions, authority, site_kit
 from fl_server.run import checkpoint
 from infomri_core.machine import processes
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from tests.support.realfederation import wait_for
 from tests.support.small import local_sites, small_table, study
 from tests.support.tutorial import HOSPITALS, TwoHospitals, call

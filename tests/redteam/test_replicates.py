@@ -12,7 +12,8 @@ import pytest
 from fl_client.gate.cohort import count_groups
 from infomri_core.data import open_dataset
 from infomri_core.messages import EvaluateReply, EvaluateTask, reply_from, wire
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.site.site import Site
 from infomri_core.summaries.groups import SLOTS, partition
 from infomri_core.summaries.metrics import ScoreHistogram

@@ -7,7 +7,8 @@ import pytest
 from fl_client.gate.budget import told_epsilon
 from fl_server.study.enrolment import StudyFailed
 from infomri_core.messages import ErrorReply, TrainReply, reply_from, wire
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from tests.support.securesites import federation, secure_plan
 from tests.support.vault_fakes import (
     PLAN,

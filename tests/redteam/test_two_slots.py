@@ -36,7 +36,8 @@ from infomri_core.messages import (
     wire,
 )
 from infomri_core.messages.secure import context_of
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.secagg import Collector
 from infomri_core.secagg.ring import SCALE
 from infomri_core.secagg.update import _parts, ring_size, sum_from_ring

@@ -12,7 +12,8 @@ from fl_server.study.evaluation.noised_rows import NoiseTask
 from fl_server.study.evaluation.results import MergedScores
 from infomri_core.dp.outside_epsilon import EXACT_SCORES, scores_sentence, weights_sentences
 from infomri_core.messages import EvaluateReply
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.score_noise.mechanism import form_of
 from infomri_core.system.errors import InputError
 from tests.support.small import small_table

@@ -19,7 +19,7 @@ from fl_server.terminal.exit_codes import (
     ended,
     interrupted,
 )
-from infomri_core.plan.plan import parse_plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.results.frontier import Row, write_results
 from infomri_core.system.errors import InputError
 

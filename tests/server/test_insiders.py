@@ -29,7 +29,8 @@ from infomri_core.messages import (
     reply_from,
     task_from,
 )
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.sampling import UniformPolicy
 from infomri_core.site.site import Site
 from infomri_core.system.errors import InputError, Refused

@@ -23,7 +23,7 @@ from fl_server.tracking.tracker import Tracker
 from infomri_core.data.normalise import normalise, volume_scale
 from infomri_core.inference.inference import ArmQuery, diagnose_images
 from infomri_core.physics.kspace import fft2c
-from infomri_core.plan.plan import parse_plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.results.frontier import Row
 from infomri_core.system.errors import InputError

@@ -31,7 +31,7 @@ from fl_server.study.study import initial_state
 from infomri_core.data import open_dataset
 from infomri_core.machine.ports import free_port
 from infomri_core.messages import EnrolTask, ErrorReply, EvaluateTask, TrainTask
-from infomri_core.plan.plan import parse_plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.site.site import Site
 from infomri_core.system import logs
 from infomri_core.system.errors import InputError

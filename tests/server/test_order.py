@@ -23,7 +23,8 @@ from infomri_core.messages import (
     TrainTask,
     wire,
 )
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from tests.support.small import local_sites, small_table, study
 
 TIMES = {"created", "seconds", "phase_seconds"}

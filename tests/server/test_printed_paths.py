@@ -13,8 +13,8 @@ from fl_server.health.study import check_tracking
 from fl_server.settings import read_settings
 from fl_server.tracking.store import store_uri
 from infomri_core.machine import processes
+from infomri_core.machine.hints import shell_command
 from infomri_core.machine.sqlite_uri import anchored, sqlite_path, sqlite_uri
-from infomri_core.system.hints import shell_command
 
 ODD = ("a%20b", "what?&x=1#y", "a b", "it's [red]", "Möller+", "50%", "$HOME")
 

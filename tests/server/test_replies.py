@@ -27,7 +27,7 @@ from infomri_core.messages import (
     wire,
 )
 from infomri_core.messages.budget import Budget
-from infomri_core.plan.plan import parse_plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.summaries.groups import SLOTS
 from infomri_core.summaries.metrics import ImageQuality, ScoreHistogram
 from infomri_core.system.errors import Refused

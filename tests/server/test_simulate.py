@@ -35,7 +35,8 @@ from fl_server.sites.grid import GridSites
 from infomri_core.data import open_dataset
 from infomri_core.machine import processes
 from infomri_core.messages import DatasetCard, EnrolTask, ErrorReply, wire
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.system.errors import InputError
 from tests.product.test_demo import an_archive
 from tests.support.inprocess import InProcessGrid

@@ -20,7 +20,8 @@ from fl_server.study.moments import public_moments
 from fl_server.study.study import initial_state
 from infomri_core.data import open_dataset
 from infomri_core.messages import SiteReply, SiteTask, TrainReply, TrainTask
-from infomri_core.plan.plan import Aggregation, Plan, parse_plan
+from infomri_core.plan.plan import Aggregation, Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.site.site import Site
 from infomri_core.system.errors import InputError
 from infomri_core.tasks.classification import buffers_of, build_model, flatten

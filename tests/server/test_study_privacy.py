@@ -9,7 +9,8 @@ import tomli_w
 
 from fl_server.study.epsilon import study_epsilon, tell_epsilons
 from infomri_core.messages import SiteReply, SiteTask, TrainReply
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from tests.server.test_study import Wrapped
 from tests.support.small import SilentTracker, local_sites, small_table, study
 

@@ -12,7 +12,8 @@ from fl_server.tracking.runs import MlflowRuns, is_permanent
 from fl_server.tracking.spool import Spool
 from fl_server.tracking.system_metrics import SystemSampler
 from fl_server.tracking.tracker import Tracker
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.results.frontier import Row
 
 pytest.importorskip("mlflow")

@@ -10,7 +10,8 @@ import torch
 from fl_server.study.open import run_study
 from fl_server.tracking.runs import connect
 from fl_server.tracking.tracker import Tracker
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from tests.support import small
 
 ARMS = 5

@@ -10,7 +10,8 @@ from fl_server.settings import Audit, Centre, CentreSettings
 from fl_server.sites.local import LocalSites
 from fl_server.study.study import Study
 from infomri_core.data import open_dataset
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.site.site import Site
 
 AUDIT_URI = "phantom:?patients=16&slices=2&size=32&seed=9&hospital=centre"

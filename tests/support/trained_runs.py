@@ -7,7 +7,8 @@ import torch
 
 from fl_server.run import checkpoint
 from fl_server.run.checkpoint import Checkpoint
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.tasks.classification import build_model, flatten
 
 SHAPE = (18, 16)

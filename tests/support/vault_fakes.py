@@ -32,7 +32,8 @@ from infomri_core.messages import (
     reply_from,
     wire,
 )
-from infomri_core.plan.plan import Plan, parse_plan
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.score_noise.bounded_scores import BoundedScores
 from infomri_core.score_noise.mechanism import form_of

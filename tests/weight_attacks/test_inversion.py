@@ -10,7 +10,7 @@ import torch
 from infomri_core.attacks.linear.lmmse import LMMSE
 from infomri_core.data import open_dataset
 from infomri_core.physics.kspace import fft2c
-from infomri_core.plan.plan import parse_plan
+from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.tasks.classification import Classification, build_model
 from infomri_core.weight_attacks.inversion import Case, audit_case, infer_label

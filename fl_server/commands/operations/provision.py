@@ -134,7 +134,7 @@ def _introduce(folder: "FederationFolder") -> None:
 
 def _tell_superlink(folder: "FederationFolder", superlink: str) -> None:
     from fl_server.operations.node_registration import admit, connect
-    from infomri_core.system.hints import shell_command
+    from infomri_core.machine.hints import shell_command
 
     if not superlink:
         command = shell_command("infomri", "provision", "--out", folder.path)

@@ -32,7 +32,8 @@ from infomri_core import attacks
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.inference.inference import sampling_ratio
 from infomri_core.messages import EvaluateTask
-from infomri_core.plan.plan import Plan, parse_plan, without_noise
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan, without_noise
 from infomri_core.results.frontier import Row, read_results
 from infomri_core.site.site import open_site
 from infomri_core.system.device import pick_device
@@ -147,13 +148,11 @@ def _asked_plan(plan: Plan, asked: Asked) -> Plan:
         sampling_ratio(plan, acceleration)
     # Without the reference no other attack could be certified.
     names = tuple(dict.fromkeys((REFERENCE, *names)))
-    changed = replace(
+    return replace(
         plan,
         evaluation=replace(plan.evaluation, attacks=names),
         measurement=replace(plan.measurement, accelerations=tuple(accelerations)),
     )
-    object.__setattr__(changed, "text", plan.text)
-    return changed
 
 
 def _centre(asked: Asked, folder: Path) -> CentreSettings | None:

@@ -3,9 +3,10 @@
 import fnmatch
 from dataclasses import dataclass
 
-from infomri_core.data.importing.formats.orientation import PLANES
 from infomri_core.system.errors import InputError
 
+PLANES = ("sagittal", "coronal", "axial")
+"""By the axis that crosses them, x, y and z of DICOM's patient frame."""
 LOCALIZERS = ("*localiz*", "*localis*", "*scout*", "*survey*", "*loc*3*pl*")
 
 

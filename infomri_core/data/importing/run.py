@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from infomri_core.data.importing.archive import Entry, write_archive
-from infomri_core.data.importing.choice import Choice
-from infomri_core.data.importing.formats.orientation import PLANES
+from infomri_core.data.importing.choice import PLANES, Choice
 from infomri_core.data.importing.identity import keyed, patient_code, site_secret
 from infomri_core.data.importing.parts import Workshop
 from infomri_core.data.importing.report import Report, report_paths, write_reports

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from infomri_core.data.importing.bounds import nifti_refusal, unpack_nifti
-from infomri_core.data.importing.choice import Choice
+from infomri_core.data.importing.choice import PLANES, Choice
 from infomri_core.data.importing.component import negative_share
 from infomri_core.data.importing.formats.extra import need
 from infomri_core.data.importing.formats.nifti_kind import not_a_volume, not_magnitude
-from infomri_core.data.importing.formats.orientation import PLANES, Turn, find_turn
+from infomri_core.data.importing.formats.orientation import Turn, find_turn
 from infomri_core.data.importing.formats.pixels import suspect_text
 from infomri_core.data.importing.patients import PatientRule
 from infomri_core.data.importing.volume import (

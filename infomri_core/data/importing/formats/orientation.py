@@ -15,8 +15,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from infomri_core.data.importing.choice import PLANES
+
 Number = TypeVar("Number", int, float)
-PLANES = ("sagittal", "coronal", "axial")
 _COLUMNS = {"axial": (1, 0, 0), "coronal": (1, 0, 0), "sagittal": (0, 1, 0)}
 _ROWS = {"axial": (0, 1, 0), "coronal": (0, 0, -1), "sagittal": (0, 0, -1)}
 _SLICES = {"axial": (0, 0, 1), "coronal": (0, 1, 0), "sagittal": (1, 0, 0)}

@@ -1,0 +1,32 @@
+"""A plan's text becomes a :class:`~infomri_core.plan.plan.Plan`, or one line says why not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.rules import check
+from infomri_core.system.config import build, not_utf8, parse_toml
+from infomri_core.system.errors import InputError
+
+
+def parse_plan(text: str, where: str = "plan.toml") -> Plan:
+    """Parse and validate a plan. Raises ``InputError`` (expected, got, remedy)."""
+    plan = replace(build(Plan, parse_toml(text, where), where), text=text)
+    check(plan, where)
+    return plan
+
+
+def without_noise(plan: Plan) -> Plan:
+    """The same plan with exact scores, for who scores data of his own; its text, and so its
+    identity, stays."""
+    return replace(plan, evaluation=replace(plan.evaluation, noise=False))
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan file."""
+    try:
+        return parse_plan(path.read_text(encoding="utf-8"), path.name)
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(str(path), "a plan file", "no such file", "check the path") from None
+    except UnicodeDecodeError:
+        raise not_utf8(path) from None
