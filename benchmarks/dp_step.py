@@ -15,11 +15,11 @@ import numpy as np
 import tomli_w
 import torch
 
+from infomri_core.arms.build import build_model
 from infomri_core.dp.dp import PrivateGradients
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.secret_stream import SecretStream
-from infomri_core.tasks.classification import build_model
 from infomri_core.training.fit import Gradients, make_optimizer, plain_gradients
 
 N = 32

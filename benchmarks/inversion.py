@@ -10,11 +10,11 @@ import numpy as np
 import tomli_w
 import torch
 
+from infomri_core.arms.build import build_model
 from infomri_core.attacks.linear.lmmse import LMMSE
 from infomri_core.data import open_dataset
 from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.seeds import torch_generator
-from infomri_core.tasks.classification import build_model
 from infomri_core.weight_attacks.inversion import Case, audit_case
 from infomri_core.weight_attacks.updates import Protection
 

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.attacks import Attack, build
 from infomri_core.data import SliceDataset, open_dataset
-from infomri_core.models.resnet import ResNet18
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import fft2c
 from infomri_core.physics.statistics import KSpaceMoments
@@ -31,7 +31,6 @@ from infomri_core.sampling import SamplingPolicy, UniformPolicy, VariableDensity
 from infomri_core.sampling.fixed import relative_distance
 from infomri_core.summaries.groups import partition
 from infomri_core.summaries.metrics import ScoreHistogram
-from infomri_core.tasks.classification import Classification
 from infomri_core.training.fit import Stretch, train_steps
 
 RATIO = 1 / 8
@@ -84,16 +83,17 @@ class Outcome:
     floor: float
 
 
-def train(policy: SamplingPolicy, plan: Plan, beta: float, data: SliceDataset) -> Classification:
+def train(policy: SamplingPolicy, plan: Plan, beta: float, data: SliceDataset) -> SampledModel:
     """A classifier trained together with ``policy`` on the training patients of ``data``."""
     patients = data.where(data.table.split == "train")
     images = patients.images(range(len(patients)))
-    labels = torch.from_numpy(patients.table.labels).float()
+    labels = plan.task.targets(patients, np.arange(len(patients)))
     variance = KSpaceMoments.from_kspace(fft2c(images)).variance
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = ResNet18(2, labels.shape[1], plan.task.shape, plan.model.width, plan.model.norm)
-    model = Classification(plan, policy, network)
+        network = plan.task.network(plan.model)
+    noise_std = plan.measurement.noise_std
+    model = SampledModel(plan.task, policy, network, plan.constraint, plan.method, noise_std)
 
     def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         return images[rows], labels[rows]
@@ -104,7 +104,7 @@ def train(policy: SamplingPolicy, plan: Plan, beta: float, data: SliceDataset) -
 
 
 @torch.no_grad()
-def audit(model: Classification, data: SliceDataset, own: SliceDataset) -> Outcome:
+def audit(model: SampledModel, data: SliceDataset, own: SliceDataset) -> Outcome:
     """Score diagnosis and attack on the validation patients of ``data``, on one measurement.
 
     ``own`` are patients of the attacker's: whoever audits must not train attackers on the very
@@ -117,7 +117,7 @@ def audit(model: Classification, data: SliceDataset, own: SliceDataset) -> Outco
     measurement = model.measure(truth, masks, generator)
     slots = partition(held.table.patients, "example")
     histogram = ScoreHistogram.from_scores(
-        model.logits(measurement).numpy(), held.table.labels, slots, held.table.exclusive
+        model.output(measurement).numpy(), held.table.labels, slots, held.table.exclusive
     )
     fitted = {name: fit(name, model, own) for name in ("lmmse", "mean")}
     quality = {
@@ -128,7 +128,7 @@ def audit(model: Classification, data: SliceDataset, own: SliceDataset) -> Outco
     return Outcome(auroc.value, auroc.low, auroc.high, quality["lmmse"], quality["mean"])
 
 
-def fit(name: str, model: Classification, own: SliceDataset) -> Attack:
+def fit(name: str, model: SampledModel, own: SliceDataset) -> Attack:
     """The registered attack ``name``, fitted on ``own`` against the policy of ``model``."""
     attack = build(name, own.shape)
     images = own.images(range(len(own)))

@@ -7,6 +7,7 @@ from typing import final
 import numpy as np
 import torch
 
+from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.attacks.adversaries import Adversaries, load_adversaries
 from infomri_core.inference.inference import restore
 from infomri_core.physics.entropy import entropy_map, redundancy
@@ -14,7 +15,6 @@ from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.results.study_file import StudyFile, parse_study_file
-from infomri_core.tasks.classification import Classification
 
 DEVICE = torch.device("cpu")
 
@@ -42,7 +42,7 @@ class TrainedStudy:
 
     plan: Plan
     file: StudyFile
-    _models: dict[str, Classification] = field(default_factory=dict)
+    _models: dict[str, SampledModel] = field(default_factory=dict)
     _adversaries: Adversaries | None = None
 
     @classmethod
@@ -56,7 +56,7 @@ class TrainedStudy:
         """Names of the arms that were trained to the end, in the plan's order."""
         return [arm.name for arm in self.plan.arms if arm.name in self.file.arms]
 
-    def model(self, arm: str) -> Classification:
+    def model(self, arm: str) -> SampledModel:
         """The trained model of an arm, in evaluation mode."""
         if arm not in self._models:
             self._models[arm] = restore(self.plan, self.plan.arm(arm), self.file.arms[arm])

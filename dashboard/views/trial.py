@@ -109,7 +109,7 @@ def _pictures(done: single_scan.Trial, acceleration: float) -> None:
 def _diagnosis(study: TrainedStudy, done: single_scan.Trial, n_draws: int) -> None:
     st.subheader("Diagnosis", anchor=False)
     st.dataframe(
-        pd.DataFrame(single_scan.answers(study.plan.task.labels, done.diagnosis)),
+        pd.DataFrame(single_scan.answers(study.plan.task.answer_names, done.diagnosis)),
         hide_index=True,
         column_config={
             "probability": st.column_config.ProgressColumn(

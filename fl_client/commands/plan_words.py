@@ -23,7 +23,7 @@ def in_words(plan: Plan, settings: SiteSettings, data: str = "") -> list[str]:
         f"study {plan.study.name}, plan {plan.digest}",
         f"state at this site: {state}{every}",
         *([f"sees the data set {data or '[data]'}"] if settings.datasets else []),
-        f"learns to find: {', '.join(plan.task.labels)}",
+        plan.task.describe(),
         f"trains {len(plan.arms)} arm(s): {arms}",
         f"{training.rounds} round(s), {training.local_steps} step(s) of {training.batch_size} "
         "slices an arm and round at this site",

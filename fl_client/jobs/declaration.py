@@ -11,12 +11,12 @@ from fl_client.gate.ledger import Entry
 from fl_client.gate.release_memory import ReleaseMemory
 from fl_client.settings import Policy
 from fl_client.vault.masking import Sessions
+from infomri_core.arms.build import arm_sizes
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import ReleaseReply, ReleaseTask, SiteReply, SiteTask
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.classification import arm_sizes
 
 
 class SiteJobs(Protocol):

@@ -18,11 +18,12 @@ from fl_client.settings import Policy
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import DatasetCard, EnrolTask, SiteReply
 from infomri_core.plan.plan import Plan
+from infomri_core.tasks.task import classes_of
 
 
 def figures(plan: Plan) -> int:
     """Patients, slices, and slices with each finding."""
-    return 2 + len(plan.task.labels)
+    return 2 + len(classes_of(plan.task).names)
 
 
 def cost(plan: Plan, task: EnrolTask, table: SliceTable) -> Cost:
@@ -64,9 +65,9 @@ def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
 
 def checked_card(card: DatasetCard, context: Context, policy: Policy) -> DatasetCard:
     """The card as it may leave. Raises ``Refused("gate")`` unless it is of this site and plan."""
-    task = context.plan.task
-    known = (card.site, card.labels, card.shape) == (context.site, task.labels, task.shape)
-    if not known or len(card.n_positive) != len(task.labels):
+    task, labels = context.plan.task, classes_of(context.plan.task).names
+    known = (card.site, card.labels, card.shape) == (context.site, labels, task.shape)
+    if not known or len(card.n_positive) != len(labels):
         raise unfit("a card of another site, shape or labels")
     if any(len(key) > 40 or len(value) > 40 for key, value in card.versions.items()):
         raise unfit("a card with malformed versions")

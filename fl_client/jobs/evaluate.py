@@ -26,6 +26,7 @@ from infomri_core.summaries.groups import SLOTS
 from infomri_core.summaries.linkage_summary import FIGURES, KINDS
 from infomri_core.summaries.metrics import METRICS, N_BINS
 from infomri_core.system.errors import Refused
+from infomri_core.tasks.task import classes_of
 
 
 def admit(context: Context, premises: Premises) -> Context:
@@ -119,7 +120,7 @@ def _attacks(plan: Plan) -> set[str]:
 def _figures(plan: Plan, arms: Collection[str], attacks: Collection[str]) -> int:
     """Numbers in the summaries of ``arms`` and ``attacks``: those of the vector under noise, or of
     every group of patients. Whether an attack broke down is one figure too."""
-    n_labels, rebuilt = len(plan.task.labels), set(attacks) - {LINKAGE, READER}
+    n_labels, rebuilt = len(classes_of(plan.task).names), set(attacks) - {LINKAGE, READER}
     if plan.evaluation.noise:
         return n_numbers(form_of(plan, arms, attacks)) + len(rebuilt) + 1
     histogram = n_labels * 2 * N_BINS + 2

@@ -20,8 +20,6 @@ from infomri_core.plan.plan import Plan
 from infomri_core.secagg.update import ring_size
 from infomri_core.system.errors import Refused
 
-_LOSS_TERMS = {"ce", "entropy"}
-
 
 def admit(context: Context, premises: Premises) -> Context:
     """Round, arms and variance are ones the plan can have; masks where it wants them."""
@@ -84,7 +82,7 @@ def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
         return Checked(told)
     if context.mask is None:
         raise unfit("an update without masks")
-    return Checked(checked_masked(context.mask(told), context.task))
+    return Checked(checked_masked(context.mask(told), context.task, context.plan))
 
 
 def checked_weights(
@@ -109,25 +107,26 @@ def checked_weights(
     return dataclasses.replace(reply, n_samples=n_samples)
 
 
-def checked_masked(reply: MaskedReply, task: TrainTask) -> MaskedReply:
+def checked_masked(reply: MaskedReply, task: TrainTask, plan: Plan) -> MaskedReply:
     """The masked update, of the length that the task's arms give. Raises ``Refused("gate")``.
 
     It is random to whoever sees it: only its form can be checked."""
-    size = ring_size({name: len(flat) for name, flat in task.arms.items()})
+    size = ring_size({name: len(flat) for name, flat in task.arms.items()}, plan.task.told_terms)
     if reply.vector.dtype != np.uint64 or reply.vector.shape != (size,):
         raise unfit("a masked vector of another form")
     return reply
 
 
 def _losses(plan: Plan) -> int:
-    return 2 if plan.privacy is None or plan.privacy.losses else 0
+    told = plan.privacy is None or plan.privacy.losses
+    return len(plan.task.told_terms) if told else 0
 
 
 def _check_losses(losses: Mapping[str, Mapping[str, float]], arms: Arrays, plan: Plan) -> None:
     if losses and not _losses(plan):
         raise unfit("losses that stand outside epsilon")
     for name, terms in losses.items():
-        if name not in arms or not set(terms) <= _LOSS_TERMS:
+        if name not in arms or not set(terms) <= set(plan.task.told_terms):
             raise unfit("unrequested losses")
         if not all(isinstance(v, float) and math.isfinite(v) for v in terms.values()):
             raise unfit("losses that are not finite")

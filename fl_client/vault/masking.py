@@ -119,7 +119,7 @@ class Sessions:
         inbox = self._inbox(participant, masking)
         sizes = {name: len(flat) for name, flat in task.arms.items()}
         with_losses = plan.privacy is None or plan.privacy.losses
-        vector = update_to_ring(reply, sizes, session.n_sites, with_losses)
+        vector = update_to_ring(reply, sizes, plan.task.told_terms, session.n_sites, with_losses)
         masked = participant.mask(vector, inbox, masking.binding(question_of(task)))
         question = question_of(task)
         session.masked[masking.slot] = _Masked(question, task.round, frozenset(masking.shares))

@@ -10,6 +10,9 @@ import torch
 from fl_server.audit.fitting import Grounds, Say, fit_attacks
 from fl_server.settings import Audit
 from infomri_core import attacks
+from infomri_core.arms.build import build_model
+from infomri_core.arms.sampled_model import SampledModel
+from infomri_core.arms.weights import unflatten
 from infomri_core.attacks.adversaries import Adversaries
 from infomri_core.attacks.certify import Certificate
 from infomri_core.attacks.floors.class_means import ClassMeans
@@ -23,7 +26,7 @@ from infomri_core.physics.entropy import redundancy
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.classification import Classification, build_model, unflatten
+from infomri_core.tasks.task import Task
 
 BATCH = 64
 REDUNDANCY_MASKS = 64
@@ -82,12 +85,16 @@ def fit_audit(
             fitted.histories[name] = list(attack.history)
             fitted.budgets[name] = asdict(attack.budget)
     fitted.adversaries.likeness = Likeness.fit(images, table.patients)
-    fitted.adversaries.class_means = ClassMeans(plan.task.shape).fit_labels(images, table.labels)
+    targets = known_targets(plan.task, audit_set, kept)
+    if plan.task.classes is not None:
+        means = ClassMeans(plan.task.shape).fit_labels(images, targets.numpy())
+        fitted.adversaries.class_means = means
     if settings.reader_steps:
         say("training a reader of full images, to see whether lesions stay legible")
-        labels = torch.from_numpy(table.labels.astype(np.float32)).to(device)
         reader = Reader(plan.task.shape)
-        fitted.adversaries.reader = reader.fit(plan, images, labels, settings.reader_steps)
+        fitted.adversaries.reader = reader.fit(
+            plan, images, targets.to(device), settings.reader_steps
+        )
     logits = {}
     for arm, model in models.items():
         for acceleration in plan.measurement.accelerations:
@@ -96,6 +103,13 @@ def fit_audit(
             fitted.redundancy[cell] = _redundancy(plan, model, cell)
     fitted.adversaries.diagnosis = fit_together(images, logits)
     return fitted
+
+
+def known_targets(task: Task, dataset: SliceDataset, rows: np.ndarray) -> torch.Tensor:
+    """The targets of the rows of an audit set; of one that was not made for the task, nothing."""
+    if task.mismatch(dataset) is None:
+        return task.targets(dataset, rows)
+    return task.no_targets(len(rows))
 
 
 def check_audit_set(plan: Plan, dataset: SliceDataset) -> None:
@@ -109,7 +123,7 @@ def check_audit_set(plan: Plan, dataset: SliceDataset) -> None:
         )
 
 
-def load_arms(plan: Plan, arms: Arrays, device: torch.device) -> Mapping[str, Classification]:
+def load_arms(plan: Plan, arms: Arrays, device: torch.device) -> Mapping[str, SampledModel]:
     """The trained models of the arms, in evaluation mode."""
     models = {}
     for name, flat in arms.items():
@@ -121,19 +135,19 @@ def load_arms(plan: Plan, arms: Arrays, device: torch.device) -> Mapping[str, Cl
 
 @torch.no_grad()
 def _logits(
-    plan: Plan, model: Classification, cell: tuple[str, float], images: torch.Tensor
+    plan: Plan, model: SampledModel, cell: tuple[str, float], images: torch.Tensor
 ) -> torch.Tensor:
     """The model's answers on the audit set (n, L), for what they give away of the images."""
     generator = torch_generator(plan.study.seed, "diagnosis", *cell, device=images.device)
     logits = []
     for batch in images.split(BATCH):
         masks = model.draw(1 / cell[1], len(batch), generator)
-        logits.append(model.logits(model.measure(batch, masks, generator)))
+        logits.append(model.output(model.measure(batch, masks, generator)))
     return torch.cat(logits)
 
 
 @torch.no_grad()
-def _redundancy(plan: Plan, model: Classification, cell: tuple[str, float]) -> float:
+def _redundancy(plan: Plan, model: SampledModel, cell: tuple[str, float]) -> float:
     device = next(model.network.parameters()).device
     generator = torch_generator(plan.study.seed, "redundancy", *cell, device=device)
     masks = model.draw(1 / cell[1], REDUNDANCY_MASKS, generator)

@@ -20,16 +20,11 @@ def check_audit_data(plan: Plan, dataset: SliceDataset, where: str, n_patients: 
     """``InputError`` unless ``dataset`` has the plan's shape, labels and intensities, and images
     of at least ``n_patients`` patients."""
     remedy = "use data prepared like the sites'; see docs/data.md"
-    table, task = dataset.table, plan.task
-    kind = "exclusive labels" if task.exclusive else "labels"
-    found = "exclusive labels" if table.exclusive else "labels"
-    labels = f"{kind} {', '.join(task.labels)}"
-    found = f"{found} {', '.join(table.label_names)}"
-    if dataset.shape != task.shape:
-        raise InputError(where, f"images of shape {task.shape}", str(dataset.shape), remedy)
-    if found != labels:
-        raise InputError(where, labels, found, remedy)
-    n_found = len(np.unique(table.patients))
+    found = plan.task.mismatch(dataset)
+    if found is not None:
+        expected, got = (f"{found.what} {value}" for value in (found.expected, found.got))
+        raise InputError(where, expected, got, remedy)
+    n_found = len(np.unique(dataset.table.patients))
     if n_found < n_patients:
         remedy = "give more patients: fewer than that decide nothing"
         raise InputError(where, f"at least {n_patients} patients", str(n_found), remedy)

@@ -8,6 +8,7 @@ import torch
 
 from fl_server.audit.adversaries import CONTROL_FOLDS, FittedAudit, load_arms
 from infomri_core import attacks
+from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.attacks import FLOORS
 from infomri_core.data import SliceDataset
 from infomri_core.messages.wire import Arrays
@@ -16,7 +17,6 @@ from infomri_core.physics.kspace import zero_fill
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.results.frontier import Row
-from infomri_core.tasks.classification import Classification
 
 N_EXAMPLES = 4
 ZERO_FILLED = "zero-filled"
@@ -58,7 +58,7 @@ def shown_cell(rows: Sequence[Row]) -> tuple[str, float] | None:
 @torch.no_grad()
 def make_examples(
     plan: Plan,
-    model: Classification,
+    model: SampledModel,
     fitted: FittedAudit,
     audit_set: SliceDataset,
     cell: tuple[str, float],
@@ -69,7 +69,7 @@ def make_examples(
     generator = torch_generator(plan.study.seed, "examples", *cell, device=device)
     masks = model.draw(1 / cell[1], len(truth), generator)
     measurement = model.measure(truth, masks, generator)
-    rebuilt = fitted.adversaries.reconstruct(cell, measurement, masks, model.logits(measurement))
+    rebuilt = fitted.adversaries.reconstruct(cell, measurement, masks, model.output(measurement))
     images = {ZERO_FILLED: zero_fill(measurement).abs().clamp(0, 1)}
     images |= {name: image for name, image in rebuilt.items() if name not in FLOORS}
     quality = {name: psnr(image, truth).cpu().numpy() for name, image in images.items()}

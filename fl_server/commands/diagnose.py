@@ -85,7 +85,7 @@ def diagnose(
             for row in diagnose_scan(trained, scan, acceleration, seed, draws):
                 rows.append(row)
                 step()
-    table = to_csv(trained.plan.task.labels, rows)
+    table = to_csv(trained.plan.task.answer_names, rows)
     if out is None:
         typer.echo(table, nl=False)
     else:

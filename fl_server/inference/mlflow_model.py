@@ -73,11 +73,12 @@ class Diagnoser:
     def predict(
         self, model_input: "pd.DataFrame", params: Mapping[str, Any] | None = None
     ) -> "pd.DataFrame":
-        """A probability for each label, (n, K), for the n slices of ``model_input``.
+        """The task's answers, such as a probability for each label, (n, K), for the n slices of
+        ``model_input``.
 
         Each slice is divided by ``scale``, the 99.9th percentile of its volume's magnitude, or by
         its own where that is 0; images are clipped to [0, 1] and measured with the training's
-        noise, k-space keeps its own. Over ``draws`` masks the probabilities are averaged. The
+        noise, k-space keeps its own. Over ``draws`` masks the answers are averaged. The
         random numbers follow from ``seed``, and are those of ``infomri diagnose``. What will not
         do is an ``MlflowException`` that a server answers with status 400.
         """
@@ -89,7 +90,7 @@ class Diagnoser:
             found = self._diagnose(model_input.to_dict("records"), given)
         except InputError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
-        return pd.DataFrame(found, columns=list(self._trained.plan.task.labels))
+        return pd.DataFrame(found, columns=list(self._trained.plan.task.answer_names))
 
     def _diagnose(self, rows: list[dict[Any, Any]], params: Mapping[str, Any]) -> np.ndarray:
         plan, arm = self._trained.plan, self._trained.arm
@@ -155,8 +156,8 @@ def _signature(plan: Plan) -> Any:
         ParamSpec("seed", DataType.long, 0),
         ParamSpec("scale", DataType.double, 0.0),
     ]
-    labels: list[Any] = [ColSpec(DataType.double, label) for label in plan.task.labels]
-    return ModelSignature(Schema(columns), Schema(labels), ParamSchema(params))
+    answers: list[Any] = [ColSpec(DataType.double, name) for name in plan.task.answer_names]
+    return ModelSignature(Schema(columns), Schema(answers), ParamSchema(params))
 
 
 def _example(plan: Plan) -> "pd.DataFrame":

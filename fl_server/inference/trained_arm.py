@@ -5,12 +5,12 @@ from pathlib import Path
 
 from fl_server.run import checkpoint
 from fl_server.run.checkpoint import Checkpoint
+from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.inference.inference import ArmQuery, choose_arm, restore
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.system.device import pick_device
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.classification import Classification
 
 MLFLOW_DATA = Path("data") / "arm"
 
@@ -21,7 +21,7 @@ class TrainedArm:
 
     plan: Plan
     arm: Arm
-    model: Classification
+    model: SampledModel
     round: int
 
     @property

@@ -111,15 +111,11 @@ def _names(table: SliceTable) -> list[str]:
 
 
 def _check_fit(plan: Plan, sample: SliceDataset, data: str) -> None:
-    for what, expected, got in (
-        ("shape", plan.task.shape, sample.shape),
-        ("labels", plan.task.labels, sample.table.label_names),
-        ("exclusive", plan.task.exclusive, sample.table.exclusive),
-    ):
-        if expected != got:
-            where = f"--data {data}: {what}"
-            remedy = "give data of the plan's task, or a plan for these data"
-            raise InputError(where, f"the plan's {expected}", str(got), remedy)
+    found = plan.task.mismatch(sample)
+    if found is not None:
+        where = f"--data {data}: {found.what}"
+        remedy = "give data of the plan's task, or a plan for these data"
+        raise InputError(where, f"the plan's {found.expected}", str(found.got), remedy)
 
 
 def _check_cohorts(table: SliceTable, min_cohort: int) -> None:

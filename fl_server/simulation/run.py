@@ -36,12 +36,12 @@ from fl_server.study.open import run_name
 from fl_server.terminal.exit_codes import interrupted
 from fl_server.terminal.follow_events import Follower
 from fl_server.terminal.screen import print_frontier
+from infomri_core.arms.build import arm_sizes
 from infomri_core.machine.hints import shell_command
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import read_plan
 from infomri_core.results.frontier import read_results
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.classification import arm_sizes
 from infomri_core.training.optimizer_store import KEPT_ROUNDS
 
 CLIENT_APP = "fl_client.simulated:app"

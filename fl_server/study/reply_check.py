@@ -10,8 +10,6 @@ from infomri_core.messages import MaskedReply, TrainReply
 from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import InputError
 
-_LOSS_TERMS = {"ce", "entropy"}
-
 
 def check_update(plan: Plan, reply: TrainReply, arms: Iterable[str]) -> None:
     """``InputError`` unless ``reply`` has weights for each of the ``arms`` asked for, or drops it,
@@ -21,10 +19,11 @@ def check_update(plan: Plan, reply: TrainReply, arms: Iterable[str]) -> None:
         raise InputError("reply", f"arms {asked}", str(named), "update that site")
     check_epsilon(plan, reply)
     check_lost_state(plan, reply, asked)
+    asked_terms = sorted(plan.task.told_terms)
     for name, terms in reply.losses.items():
         finite = all(math.isfinite(value) for value in terms.values())
-        if name not in reply.arms or set(terms) != _LOSS_TERMS or not finite:
-            expected = f"finite {' and '.join(sorted(_LOSS_TERMS))} of the arms trained"
+        if name not in reply.arms or sorted(terms) != asked_terms or not finite:
+            expected = f"finite {' and '.join(asked_terms)} of the arms trained"
             raise InputError("reply: losses", expected, f"{name}: {terms}", "update that site")
 
 

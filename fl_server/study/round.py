@@ -14,9 +14,9 @@ from fl_server.study.enrolment import StudyFailed, deadline
 from fl_server.study.epsilon import study_epsilon, tell_epsilons
 from fl_server.study.reply_check import check_update, tell_lost_state
 from fl_server.study.secure.round import gather_masked
+from infomri_core.arms.build import buffers_of
 from infomri_core.messages import TrainReply, TrainTask
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.classification import buffers_of
 
 ATTEMPTS = 3
 
@@ -184,11 +184,12 @@ def _report(setting: Setting, state: State, answers: Gathered, seconds: float) -
     if epsilon is not None:
         shared["epsilon"] = epsilon
     setting.tracker.round(number, round_metrics(losses), shared)
-    ce = ", ".join(f"{name} {terms['ce']:.3f}" for name, terms in losses.items())
+    term = setting.plan.task.loss_terms[0]
+    loss = ", ".join(f"{name} {terms[term]:.3f}" for name, terms in losses.items())
     setting.progress.tell(
         "round",
         f"round {number}/{setting.plan.training.rounds}: {len(sites)} sites, "
-        f"{seconds:.1f} s, CE {ce}",
+        f"{seconds:.1f} s, {term.upper()} {loss}",
         phase=number,
         phases=setting.n_phases,
         losses=losses,

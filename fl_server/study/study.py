@@ -20,10 +20,11 @@ from fl_server.study.evaluation.evaluation import conclude
 from fl_server.study.moments import public_moments, sites_variance, tell_clipping
 from fl_server.study.round import train_round
 from fl_server.tracking.tracker import Tracker
+from infomri_core.arms.build import build_model
+from infomri_core.arms.weights import flatten
 from infomri_core.data import SliceDataset
 from infomri_core.plan.plan import Plan
 from infomri_core.results.frontier import Row
-from infomri_core.tasks.classification import build_model, flatten
 
 
 @final

@@ -151,7 +151,7 @@ class Screen:
         terms = list(dict.fromkeys(t for arm in self._losses.values() for t in arm))
         made.add_column(f"  arm, after round {self._round}")
         for term in terms:
-            made.add_column({"ce": "CE"}.get(term, term), justify="right")
+            made.add_column(term.upper() if len(term) < 4 else term, justify="right")
         for name, losses in self._losses.items():
             values = [f"{losses[t]:.4g}" if t in losses else "" for t in terms]
             made.add_row(f"  {name}", *values)

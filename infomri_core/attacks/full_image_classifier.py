@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infomri_core.arms.build import build_model
 from infomri_core.attacks.base import Portable
 from infomri_core.models.resnet import ResNet18
 from infomri_core.plan.plan import Aggregation, Arm, Plan
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.classification import build_model
 from infomri_core.training.fit import Stretch, train_steps
 
 READER = "reader"

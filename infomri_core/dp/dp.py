@@ -1,4 +1,4 @@
-"""DP-SGD for classifier and sampling policy together (Abadi et al. 2016)."""
+"""DP-SGD for network and sampling policy together (Abadi et al. 2016)."""
 
 from collections.abc import Callable, Sequence
 from typing import cast, final
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from infomri_core.arms.sampled_model import LossTerms, SampledModel
 from infomri_core.dp.accounting import PoissonSampling
 from infomri_core.dp.lattice import Lattice
 from infomri_core.dp.per_sample import Gradients, policy_squared_norms, recorded
@@ -15,7 +16,6 @@ from infomri_core.plan.plan import Plan, Privacy
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.sampling import draw_masks
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.classification import Classification, LossTerms
 from infomri_core.training.fit import Fetch
 
 MARGIN = 2.0**-8
@@ -31,7 +31,7 @@ class PrivateGradients:
 
     Every unit (a patient, or a slice) is drawn by itself with the same probability (Poisson); a
     patient gives one random slice. The gradients of all parameters, network and policy, that a
-    unit's cross-entropy causes are clipped together to norm ``clip``; their sum is rounded to a
+    unit's losses cause are clipped together to norm ``clip``; their sum is rounded to a
     lattice and gets discrete Gaussian noise of ``noise_multiplier`` sensitivities
     (:class:`Lattice`), then ``lot`` times the mean gradient of beta H over ``lot`` masks of no
     sample; all of it is divided by the plan's constant ``lot``, never by the number drawn. A step
@@ -65,24 +65,27 @@ class PrivateGradients:
         self._canaries = canaries
         self._sampling = PoissonSampling(self._privacy.rate)
 
-    def __call__(self, model: Classification, beta: float) -> LossTerms:
-        """Write the gradient at ``beta``; the terms are the mean CE of those drawn, exact and so
-        outside epsilon, and the entropy of the data-free masks."""
+    def __call__(self, model: SampledModel, beta: float) -> LossTerms:
+        """Write the gradient at ``beta``; the terms are the task's means over those drawn, exact
+        and so outside epsilon, and the entropy of the data-free masks."""
         low, high = self._plan.measurement.ratio_range
         probabilities = model.policy(low + (high - low) * float(self._stream.uniform()))
         policy = [p for p in model.policy.parameters() if p.requires_grad]
         parameters = (*policy, *model.network.parameters())
         total = {p: torch.zeros_like(p, dtype=torch.float64) for p in parameters}
-        drawn, ce = self.draw(), 0.0
+        drawn = self.draw()
+        losses = dict.fromkeys(model.task.loss_terms, 0.0)
         if self._canaries is not None:
             drawn = self._canaries(drawn, self._privacy.clip, total)
         for batch in _parts(drawn, self._plan.training.batch_size):
-            ce += self._add(model, probabilities, policy, batch, total)
+            for name, value in self._add(model, probabilities, policy, batch, total).items():
+                losses[name] += value
         self._noise(total)
         entropy = self._entropy(model, probabilities, policy, beta, total)
         for parameter, gradient in total.items():
             parameter.grad = (gradient / self._privacy.lot).to(parameter.dtype)
-        return LossTerms(entropy.new_tensor(ce / max(1, len(drawn))), entropy)
+        means = {n: entropy.new_tensor(v / max(1, len(drawn))) for n, v in losses.items()}
+        return LossTerms(means, model.task.objective(means), entropy)
 
     def _noise(self, total: Gradients) -> None:
         """Put the clipped sum and its noise on the lattice."""
@@ -103,29 +106,29 @@ class PrivateGradients:
 
     def _add(
         self,
-        model: Classification,
+        model: SampledModel,
         probabilities: torch.Tensor,
         policy: list[nn.Parameter],
         batch: np.ndarray,
         total: Gradients,
-    ) -> float:
-        """Add the clipped gradients of a batch to ``total``; returns the sum of its CE."""
-        images, labels = self._fetch(batch)
+    ) -> dict[str, float]:
+        """Add the clipped gradients of a batch to ``total``; returns the sums of its losses."""
+        images, targets = self._fetch(batch)
         if self._plan.training.flips and bool(self._stream.bernoulli(0.5)):
-            images = images.flip(-1)
+            images, targets = model.task.augment(images, targets)
         masks = self._masks(model, probabilities, len(batch))
         measured = model.measure(images, torch.ones_like(masks), self._stream)
         return add_clipped(
-            model, probabilities, policy, masks, measured, labels, self._privacy.clip, total
+            model, probabilities, policy, masks, measured, targets, self._privacy.clip, total
         )
 
-    def _masks(self, model: Classification, probabilities: torch.Tensor, n: int) -> torch.Tensor:
+    def _masks(self, model: SampledModel, probabilities: torch.Tensor, n: int) -> torch.Tensor:
         p = probabilities.detach()
         return draw_masks(p, n, model.constraint, model.method, self._stream)
 
     def _entropy(
         self,
-        model: Classification,
+        model: SampledModel,
         probabilities: torch.Tensor,
         policy: list[nn.Parameter],
         beta: float,
@@ -135,7 +138,7 @@ class PrivateGradients:
         lot = self._privacy.lot
         masks = draw_masks(probabilities, lot, model.constraint, model.method, self._stream)
         entropy = marginal_entropy(masks, self._variance, model.noise_std)
-        if beta > 0 and policy:
+        if beta != 0 and policy:
             found = torch.autograd.grad(beta * entropy.sum(), policy)
             for parameter, gradient in zip(policy, found):
                 total[parameter] += gradient
@@ -143,36 +146,36 @@ class PrivateGradients:
 
 
 def add_clipped(
-    model: Classification,
+    model: SampledModel,
     probabilities: torch.Tensor,
     policy: list[nn.Parameter],
     masks: torch.Tensor,
     kspace: torch.Tensor,
-    labels: torch.Tensor,
+    targets: torch.Tensor,
     clip: float,
     total: Gradients,
-) -> float:
-    """Add sum_i g_i min(1, clip / |g_i|) to ``total``; returns the sum of the samples' CE.
+) -> dict[str, float]:
+    """Add sum_i g_i min(1, clip / |g_i|) to ``total``; returns the sums of the samples' losses.
 
-    g_i is the gradient, to all parameters of network and ``policy``, of sample i's CE, from its
-    ``masks`` (B, H, W) of zeros and ones, drawn from ``probabilities`` (with their graph, which
-    is kept), its noisy ``kspace`` (B, H, W) and ``labels`` (B, K). Samples whose gradient is not
-    finite are left out.
+    g_i is the gradient, to all parameters of network and ``policy``, of the weighted sum of sample
+    i's losses, from its ``masks`` (B, H, W) of zeros and ones, drawn from ``probabilities`` (with
+    their graph, which is kept), its noisy ``kspace`` (B, H, W) and its ``targets`` (B, ...).
+    Samples whose gradient is not finite are left out.
     """
     masks = masks.detach().requires_grad_(bool(policy))
     with recorded(model.network) as layers:
-        ce = len(masks) * model.cross_entropy(model.logits(masks * kspace), labels)
-        ce.backward()
+        losses = model.task.losses(model.output(masks * kspace), targets)
+        model.task.objective(losses).sum().backward()
     squares = torch.stack([layer.squared_norms() for layer in layers]).sum(0)
     if policy:
         found = cast(torch.Tensor, masks.grad)
         squares = squares + policy_squared_norms(probabilities, policy, found)
     finite = torch.isfinite(squares)
     if not bool(finite.all()):
-        rest = (masks[finite], kspace[finite], labels[finite])
-        return (
-            add_clipped(model, probabilities, policy, *rest, clip, total) if len(rest[0]) else 0.0
-        )
+        rest = (masks[finite], kspace[finite], targets[finite])
+        if not len(rest[0]):
+            return dict.fromkeys(losses, 0.0)
+        return add_clipped(model, probabilities, policy, *rest, clip, total)
     weights = clip_weights(squares, clip)
     for layer in layers:
         for parameter, gradient in layer.weighted(weights).items():
@@ -182,7 +185,7 @@ def add_clipped(
         sums = torch.autograd.grad(probabilities, policy, mixed, retain_graph=True)
         for parameter, gradient in zip(policy, sums):
             total[parameter] += gradient
-    return float(ce.detach())
+    return {name: float(loss.detach().sum()) for name, loss in losses.items()}
 
 
 def clip_weights(squared_norms: torch.Tensor, clip: float) -> torch.Tensor:

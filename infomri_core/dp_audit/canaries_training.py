@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infomri_core.arms.build import build_model
+from infomri_core.arms.sampled_model import LossTerms, SampledModel
 from infomri_core.dp.accounting import epsilon
 from infomri_core.dp.dp import PrivateGradients, clip_weights, private, units_of
 from infomri_core.dp.per_sample import Gradients
@@ -23,7 +25,6 @@ from infomri_core.plan.plan import Arm, Plan, Privacy
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.randomness.seeds import numpy_generator
 from infomri_core.system.errors import Cancelled
-from infomri_core.tasks.classification import Classification, LossTerms, build_model
 from infomri_core.training.fit import Stretch, train_steps
 
 N_CANARIES = 500
@@ -44,7 +45,7 @@ class DiracCanaries:
 
     def __init__(
         self,
-        model: Classification,
+        model: SampledModel,
         first: int,
         n_canaries: int,
         privacy: Privacy,
@@ -88,7 +89,7 @@ def audit_dp(
     plan: Plan,
     arm: Arm,
     images: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     patients: np.ndarray,
     variance: Tensor,
     seed: int,
@@ -108,7 +109,7 @@ def audit_dp(
     asked = private(plan)
     n_steps = plan.total_steps * len(plan.arms)
     units = units_of(plan, patients)
-    shared = (arm, images, labels, units, variance, n_canaries, (seed, "dp-audit"))
+    shared = (arm, images, targets, units, variance, n_canaries, (seed, "dp-audit"))
     steps_of_control = min(n_steps, int(np.ceil(CONTROL_DRAWS / asked.rate)))
     quiet = replace(asked, noise_multiplier=CONTROL_NOISE)
     control = _audited(_with(plan, quiet), *shared, steps_of_control, cancelled)
@@ -133,7 +134,7 @@ def _audited(
     plan: Plan,
     arm: Arm,
     images: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     units: Sequence[np.ndarray],
     variance: Tensor,
     n_canaries: int,
@@ -151,12 +152,12 @@ def _audited(
 
     def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         chosen = torch.from_numpy(rows)
-        return images[chosen], labels[chosen]
+        return images[chosen], targets[chosen]
 
     noise = SecretStream.public(*stream, "noise")
     inner = PrivateGradients(plan, variance, everyone, fetch, noise, canaries.add)
 
-    def gradients(model: Classification, beta: float) -> LossTerms:
+    def gradients(model: SampledModel, beta: float) -> LossTerms:
         terms = inner(model, beta)
         canaries.watch()
         return terms

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from infomri_core.arms.build import build_model
+from infomri_core.arms.sampled_model import SampledModel
+from infomri_core.arms.weights import unflatten
 from infomri_core.physics.kspace import fft2c, measure
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.system.errors import InputError, nearest
-from infomri_core.tasks.classification import Classification, build_model, unflatten
 
 LEARNED = "infomri"
 
@@ -88,7 +90,7 @@ def sampling_ratio(plan: Plan, acceleration: float) -> float:
     return ratio
 
 
-def restore(plan: Plan, arm: Arm, flat: np.ndarray, device: str = "cpu") -> Classification:
+def restore(plan: Plan, arm: Arm, flat: np.ndarray, device: str = "cpu") -> SampledModel:
     """The arm with its trained weights, in evaluation mode, without gradients.
 
     ``InputError`` when ``flat`` is not of the arm's length, or not finite.
@@ -106,9 +108,9 @@ def restore(plan: Plan, arm: Arm, flat: np.ndarray, device: str = "cpu") -> Clas
 class Diagnosis:
     """What was found in n slices over the draws of mask and noise.
 
-    ``mean`` and ``spread`` are (n, K): the probabilities' mean, and their standard deviation over
-    the draws (NaN where there was one draw). ``n_points`` (n,): how many different positions of
-    k-space all draws measured together.
+    ``mean`` and ``spread`` are (n, K): the mean of the task's answers (class probabilities, say),
+    and their standard deviation over the draws (NaN where there was one draw). ``n_points`` (n,):
+    how many different positions of k-space all draws measured together.
     """
 
     mean: np.ndarray
@@ -118,13 +120,13 @@ class Diagnosis:
 
 @torch.no_grad()
 def diagnose_images(
-    model: Classification,
+    model: SampledModel,
     images: torch.Tensor,
     ratio: float,
     generator: torch.Generator,
     n_draws: int = 1,
 ) -> Diagnosis:
-    """Class probabilities of images (n, H, W) in [0, 1] (InfoMRI, Algorithm 5).
+    """The task's answers on images (n, H, W) in [0, 1] (InfoMRI, Algorithm 5).
 
     Each slice is measured ``n_draws`` times under a fresh mask and the noise of the training.
     """
@@ -133,14 +135,14 @@ def diagnose_images(
 
 @torch.no_grad()
 def diagnose_kspace(
-    model: Classification,
+    model: SampledModel,
     kspace: torch.Tensor,
     ratio: float,
     generator: torch.Generator,
     n_draws: int = 1,
     noise_std: float = 0.0,
 ) -> Diagnosis:
-    """Class probabilities of centred k-space (n, H, W) that carries its own noise.
+    """The task's answers on centred k-space (n, H, W) that carries its own noise.
 
     It must be scaled as training's was: its image's 99.9th percentile is 1.
     """
@@ -150,8 +152,8 @@ def diagnose_kspace(
     measured = torch.zeros(kspace.shape, dtype=torch.bool, device=kspace.device)
     for _ in range(n_draws):
         masks = model.draw(ratio, len(kspace), generator).to(kspace.device)
-        logits = model.logits(measure(kspace, masks, noise_std, generator))
-        draws.append(model.probabilities(logits).double().cpu())
+        output = model.output(measure(kspace, masks, noise_std, generator))
+        draws.append(model.task.answers(output).double().cpu())
         measured |= masks > 0
     stacked = torch.stack(draws)
     mean = stacked.mean(0)

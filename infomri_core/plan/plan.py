@@ -4,6 +4,9 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
+from infomri_core.models.settings import Model
+from infomri_core.tasks.task import Task
+
 Constraint = Literal["2d", "1d"]
 Method = Literal["systematic", "rejection"]
 Start = Literal["spectral", "random"]
@@ -18,15 +21,6 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Task:
-    """Labels in order. ``exclusive``: exactly one holds per slice (CE), else each alone (BCE)."""
-
-    labels: tuple[str, ...]
-    shape: tuple[int, int]
-    exclusive: bool = False
-
-
-@dataclass(frozen=True)
 class Measurement:
     """Noise and sampling. Ratios are fractions of k-space; acceleration = 1 / ratio."""
 
@@ -35,20 +29,6 @@ class Measurement:
     ratio_range: tuple[float, float] = (0.02, 0.16)
     accelerations: tuple[float, ...] = (16.0, 32.0)
     method: str = "systematic"
-
-
-@dataclass(frozen=True)
-class Model:
-    """ResNet18 of base ``width``; ``norm`` is group or batch. ``start`` is the policy's.
-
-    ``mouth`` is what the classifier sees: the zero-filled image, or ``whitened``, the same with
-    k-space divided by the fourth root of its variance.
-    """
-
-    width: int = 16
-    norm: str = "group"
-    mouth: str = "zero-filled"
-    start: str = "spectral"
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,15 @@ from infomri_core.plan.plan import Plan
 from infomri_core.plan.rules import check
 from infomri_core.system.config import build, not_utf8, parse_toml
 from infomri_core.system.errors import InputError
+from infomri_core.tasks.registry import task_from
 
 
 def parse_plan(text: str, where: str = "plan.toml") -> Plan:
     """Parse and validate a plan. Raises ``InputError`` (expected, got, remedy)."""
-    plan = replace(build(Plan, parse_toml(text, where), where), text=text)
+    table = parse_toml(text, where)
+    if "task" in table:
+        table["task"] = task_from(table["task"], f"{where} task")
+    plan = replace(build(Plan, table, where), text=text)
     check(plan, where)
     return plan
 

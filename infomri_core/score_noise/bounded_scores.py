@@ -18,6 +18,7 @@ from infomri_core.plan.plan import Plan
 from infomri_core.score_noise.mechanism import N_BINS, UNIT, Cell, Form, Ints, form_of
 from infomri_core.summaries.metrics import METRICS
 from infomri_core.system.errors import Refused
+from infomri_core.tasks.task import classes_of
 
 _PSNR = METRICS.index("psnr")
 Floats = npt.NDArray[np.float64]
@@ -133,7 +134,7 @@ def bounded_scores(plan: Plan, task: EvaluateTask, table: SliceTable) -> Bounded
     ``Refused("bad-task")`` where its edges or expected PSNRs do not fit."""
     form = form_of(plan, task.arms, task.attacks)
     check_middles(form, task)
-    rules = (plan.task.exclusive, task.edges, task.expected, plan.evaluation.clip_db)
+    rules = (classes_of(plan.task).exclusive, task.edges, task.expected, plan.evaluation.clip_db)
     return BoundedScores(form, table.patients, table.labels, *rules)
 
 

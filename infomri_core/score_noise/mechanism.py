@@ -26,6 +26,7 @@ from infomri_core.dp.accounting import Mechanism, epsilon
 from infomri_core.plan.adversary_knowledge import base_name
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.secret_stream import SecretStream, discrete_gaussian
+from infomri_core.tasks.task import classes_of
 
 Ints = npt.NDArray[np.int64]
 Cell = tuple[str, float]
@@ -90,7 +91,7 @@ def form_of(plan: Plan, arms: Iterable[str], attacks: Iterable[str]) -> Form:
     )
     rebuilding = {n for n in named if base_name(n) in plan.evaluation.attacks or n in DIAGNOSES}
     floors = tuple(sorted(named & set(FLOORS)))
-    return Form(cells, len(plan.task.labels), tuple(sorted(rebuilding)), floors)
+    return Form(cells, len(classes_of(plan.task).names), tuple(sorted(rebuilding)), floors)
 
 
 def evaluation_mechanism(plan: Plan) -> Mechanism | None:

@@ -8,7 +8,7 @@ trained, but not at which.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,10 +16,8 @@ import numpy as np
 
 from infomri_core.secagg.ring import mean_from_ring, to_ring
 
-LOSS_TERMS = ("ce", "entropy")
 LOSS_SCALE = 2**16
 MAX_SAMPLES = 2**40
-_TAIL = 2 + len(LOSS_TERMS)
 
 log = logging.getLogger(__name__)
 
@@ -60,59 +58,74 @@ class UpdateSum:
     arms: Mapping[str, ArmSum]
 
 
-def ring_size(sizes: Mapping[str, int]) -> int:
-    """Length of the vector of arms of these ``sizes``."""
-    return 1 + sum(size + _TAIL for size in sizes.values())
+def ring_size(sizes: Mapping[str, int], terms: Sequence[str]) -> int:
+    """Length of the vector of arms of these ``sizes``, with losses of these names."""
+    return 1 + sum(size + _tail(terms) for size in sizes.values())
 
 
 def update_to_ring(
-    update: Update, sizes: Mapping[str, int], n_sites: int, with_losses: bool
+    update: Update,
+    sizes: Mapping[str, int],
+    terms: Sequence[str],
+    n_sites: int,
+    with_losses: bool,
 ) -> np.ndarray:
-    """Uint64 (ring_size(sizes),): the update of one of ``n_sites``. An arm whose weights or
+    """Uint64 (ring_size(sizes, terms),): the update of one of ``n_sites``. An arm whose weights or
     losses have no room in the ring counts as diverged; the losses leave zero without
     ``with_losses``."""
-    vector = np.zeros(ring_size(sizes), np.uint64)
+    vector = np.zeros(ring_size(sizes, terms), np.uint64)
     vector[0] = update.n_samples
-    for name, part in _parts(sizes):
+    weights = slice(None, 1 - _tail(terms))
+    for name, part in _parts(sizes, terms):
         if name not in update.arms:
             continue
         losses = update.losses.get(name, {}) if with_losses else {}
         try:
-            tail = [_loss(losses.get(t, 0.0), update.n_samples, n_sites) for t in LOSS_TERMS]
-            vector[part][: -_TAIL + 1] = to_ring(update.arms[name], update.n_samples, n_sites)
+            tail = [_loss(losses.get(t, 0.0), update.n_samples, n_sites) for t in terms]
+            vector[part][weights] = to_ring(update.arms[name], update.n_samples, n_sites)
         except ValueError as error:
             log.warning("arm %s counts as diverged: %s", name, error)
             continue
-        vector[part][-_TAIL + 1 :] = np.array([1, *tail], np.int64).view(np.uint64)
+        vector[part][weights.stop :] = np.array([1, *tail], np.int64).view(np.uint64)
     return vector
 
 
 def sum_from_ring(
-    total: np.ndarray, sizes: Mapping[str, int], n_sites: int, with_losses: bool
+    total: np.ndarray,
+    sizes: Mapping[str, int],
+    terms: Sequence[str],
+    n_sites: int,
+    with_losses: bool,
 ) -> UpdateSum:
     """What the sum ``total`` of ``n_sites`` vectors says. ``ValueError`` where it cannot be one:
     a mask that did not cancel leaves random counts."""
     n_samples = int(total[0])
     _check(n_sites <= n_samples <= MAX_SAMPLES)
     arms = {}
-    for name, part in _parts(sizes):
-        block, tail = total[part][: -_TAIL + 1], total[part][-_TAIL + 1 :].view(np.int64)
+    for name, part in _parts(sizes, terms):
+        block, tail = np.split(total[part], [1 - _tail(terms)])
+        tail = tail.view(np.int64)
         seen, trained = int(block[-1]), int(tail[0])
         _check(0 <= trained <= n_sites and trained <= seen <= n_samples)
         _check((seen == 0) == (trained == 0))
         losses = {}
         if with_losses and seen:
-            terms = zip(LOSS_TERMS, tail[1:].tolist(), strict=True)
-            losses = {term: value / (LOSS_SCALE * seen) for term, value in terms}
+            told = zip(terms, tail[1:].tolist(), strict=True)
+            losses = {term: value / (LOSS_SCALE * seen) for term, value in told}
         arms[name] = ArmSum(block, trained, seen, losses)
     return UpdateSum(n_samples, arms)
 
 
-def _parts(sizes: Mapping[str, int]) -> Iterator[tuple[str, slice]]:
+def _tail(terms: Sequence[str]) -> int:
+    """Numbers after an arm's weights: its samples, a one, its losses."""
+    return 2 + len(terms)
+
+
+def _parts(sizes: Mapping[str, int], terms: Sequence[str]) -> Iterator[tuple[str, slice]]:
     start = 1
     for name in sorted(sizes):
-        yield name, slice(start, start + sizes[name] + _TAIL)
-        start += sizes[name] + _TAIL
+        yield name, slice(start, start + sizes[name] + _tail(terms))
+        start += sizes[name] + _tail(terms)
 
 
 def _loss(value: float, n_samples: int, n_sites: int) -> int:

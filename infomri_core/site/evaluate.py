@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.attacks import FLOORS
 from infomri_core.attacks.adversaries import DIAGNOSES, Adversaries
 from infomri_core.attacks.full_image_classifier import FULL_IMAGE
@@ -26,7 +27,7 @@ from infomri_core.site.worst_patient import WorstPatients
 from infomri_core.summaries.linkage_summary import LinkageSummary
 from infomri_core.summaries.metrics import LOGIT_LIMIT, ImageQuality, ScoreHistogram
 from infomri_core.system.errors import Cancelled
-from infomri_core.tasks.classification import Classification
+from infomri_core.tasks.task import classes_of
 
 BATCH = 64
 
@@ -49,7 +50,7 @@ class Scoring:
     cancelled: Callable[[], bool] = lambda: False
     worst: WorstPatients | None = None
 
-    def score(self, model: Classification, arm: Arm, acceleration: float) -> Scores:
+    def score(self, model: SampledModel, arm: Arm, acceleration: float) -> Scores:
         """Histogram of scores over all rows, and the quality of each attack's images over at most
         ``attack_slices`` rows a patient.
 
@@ -59,7 +60,7 @@ class Scoring:
         return self.look(model, arm, acceleration).scores(model.noise_std)
 
     def score_into(
-        self, bounded: BoundedScores, model: Classification, arm: Arm, acceleration: float
+        self, bounded: BoundedScores, model: SampledModel, arm: Arm, acceleration: float
     ) -> None:
         """The same, added to what is to leave under noise: without linkage and readers, whose
         figures of one patient hang on others or say the same again."""
@@ -67,7 +68,7 @@ class Scoring:
         bounded.add(seen.cell, seen.all_logits(), seen.attacked, seen.figures())
 
     @torch.no_grad()
-    def look(self, model: Classification, arm: Arm, acceleration: float) -> "Seen":
+    def look(self, model: SampledModel, arm: Arm, acceleration: float) -> "Seen":
         """What that scoring sees, before it is summed."""
         model.eval()
         seen = Seen(self, Gallery.of(self.table.patients), (arm.name, acceleration))
@@ -82,7 +83,7 @@ class Scoring:
             )
             masks = model.draw(1 / acceleration, len(rows), generator)
             measurement = model.measure(images, masks, generator)
-            logits = finite_logits(model.logits(measurement))
+            logits = finite_logits(model.output(measurement))
             seen.add(rows, images, measurement, masks, logits)
         return seen
 
@@ -155,7 +156,7 @@ class Seen:
     def _histogram(self, logits: np.ndarray, rows: np.ndarray) -> ScoreHistogram:
         labels = self.scoring.table.labels[rows].astype(np.int64)
         scores = logits if len(rows) else np.zeros(labels.shape)
-        exclusive = self.scoring.plan.task.exclusive
+        exclusive = classes_of(self.scoring.plan.task).exclusive
         return ScoreHistogram.from_scores(scores, labels, self.scoring.slots[rows], exclusive)
 
     def _linkage(self, noise_std: float) -> LinkageSummary | None:
@@ -168,7 +169,7 @@ class Seen:
 
 
 def score_cells(
-    scoring: Scoring, models: Iterable[tuple[str, Classification]], bounded: BoundedScores | None
+    scoring: Scoring, models: Iterable[tuple[str, SampledModel]], bounded: BoundedScores | None
 ) -> tuple[dict[tuple[str, float], Scores], Mapping[str, np.ndarray]]:
     """Scores of each arm at each acceleration, or where they go into ``bounded`` its sums."""
     scores, plan = {}, scoring.plan

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from infomri_core.arms.build import load_model
 from infomri_core.data.base import SliceDataset
 from infomri_core.messages import ReleasedPatient, ReleaseReply, ReleaseTask
 from infomri_core.physics.kspace import fft2c, measure
@@ -20,7 +21,6 @@ from infomri_core.plan.plan import Plan
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.sampling import draw_masks
 from infomri_core.system.errors import Cancelled
-from infomri_core.tasks.classification import load_model
 
 
 def keyed(secret: str, *parts: str) -> str:

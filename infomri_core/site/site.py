@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from infomri_core import __version__
+from infomri_core.arms.build import load_model
+from infomri_core.arms.weights import flatten
 from infomri_core.attacks.adversaries import load_adversaries
 from infomri_core.data.base import SliceDataset
 from infomri_core.dp.accounting import study_epsilon
@@ -45,7 +47,7 @@ from infomri_core.site.worst_patient import WorstPatients
 from infomri_core.summaries.groups import MIN_COHORT, groups_within
 from infomri_core.system.device import pick_device
 from infomri_core.system.errors import Refused
-from infomri_core.tasks.classification import flatten, load_model
+from infomri_core.training import fit
 from infomri_core.training.fit import Diverged, Gradients, Stretch, site_stream, train_steps
 from infomri_core.training.optimizer_store import OptimizerStore, Witness
 
@@ -80,7 +82,6 @@ class Site:
         self._secret = secret
         self._min_cohort = min_cohort
         self._train = np.flatnonzero(dataset.table.split == "train")
-        self._labels = torch.from_numpy(dataset.table.labels.astype(np.float32))
         self._resident: torch.Tensor | None = None
 
     def run(self, plan: Plan, task: SiteTask, cancelled: Cancelled) -> SiteReply:
@@ -221,7 +222,7 @@ class Site:
         stream = site_stream(plan, self.name, arm.seed, round_number)
         stretch = Stretch((round_number - 1) * steps, steps, plan.total_steps, stream)
         losses, state = train_steps(
-            *(model, plan, arm.beta, variance, len(self._train), self._fetch, stretch),
+            *(model, plan, arm.beta, variance, len(self._train), self._fetch(plan), stretch),
             *(self._store.load(plan.digest, arm.name, round_number - 1), cancelled),
             self._private(plan, variance),
         )
@@ -251,14 +252,17 @@ class Site:
         if plan.privacy is None:
             return None
         stream = SecretStream.fresh(self._secret)
-        return PrivateGradients(plan, variance, self._units(plan), self._fetch, stream)
+        return PrivateGradients(plan, variance, self._units(plan), self._fetch(plan), stream)
 
     def _units(self, plan: Plan) -> list[np.ndarray]:
         return units_of(plan, self._dataset.table.patients[self._train])
 
-    def _fetch(self, batch: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = self._train[batch]
-        return self._images(rows), self._labels[rows].to(self._device)
+    def _fetch(self, plan: Plan) -> fit.Fetch:
+        def fetch(batch: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+            rows = self._train[batch]
+            return self._images(rows), plan.task.targets(self._dataset, rows).to(self._device)
+
+        return fetch
 
     def _images(self, rows: np.ndarray) -> torch.Tensor:
         n_bytes = 4 * len(self._dataset) * self._dataset.shape[0] * self._dataset.shape[1]
@@ -274,14 +278,10 @@ class Site:
             raise Refused("data", "this site has no training slices")
 
     def _check(self, plan: Plan) -> None:
-        table = self._dataset.table
-        for what, expected, got in (
-            ("shape", plan.task.shape, self._dataset.shape),
-            ("labels", plan.task.labels, table.label_names),
-            ("exclusive", plan.task.exclusive, table.exclusive),
-        ):
-            if expected != got:
-                raise Refused("data", f"the plan expects {what} {expected}, this site has {got}")
+        found = plan.task.mismatch(self._dataset)
+        if found is not None:
+            sentence = f"the plan expects {found.what} {found.expected}, this site has {found.got}"
+            raise Refused("data", sentence)
 
 
 def open_site(

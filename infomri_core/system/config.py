@@ -45,9 +45,9 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
 def build(cls: type[T], table: dict[str, Any], where: str) -> T:
     """Make the dataclass ``cls`` from a table.
 
-    Nested dataclasses are built from sub-tables, ``tuple[X, ...]`` from arrays, ``dict[str, X]``
-    from tables, ``Path`` from strings. A field whose metadata says ``toml: False`` is no
-    key. Unknown keys, missing keys and wrong types raise ``InputError``.
+    Nested dataclasses are built from sub-tables, unless they are built already, ``tuple[X, ...]``
+    from arrays, ``dict[str, X]`` from tables, ``Path`` from strings. A field whose metadata says
+    ``toml: False`` is no key. Unknown keys, missing keys and wrong types raise ``InputError``.
     """
     if not isinstance(table, dict):
         raise InputError(where, "a table", _kind(table), "write it as [section]")
@@ -76,6 +76,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         return _convert(next(a for a in args if a is not type(None)), value, where)
     if dataclasses.is_dataclass(hint):
+        if isinstance(value, typing.cast(type, hint)):
+            return value
         return build(typing.cast(type, hint), value, where)
     if origin is tuple:
         return _convert_tuple(args, value, where)

@@ -1,1 +1,1 @@
-"""What is learned from sampled k-space: a sampling policy and a network, trained together."""
+"""What a network is to find out, one file a task: its targets, losses, figures and answers."""

@@ -8,15 +8,15 @@ from typing import final
 import numpy as np
 import torch
 
+from infomri_core.arms.sampled_model import LossTerms, SampledModel
 from infomri_core.plan.plan import Plan, Training
 from infomri_core.randomness.seeds import numpy_generator, torch_generator
 from infomri_core.system.errors import Cancelled
-from infomri_core.tasks.classification import Classification, LossTerms
 from infomri_core.training.proximal import Proximal
 
 OptimizerState = dict[str, np.ndarray]
 Fetch = Callable[[np.ndarray], tuple[torch.Tensor, torch.Tensor]]
-Gradients = Callable[[Classification, float], LossTerms]
+Gradients = Callable[[SampledModel, float], LossTerms]
 """Puts the gradient of one step, at the beta given, into a model, and says the loss terms."""
 
 
@@ -65,7 +65,7 @@ def beta_factor(step: int, total: int, warmup: float) -> float:
     return min(1.0, max(0.0, step / total - warmup) / warmup)
 
 
-def make_optimizer(model: Classification, training: Training) -> torch.optim.Adam:
+def make_optimizer(model: SampledModel, training: Training) -> torch.optim.Adam:
     """Adam with the network's and the policy's own learning rates."""
     groups = [
         {"params": list(model.network.parameters()), "base": training.learning_rate},
@@ -75,7 +75,7 @@ def make_optimizer(model: Classification, training: Training) -> torch.optim.Ada
 
 
 def train_steps(
-    model: Classification,
+    model: SampledModel,
     plan: Plan,
     beta: float,
     variance: torch.Tensor,
@@ -86,9 +86,9 @@ def train_steps(
     cancelled: Callable[[], bool] = lambda: False,
     gradients: Gradients | None = None,
 ) -> tuple[dict[str, float], OptimizerState]:
-    """Train ``model`` in place; return mean loss terms (``ce``, ``entropy``) and Adam's state.
+    """Train ``model`` in place; return the mean loss terms and Adam's state.
 
-    ``fetch`` gives (images (B, H, W), labels (B, K)) for indices below ``n_slices``.
+    ``fetch`` gives (images (B, H, W), targets (B, ...)) for indices below ``n_slices``.
     ``gradients`` makes the gradient of each step (:func:`plain_gradients` by default). Raises
     ``Cancelled`` between two steps, ``Diverged`` when the loss is not finite.
     """
@@ -98,7 +98,8 @@ def train_steps(
     if state is not None:
         load_optimizer(optimizer, state)
     proximal = Proximal(model.parameters(), plan.aggregation.proximal_weight)
-    sums = torch.zeros(2, device=variance.device)
+    names = model.task.told_terms
+    sums = torch.zeros(len(names), device=variance.device)
     model.train()
     for i in range(stretch.n_steps):
         if cancelled():
@@ -110,9 +111,9 @@ def train_steps(
         terms = gradients(model, beta * factor)
         proximal.add_gradient()
         optimizer.step()
-        sums += torch.stack((terms.ce.detach(), terms.entropy.detach()))
-    ce, entropy = (sums / stretch.n_steps).tolist()
-    return {"ce": ce, "entropy": entropy}, dump_optimizer(optimizer)
+        sums += torch.stack(list(terms.detached().values()))
+    means = (sums / stretch.n_steps).tolist()
+    return dict(zip(names, means, strict=True)), dump_optimizer(optimizer)
 
 
 def plain_gradients(
@@ -122,18 +123,18 @@ def plain_gradients(
     fetch: Fetch,
     stream: tuple[str | int, ...],
 ) -> Gradients:
-    """The gradient of CE + beta H over a batch of distinct slices: one ratio a step, one mask a
+    """The gradient of the objective over a batch of distinct slices: one ratio a step, one mask a
     sample. Raises ``Diverged`` when the loss is not finite."""
     order = numpy_generator(*stream, "batches")
     generator = torch_generator(*stream, "masks", device=variance.device)
     low, high = plan.measurement.ratio_range
     size = min(plan.training.batch_size, n_slices)
 
-    def gradients(model: Classification, beta: float) -> LossTerms:
-        images, labels = fetch(order.choice(n_slices, size, replace=False))
+    def gradients(model: SampledModel, beta: float) -> LossTerms:
+        images, targets = fetch(order.choice(n_slices, size, replace=False))
         if plan.training.flips and order.random() < 0.5:
-            images = images.flip(-1)
-        terms = model.loss(images, labels, order.uniform(low, high), variance, generator)
+            images, targets = model.task.augment(images, targets)
+        terms = model.loss(images, targets, order.uniform(low, high), variance, generator)
         loss = terms.total(beta)
         if not torch.isfinite(loss):
             raise Diverged

@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infomri_core.arms.build import build_model
+from infomri_core.arms.sampled_model import SampledModel
+from infomri_core.arms.weights import unflatten
 from infomri_core.attacks.linear.lmmse import LMMSE
 from infomri_core.dp_audit.canaries_training import audit_dp
 from infomri_core.physics.kspace import fft2c
@@ -19,7 +22,6 @@ from infomri_core.physics.statistics import KSpaceMoments
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.randomness.seeds import numpy_generator, torch_generator
 from infomri_core.system.errors import Cancelled
-from infomri_core.tasks.classification import Classification, build_model, unflatten
 from infomri_core.training.fit import Diverged
 from infomri_core.weight_attacks.inversion import Case, audit_case
 from infomri_core.weight_attacks.leakage import audit_labels, audit_sites
@@ -39,7 +41,7 @@ def audit_weights(
     plan: Plan,
     flat_weights_by_arm: Mapping[str, np.ndarray],
     images: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     patients: np.ndarray,
     seed: int,
     budget_seconds: float,
@@ -48,7 +50,7 @@ def audit_weights(
     """Attacks on weights and updates, as JSON: ``dp``, ``membership``, ``inversion``,
     ``label_inference``, ``site_inference``; each says its arm, sizes and seed.
 
-    ``images`` (n, H, W), ``labels`` (n, K) multi-hot float and ``patients`` (n,) are the audit
+    ``images`` (n, H, W), the task's ``targets`` (n, ...) and ``patients`` (n,) are the audit
     set; ``epsilon`` is the study's. The first arm given stands for all: arms share network and
     data. Work that the budget does not cover is left out and said so; a run that the budget did
     not cut short repeats.
@@ -63,8 +65,8 @@ def audit_weights(
     ratio = 1 / min(plan.measurement.accelerations)
     batch = plan.training.batch_size
     variance = KSpaceMoments.from_kspace(fft2c(images.double())).variance.float()
-    shared = (model, images, labels, patients, ratio)
-    training = (plan, plan.arm(name), images, labels, patients, variance, seed)
+    shared = (model, images, targets, patients, ratio)
+    training = (plan, plan.arm(name), images, targets, patients, variance, seed)
     parts: dict[str, Part] = {
         "label_inference": lambda: audit_labels(*shared, batch, seed),
         "site_inference": lambda: audit_sites(*shared, batch, seed),
@@ -103,9 +105,9 @@ def cases(plan: Plan) -> tuple[Case, ...]:
 
 def audit_inversion(
     plan: Plan,
-    model: Classification,
+    model: SampledModel,
     images: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     patients: np.ndarray,
     ratio: float,
     seed: int,
@@ -133,7 +135,7 @@ def audit_inversion(
             break
         done.append(
             audit_case(
-                *(model, case, images[other], labels[other], prior, ratio),
+                *(model, case, images[other], targets[other], prior, ratio),
                 *(plan.training.learning_rate, n_steps, seed, lambda limit=limit: expired(limit)),
             )
         )
@@ -151,7 +153,7 @@ def _dp(
     plan: Plan,
     arm: Arm,
     images: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     patients: np.ndarray,
     variance: Tensor,
     seed: int,
@@ -161,11 +163,11 @@ def _dp(
     if plan.privacy is None:
         return {"note": "the plan has no [privacy]: there is no epsilon to audit"}
     return audit_dp(
-        plan, arm, images, labels, patients, variance, seed, epsilon, cancelled=cancelled
+        plan, arm, images, targets, patients, variance, seed, epsilon, cancelled=cancelled
     )
 
 
-def _trained(plan: Plan, name: str, flat: np.ndarray, device: torch.device) -> Classification:
+def _trained(plan: Plan, name: str, flat: np.ndarray, device: torch.device) -> SampledModel:
     model = build_model(plan, plan.arm(name)).to(device)
     unflatten(model, np.asarray(flat))
     return model.eval()

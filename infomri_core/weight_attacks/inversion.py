@@ -18,11 +18,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.attacks.linear.lmmse import LMMSE
 from infomri_core.physics.images import psnr, ssim
 from infomri_core.physics.kspace import fft2c
 from infomri_core.randomness.seeds import numpy_generator, torch_generator
-from infomri_core.tasks.classification import Classification
 from infomri_core.weight_attacks.inversion_search import Expired, Found, Target, invert
 from infomri_core.weight_attacks.updates import Protection, Update, local_update
 
@@ -50,10 +50,10 @@ def infer_label(update: Update, exclusive: bool) -> Tensor:
 
 
 def audit_case(
-    model: Classification,
+    model: SampledModel,
     case: Case,
     images: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     prior: LMMSE,
     ratio: float,
     learning_rate: float,
@@ -64,22 +64,22 @@ def audit_case(
     """Attack the update of random ``images`` (n, H, W) in one setting; PSNR and SSIM as JSON.
 
     ``prior`` is fitted on other people. The best of all searches and their :func:`_answers` by the
-    truth, images in the order that suits best: the auditor's view. A batch of one has its label
-    inferred; larger ones have theirs given. ``matched`` is false where no search ended near the
+    truth, images in the order that suits best: the auditor's view. The label of a batch of one
+    is inferred; all other targets are given. ``matched`` is false where no search ended near the
     update: the attack was weak, and its figures are no evidence of privacy.
     """
     generator = torch_generator(seed, "inversion", case.batch_size, device=images.device)
     order = numpy_generator(seed, "inversion-batch", case.batch_size)
     size, n_local = min(case.batch_size, len(images)), case.local_steps
     rows = torch.from_numpy(order.choice(len(images), size, replace=False))
-    truth, known = images[rows], labels[rows]
+    truth, known = images[rows], targets[rows]
     with torch.no_grad():
         masks = torch.stack([model.draw(ratio, size, generator) for _ in range(n_local)])
         masks = torch.ones_like(masks) if case.control else masks
         y = torch.stack([model.measure(truth, mask, generator) for mask in masks])
     update = local_update(model, y, known, learning_rate, case.protection, generator)
-    if size == 1:
-        known = infer_label(update, model.exclusive)
+    if size == 1 and model.task.classes is not None:
+        known = infer_label(update, model.task.classes.exclusive)
     noise = y - masks * fft2c(truth)
     target = Target(model, update, known, masks, noise, prior, case.knows_masks)
     start = prior.mean.expand_as(truth)

@@ -16,8 +16,8 @@ from scipy.optimize import linprog
 from torch import Tensor, nn
 from torch.nn import functional
 
+from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.models.resnet import BasicBlock
-from infomri_core.tasks.classification import Classification
 from infomri_core.weight_attacks.updates import Update
 
 DRAWS_PER_INPUT = 12
@@ -30,7 +30,7 @@ LARGEST = 2**25
 
 
 def block_inputs(
-    model: Classification,
+    model: SampledModel,
     update: Update,
     n_inputs: int,
     shape: tuple[int, ...],
@@ -64,14 +64,14 @@ def block_inputs(
 
 
 def distance(
-    model: Classification, block: BasicBlock, wanted: Tensor, measurements: Tensor
+    model: SampledModel, block: BasicBlock, wanted: Tensor, measurements: Tensor
 ) -> Tensor:
     """1 - cosine (B,) of what ``measurements`` (B, H, W) feed ``block`` and ``wanted``
     (B, C, h, w)."""
     fed: list[Tensor] = []
     handle = block.register_forward_pre_hook(lambda _, inputs: fed.append(inputs[0]))
     try:
-        model.logits(measurements)
+        model.output(measurements)
     finally:
         handle.remove()
     return 1 - functional.cosine_similarity(fed[0].flatten(1), wanted.flatten(1))
@@ -148,7 +148,7 @@ class Patches:
 
 
 def _shapes(
-    model: Classification, shape: tuple[int, ...], device: torch.device
+    model: SampledModel, shape: tuple[int, ...], device: torch.device
 ) -> dict[BasicBlock, tuple[tuple[int, ...], tuple[int, ...]]]:
     """What each residual block's two convolutions see, (C, H, W) each."""
     blocks = [m for m in model.network.modules() if isinstance(m, BasicBlock)]
@@ -161,7 +161,7 @@ def _shapes(
     handles = [layer.register_forward_pre_hook(note) for layer in layers]
     try:
         with torch.no_grad():
-            model.logits(torch.ones(1, *shape, dtype=torch.complex64, device=device))
+            model.output(torch.ones(1, *shape, dtype=torch.complex64, device=device))
     finally:
         for handle in handles:
             handle.remove()

@@ -13,10 +13,10 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.attacks.linear.lmmse import LMMSE
 from infomri_core.models.resnet import BasicBlock
 from infomri_core.physics.kspace import fft2c, ifft2c
-from infomri_core.tasks.classification import Classification
 from infomri_core.weight_attacks.inversion_activations import block_inputs, distance
 from infomri_core.weight_attacks.inversion_spans import Spans
 from infomri_core.weight_attacks.updates import Update, cosine, matched
@@ -48,12 +48,12 @@ class Found:
 @final
 @dataclass(frozen=True)
 class Target:
-    """What the attacker holds: the model, the update, the labels (B, K) and its prior; masks and
-    noise (K, B, H, W), used only where it knows them."""
+    """What the attacker holds: the model, the update, the targets (B, ...) and its prior;
+    masks and noise (K, B, H, W), used only where it knows them."""
 
-    model: Classification
+    model: SampledModel
     update: Update
-    labels: Tensor
+    targets: Tensor
     masks: Tensor
     noise: Tensor
     prior: LMMSE
@@ -76,8 +76,8 @@ class Target:
     def only(self, b: int) -> "Target":
         """What the attacker holds of image ``b``, the update aside."""
         own = slice(b, b + 1)
-        parts = (self.labels[own], self.masks[:, own], self.noise[:, own])
-        return replace(self, labels=parts[0], masks=parts[1], noise=parts[2])
+        parts = (self.targets[own], self.masks[:, own], self.noise[:, own])
+        return replace(self, targets=parts[0], masks=parts[1], noise=parts[2])
 
 
 def invert(
@@ -190,7 +190,7 @@ def _by_matching(target: Target, z: Tensor, n_steps: int, expired: Expired) -> F
         if expired():
             break
         measured = target.measured(target.guess(z)[0])
-        mismatch = 1 - cosine(matched(target.model, measured, target.labels), target.update)
+        mismatch = 1 - cosine(matched(target.model, measured, target.targets), target.update)
         loss = mismatch + PRIOR_WEIGHT * z.square().mean()
         if loss.item() < least:
             best, least = z.detach().clone(), loss.item()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from infomri_core.tasks.classification import Classification
+from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.weight_attacks.updates import Update
 
 LARGEST_SHARE = 0.6
@@ -30,7 +30,7 @@ class Spans:
     """
 
     def __init__(
-        self, model: Classification, update: Update, n_inputs: int, shape: Sequence[int]
+        self, model: SampledModel, update: Update, n_inputs: int, shape: Sequence[int]
     ) -> None:
         self._model = model
         self._bases: dict[nn.Module, Tensor] = {}
@@ -73,7 +73,7 @@ class Spans:
             wanted = [m for m in wanted if m in self._bases]
         handles = [m.register_forward_pre_hook(note) for m in wanted]
         try:
-            self._model.logits(measurements)
+            self._model.output(measurements)
         finally:
             for handle in handles:
                 handle.remove()

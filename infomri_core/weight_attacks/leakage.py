@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.randomness.seeds import numpy_generator, torch_generator
-from infomri_core.tasks.classification import Classification
+from infomri_core.tasks.task import Classes
 from infomri_core.weight_attacks.updates import Protection, Update, cosine, gradient
 
 N_SITES = 4
@@ -26,7 +27,7 @@ def infer_counts(update: Update, mean_probability: Tensor, n: int) -> Tensor:
 
 
 def audit_labels(
-    model: Classification,
+    model: SampledModel,
     images: Tensor,
     labels: Tensor,
     patients: np.ndarray,
@@ -42,6 +43,8 @@ def audit_labels(
     Half the patients are public to the attacker, the batches are drawn from the others.
     """
     public, private = _halves(patients, seed)
+    if model.task.classes is None:
+        return {"note": "this task has no labels to infer"}
     if not len(private):
         return {"note": "needs two patients"}
     generator = torch_generator(seed, "label-inference", device=images.device)
@@ -55,7 +58,7 @@ def audit_labels(
         rows = torch.from_numpy(order.choice(private, size, replace=False))
         y = _measured(model, images[rows], ratio, generator)
         update = gradient(model, y, labels[rows], protection, generator)
-        found = infer_counts(_scaled(update, model, labels.shape[1]), expected, size)
+        found = infer_counts(_scaled(update, model.task.classes), expected, size)
         truth, guess = labels[rows].sum(0), (prevalence * size).round()
         errors.append((found - truth).abs().mean() / size)
         blind.append((guess - truth).abs().mean() / size)
@@ -72,9 +75,9 @@ def audit_labels(
 
 
 def audit_sites(
-    model: Classification,
+    model: SampledModel,
     images: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     patients: np.ndarray,
     ratio: float,
     batch_size: int,
@@ -84,10 +87,12 @@ def audit_sites(
 ) -> dict[str, Any]:
     """Which simulated site sent an update: nearest centroid by cosine, against chance.
 
-    Patients are dealt to sites by case mix (sorted by their labels, noisily). The attacker's
+    Patients are dealt to sites by case mix (sorted by their targets, noisily). The attacker's
     centroids come from half of each site's patients, the updates to be named from the others.
     """
-    sites = deal_sites(labels.cpu().numpy(), patients, n_sites, numpy_generator(seed, "sites"))
+    sites = deal_sites(
+        targets.flatten(1).cpu().numpy(), patients, n_sites, numpy_generator(seed, "sites")
+    )
     halves = [_halves(patients[rows], seed) for rows in sites]
     if len(sites) < 2 or any(len(b) == 0 for _, b in halves):
         return {"note": f"needs 2 patients for each of {n_sites} sites"}
@@ -98,7 +103,7 @@ def audit_sites(
         size = min(batch_size, len(rows))
         chosen = torch.from_numpy(order.choice(rows, size, replace=False))
         y = _measured(model, images[chosen], ratio, generator)
-        return gradient(model, y, labels[chosen], protection, generator)
+        return gradient(model, y, targets[chosen], protection, generator)
 
     centroids = [
         _mean([update(r[a]) for _ in range(N_UPDATES)]) for r, (a, _) in zip(sites, halves)
@@ -121,31 +126,31 @@ def audit_sites(
 
 
 def deal_sites(
-    labels: np.ndarray, patients: np.ndarray, n_sites: int, generator: np.random.Generator
+    targets: np.ndarray, patients: np.ndarray, n_sites: int, generator: np.random.Generator
 ) -> list[np.ndarray]:
     """Rows of each simulated site; sites differ in case mix, no patient is in two."""
     names = np.unique(patients)
-    mix = np.array([labels[patients == name].mean() for name in names])
+    mix = np.array([targets[patients == name].mean() for name in names])
     order = names[np.argsort(mix + 0.05 * generator.random(len(names)))]
     return [np.flatnonzero(np.isin(patients, part)) for part in np.array_split(order, n_sites)]
 
 
-def _scaled(update: Update, model: Classification, n_labels: int) -> Update:
-    return update if model.exclusive else (*update[:-1], update[-1] * n_labels)
+def _scaled(update: Update, classes: Classes) -> Update:
+    return update if classes.exclusive else (*update[:-1], update[-1] * len(classes.names))
 
 
 @torch.no_grad()
 def _measured(
-    model: Classification, images: Tensor, ratio: float, generator: torch.Generator
+    model: SampledModel, images: Tensor, ratio: float, generator: torch.Generator
 ) -> Tensor:
     return model.measure(images, model.draw(ratio, len(images), generator), generator)
 
 
 @torch.no_grad()
 def _probabilities(
-    model: Classification, images: Tensor, ratio: float, generator: torch.Generator
+    model: SampledModel, images: Tensor, ratio: float, generator: torch.Generator
 ) -> Tensor:
-    return model.probabilities(model.logits(_measured(model, images, ratio, generator)))
+    return model.task.answers(model.output(_measured(model, images, ratio, generator)))
 
 
 def _halves(patients: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

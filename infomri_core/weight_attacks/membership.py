@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, logsigmoid
 
+from infomri_core.arms.build import build_model
+from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.dp.dp import PrivateGradients, units_of
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.randomness.seeds import derive_seed, numpy_generator, torch_generator
-from infomri_core.tasks.classification import Classification, build_model
 from infomri_core.training.fit import Fetch, Gradients, Stretch, train_steps
 from infomri_core.weight_attacks.roc import separation
 
@@ -35,29 +35,24 @@ Floats = npt.NDArray[np.float64]
 
 @torch.no_grad()
 def log_confidence(
-    model: Classification,
+    model: SampledModel,
     images: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     ratio: float,
     generator: torch.Generator,
     n_draws: int = N_DRAWS,
 ) -> Floats:
-    """log p(labels | x) (n,) of images (n, H, W) under ``model``, its mean over draws.
+    """log p(targets | x) (n,) of images (n, H, W) under ``model``, its mean over draws.
 
-    The attacker holds x itself and measures it ``n_draws`` times with masks and noise of its own;
-    labels (n, K) are multi-hot. Labels that are not exclusive are independent given x.
+    The attacker holds x itself and measures it ``n_draws`` times with masks and noise of its own.
     """
     was_training = model.training
     model.eval()
     total = torch.zeros(len(images), dtype=torch.float64)
     for _ in range(n_draws):
         masks = model.draw(ratio, len(images), generator)
-        logits = model.logits(model.measure(images, masks, generator)).double()
-        if model.exclusive:
-            value = -cross_entropy(logits, labels.argmax(-1), reduction="none")
-        else:
-            value = logsigmoid(logits * (2 * labels.double() - 1)).sum(-1)
-        total += value.cpu()
+        output = model.output(model.measure(images, masks, generator)).double()
+        total += model.task.log_likelihood(output, targets).cpu()
     model.train(was_training)
     return (total / n_draws).numpy()
 
@@ -87,24 +82,24 @@ def lira(target: Floats, references: Floats) -> Floats:
 
 
 def score_membership(
-    target: Classification,
-    references: Sequence[Classification],
+    target: SampledModel,
+    references: Sequence[SampledModel],
     members: tuple[Tensor, Tensor],
     others: tuple[Tensor, Tensor],
     ratio: float,
     seed: int,
     patients: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Attack ``target`` with known members and non-members, each (images, labels).
+    """Attack ``target`` with known members and non-members, each (images, targets).
 
     The references must have seen neither. Non-members are RMIA's population; ``patients`` (of the
     non-members) keeps a patient's slices from judging each other. A site can run this on its own
     training and validation slices. LiRA needs two references; its figures are absent otherwise.
     """
-    images, labels = (torch.cat(pair) for pair in zip(members, others))
+    images, targets = (torch.cat(pair) for pair in zip(members, others))
     n = len(members[0])
     confidence = [
-        log_confidence(model, images, labels, ratio, _stream(seed, images.device))
+        log_confidence(model, images, targets, ratio, _stream(seed, images.device))
         for model in (target, *references)
     ]
     known, reference = confidence[0], confidence[1]
@@ -125,7 +120,7 @@ def audit_membership(
     plan: Plan,
     arm: Arm,
     images: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     patients: np.ndarray,
     variance: Tensor,
     seed: int,
@@ -149,18 +144,18 @@ def audit_membership(
     groups = np.split(names, [n // 2, n // 2 + max(1, n // 4)])
     member, other, population = (np.flatnonzero(np.isin(patients, g)) for g in groups)
     few = numpy_generator(seed, "membership-control").permutation(member)[:N_CONTROL]
-    guarded = _private_gradients(plan, images, labels, variance, member, patients, seed)
+    guarded = _private_gradients(plan, images, targets, variance, member, patients, seed)
 
     def attacked(
         plan: Plan, rows: np.ndarray, n_steps: int, n_references: int, own: Gradients | None
     ) -> dict[str, Any]:
-        shared = (plan, arm, images, labels, variance, n_steps)
+        shared = (plan, arm, images, targets, variance, n_steps)
         references = [
             _trained(*shared, population, (seed, k + 1), cancelled) for k in range(n_references)
         ]
         target = _trained(*shared, rows, (seed, 0), cancelled, own)
         known, outside = (
-            (images[torch.from_numpy(r)], labels[torch.from_numpy(r)]) for r in (rows, other)
+            (images[torch.from_numpy(r)], targets[torch.from_numpy(r)]) for r in (rows, other)
         )
         ratio = 1 / min(plan.measurement.accelerations)
         return score_membership(target, references, known, outside, ratio, seed, patients[other])
@@ -181,7 +176,7 @@ def _by_heart(plan: Plan) -> Plan:
 def _private_gradients(
     plan: Plan,
     images: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     variance: Tensor,
     rows: np.ndarray,
     patients: np.ndarray,
@@ -190,14 +185,14 @@ def _private_gradients(
     if plan.privacy is None:
         return None
     stream = SecretStream.public(seed, "membership-dp")
-    fetch = _fetch(images, labels, rows)
+    fetch = _fetch(images, targets, rows)
     return PrivateGradients(plan, variance, units_of(plan, patients[rows]), fetch, stream)
 
 
-def _fetch(images: Tensor, labels: Tensor, rows: np.ndarray) -> Fetch:
+def _fetch(images: Tensor, targets: Tensor, rows: np.ndarray) -> Fetch:
     def fetch(batch: np.ndarray) -> tuple[Tensor, Tensor]:
         chosen = torch.from_numpy(rows[batch])
-        return images[chosen], labels[chosen]
+        return images[chosen], targets[chosen]
 
     return fetch
 
@@ -206,26 +201,26 @@ def _trained(
     plan: Plan,
     arm: Arm,
     images: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     variance: Tensor,
     n_steps: int,
     rows: np.ndarray,
     stream: tuple[int, int],
     cancelled: Any,
     gradients: Gradients | None = None,
-) -> Classification:
+) -> SampledModel:
     """One model of ``arm`` trained on ``rows``; references start from other random weights."""
     model = build_model(plan, arm, variance).to(images.device)
     if stream[1] > 0:
         _restart(model, derive_seed(*stream, "start"))
     train_steps(
-        *(model, plan, arm.beta, variance, len(rows), _fetch(images, labels, rows)),
+        *(model, plan, arm.beta, variance, len(rows), _fetch(images, targets, rows)),
         *(Stretch(0, n_steps, n_steps, (*stream, "membership")), None, cancelled, gradients),
     )
     return model.eval()
 
 
-def _restart(model: Classification, seed: int) -> None:
+def _restart(model: SampledModel, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for module in model.network.modules():

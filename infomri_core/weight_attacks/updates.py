@@ -6,9 +6,8 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from infomri_core.tasks.classification import Classification
+from infomri_core.arms.sampled_model import SampledModel
 
 Update = tuple[Tensor, ...]
 
@@ -23,33 +22,31 @@ class Protection:
     noise_multiplier: float
 
 
-def parameters(model: Classification) -> list[nn.Parameter]:
+def parameters(model: SampledModel) -> list[nn.Parameter]:
     """The network's parameters: what an update of the classifier says."""
     return list(model.network.parameters())
 
 
-def task_loss(model: Classification, measurement: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of measurements (B, H, W) and labels (B, K)."""
-    logits = model.logits(measurement)
-    if model.exclusive:
-        return cross_entropy(logits, labels)
-    return binary_cross_entropy_with_logits(logits, labels)
+def task_loss(model: SampledModel, measurement: Tensor, targets: Tensor) -> Tensor:
+    """The task's part of the objective for measurements (B, H, W) and targets (B, ...)."""
+    task = model.task
+    return task.objective(task.mean_losses(model.output(measurement), targets))
 
 
 def gradient(
-    model: Classification,
+    model: SampledModel,
     measurement: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     protection: Protection | None = None,
     generator: torch.Generator | None = None,
 ) -> Update:
     """The network's gradient of a batch, with or without ``protection``."""
     wanted = parameters(model)
     if protection is None:
-        return torch.autograd.grad(task_loss(model, measurement, labels), wanted)
+        return torch.autograd.grad(task_loss(model, measurement, targets), wanted)
     total = [torch.zeros_like(p) for p in wanted]
-    for k in range(len(labels)):
-        loss = task_loss(model, measurement[k : k + 1], labels[k : k + 1])
+    for k in range(len(targets)):
+        loss = task_loss(model, measurement[k : k + 1], targets[k : k + 1])
         own = torch.autograd.grad(loss, wanted)
         norm = torch.stack([g.norm() for g in own]).norm()
         scale = (protection.clip / norm.clamp_min(1e-12)).clamp(max=1)
@@ -57,13 +54,13 @@ def gradient(
     spread = protection.noise_multiplier * protection.clip
     device = "cpu" if generator is None else generator.device
     noise = (torch.randn(t.shape, generator=generator, device=device).to(t) for t in total)
-    return tuple((t + spread * n) / len(labels) for t, n in zip(total, noise))
+    return tuple((t + spread * n) / len(targets) for t, n in zip(total, noise))
 
 
 def local_update(
-    model: Classification,
+    model: SampledModel,
     measurements: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     learning_rate: float,
     protection: Protection | None = None,
     generator: torch.Generator | None = None,
@@ -77,7 +74,7 @@ def local_update(
     start = [p.detach().clone() for p in wanted]
     total = [torch.zeros_like(p) for p in wanted]
     for y in measurements:
-        step = gradient(model, y, labels, protection, generator)
+        step = gradient(model, y, targets, protection, generator)
         with torch.no_grad():
             for p, t, g in zip(wanted, total, step):
                 p.sub_(learning_rate * g)
@@ -88,10 +85,11 @@ def local_update(
     return tuple(total)
 
 
-def matched(model: Classification, measurements: Tensor, labels: Tensor) -> Update:
+def matched(model: SampledModel, measurements: Tensor, targets: Tensor) -> Update:
     """The update of ``measurements`` (K, B, H, W) to first order in the steps, differentiable
     in them."""
-    loss = task_loss(model, measurements.flatten(0, 1), labels.repeat(len(measurements), 1))
+    repeated = targets.repeat(len(measurements), *[1] * (targets.ndim - 1))
+    loss = task_loss(model, measurements.flatten(0, 1), repeated)
     return torch.autograd.grad(loss, parameters(model), create_graph=True)
 
 

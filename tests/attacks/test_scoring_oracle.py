@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from infomri_core.arms.build import build_model
+from infomri_core.arms.weights import flatten
 from infomri_core.data import open_dataset
 from infomri_core.messages import EvaluateReply, EvaluateTask
 from infomri_core.physics.images import MAX_PSNR, image_metrics
 from infomri_core.plan.plan import Plan
-from infomri_core.tasks.classification import build_model, flatten
 from tests.client.test_release import Hospital, hospital, plan_of
 from tests.support.small import site_uri
 from tests.support.vault_fakes import FAR

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from infomri_core.arms.build import build_model
+from infomri_core.arms.weights import flatten
 from infomri_core.attacks.adversaries import Adversaries
 from infomri_core.attacks.floors.prior import Constant, Mean
 from infomri_core.data import open_dataset
@@ -15,7 +17,6 @@ from infomri_core.sampling import UniformPolicy
 from infomri_core.site.release import permanent_id
 from infomri_core.site.site import Site
 from infomri_core.site.worst_patient import WorstPatients
-from infomri_core.tasks.classification import build_model, flatten
 from tests.support.small import site_uri, small_plan
 
 SECRET = "5" * 64

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fl_server.study.evaluation.results import linkage_figures, merge_scores
+from infomri_core.arms.build import build_model
 from infomri_core.attacks.adversaries import LINKAGE, Adversaries
 from infomri_core.attacks.linkage import Likeness
 from infomri_core.data import open_dataset
@@ -13,7 +14,6 @@ from infomri_core.messages import EvaluateReply, EvaluateTask
 from infomri_core.site.evaluate import Scoring
 from infomri_core.summaries.groups import SLOTS, partition
 from infomri_core.summaries.linkage_summary import LinkageSummary
-from infomri_core.tasks.classification import build_model
 from tests.client.test_gate import SITE, held_back, through
 from tests.support.small import AUDIT_URI, small_plan
 from tests.support.vault_fakes import evaluate_task

@@ -15,6 +15,8 @@ from fl_client.gate.ledger import Ledger, read_ledger
 from fl_client.gate.release_memory import closure
 from fl_client.jobs import Jobs
 from fl_server.study.release import read_release
+from infomri_core.arms.build import build_model
+from infomri_core.arms.weights import flatten
 from infomri_core.data import open_dataset
 from infomri_core.messages import ErrorReply, ReleaseReply, ReleaseTask, SiteReply, SiteTask, wire
 from infomri_core.messages import reply_from as reply_of
@@ -22,7 +24,6 @@ from infomri_core.physics.kspace import fft2c
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.site.site import Site
-from infomri_core.tasks.classification import build_model, flatten
 from tests.support.small import SilentTracker, site_uri, small_table, study
 from tests.support.vault_fakes import FAR, make_settings
 

@@ -16,6 +16,8 @@ import pytest
 from fl_client import channel
 from fl_client.gate.ledger import read_ledger
 from fl_client.vault.status import VaultStatus, vault_status
+from infomri_core.arms.build import build_model
+from infomri_core.arms.weights import flatten
 from infomri_core.data import open_dataset
 from infomri_core.messages import (
     DatasetCard,
@@ -31,7 +33,6 @@ from infomri_core.messages import (
     wire,
 )
 from infomri_core.plan.plan import Plan
-from infomri_core.tasks.classification import build_model, flatten
 from tests.support.vault_fakes import FAR, make_plan
 
 URI = "phantom:?patients=30&slices=2&size=32&seed=3&hospital=north&prevalence=0.4"

@@ -19,12 +19,13 @@ from dashboard.reading.record import parse_events, parse_results
 from dashboard.reading.runs import Curve
 from dashboard.reading.trained_study import TrainedStudy
 from infomri_core import attacks
+from infomri_core.arms.build import build_model
+from infomri_core.arms.weights import flatten
 from infomri_core.inference.scans import Scan
 from infomri_core.physics.entropy import marginal_entropy
 from infomri_core.results.frontier import Row, to_json
 from infomri_core.results.study_file import StudyFile
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.classification import build_model, flatten
 from tests.support.trained_runs import DROPPED, LABELS, SHAPE, make_images, make_plan
 
 BASE = Row("", "infomri", 0.0, 0, 16.0, psnr_prior=12.0, psnr_diagnosis=13.0)

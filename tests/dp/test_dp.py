@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
+from infomri_core.arms.build import build_model
+from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.dp.dp import MARGIN, PrivateGradients, add_clipped, units_of
 from infomri_core.dp.lattice import Lattice
 from infomri_core.dp.per_sample import check_layers
@@ -24,7 +26,6 @@ from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.sampling import draw_masks
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.classification import Classification, build_model
 from tests.support.small import small_table
 from tests.training.test_train import a_site, never, start
 
@@ -45,7 +46,7 @@ def private_plan(constraint: str = "2d", exclusive: bool = False, **privacy: Any
     return parse_plan(tomli_w.dumps(table))
 
 
-def model_of(plan: Plan, arm: int = 0) -> Classification:
+def model_of(plan: Plan, arm: int = 0) -> SampledModel:
     """A model none of whose gradients is zero: that of the policy's hidden layer would be."""
     model = build_model(plan, plan.arms[arm], VARIANCE)
     if arm == 0:
@@ -63,7 +64,7 @@ def images_and_labels(plan: Plan, n: int, scale: float = 1.0) -> tuple[torch.Ten
 
 
 def gradients(
-    plan: Plan, model: Classification, units: int = N_IMAGES, seed: str = "s", scale: float = 1.0
+    plan: Plan, model: SampledModel, units: int = N_IMAGES, seed: str = "s", scale: float = 1.0
 ) -> PrivateGradients:
     images, labels = images_and_labels(plan, units, scale)
     rows = [np.array([i]) for i in range(units)]
@@ -76,7 +77,7 @@ def flat(model: nn.Module) -> torch.Tensor:
 
 
 def clipped_sum(
-    model: Classification, plan: Plan, clip: float, n: int = 5, scale: float = 1.0
+    model: SampledModel, plan: Plan, clip: float, n: int = 5, scale: float = 1.0
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The clipped sum, and every sample's gradient by a backward pass of its own."""
     images, labels = images_and_labels(plan, n, scale)
@@ -90,7 +91,8 @@ def clipped_sum(
     alone = []
     for i in range(n):
         through = masks[i : i + 1] + (probabilities - probabilities.detach())
-        ce = model.cross_entropy(model.logits(through * kspace[i : i + 1]), labels[i : i + 1])
+        output = model.output(through * kspace[i : i + 1])
+        ce = model.task.losses(output, labels[i : i + 1])["ce"].sum()
         found = torch.autograd.grad(ce, list(total), retain_graph=True, allow_unused=True)
         parts = [torch.zeros_like(p) if g is None else g for p, g in zip(total, found)]
         alone.append(torch.cat([g.flatten() for g in parts]))

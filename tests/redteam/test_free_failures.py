@@ -14,12 +14,12 @@ import torch
 from fl_client.gate.ledger import Ledger
 from fl_client.jobs import Jobs
 from fl_client.jobs.failure import FIRST_ANSWER_SECONDS, answer_time
+from infomri_core.arms.build import arm_sizes
 from infomri_core.data import open_dataset
 from infomri_core.messages import ErrorReply, EvaluateReply, EvaluateTask, reply_from, wire
 from infomri_core.plan.reading import parse_plan
 from infomri_core.site.site import Site
 from infomri_core.system.errors import Cancelled, InputError, Refused
-from infomri_core.tasks.classification import arm_sizes
 from tests.support import small
 from tests.support.vault_fakes import (
     FAR,

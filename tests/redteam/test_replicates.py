@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from fl_client.gate.cohort import count_groups
+from infomri_core.arms.build import build_model
+from infomri_core.arms.weights import flatten
 from infomri_core.data import open_dataset
 from infomri_core.messages import EvaluateReply, EvaluateTask, reply_from, wire
 from infomri_core.plan.plan import Plan
@@ -17,7 +19,6 @@ from infomri_core.plan.reading import parse_plan
 from infomri_core.site.site import Site
 from infomri_core.summaries.groups import SLOTS, partition
 from infomri_core.summaries.metrics import ScoreHistogram
-from infomri_core.tasks.classification import build_model, flatten
 from tests.client.test_release import Hospital, hospital, plan_of
 from tests.support.small import site_uri
 from tests.support.vault_fakes import FAR

@@ -15,11 +15,11 @@ from typer.testing import CliRunner, Result
 
 from fl_server.commands.diagnose import diagnose
 from fl_server.inference.trained_arm import open_arm
+from infomri_core.arms.weights import flatten
 from infomri_core.inference.inference import ArmQuery, diagnose_kspace
 from infomri_core.inference.scans import open_scan, phase_share
 from infomri_core.physics.kspace import fft2c
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.classification import flatten
 from tests.support.trained_runs import LABELS, SHAPE, make_images, make_run
 
 app = typer.Typer()

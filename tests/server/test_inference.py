@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from infomri_core.arms.build import build_model
+from infomri_core.arms.weights import flatten
 from infomri_core.inference.inference import (
     ArmQuery,
     choose_arm,
@@ -12,7 +14,6 @@ from infomri_core.inference.inference import (
     sampling_ratio,
 )
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.classification import build_model, flatten
 from tests.support.trained_runs import DROPPED, SHAPE, make_plan
 
 

@@ -18,13 +18,14 @@ from fl_server.aggregation.strategy import aggregate, step
 from fl_server.run import checkpoint
 from fl_server.study.moments import public_moments
 from fl_server.study.study import initial_state
+from infomri_core.arms.build import buffers_of, build_model
+from infomri_core.arms.weights import flatten
 from infomri_core.data import open_dataset
 from infomri_core.messages import SiteReply, SiteTask, TrainReply, TrainTask
 from infomri_core.plan.plan import Aggregation, Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.site.site import Site
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.classification import buffers_of, build_model, flatten
 from infomri_core.training.proximal import Proximal
 from tests.server.test_study import Wrapped, assert_same, final_weights
 from tests.support.small import AUDIT_URI, local_sites, site_uri, small_table, study

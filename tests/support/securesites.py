@@ -28,11 +28,11 @@ from fl_server.sites.grid import GridSites
 from fl_server.study.context import Setting, State
 from fl_server.study.enrolment import Roster
 from fl_server.study.round import train_round
+from infomri_core.arms.build import arm_sizes
 from infomri_core.messages import DatasetCard, TrainReply, TrainTask, wire
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.seeds import numpy_generator
 from infomri_core.system.errors import Refused
-from infomri_core.tasks.classification import arm_sizes
 from tests.support.inprocess import Clock, InProcessGrid
 from tests.support.small import SilentTracker, settings
 from tests.support.vault_fakes import FakeSite, departures, make_plan, make_table

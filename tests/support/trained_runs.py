@@ -7,9 +7,10 @@ import torch
 
 from fl_server.run import checkpoint
 from fl_server.run.checkpoint import Checkpoint
+from infomri_core.arms.build import build_model
+from infomri_core.arms.weights import flatten
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
-from infomri_core.tasks.classification import build_model, flatten
 
 SHAPE = (18, 16)
 LABELS = ("effusion", "meniscus, tear")

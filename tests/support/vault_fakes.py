@@ -14,6 +14,7 @@ from fl_client.gate.ledger import CHARGE, Entry, Ledger
 from fl_client.jobs import Jobs
 from fl_client.settings import Data, Policy, SiteSettings, SuperLink, Vault
 from fl_client.settings import Site as SiteName
+from infomri_core.arms.build import arm_sizes
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import (
     DatasetCard,
@@ -41,7 +42,6 @@ from infomri_core.site.evaluate import attacked_rows
 from infomri_core.summaries.groups import partition
 from infomri_core.summaries.metrics import ImageQuality, ScoreHistogram
 from infomri_core.system.errors import Cancelled
-from infomri_core.tasks.classification import arm_sizes
 
 SHAPE = (8, 8)
 LABELS = ("fracture", "oedema")

@@ -9,13 +9,14 @@ import torch
 
 from fl_server.study.moments import public_moments
 from fl_server.study.study import initial_state
+from infomri_core.arms.build import build_model
+from infomri_core.arms.weights import flatten, unflatten
 from infomri_core.data import open_dataset
 from infomri_core.messages import TrainTask
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.site.site import Site
 from infomri_core.system.errors import Cancelled, InputError, Refused
-from infomri_core.tasks.classification import build_model, flatten, unflatten
 from infomri_core.training.fit import (
     Diverged,
     Stretch,

@@ -7,12 +7,13 @@ import pytest
 import tomli_w
 import torch
 
+from infomri_core.arms.build import build_model
+from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.attacks.linear.lmmse import LMMSE
 from infomri_core.data import open_dataset
 from infomri_core.physics.kspace import fft2c
 from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.seeds import torch_generator
-from infomri_core.tasks.classification import Classification, build_model
 from infomri_core.weight_attacks.inversion import Case, audit_case, infer_label
 from infomri_core.weight_attacks.inversion_activations import block_inputs, distance
 from infomri_core.weight_attacks.inversion_search import Target, invert
@@ -33,7 +34,7 @@ RATIO = 0.25
 
 
 @pytest.fixture(scope="module")
-def model() -> Classification:
+def model() -> SampledModel:
     plan = small_plan()
     uniform = next(arm for arm in plan.arms if arm.sampler == "uniform")
     return build_model(plan, uniform).eval()
@@ -46,7 +47,7 @@ def audit() -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
     return data.images(np.arange(len(data))), labels, data.table.patients
 
 
-def _measured(model: Classification, images: torch.Tensor, seed: int = 0) -> torch.Tensor:
+def _measured(model: SampledModel, images: torch.Tensor, seed: int = 0) -> torch.Tensor:
     generator = torch_generator(seed)
     with torch.no_grad():
         return model.measure(images, model.draw(RATIO, len(images), generator), generator)

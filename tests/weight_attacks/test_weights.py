@@ -5,8 +5,9 @@ import json
 import numpy as np
 import torch
 
+from infomri_core.arms.build import build_model
+from infomri_core.arms.weights import flatten
 from infomri_core.data import open_dataset
-from infomri_core.tasks.classification import build_model, flatten
 from infomri_core.weight_attacks.audit import audit_weights
 from tests.support.small import AUDIT_URI, small_plan
 

@@ -18,6 +18,7 @@ from infomri_core.site.evaluate import attacked_rows
 from infomri_core.summaries.groups import SLOTS, coarser
 from infomri_core.summaries.linkage_summary import KINDS, LinkageSummary
 from infomri_core.summaries.metrics import N_BINS, ImageQuality, ScoreHistogram
+from infomri_core.tasks.task import classes_of
 
 
 def checked_scores(
@@ -34,12 +35,15 @@ def checked_scores(
     if not all(n in asked and why in BREAKDOWNS for n, why in reply.failed.items()):
         raise unfit("a breakdown of an attack that nobody asked for")
     everyone, attacked = _groups(context, policy)
+    exclusive = classes_of(plan.task).exclusive
     scores = {
         cell: Scores(
-            _histogram(scores.histogram, everyone, plan.task.exclusive, policy),
+            _histogram(scores.histogram, everyone, exclusive, policy),
             {name: _quality(q, name, asked, attacked) for name, q in scores.quality.items()},
             _linkage(scores.linkage, everyone, task, policy),
-            _legibility(scores.legibility, asked, attacked, plan.task.exclusive, policy),
+            _legibility(
+                scores.legibility, asked, attacked, classes_of(plan.task).exclusive, policy
+            ),
         )
         for cell, scores in reply.scores.items()
     }

@@ -21,6 +21,7 @@ from infomri_core.plan.plan import Plan
 from infomri_core.score_noise.bounded_scores import log_odds
 from infomri_core.score_noise.mechanism import EDGES, N_BINS, Cell, Form
 from infomri_core.site.evaluate import Scoring
+from infomri_core.tasks.task import classes_of
 
 MIDDLE_DB = 25.0
 """Where nothing is known of an attack."""
@@ -65,11 +66,11 @@ def score_held_out(
     """Score every arm and attack on the audit's held-out patients."""
     _, rows = attacks.folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
     table = audit_set.table.take(rows)
-    if table.label_names != plan.task.labels:
+    if table.label_names != classes_of(plan.task).names:
         table = replace(
             table,
-            labels=np.zeros((len(rows), len(plan.task.labels)), np.uint8),
-            label_names=plan.task.labels,
+            labels=np.zeros((len(rows), len(classes_of(plan.task).names)), np.uint8),
+            label_names=classes_of(plan.task).names,
         )
     images = audit_set.images(rows).to(device)
     scoring = Scoring(
@@ -81,7 +82,7 @@ def score_held_out(
         for acceleration in plan.measurement.accelerations:
             seen = scoring.look(model, plan.arm(name), acceleration)
             found[seen.cell] = seen.scores(model.noise_std)
-            quantiles[seen.cell] = _edges(seen.all_logits(), plan.task.exclusive)
+            quantiles[seen.cell] = _edges(seen.all_logits(), classes_of(plan.task).exclusive)
     return HeldOut(found, len(np.unique(table.patients)), quantiles)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fl_server.audit.adversaries import FittedAudit, fit_audit
+from fl_server.audit.adversaries import FittedAudit, fit_audit, known_targets
 from fl_server.audit.data_check import (
     MIN_FIT_PATIENTS,
     MIN_SCORED_PATIENTS,
@@ -123,9 +123,9 @@ def _weights(
     epsilon: float | None,
 ) -> dict[str, Any]:
     images = known.images(np.arange(len(known))).to(device)
-    labels = torch.from_numpy(known.table.labels.astype(np.float32)).to(device)
+    targets = known_targets(plan.task, known, np.arange(len(known))).to(device)
     patients, seed = known.table.patients, plan.study.seed
-    return audit_weights(plan, saved.arms, images, labels, patients, seed, seconds, epsilon)
+    return audit_weights(plan, saved.arms, images, targets, patients, seed, seconds, epsilon)
 
 
 def run_folder(path: Path) -> Path:

@@ -22,6 +22,7 @@ from infomri_core.summaries.groups import SLOTS
 from infomri_core.summaries.jackknife import Estimate
 from infomri_core.summaries.linkage_summary import FIGURES, KINDS, LinkageSummary
 from infomri_core.summaries.metrics import ImageQuality
+from infomri_core.tasks.task import classes_of
 
 Cell = tuple[str, float]
 
@@ -111,7 +112,7 @@ class MergedScores:
         return found
 
     def _fits(self, scores: Scores) -> bool:
-        form = (SLOTS, len(self.plan.task.labels))
+        form = (SLOTS, len(classes_of(self.plan.task).names))
         histograms = [scores.histogram, *scores.legibility.values()]
         weights = [quality.weight for quality in scores.quality.values()]
         if scores.linkage is not None:

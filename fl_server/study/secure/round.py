@@ -89,7 +89,9 @@ def gather_masked(setting: Setting, state: State, number: int) -> MaskedAnswers:
     with_losses = setting.plan.privacy is None or setting.plan.privacy.losses
     try:
         ring = collector.total(_unmaskings(setting, session, number, slot, collector))
-        answers.total = sum_from_ring(ring, sizes, len(delivered), with_losses)
+        answers.total = sum_from_ring(
+            ring, sizes, setting.plan.task.told_terms, len(delivered), with_losses
+        )
         answers.sites = delivered
         _tell_diverged(setting, answers)
     except (Refused, ValueError) as error:
@@ -116,7 +118,7 @@ def _collector(setting: Setting, session: Session, task: TrainTask) -> Collector
     masking, plan = task.masking, setting.plan
     assert masking is not None
     return Collector(
-        ring_size({name: len(flat) for name, flat in task.arms.items()}),
+        ring_size({name: len(flat) for name, flat in task.arms.items()}, plan.task.told_terms),
         context_of(plan.digest, session.key, masking.slot),
         session.threshold,
         session.announcements[masking.slot],

@@ -1,0 +1,93 @@
+"""A sampler and a network, trained together on one task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import nn
+
+from infomri_core.physics.entropy import marginal_entropy
+from infomri_core.physics.kspace import fft2c, measure
+from infomri_core.plan.plan import Constraint, Method
+from infomri_core.randomness.draws import Randomness
+from infomri_core.sampling import SamplingPolicy, draw_masks
+from infomri_core.tasks.task import SUPPRESSION, Task
+
+
+@final
+@dataclass(frozen=True)
+class LossTerms:
+    """The terms of the objective, means over a batch: those of the task, their weighted sum, and
+    the suppression, the marginal entropy of the measurement (nats)."""
+
+    task: Mapping[str, torch.Tensor]
+    objective: torch.Tensor
+    suppression: torch.Tensor
+
+    def total(self, beta: float) -> torch.Tensor:
+        """sum_k w_k term_k + beta H (InfoMRI, Eq. 12 and Algorithm 4)."""
+        return self.objective if beta == 0 else self.objective + beta * self.suppression
+
+    def detached(self) -> dict[str, torch.Tensor]:
+        """The values by name, the suppression last, without their graph."""
+        values = {**self.task, SUPPRESSION: self.suppression}
+        return {name: value.detach() for name, value in values.items()}
+
+
+@final
+class SampledModel(nn.Module):
+    """One arm: ``policy`` decides what is measured, ``network`` makes of it what ``task`` asks.
+
+    ``whitening`` (H, W) multiplies what the network sees of k-space; None leaves it as it is.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        policy: SamplingPolicy,
+        network: nn.Module,
+        constraint: Constraint,
+        method: Method,
+        noise_std: float,
+        whitening: torch.Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.policy = policy
+        self.network = network
+        self.whitening: torch.Tensor | None
+        self.register_buffer("whitening", whitening)
+        self.constraint: Constraint = constraint
+        self.method: Method = method
+        self.noise_std = noise_std
+
+    def draw(self, ratio: float, n_masks: int, generator: torch.Generator) -> torch.Tensor:
+        """Sampling masks (n_masks, H, W), differentiable in the policy (straight-through)."""
+        return draw_masks(self.policy(ratio), n_masks, self.constraint, self.method, generator)
+
+    def measure(
+        self, images: torch.Tensor, masks: torch.Tensor, generator: Randomness
+    ) -> torch.Tensor:
+        """Sampled noisy k-space (B, H, W) of images (B, H, W) (InfoMRI, Eq. 2)."""
+        return measure(fft2c(images), masks, self.noise_std, generator)
+
+    def output(self, measurement: torch.Tensor) -> torch.Tensor:
+        """The task's output (B, ...) from sampled k-space (B, H, W)."""
+        seen = measurement if self.whitening is None else measurement * self.whitening
+        return self.task.output(self.network, seen)
+
+    def loss(
+        self,
+        images: torch.Tensor,
+        targets: torch.Tensor,
+        ratio: float,
+        variance: torch.Tensor,
+        generator: torch.Generator,
+    ) -> LossTerms:
+        """The objective's terms on a batch of images (B, H, W) and the task's ``targets``."""
+        masks = self.draw(ratio, len(images), generator)
+        output = self.output(self.measure(images, masks, generator))
+        losses = self.task.mean_losses(output, targets)
+        suppression = marginal_entropy(masks, variance, self.noise_std).mean()
+        return LossTerms(losses, self.task.objective(losses), suppression)
