@@ -84,7 +84,7 @@ class World(Federation):
         plan = self.folder / "plan.toml"
         plan.write_bytes(self.plan.text.encode())
         with redirect_stdout(io.StringIO()):
-            approve(plan, config=kit.settings, by="the benchmark")
+            approve(str(plan), config=kit.settings, by="the benchmark")
         self.control.register(kit.public_key, name)
         self.start_site(kit)
 

@@ -1,13 +1,20 @@
 """``infomri-client ledger``: what has left this site, and at what cost, for its officers."""
 
+import getpass
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fl_client.gate.ledger import CHARGE, Entry, export_csv, read_ledger
+from fl_client.gate.chain.lines import CHARGE, RECOVERED, Entry
+from fl_client.gate.chain.recovery import check_signature, recover
+from fl_client.gate.ledger import export_csv, read_ledger
+from fl_client.jobs.registry import plan_figures
+from fl_client.policy.lost_lines import charges
+from fl_client.policy.seen_plans import SeenPlans
 from fl_client.settings import read_settings
+from infomri_core.secagg.trust import read_key
 from infomri_core.system.errors import InputError
 
 app = typer.Typer(help="What has left this site.", no_args_is_help=True)
@@ -38,13 +45,59 @@ def verify(
 ) -> None:
     """Check the whole chain; with a copy, that nothing which the copy knows is missing."""
     entries = _entries(config, data)
+    for entry in entries:
+        if entry.kind == RECOVERED:
+            check_signature(entry)
     if copy is not None:
-        known = read_ledger(copy)
-        if [e.hash for e in entries[: len(known)]] != [e.hash for e in known]:
+        known, here = read_ledger(copy), {e.was or e.hash for e in entries}
+        same = [e.hash for e in entries[: len(known)]] == [e.hash for e in known]
+        if not same and not here.issuperset(e.was or e.hash for e in known):
             remedy = "keep both files: an older ledger was put back"
             raise InputError(str(copy), "the beginning of this ledger", "something else", remedy)
     head = entries[-1].hash[:16] if entries else "none"
     typer.echo(f"{len(entries)} lines, chain unbroken, last hash {head}")
+
+
+@app.command("recover")
+def recover_ledger(
+    why: Annotated[str, typer.Option(help="What happened, for those who read it later.")],
+    config: Config = _SITE,
+    data: DataName = "",
+    copy: Annotated[
+        list[Path] | None,
+        typer.Option(help="An older copy of ledger.jsonl; give all that there are."),
+    ] = None,
+    by: Annotated[str, typer.Option(help="Who decides; by default this computer's user.")] = "",
+) -> None:
+    """Close a broken chain with a signed line, and go on after it, with infomri-client stopped.
+
+    What was charged stays charged. A changed byte is found again where the line's hash proves it;
+    lost lines are taken from copies. For what is lost for good the site pays: each line counts as
+    the dearest that it can have been, the studies that it knew are closed, and no k-space is
+    released any more.
+
+    Example: infomri-client ledger recover --why "disk error" --copy /backup/ledger.jsonl
+    """
+    whole = read_settings(config)
+    settings, plans = whole.exposing(data), SeenPlans.of(whole).plans().values()
+    done = recover(
+        settings.vault.state / "ledger.jsonl",
+        read_key(whole.secure.key),
+        why=why,
+        by=" ".join((by or getpass.getuser()).split()),
+        studies=[plan.study.name for plan in plans],
+        copies=[entry for path in copy or [] for entry in read_ledger(path)],
+        counted=lambda entries, lost: charges(entries, lost, plans, settings.policy, plan_figures),
+    )
+    found = done.found
+    typer.echo(f"{found.restored} lines restored from their hash, {found.copied} from copies")
+    typer.echo(f"the broken ledger is kept as {done.kept}")
+    if not found.lost:
+        typer.echo("no line is lost: every charge stands as it was")
+        return
+    closed = ", ".join(done.line.recovered["closed"]) or "none"
+    typer.echo(f"{found.lost} lines are lost; they count as the dearest that they can have been")
+    typer.echo(f"studies that are closed here: {closed}; no k-space is released any more")
 
 
 @app.command()
@@ -66,6 +119,10 @@ def export(
 def in_words(entry: Entry) -> str:
     """One departure, or one charge, in one line."""
     when = f"{entry.time}  plan {entry.run[:12] or '-'}  {entry.job} round {entry.round}"
+    if entry.kind == RECOVERED:
+        said = entry.recovered
+        counts = ", ".join(f"{said[what]} {what}" for what in ("restored", "copied", "lost"))
+        return f"{entry.time}  chain {entry.note}; lines: {counts}; kept as {said['file']}"
     if entry.kind == CHARGE:
         cost = f"{entry.charge['inputs']} input, {entry.charge['figures']} figures"
         rate = entry.privacy.get("rate")

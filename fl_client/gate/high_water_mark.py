@@ -6,14 +6,14 @@ directory that was restored whole brings its older mark along: only the study ce
 the site's departures can then tell what is missing.
 """
 
-import json
+import dataclasses
 import logging
 from pathlib import Path
 from typing import final
 
+from fl_client.gate.chain.end import end_of, read_end, write_end
 from fl_client.gate.ledger import Ledger
 from infomri_core.system.errors import Refused
-from infomri_core.system.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -28,24 +28,16 @@ class Mark:
 
     def move(self) -> None:
         """To the ledger's end. Raises ``Refused("ledger")`` where it cannot be written."""
-        entries = self._ledger.entries()
-        mark = {"entries": len(entries), "hash": entries[-1].hash}
+        end = dataclasses.replace(end_of(self._ledger.entries()), line="")
         try:
-            write_atomically(self._path, json.dumps(mark).encode())
+            write_end(self._path, end)
         except OSError as error:
             log.error("the mark beside the ledger cannot be written: %s", error.strerror)
             raise Refused("ledger", "the site cannot note what leaves; nothing leaves") from None
 
     def check(self) -> None:
         """Raise ``Refused("ledger")`` where the ledger does not reach its mark."""
-        try:
-            mark = json.loads(self._path.read_bytes())
-            number, digest = int(mark["entries"]), mark["hash"]
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, KeyError, TypeError):
-            number, digest = 0, "unreadable"
-        entries = self._ledger.entries()
-        if not 0 < number <= len(entries) or entries[number - 1].hash != digest:
+        mark = read_end(self._path)
+        if mark is not None and not mark.reached(self._ledger.entries()):
             log.error("the ledger is older than %s says: was a backup restored?", self._path)
             raise Refused("ledger", "the site's ledger is not whole; nothing leaves")

@@ -1,111 +1,99 @@
 """What left this site, what it was charged, and when: append-only, hash-chained JSON lines.
 
 Each line carries the hash of the line before it and its own, so that a changed, lost or inserted
-line shows. A line is on the disk (fsync) before the bytes it speaks of leave. What no chain can
-show by itself is lines missing at the very end: compare with an exported copy.
+line shows. A line is on the disk (fsync) before the bytes it speaks of leave, and so is, in a file
+beside the ledger, how far it has come (:mod:`fl_client.gate.chain.end`): so lines missing at the
+end show, too. What shows nothing is a folder restored whole: compare with an exported copy.
 """
 
 import csv
 import dataclasses
 import fcntl
 import hashlib
-import json
 import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TextIO, final
+from typing import TextIO, final
 
+from fl_client.gate.chain.end import UNREADABLE, end_file, end_of, read_end, write_end
+from fl_client.gate.chain.lines import (
+    CHARGE,
+    GENESIS,
+    REMEDY,
+    Entry,
+    line_of,
+    same_study,
+    scan,
+    sealed,
+)
 from infomri_core.system.errors import InputError, Refused
 
-GENESIS = "0" * 64
-CHARGE = "charge"
-_LATER = frozenset({"data", "released", "counts", "privacy", "study", "charge"})
-_CHANGED = "the site's ledger was changed from outside; nothing leaves until it is mended"
+__all__ = ["CHARGE", "Entry", "Ledger", "export_csv", "held", "read_ledger", "same_study"]
+
+_CHANGED = "the site's ledger was changed from outside; nothing leaves until it is recovered"
+_SHORT = "lines are missing at the end of the site's ledger; nothing leaves until it is recovered"
 _UNWRITABLE = "the site's ledger cannot be written; nothing leaves until it can"
+_NEVER_LEFT = "a crash tore the last line while it was written; what it spoke of never left"
+_PERHAPS = "the last line is torn; where a crash tore it, what it spoke of never left"
+_RESTORED = "the last line was cut after it was written, and is restored; it may have left"
 
 log = logging.getLogger(__name__)
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One departure, or (``kind`` is ``CHARGE``) what a job was charged before it read the data.
-
-    ``run`` is the plan's sha256, ``study`` its study's name, ``sha256`` and ``n_bytes`` are of
-    what left, ``input`` is the sha256 of the task without its deadline, ``data`` the fingerprint
-    of the data it was asked of; ``repetition`` marks bytes that had left before. ``released`` has
-    the patients' ids and position bitmaps of k-space, ``counts`` the counts that left anew,
-    ``privacy`` the mechanism that a job runs on the data and epsilon with it, ``charge`` its
-    ``inputs`` and ``figures``; a line has them only where there are any. The last three fields
-    are filled in by the ledger."""
-
-    run: str
-    job: str
-    round: int
-    kind: str
-    n_bytes: int
-    sha256: str
-    input: str = ""
-    data: str = ""
-    repetition: bool = False
-    note: str = ""
-    released: Mapping[str, Any] = field(default_factory=dict)
-    counts: Mapping[str, int] = field(default_factory=dict)
-    privacy: Mapping[str, Any] = field(default_factory=dict)
-    study: str = ""
-    charge: Mapping[str, int] = field(default_factory=dict)
-    time: str = ""
-    previous: str = ""
-    hash: str = ""
-
-
-def same_study(a: Entry, b: Entry) -> bool:
-    """Whether two entries are of one study: by its name, whatever else its plan says, or by the
-    plan's digest in lines older than the name."""
-    return a.run == b.run or (a.study == b.study and a.study != "")
 
 
 @final
 class Ledger:
     """The ledger of a running vault. Make one with :meth:`open`; one process at a time."""
 
-    def __init__(self, path: Path, descriptor: int, entries: list[Entry], size: int) -> None:
+    def __init__(
+        self, path: Path, descriptor: int, entries: list[Entry], data: bytes, *, short: bool
+    ) -> None:
         self._path = path
         self._descriptor = descriptor
         self._entries = entries
-        self._size = size
+        self._size, self._sum = len(data), hashlib.sha256(data)
+        self._short = short
         self._lock = threading.Lock()
 
     @classmethod
     def open(cls, path: Path) -> "Ledger":
         """Open or begin a ledger and verify its whole chain.
 
-        A last line that a crash left torn spoke of bytes that never left: it is kept beside the
-        ledger (``.torn``), and an entry of kind 'torn' says so. Raises ``InputError`` when the
-        chain is broken, or the ledger is in use.
+        A torn last line is kept beside the ledger (``.torn``), and an entry of kind 'torn' says
+        whether what it spoke of may have left; where it had been whole, it is restored. A ledger
+        that does not reach its end, as an older one put back, takes no more lines. Raises
+        ``InputError`` when the chain is broken, or the ledger is in use.
         """
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = held(path)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _flush_folder(path.parent)
-            entries, fragment = _scan(path.read_bytes(), str(path))
-            if fragment:
+            entries, fragment = scan(path.read_bytes(), str(path))
+            end = read_end(end_file(path))
+            if end == UNREADABLE:
+                log.warning("%s is damaged, and made again", end_file(path))
+            known = None if end == UNREADABLE else end
+            missing = known.missing_after(entries) if known and fragment else None
+            short = known is not None and missing is None and not known.reached(entries)
+            if short:
+                log.error("lines are missing at the end of %s; %s", path, REMEDY)
+            elif fragment:
                 _set_aside(path, descriptor, fragment)
-        except BlockingIOError:
+            if missing is not None:
+                _write_all(descriptor, line_of(missing))
+                entries.append(missing)
+            ledger = cls(path, descriptor, entries, path.read_bytes(), short=short)
+            if fragment and not short:
+                words = _RESTORED if missing else _PERHAPS if known is None else _NEVER_LEFT
+                ledger.append(_torn_entry(fragment, words))
+            elif known is None and entries:
+                write_end(end_file(path), end_of(entries))
+        except Refused as refused:
             os.close(descriptor)
-            remedy = "stop the other vault, or give this one its own [vault] state"
-            raise InputError(str(path), "a ledger of one vault", "one in use", remedy) from None
+            raise InputError(str(path), "room for a line", refused.sentence, "make room") from None
         except BaseException:
             os.close(descriptor)
             raise
-        ledger = cls(path, descriptor, entries, os.fstat(descriptor).st_size)
-        if fragment:
-            ledger.append(_torn_entry(fragment))
         return ledger
 
     def append(self, entry: Entry) -> Entry:
@@ -116,18 +104,33 @@ class Ledger:
         """
         with self._lock:
             self._check_untouched()
-            sealed = _seal(entry, self._entries[-1].hash if self._entries else GENESIS)
-            line = _line(sealed)
+            entry = sealed(entry, self._entries[-1].hash if self._entries else GENESIS)
+            line = line_of(entry)
             try:
                 _write_all(self._descriptor, line)
                 os.fsync(self._descriptor)
+                write_end(end_file(self._path), end_of([*self._entries, entry]))
             except OSError as error:
                 log.error("ledger %s cannot be written: %s", self._path, error.strerror)
                 self._undo()
                 raise Refused("ledger", _UNWRITABLE) from None
             self._size += len(line)
-            self._entries.append(sealed)
-            return sealed
+            self._sum.update(line)
+            self._entries.append(entry)
+            return entry
+
+    def check(self) -> None:
+        """Raise ``Refused("ledger")`` unless the file is, to the byte, as this process left it."""
+        with self._lock:
+            self._check_untouched()
+
+    def sound(self) -> bool:
+        """Whether :meth:`check` passes."""
+        try:
+            self.check()
+        except Refused:
+            return False
+        return True
 
     def entries(self) -> Sequence[Entry]:
         """All entries, oldest first."""
@@ -152,16 +155,18 @@ class Ledger:
         os.close(self._descriptor)
 
     def _check_untouched(self) -> None:
-        """The file at the path is still ours, as long as we left it, and ends as we left it."""
+        """The file at the path is still ours, whole, and every byte as we left it."""
+        if self._short:
+            raise Refused("ledger", _SHORT)
         try:
-            ours, there = os.fstat(self._descriptor), self._path.stat()
-            tail = _line(self._entries[-1]) if self._entries else b""
-            here = (there.st_ino, there.st_dev, self._size)
-            same = (ours.st_ino, ours.st_dev, ours.st_size) == here
-            same = same and os.pread(self._descriptor, len(tail), self._size - len(tail)) == tail
+            ours = os.fstat(self._descriptor)
+            with self._path.open("rb") as stream:
+                there = os.fstat(stream.fileno())
+                same = os.path.samestat(ours, there) and there.st_size == self._size
+                found = hashlib.file_digest(stream, "sha256").digest() if same else b""
         except OSError:
-            same = False
-        if not same:
+            found = b""
+        if found != self._sum.digest():
             log.error("ledger %s was changed by another program", self._path)
             raise Refused("ledger", _CHANGED)
 
@@ -174,6 +179,20 @@ class Ledger:
             log.error("ledger %s cannot be restored: %s", self._path, error.strerror)
 
 
+def held(path: Path) -> int:
+    """A descriptor of the ledger at ``path``, which is made if need be, locked for this process.
+    Raises ``InputError`` while another has it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        remedy = "stop the other vault, or give this one its own [vault] state"
+        raise InputError(str(path), "a ledger of one vault", "one in use", remedy) from None
+    return descriptor
+
+
 def read_ledger(path: Path) -> list[Entry]:
     """All entries of a ledger at rest, its chain verified; safe beside a running vault.
 
@@ -184,7 +203,7 @@ def read_ledger(path: Path) -> list[Entry]:
     except OSError as error:
         got = error.strerror or type(error).__name__
         raise InputError(str(path), "a ledger", got, "check the path") from None
-    entries, fragment = _scan(data, str(path))
+    entries, fragment = scan(data, str(path))
     if fragment:
         raise InputError(
             f"{path} line {len(entries) + 1}",
@@ -203,59 +222,7 @@ def export_csv(entries: Iterable[Entry], out: TextIO) -> None:
     writer.writerows([getattr(entry, name) for name in names] for entry in entries)
 
 
-def _scan(data: bytes, where: str) -> tuple[list[Entry], bytes]:
-    """The entries in ``data`` and what follows the last line feed; ``InputError`` on a break."""
-    *lines, fragment = data.split(b"\n")
-    entries: list[Entry] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            entries.append(_parse(line, entries[-1].hash if entries else GENESIS))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            remedy = "keep the file as it is, and compare it with an exported copy"
-            got = "a line that was changed, lost or inserted"
-            raise InputError(f"{where} line {number}", "an unbroken chain", got, remedy) from None
-    return entries, fragment
-
-
-def _parse(line: bytes, previous: str) -> Entry:
-    """The entry in a line; some exception when the line is not, to the byte, what was written."""
-    content = json.loads(line)
-    if _canonical(content) != line or content["previous"] != previous:
-        raise ValueError
-    digest = content.pop("hash")
-    if _digest(content) != digest:
-        raise ValueError
-    return Entry(**content, hash=digest)
-
-
-def _seal(entry: Entry, previous: str) -> Entry:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    sealed = dataclasses.replace(entry, time=now, previous=previous)
-    content = _content(sealed)
-    del content["hash"]
-    return dataclasses.replace(sealed, hash=_digest(content))
-
-
-def _line(entry: Entry) -> bytes:
-    return _canonical(_content(entry)) + b"\n"
-
-
-def _content(entry: Entry) -> dict[str, Any]:
-    """An entry as it stands in its line: what younger versions added is left out when empty, so
-    that older ledgers read as they were written."""
-    content = dataclasses.asdict(entry)
-    return {key: value for key, value in content.items() if value or key not in _LATER}
-
-
-def _canonical(content: dict[str, Any]) -> bytes:
-    return json.dumps(content, sort_keys=True).encode()
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(_canonical(content)).hexdigest()
-
-
-def _torn_entry(fragment: bytes) -> Entry:
+def _torn_entry(fragment: bytes, words: str) -> Entry:
     return Entry(
         run="",
         job="",
@@ -263,7 +230,7 @@ def _torn_entry(fragment: bytes) -> Entry:
         kind="torn",
         n_bytes=len(fragment),
         sha256=hashlib.sha256(fragment).hexdigest(),
-        note="a crash tore the last line; what it spoke of never left",
+        note=words,
     )
 
 

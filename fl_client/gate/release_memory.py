@@ -51,8 +51,11 @@ class ReleaseMemory:
         ``Refused``: "released" when the study has released something else before, "ledger" when
         the ledger does not reach its mark, "key" when it was written under another site key.
         """
-        entries = [entry for entry in self._ledger.entries() if entry.released]
         self.mark.check()
+        if any(entry.recovered.get("lost") for entry in self._ledger.entries()):
+            log.error("lines of the ledger are lost, and with them what was released")
+            raise Refused("released", "lines of the ledger are lost; this site releases no more")
+        entries = [entry for entry in self._ledger.entries() if entry.released]
         check_question(entries, question)
         unions = released_unions(entries)
         limit = int(self._fraction * question.shape[0] * question.shape[1])

@@ -36,6 +36,7 @@ from fl_client.jobs.registry import job_named, plan_figures
 from fl_client.policy import enrolment, limits
 from fl_client.policy.decisions import check_decisions
 from fl_client.policy.figures import check_figures, check_whole_study
+from fl_client.policy.lost_lines import check_lost
 from fl_client.policy.seen_plans import SeenPlans
 from fl_client.settings import SiteSettings
 from fl_client.vault.cache import ReplyCache
@@ -105,7 +106,8 @@ class Jobs:
 
     def status(self) -> VaultStatus:
         """For the site's own tools: whether a job runs now, and what has left."""
-        return VaultStatus(self._name, self._lock.locked(), tally(self._ledger.entries()))
+        busy, left = self._lock.locked(), tally(self._ledger.entries())
+        return VaultStatus(self._name, busy, left, self._ledger.sound())
 
     def handle(self, data: bytes) -> bytes:
         """The answer to a message. Never raises."""
@@ -128,6 +130,7 @@ class Jobs:
         self, data: bytes, head: wire.Message, turn: _Turn, cancelled: Callable[[], bool]
     ) -> tuple[str, bytes]:
         """The vault's whole path, but for the wait of what failed."""
+        self._ledger.check()
         job = job_named(head.kind)
         plan = self._approved(head, job, len(data))
         task = task_from(wire.decode(data))
@@ -185,6 +188,7 @@ class Jobs:
     def _admitted(self, job: Job, plan: Plan, task: SiteTask, turn: _Turn) -> Context:
         """Everything that must hold before any work is done, by the policy as it is today."""
         table, entries = self._premises.table, self._ledger.entries()
+        check_lost(entries, plan.study.name)
         departure = departure_of(task, fingerprint(table, self._data_path), plan.study.name)
         turn.departure = departure
         enrolment.check_enrolled(entries, departure, self._enrolments)

@@ -81,7 +81,8 @@ class DataSets:
             epsilon=max(finite) if len(finite) == len(epsilons) else None,
             last=max(tally.last for tally in tallies),
         )
-        return VaultStatus(found[0].site, any(each.busy for each in found), whole)
+        busy, sound = any(each.busy for each in found), all(each.sound for each in found)
+        return VaultStatus(found[0].site, busy, whole, sound)
 
     def _first(self, kind: str, data: bytes) -> bytes:
         """What asks for no plan: whether the vault lives."""

@@ -33,6 +33,7 @@ class VaultFigures(Collector):
         yield _gauge("up", "Whether the vault answers.", float(status is not None))
         if status is not None:
             yield _gauge("busy", "Whether the vault computes.", float(status.busy))
+            yield _gauge("ledger_sound", "Whether the ledger is unchanged.", float(status.sound))
             yield from _departures(status.tally)
 
 

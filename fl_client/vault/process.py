@@ -20,12 +20,15 @@ from types import FrameType
 import torch
 
 from fl_client import channel
+from fl_client.gate.chain.lines import RECOVERED
+from fl_client.gate.chain.recovery import check_signature
 from fl_client.gate.ledger import Ledger
 from fl_client.isolation import confine
 from fl_client.jobs import Jobs
 from fl_client.settings import SiteSettings, read_settings
 from fl_client.vault import status
 from fl_client.vault.datasets import DataSet, DataSets, Handler
+from fl_client.vault.ledger_watch import watched
 from infomri_core.data import open_dataset
 from infomri_core.data.uri import parse_uri
 from infomri_core.site.site import open_site
@@ -69,6 +72,9 @@ def _opened_set(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterato
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     ledger = Ledger.open(state / "ledger.jsonl")
     try:
+        for line in ledger.entries():
+            if line.kind == RECOVERED:
+                check_signature(line)
         sweep(state)
         dataset = open_dataset(settings.data.uri)
         path = parse_uri(settings.data.uri).path
@@ -84,7 +90,8 @@ def _opened_set(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterato
         n_patients = len(set(dataset.table.patients))
         log.info("site %s: %d slices of %d patients", site.name, len(dataset), n_patients)
         jobs = Jobs(settings, site, dataset.table, ledger, stopping, data_path=path)
-        yield DataSet(jobs, ledger, dataset.table)
+        with watched(ledger):
+            yield DataSet(jobs, ledger, dataset.table)
     finally:
         ledger.close()
 

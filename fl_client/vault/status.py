@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fl_client import channel
-from fl_client.gate.ledger import CHARGE, Entry
+from fl_client.gate.chain.lines import CHARGE, RECOVERED, Entry
 from fl_client.settings import Vault
 from fl_client.socket_file import prepare_folder
 from infomri_core.messages import wire
@@ -45,11 +45,13 @@ class Tally:
 
 @dataclass(frozen=True)
 class VaultStatus:
-    """A living vault: its site's name, whether it is computing, and what has left it."""
+    """A living vault: its site's name, whether it is computing, what has left it, and whether its
+    ledger is as the vault left it."""
 
     site: str
     busy: bool
     tally: Tally = field(default_factory=Tally)
+    sound: bool = True
 
     def to_message(self) -> wire.Message:
         """The answer to who has the token."""
@@ -58,7 +60,7 @@ class VaultStatus:
 
 def tally(entries: Iterable[Entry]) -> Tally:
     """Sums over a ledger's entries."""
-    kept = [entry for entry in entries if entry.kind != "torn"]
+    kept = [entry for entry in entries if entry.kind not in ("torn", RECOVERED)]
     left = [entry for entry in kept if entry.kind != CHARGE]
     spent = [e.privacy["epsilon"] for e in kept if e.privacy and not e.repetition]
     epsilon = spent[-1] if spent else 0.0
@@ -106,7 +108,8 @@ def vault_status(socket: Path, timeout: float = 5.0) -> VaultStatus | None:
         header = message.header
         if message.kind != "vault-status":
             return None
-        return VaultStatus(str(header["site"]), bool(header["busy"]), Tally(**header["tally"]))
+        told = Tally(**header["tally"])
+        return VaultStatus(str(header["site"]), bool(header["busy"]), told, bool(header["sound"]))
     except (OSError, Refused, KeyError, TypeError, ValueError):
         return None
 

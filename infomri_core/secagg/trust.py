@@ -44,13 +44,24 @@ def read_trust(key_file: Path | None, trusted: Path | None, name: str) -> Trust:
         got = "none" if key_file is trusted else "one of them"
         remedy = "name the kit's vault.key and sites.toml there"
         raise InputError("site.toml: [secure]", "key and trusted", got, remedy)
-    key = _elliptic(load_ssh_private_key, _bytes(key_file), str(key_file), None)
+    key = read_key(key_file)
     sites = read_sites(trusted)
     if name not in sites or _form(sites[name]) != _form(key.public_key()):
         got = "another one" if name in sites else "none"
         remedy = "ask who keeps the list to correct it"
         raise InputError(str(trusted), f"the public half of {key_file}", got, remedy)
     return Trust(key, sites)
+
+
+def read_key(path: Path | None) -> ec.EllipticCurvePrivateKey:
+    """The key that a site's vault signs with. Raises ``InputError`` where there is none."""
+    if path is None:
+        remedy = "name the kit's vault.key there, or one of ssh-keygen -t ecdsa -b 384 -N ''"
+        raise InputError("site.toml: [secure] key", "a key to sign with", "none", remedy)
+    key: ec.EllipticCurvePrivateKey = _elliptic(
+        load_ssh_private_key, _bytes(path), str(path), None
+    )
+    return key
 
 
 def read_sites(path: Path) -> dict[str, ec.EllipticCurvePublicKey]:

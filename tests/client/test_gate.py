@@ -126,7 +126,7 @@ def test_an_error_leaves_even_when_the_ledger_cannot_be_written(tmp_path: Path) 
         data = the_gate.refuse(ErrorReply("data", "why"), departure)
         assert reply_from(wire.decode(data)) == ErrorReply(
             "ledger", "the site's ledger was changed from outside; "
-            "nothing leaves until it is mended"
+            "nothing leaves until it is recovered"
         )  # fmt: skip
 
 

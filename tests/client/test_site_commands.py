@@ -133,6 +133,29 @@ def test_a_ledger_put_back_is_told_by_a_copy_kept_elsewhere(folder: Path) -> Non
         said(folder, "ledger", "verify", "--copy", str(copy))
 
 
+def test_a_broken_ledger_is_recovered_by_name_and_reason(folder: Path) -> None:
+    write_keys(folder, ("north",))
+    secure = '[secure]\nkey = "north.key"\ntrusted = "sites.toml"\n'
+    (folder / "site.toml").write_text(SITE + secure)
+    path = make_settings(folder).vault.state / "ledger.jsonl"
+    with jobs_in(folder) as (jobs, _, _):
+        jobs.handle(encode(enrol_task()))
+        jobs.handle(encode(train_task()))
+    whole = path.read_bytes()
+    words = ("ledger", "recover", "--why", "a disk error", "--by", "Dr. Example")
+    path.write_bytes(whole.replace(b'"job": "train"', b'"job": "trail"', 1))
+    assert "no line is lost" in said(folder, *words)
+    assert path.read_bytes().startswith(whole)
+    shown = said(folder, "ledger", "show")
+    assert "closed by Dr. Example: a disk error; lines: 1 restored, 0 copied, 0 lost" in shown
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], b"##\n", *lines[2:]]))
+    assert "studies that are closed here: tiny" in said(folder, *words)
+    said(folder, "ledger", "verify")
+    with jobs_in(folder) as (jobs, _, _):
+        assert refusal(jobs, train_task()) == "ledger"
+
+
 def private_plan(folder: Path, **sections: Any) -> Plan:
     plan = make_plan(
         privacy={"noise_multiplier": 2.0, "rate": 0.25, "lot": 2, "losses": True}, **sections
