@@ -58,7 +58,8 @@ RUN_BY = {
     "infomri-client ledger show": TWO_HOSPITALS,
     "infomri-client ledger verify": TWO_HOSPITALS,
     "infomri-client ledger export": TWO_HOSPITALS,
-    "infomri-client ledger recover": "test_site_commands.py::test_a_broken_ledger_is_recovered_by_name_and_reason",
+    "infomri-client ledger recover": "test_site_commands.py::"
+    "test_a_broken_ledger_is_recovered_by_name_and_reason",
 }
 PROGRAMS: dict[str, click.Command] = {
     "infomri": typer.main.get_command(fl_server.cli.app),
