@@ -20,6 +20,7 @@ from fl_server.commands.operations.metrics import metrics
 from fl_server.commands.operations.operator import operator_app
 from fl_server.commands.operations.provision import provision_app
 from fl_server.commands.operations.resend import resend
+from fl_server.commands.prom import prom
 from fl_server.commands.runs import follow, run, status, stop
 from fl_server.commands.simulate import simulate
 from fl_server.terminal.exit_codes import EPILOG, ended, interrupted
@@ -42,6 +43,7 @@ for command in (
     doctor,
     follow,
     metrics,
+    prom,
     resend,
     restore,
     run,

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, conv2d
 
 MSE_FLOOR = 1e-12
 MAX_PSNR = 50.0
@@ -48,6 +48,28 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
     luminance = (2 * mx * my + c1) / (mx * mx + my * my + c1)
     structure = (2 * vxy + c2) / (vx + vy + c2)
     return (luminance * structure).mean(dim=(-2, -1)).to(target.dtype)
+
+
+def gaussian_ssim(output: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity of each image, (B,): Gaussian 7x7 window of standard deviation 1, mean
+    over full windows (Wang et al. 2004 without sample covariances, as ProM reports it)."""
+    x, y = output.clamp(0, 1).double(), target.double()
+    moments = torch.stack([x, y, x * x, y * y, x * y], dim=1)
+    offsets = torch.arange(_WINDOW, dtype=torch.float64, device=x.device) - _WINDOW // 2
+    line = torch.exp(-offsets.square() / 2)
+    line = (line / line.sum()).expand(5, 1, 1, -1)
+    smooth = conv2d(conv2d(moments, line, groups=5), line.mT, groups=5)
+    mx, my, mxx, myy, mxy = smooth.unbind(1)
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mx * my + c1) / (mx * mx + my * my + c1)
+    structure = (2 * (mxy - mx * my) + c2) / (mxx - mx * mx + myy - my * my + c2)
+    return (luminance * structure).mean(dim=(-2, -1)).to(target.dtype)
+
+
+def scaled_by(target: Tensor, image: Tensor) -> Tensor:
+    """``image`` (B, H, W) on the scale on which each ``target`` (B, H, W) fills [0, 1]."""
+    low, high = target.amin((-2, -1), keepdim=True), target.amax((-2, -1), keepdim=True)
+    return (image - low) / (high - low).clamp_min(1e-12)
 
 
 def image_metrics(output: Tensor, target: Tensor) -> Tensor:

@@ -1,0 +1,2 @@
+"""Sampling masks with an exact count of points that no network trains: the field's and the best
+in closed form."""
