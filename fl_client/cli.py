@@ -9,20 +9,17 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from fl_client.commands import backups, keys, ledgers, plans
-from fl_client.isolation.confine import REQUIRE
-from fl_client.settings import SiteSettings, read_settings
-from fl_client.supervision.kit_check import check_files
-from fl_client.vault.status import vault_status
 from infomri_core.commands.data import data_app
-from infomri_core.machine.ports import host_and_port
 from infomri_core.machine.proxies import keep_loopback_direct, proxy_words
-from infomri_core.system import logs
 from infomri_core.system.errors import InputError
+
+if TYPE_CHECKING:
+    from fl_client.settings import SiteSettings
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -80,6 +77,8 @@ def run(
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     if context.invoked_subcommand is not None:
         return
+    from fl_client.settings import read_settings
+    from fl_client.supervision.kit_check import check_files
     from fl_client.supervision.site_lock import lock_folder
     from fl_client.supervision.site_processes import site_parts
     from fl_client.supervision.supervisor import Supervisor
@@ -130,6 +129,9 @@ def status(
 
     Example: infomri-client status --config site.toml
     """
+    from fl_client.settings import read_settings
+    from fl_client.vault.status import vault_status
+
     settings = read_settings(config)
     for part, state in parts_told(settings.vault.state / PARTS).items():
         if state != "running":
@@ -170,8 +172,9 @@ def main() -> None:
 
 
 def _tell_isolation(
-    settings: SiteSettings, folder: Path | None, with_vault: bool, required: bool
+    settings: "SiteSettings", folder: Path | None, with_vault: bool, required: bool
 ) -> None:
+    from fl_client.isolation.confine import REQUIRE
     from fl_client.isolation.probe import survey
 
     where = (folder or settings.vault.state).resolve()
@@ -184,13 +187,16 @@ def _tell_isolation(
         os.environ[REQUIRE] = "1"
 
 
-def _serve_metrics(settings: SiteSettings, address: str) -> None:
+def _serve_metrics(settings: "SiteSettings", address: str) -> None:
     from fl_client.vault.metrics import serve
+    from infomri_core.machine.ports import host_and_port
 
     serve(settings.vault.status_path, host_and_port(address, "--metrics"))
 
 
 def _log_to_stdout() -> None:
+    from infomri_core.system import logs
+
     _log.addHandler(logs.handler(sys.stdout, "client", "%(asctime)s %(message)s"))
     _log.setLevel(logging.INFO)
     _log.propagate = False

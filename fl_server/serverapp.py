@@ -23,7 +23,7 @@ from fl_server.run.run_lock import Overtaken
 from fl_server.run.submission import KEY, Submission, check_statement, statement
 from fl_server.settings import CentreSettings, read_settings
 from fl_server.sites.grid import GridSites
-from fl_server.study.enrolment import StudyFailed
+from fl_server.study.failure import StudyFailed
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.system.errors import InputError

@@ -1,15 +1,12 @@
 """``infomri-client backup`` and ``restore``: what a hospital must not lose."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fl_client.gate.ledger import read_ledger
-from fl_client.policy.decisions import declined_file
-from fl_client.settings import SiteSettings, read_settings
-from infomri_core.machine.backup import back_up, read_backup
-from infomri_core.machine.backup import restore as put_back
+if TYPE_CHECKING:
+    from fl_client.settings import SiteSettings
 
 Folder = Annotated[Path, typer.Argument(help="The backup's folder.")]
 Config = Annotated[Path, typer.Option(help="The site's settings.")]
@@ -24,6 +21,9 @@ def backup(folder: Folder, config: Config = _SITE) -> None:
 
     Example: infomri-client backup /backup/monday --config site.toml
     """
+    from fl_client.settings import read_settings
+    from infomri_core.machine.backup import back_up
+
     made = back_up(places(read_settings(config)), folder)
     typer.echo(f"{len(made.files)} files in {folder}")
 
@@ -36,6 +36,11 @@ def restore(folder: Folder, config: Config = _SITE) -> None:
 
     Example: infomri-client restore /backup/monday --config site.toml
     """
+    from fl_client.gate.ledger import read_ledger
+    from fl_client.settings import read_settings
+    from infomri_core.machine.backup import read_backup
+    from infomri_core.machine.backup import restore as put_back
+
     settings = read_settings(config)
     n_files = put_back(read_backup(folder), places(settings))
     path = settings.vault.state / "ledger.jsonl"
@@ -45,8 +50,10 @@ def restore(folder: Folder, config: Config = _SITE) -> None:
     typer.echo("if anything left since then, this ledger does not know: ask the study centre")
 
 
-def places(settings: SiteSettings) -> dict[str, Path]:
+def places(settings: "SiteSettings") -> dict[str, Path]:
     """What is copied, in order: the ledger last, so that it knows of all that the others hold."""
+    from fl_client.policy.decisions import declined_file
+
     state, policy = settings.vault.state, settings.policy
     found = {
         "approved": policy.approved,

@@ -6,9 +6,6 @@ from typing import Annotated
 
 import typer
 
-from fl_client.settings import read_settings
-from fl_client.supervision.kit_check import check_files
-from infomri_core.kits.key_request import parse_request, private_key, public_line, request_of
 from infomri_core.system.errors import InputError
 
 app = typer.Typer(help="This site's keys and its startup kit.", no_args_is_help=True)
@@ -23,6 +20,10 @@ def request(
 
     Example: infomri-client keys request west --out infomri-west
     """
+    from infomri_core.kits.key_request import parse_request, private_key, public_line, request_of
+    from infomri_core.system.files import check_output
+
+    check_output(out, "a folder for keys and request")
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     place = out / f"{name}.request.json"
     (node, node_file), (vault, vault_file) = private_key(), private_key()
@@ -46,6 +47,9 @@ def verify(
 
     Example: infomri-client keys verify --config infomri-west/site.toml
     """
+    from fl_client.settings import read_settings
+    from fl_client.supervision.kit_check import check_files
+
     settings = read_settings(config)
     n_files = check_files(config, settings, settings_too=True)
     if not n_files:

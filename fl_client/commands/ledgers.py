@@ -3,19 +3,14 @@
 import getpass
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fl_client.gate.chain.lines import CHARGE, RECOVERED, Entry
-from fl_client.gate.chain.recovery import check_signature, recover
-from fl_client.gate.ledger import export_csv, read_ledger
-from fl_client.jobs.registry import plan_figures
-from fl_client.policy.lost_lines import charges
-from fl_client.policy.seen_plans import SeenPlans
-from fl_client.settings import read_settings
-from infomri_core.secagg.trust import read_key
 from infomri_core.system.errors import InputError
+
+if TYPE_CHECKING:
+    from fl_client.gate.ledger import Entry
 
 app = typer.Typer(help="What has left this site.", no_args_is_help=True)
 
@@ -44,6 +39,10 @@ def verify(
     ] = None,
 ) -> None:
     """Check the whole chain; with a copy, that nothing which the copy knows is missing."""
+    from fl_client.gate.chain.lines import RECOVERED
+    from fl_client.gate.chain.recovery import check_signature
+    from fl_client.gate.ledger import read_ledger
+
     entries = _entries(config, data)
     for entry in entries:
         if entry.kind == RECOVERED:
@@ -78,6 +77,14 @@ def recover_ledger(
 
     Example: infomri-client ledger recover --why "disk error" --copy /backup/ledger.jsonl
     """
+    from fl_client.gate.chain.recovery import recover
+    from fl_client.gate.ledger import read_ledger
+    from fl_client.jobs.registry import plan_figures
+    from fl_client.policy.lost_lines import charges
+    from fl_client.policy.seen_plans import SeenPlans
+    from fl_client.settings import read_settings
+    from infomri_core.secagg.trust import read_key
+
     whole = read_settings(config)
     settings, plans = whole.exposing(data), SeenPlans.of(whole).plans().values()
     done = recover(
@@ -107,6 +114,11 @@ def export(
     data: DataName = "",
 ) -> None:
     """Write all departures and charges as CSV."""
+    from fl_client.gate.ledger import export_csv
+    from infomri_core.system.files import check_output
+
+    if out is not None:
+        check_output(out.parent, "a folder for the CSV file")
     entries = _entries(config, data)
     if out is None:
         export_csv(entries, sys.stdout)
@@ -116,8 +128,10 @@ def export(
     typer.echo(f"{len(entries)} lines in {out}")
 
 
-def in_words(entry: Entry) -> str:
+def in_words(entry: "Entry") -> str:
     """One departure, or one charge, in one line."""
+    from fl_client.gate.chain.lines import CHARGE, RECOVERED
+
     when = f"{entry.time}  plan {entry.run[:12] or '-'}  {entry.job} round {entry.round}"
     if entry.kind == RECOVERED:
         said = entry.recovered
@@ -135,5 +149,8 @@ def in_words(entry: Entry) -> str:
     return f"{when}: {entry.kind}{again}, {entry.n_bytes} bytes{whose}{note}"
 
 
-def _entries(config: Path, data: str) -> list[Entry]:
+def _entries(config: Path, data: str) -> "list[Entry]":
+    from fl_client.gate.ledger import read_ledger
+    from fl_client.settings import read_settings
+
     return read_ledger(read_settings(config).exposing(data).vault.state / "ledger.jsonl")

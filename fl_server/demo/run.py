@@ -18,7 +18,7 @@ from fl_server.operations.control import Control
 from fl_server.operations.site_keys import introduce
 from fl_server.operations.superlink import SuperLink, SuperLinkOptions, environment
 from fl_server.serverapp import run_config
-from fl_server.study.enrolment import StudyFailed
+from fl_server.study.failure import StudyFailed
 from fl_server.study.open import run_name
 from fl_server.terminal.follow_events import Follower
 from infomri_core.machine import processes

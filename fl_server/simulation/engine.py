@@ -28,7 +28,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from fl_server.simulation.pace import PacedState
-from fl_server.study.enrolment import StudyFailed
+from fl_server.study.failure import StudyFailed
 from infomri_core.system.errors import InputError
 
 SITES = "INFOMRI_SIMULATED_SITES"

@@ -6,6 +6,7 @@ from typing import final
 
 from fl_server.run.events import Progress
 from fl_server.sites.base import Sites
+from fl_server.study.failure import StudyFailed
 from infomri_core.messages import DatasetCard, EnrolTask, ErrorReply, SiteReply
 from infomri_core.plan.plan import Plan
 
@@ -13,10 +14,6 @@ POLL_SECONDS = 0.5
 RETRY_SECONDS = 10.0
 PASSING = frozenset({"stopping", "deadline", "vault-unreachable", "failed"})
 """Codes of refusals that another try may not meet; what a site decided against stays so."""
-
-
-class StudyFailed(Exception):
-    """The study cannot go on; the sentence says why and what to do."""
 
 
 def deadline(plan: Plan) -> float:

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 
 from fl_server.study.context import Setting
-from fl_server.study.enrolment import StudyFailed, deadline
+from fl_server.study.enrolment import deadline
 from fl_server.study.epsilon import check_epsilon
+from fl_server.study.failure import StudyFailed
 from infomri_core.dp.dp import private
 from infomri_core.dp.moments import clipped_share, merged_variance, moments_rules
 from infomri_core.messages import MomentsReply, MomentsTask

@@ -10,8 +10,9 @@ import numpy as np
 
 from fl_server.aggregation.strategy import Aggregate, aggregate, step
 from fl_server.study.context import Setting, State
-from fl_server.study.enrolment import StudyFailed, deadline
+from fl_server.study.enrolment import deadline
 from fl_server.study.epsilon import study_epsilon, tell_epsilons
+from fl_server.study.failure import StudyFailed
 from fl_server.study.reply_check import check_update, tell_lost_state
 from fl_server.study.secure.round import gather_masked
 from infomri_core.arms.build import buffers_of

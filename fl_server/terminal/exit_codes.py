@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fl_server.study.enrolment import StudyFailed
+from fl_server.study.failure import StudyFailed
 from infomri_core.system.errors import InputError
 
 FAILED, BAD_INPUT, DEFECT, INTERRUPTED = 1, 2, 3, 130

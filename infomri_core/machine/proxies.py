@@ -1,7 +1,6 @@
 """Proxy variables of the environment: what goes through one, and what never does."""
 
 import os
-import urllib.request
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -21,6 +20,9 @@ def keep_loopback_direct() -> None:
 def proxy_of(host: str, scheme: str = "https") -> tuple[str, str] | None:
     """The environment's variable and URL of the proxy that connections to ``host`` go through,
     or None when they are direct."""
+    # Half of a command's start-up time, and seldom needed.
+    import urllib.request
+
     url = urllib.request.getproxies_environment().get(scheme)
     url = url or urllib.request.getproxies_environment().get("all")
     if not url or urllib.request.proxy_bypass(host):

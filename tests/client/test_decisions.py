@@ -12,7 +12,8 @@ from fl_client.policy.decisions import MAX_WHY, declined_file, read_declined, sa
 from fl_client.policy.seen_plans import MAX_PLANS, SeenPlans
 from fl_server.run.events import Progress, read_events
 from fl_server.sites.recording import EVENTS, WatchedSites
-from fl_server.study.enrolment import Roster, StudyFailed
+from fl_server.study.enrolment import Roster
+from fl_server.study.failure import StudyFailed
 from infomri_core.messages import DatasetCard, ErrorReply, SiteReply, SiteTask
 from infomri_core.system.errors import InputError
 from tests.client.test_site_commands import SITE, said

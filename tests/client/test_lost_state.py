@@ -10,7 +10,7 @@ import tomli_w
 
 from fl_server.inference.trained_arm import read_model
 from fl_server.sites.local import LocalSites
-from fl_server.study.enrolment import StudyFailed
+from fl_server.study.failure import StudyFailed
 from fl_server.study.reply_check import check_update
 from infomri_core.data import open_dataset
 from infomri_core.messages import TrainReply, reply_from

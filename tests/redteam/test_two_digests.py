@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fl_client.gate.budget import told_epsilon
-from fl_server.study.enrolment import StudyFailed
+from fl_server.study.failure import StudyFailed
 from infomri_core.messages import ErrorReply, TrainReply, reply_from, wire
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from fl_client.commands.plans import in_words
+from fl_client.commands.plan_words import in_words
 from fl_server.study.evaluation.held_out import HeldOut
 from fl_server.study.evaluation.noised_rows import NoiseTask
 from fl_server.study.evaluation.results import MergedScores

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fl_server.study.enrolment import StudyFailed
+from fl_server.study.failure import StudyFailed
 from fl_server.study.round import train_round
 from infomri_core.messages import (
     EnrolTask,

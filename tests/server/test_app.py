@@ -7,7 +7,7 @@ import pytest
 
 from fl_server.operations.control import Control
 from fl_server.serverapp import PlainFailures
-from fl_server.study.enrolment import StudyFailed
+from fl_server.study.failure import StudyFailed
 from infomri_core.system.errors import InputError
 
 

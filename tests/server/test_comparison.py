@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from fl_server.cli import app
 from fl_server.report.comparison import pairs, plan_differences, read_finished
-from fl_server.study.enrolment import StudyFailed
+from fl_server.study.failure import StudyFailed
 from fl_server.terminal.exit_codes import (
     BAD_INPUT,
     DEFECT,

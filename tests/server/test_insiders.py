@@ -10,7 +10,7 @@ import pytest
 import tomli_w
 import torch
 
-from fl_client.commands.plans import in_words
+from fl_client.commands.plan_words import in_words
 from fl_client.gate.ledger import Ledger
 from fl_client.jobs import Jobs
 from fl_client.jobs.adapt import checked_attack

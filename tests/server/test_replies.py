@@ -13,6 +13,7 @@ from fl_server.run.events import Progress
 from fl_server.study import enrolment
 from fl_server.study.enrolment import Roster
 from fl_server.study.evaluation.results import MergedScores
+from fl_server.study.failure import StudyFailed
 from infomri_core.messages import (
     DatasetCard,
     ErrorReply,
@@ -110,7 +111,7 @@ def test_a_site_that_refused_and_left_takes_nobody_s_place(
     monkeypatch.setattr(enrolment, "POLL_SECONDS", 0.0)
     members = Roster(sites, plan, Progress(tmp_path / "events.jsonl"))
     sites.there = ["no-1", "a"]
-    with pytest.raises(enrolment.StudyFailed):
+    with pytest.raises(StudyFailed):
         members.participants(1)
     sites.there = ["a", "b"]
     assert members.participants(1) == ["a", "b"]

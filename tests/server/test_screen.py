@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fl_server.operations.control import RunState
 from fl_server.run.events import Progress, event_in
-from fl_server.study.enrolment import StudyFailed
+from fl_server.study.failure import StudyFailed
 from fl_server.terminal.follow_events import Follower
 from fl_server.terminal.follow_run import check_resume, follow
 from fl_server.terminal.screen import Screen, Stage, duration, print_frontier

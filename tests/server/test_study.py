@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fl_server.run import checkpoint
-from fl_server.study.enrolment import StudyFailed
+from fl_server.study.failure import StudyFailed
 from fl_server.study.moments import public_moments
 from fl_server.study.study import initial_state
 from infomri_core.data import open_dataset

@@ -9,13 +9,14 @@ from fl_server.audit.examples import examples_for
 from fl_server.run.submission import operators_of
 from fl_server.sites.base import in_process
 from fl_server.study.context import Setting, State
-from fl_server.study.enrolment import StudyFailed, deadline
+from fl_server.study.enrolment import deadline
 from fl_server.study.epsilon import study_epsilon, tell_epsilons
 from fl_server.study.evaluation.held_out import score_held_out
 from fl_server.study.evaluation.insiders import train_insiders
 from fl_server.study.evaluation.meta import study_meta
 from fl_server.study.evaluation.noised_rows import NoiseTask
 from fl_server.study.evaluation.results import MergedScores, build_rows, record
+from fl_server.study.failure import StudyFailed
 from fl_server.study.release import collect_release
 from infomri_core.attacks.adversaries import LINKAGE
 from infomri_core.attacks.full_image_classifier import READER

@@ -1,0 +1,48 @@
+"""Help and version come at once: no library of the work itself is loaded for them."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    *("torch", "numpy", "flwr", "grpc", "scipy", "pandas", "h5py", "PIL", "skimage"),
+    *("mlflow", "streamlit", "matplotlib", "plotly", "opacus", "cryptography", "safetensors"),
+    *("pydicom", "nibabel", "ray", "psutil"),
+}
+CODE = """
+import sys
+from {module} import main
+sys.argv = {arguments!r}
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print("loaded", *sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+LINES = [
+    "infomri --help",
+    "infomri --version",
+    "infomri train --help",
+    "infomri audit --help",
+    "infomri provision --help",
+    "infomri data import dicom --help",
+    "infomri-client --help",
+    "infomri-client --version",
+    "infomri-client plan approve --help",
+    "infomri-client ledger export --help",
+    "infomri-client data check --help",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_help_and_version_load_no_library_of_the_work(line: str) -> None:
+    program, *arguments = line.split()
+    module = {"infomri": "fl_server.cli", "infomri-client": "fl_client.cli"}[program]
+    code = CODE.format(module=module, arguments=[program, *arguments])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said, _, loaded = done.stdout.rpartition("loaded ")
+    assert said.strip()
+    assert not set(loaded.split()) & HEAVY
+    assert "typer" in loaded.split()
