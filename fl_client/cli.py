@@ -162,13 +162,17 @@ def parts_told(path: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    """Entry point: errors of input are one line and exit code 2."""
+    """Entry point: errors of input are one line and exit code 2, those of the system 1."""
     keep_loopback_direct()
     try:
         app()
     except InputError as error:
         print(f"infomri-client: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"infomri-client: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _tell_isolation(

@@ -26,7 +26,6 @@ from fl_server.commands.simulate import simulate
 from fl_server.terminal.exit_codes import EPILOG, ended, interrupted
 from infomri_core.commands.data import data_app
 from infomri_core.machine.proxies import keep_loopback_direct
-from infomri_core.plan.reading import read_plan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -148,6 +147,7 @@ def train(
     Example: `infomri train plan.toml --data phantom:?seed=1 --audit phantom:?seed=2`
     """
     from fl_server.central import Places, train_centrally
+    from infomri_core.plan.reading import read_plan
 
     out = out or Path("runs") / time.strftime("train-%Y%m%d-%H%M%S")
     places = Places(resume.parent if resume else out, resume.name if resume else "", store)

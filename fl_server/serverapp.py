@@ -27,6 +27,7 @@ from fl_server.study.failure import StudyFailed
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.system.errors import InputError
+from infomri_core.system.files import check_output, disk_errors_explained
 
 CENTRE_FILE = "INFOMRI_CENTRE"
 USED = ".submissions"
@@ -62,9 +63,13 @@ def main(grid: Grid, context: Context) -> None:
     resume = str(context.run_config.get("resume", ""))
     plan = plan_of(context.run_config) if context.run_config.get("plan") else None
     centre = centre_settings()
+    runs = centre.centre.directory
+    check_output(runs, "a folder for runs ([centre] directory in centre.toml)")
     submitted = submission_of(context.run_config, centre)
     run_id = str(context.run_id)
-    run_study(plan, centre, GridSites(grid), run_id=run_id, resume=resume, submitted=submitted)
+    kept = "make room; whole rounds are kept, and resuming the run continues with the next"
+    with disk_errors_explained(runs, kept):
+        run_study(plan, centre, GridSites(grid), run_id=run_id, resume=resume, submitted=submitted)
 
 
 def _set_up_logging() -> None:

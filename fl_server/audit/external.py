@@ -27,7 +27,7 @@ from infomri_core.results.frontier import Row
 from infomri_core.summaries.metrics import METRICS
 from infomri_core.system.device import pick_device
 from infomri_core.system.errors import InputError, nearest
-from infomri_core.system.files import check_output, write_atomically
+from infomri_core.system.files import check_output, disk_errors_explained, write_atomically
 
 MAX_MASKS = 8
 REFERENCE = "lmmse"
@@ -81,8 +81,10 @@ def audit_masks(source: Source, say: Callable[[str], None]) -> Found:
     if quality:
         rows, meta = [_row(given, quality, content)], _meta(source, content, certificates)
         files["privacy-report.html"] = render(rows, meta, {}).encode()
-    for name, data in files.items():
-        write_atomically(source.out / name, data)
+    again = "make room; the files written so far are whole, the same command makes all of them"
+    with disk_errors_explained(source.out, again):
+        for name, data in files.items():
+            write_atomically(source.out / name, data)
     return Found(quality, certificates, [source.out / name for name in files])
 
 

@@ -37,6 +37,8 @@ def audit_run(asked: Asked, *, as_json: bool = False) -> None:
         console.print(headline, style="bold")
         for path in repeated.files:
             console.print(str(path), soft_wrap=True)
+    if repeated.unwritten is not None:
+        raise repeated.unwritten
     _attach(repeated)
 
 

@@ -92,6 +92,8 @@ def diagnose(
         try:
             write_atomically(out, table.encode())
         except OSError as error:
+            typer.echo(table, nl=False)
             got = error.strerror or type(error).__name__
-            raise InputError(str(out), "a file to write", got, "choose another --out") from None
+            remedy = "the table is printed above: keep that, or choose another --out"
+            raise InputError(str(out), "a file to write", got, remedy) from None
         typer.echo(f"{len(rows)} rows in {out}", err=True)

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from infomri_core.plan.reading import read_plan
 from infomri_core.system.errors import InputError
 
 
@@ -42,7 +41,8 @@ def simulate(
     from fl_server.simulation.run import Simulated
     from fl_server.simulation.run import resume as go_on
     from fl_server.simulation.run import simulate as begin
-    from infomri_core.system.files import check_output
+    from infomri_core.plan.reading import read_plan
+    from infomri_core.system.files import check_output, disk_errors_explained
 
     if resume is not None:
         go_on(resume, workers, Console())
@@ -53,4 +53,5 @@ def simulate(
         raise InputError("infomri simulate", "a plan file and --sites N", got, remedy)
     out = out or Path("runs") / time.strftime("simulate-%Y%m%d-%H%M%S")
     check_output(out)
-    begin(read_plan(plan), Simulated(sites, data, min_cohort, workers, centre), out, Console())
+    with disk_errors_explained(out, "make room, and start again with another --out"):
+        begin(read_plan(plan), Simulated(sites, data, min_cohort, workers, centre), out, Console())

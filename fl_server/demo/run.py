@@ -29,6 +29,7 @@ from infomri_core.plan.reading import parse_plan
 from infomri_core.results.frontier import read_results
 from infomri_core.results.table import FULL_WIDTH, table
 from infomri_core.system.errors import InputError
+from infomri_core.system.files import check_output, disk_errors_explained
 
 POLL_SECONDS = 2.0
 LOG_LINES = 15
@@ -73,11 +74,14 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
     """
     if out.exists() and any(out.iterdir()):
         raise InputError(str(out), "an empty or new folder", "files", "choose another --out")
+    check_output(out)
     console.print(f"[bold]InfoMRI demo[/bold] on {data}; everything goes to {out}")
     study = design(data, options)
     out = out.resolve()
-    _write_centre(out, study)
+    left = f"make room and start again with another --out; logs and whole rounds stay in {out}"
     with ExitStack() as stack:
+        stack.enter_context(disk_errors_explained(out, left))
+        _write_centre(out, study)
         interrupts = Interrupts()
         stack.callback(interrupts.restore)
         superlink = stack.enter_context(

@@ -99,8 +99,14 @@ def authority(folder: Path) -> Authority:
         builder = _builder(name, name, key.public_key(), CA_DAYS)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
         builder = builder.add_extension(_usage(key_cert_sign=True, crl_sign=True), True)
-        _write_private(made.key, key_pem(key))
-        _write(made.certificate, certificate_pem(builder, key))
+        try:
+            _write_private(made.key, key_pem(key))
+            _write(made.certificate, certificate_pem(builder, key))
+        except OSError:
+            # Half an authority would be in the way of the next attempt.
+            for path in (made.key, made.certificate):
+                path.unlink(missing_ok=True)
+            raise
     if not made.revocations.exists():
         _write(made.revocations, revocation_list(made, ()))
     return made
@@ -264,7 +270,12 @@ def certificate_pem(builder: x509.CertificateBuilder, signer: ec.EllipticCurvePr
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+    try:
+        path.write_bytes(data)
+    except OSError:
+        # What is there is kept: half a file must not be.
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _write_private(path: Path, data: bytes) -> None:

@@ -42,6 +42,7 @@ from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import read_plan
 from infomri_core.results.frontier import read_results
 from infomri_core.system.errors import InputError
+from infomri_core.system.files import check_output
 from infomri_core.training.optimizer_store import KEPT_ROUNDS
 
 CLIENT_APP = "fl_client.simulated:app"
@@ -79,6 +80,7 @@ def resume(out: Path, workers: int, console: Console) -> None:
     """Go on with the simulation in ``out`` from its last whole round."""
     need_ray()
     out = out.resolve()
+    check_output(out)
     runs = [path.parent.name for path in out.glob("centre/*/checkpoints")]
     if len(runs) != 1:
         got = ", ".join(runs) or "none"
@@ -99,6 +101,7 @@ def _run(out: Path, plan: Plan, workers: int, resumed: str, console: Console) ->
     with (
         environment(settings | variables(out / "sites")),
         interrupted(stands),
+        _full_disk(f"make room; {stands}"),
         _logged_to(out / "simulation.log"),
         simulated_grid(load_app(CLIENT_APP, ImportError), n_sites, resources) as (grid, context),
         _stoppable(),
@@ -113,6 +116,17 @@ def _run(out: Path, plan: Plan, workers: int, resumed: str, console: Console) ->
     console.print(f"Results    {results}", soft_wrap=True)
     dashboard = shell_command("infomri", "dashboard", "--run", out)
     console.print(f"Dashboard  {dashboard}", soft_wrap=True, markup=False)
+
+
+@contextlib.contextmanager
+def _full_disk(continues: str) -> Iterator[None]:
+    """The ServerApp says what a full disk has kept; how this simulation continues is added."""
+    try:
+        yield
+    except InputError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise InputError(error.where, error.expected, error.got, continues) from error
 
 
 def _resources(plan: Plan, n_sites: int, workers: int) -> Resources:

@@ -56,8 +56,7 @@ def check(
     from infomri_core.system.files import check_output
 
     picture = sheet or file.with_name(f"{file.stem}.check.png")
-    if sheet is not None:
-        check_output(sheet.parent, "a folder for the --sheet")
+    check_output(picture.parent, "a folder for the contact sheet (--sheet)")
     findings = check_archive(file, on_stderr())
     path = None
     if findings.suspicious:

@@ -5,21 +5,24 @@ that a backup that was cut short is none. SQLite databases are copied through SQ
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from infomri_core.system.errors import InputError
+from infomri_core.system.files import check_output, disk_errors_explained
 
 _SQLITE = b"SQLite format 3\x00"
 _BESIDE_SQLITE = ("-wal", "-shm", "-journal")
 _MANIFEST = "manifest.json"
+_SPARE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -37,21 +40,24 @@ def back_up(sources: Mapping[str, Path], folder: Path) -> Backup:
     A source that is not there is left out; a file that vanishes meanwhile as well. Sockets and
     links are not copied. Raises ``InputError`` when ``folder`` exists or cannot be written.
     """
+    check_output(folder, "a folder for the backup", _size(sources.values()) + _SPARE)
     try:
         folder.mkdir(parents=True, mode=0o700)
     except OSError as error:
         got = error.strerror or type(error).__name__
         raise InputError(str(folder), "a new folder", got, "name another") from None
     digests = {}
-    for name, source in sources.items():
-        for path, relative in _files(source):
-            target = folder / name / relative
-            with contextlib.suppress(FileNotFoundError):
-                _copy(path, target)
-                digests[target.relative_to(folder).as_posix()] = _sha256(target)
-    made = Backup(folder, time.time(), digests)
-    content = {"time": made.time, "files": digests}
-    (folder / _MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    again = "make room, delete the folder, and take the backup again: it is none without its list"
+    with disk_errors_explained(folder, again):
+        for name, source in sources.items():
+            for path, relative in _files(source):
+                target = folder / name / relative
+                with contextlib.suppress(FileNotFoundError):
+                    _copy(path, target)
+                    digests[target.relative_to(folder).as_posix()] = _sha256(target)
+        made = Backup(folder, time.time(), digests)
+        content = {"time": made.time, "files": digests}
+        (folder / _MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
     return made
 
 
@@ -78,12 +84,26 @@ def restore(backup: Backup, targets: Mapping[str, Path]) -> int:
     for target in wanted.values():
         if target.exists() and not (target.is_dir() and not any(target.iterdir())):
             raise InputError(str(target), "nothing there", "something", "move it away first")
+        parent = target if target.is_dir() else target.parent
+        check_output(parent, "a place to restore to", _size([backup.folder]) + _SPARE)
     n_files = 0
     for name, target in wanted.items():
-        for path, relative in _files(backup.folder / name):
-            _copy(path, target / relative)
-            n_files += 1
+        again = f"the backup is whole: make room, delete {', '.join(map(str, wanted.values()))}, "
+        with disk_errors_explained(target, again + "and restore again"):
+            for path, relative in _files(backup.folder / name):
+                _copy(path, target / relative)
+                n_files += 1
     return n_files
+
+
+def _size(sources: Iterable[Path]) -> int:
+    """Bytes of all files; those that vanish meanwhile count nothing."""
+    n_bytes = 0
+    for source in sources:
+        for path, _ in _files(source):
+            with contextlib.suppress(FileNotFoundError):
+                n_bytes += path.stat().st_size
+    return n_bytes
 
 
 def _has(backup: Backup, name: str) -> bool:
@@ -117,7 +137,12 @@ def _copy(source: Path, target: Path) -> None:
 def _copy_database(source: Path, target: Path) -> None:
     reading = contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True))
     with reading as old, contextlib.closing(sqlite3.connect(target)) as new:
-        old.backup(new)
+        try:
+            old.backup(new)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
 
 
 def _sha256(path: Path) -> str:

@@ -90,4 +90,5 @@ def disk_errors_explained(path: Path, continues: str) -> Iterator[None]:
         if error.errno not in _DISK_ERRORS:
             raise
         got = error.strerror or type(error).__name__
-        raise InputError(str(path), "room and rights to write", got, continues) from error
+        where = error.filename or path
+        raise InputError(str(where), "room and rights to write", got, continues) from error

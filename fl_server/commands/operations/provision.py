@@ -1,5 +1,7 @@
 """``infomri provision``: certificates and startup kits for a federation."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from fl_server.operations.federation_folder import FederationFolder
 
 HTTPS = 443
-
+_ROOM = 1 << 20
 
 provision_app = typer.Typer(invoke_without_command=True)
 Out = Annotated[Path, typer.Option("--out", help="The federation's folder.")]
@@ -57,23 +59,25 @@ def provision(
         return
     folder = FederationFolder(out)
     hosts, names = _names(server), [*_names(sites), *(add_site or [])]
-    for name in revoke_operator or []:
-        folder.revoke_operator(name)
-        typer.echo(f"operator {name} revoked: start the proxy again with {out / 'ca' / 'ca.crl'}")
     if not (hosts or names or revoke_site or register or revoke_operator):
         raise InputError("infomri provision", "--server HOST --sites a,b", "neither", "give both")
-    for name in revoke_site or []:
-        typer.echo(f"site {name} revoked: {folder.revoke_site(name)}")
-    if hosts:
-        out.mkdir(parents=True, exist_ok=True, mode=0o700)
-        made = folder.ensure_server(hosts)
-        folder.open_door(hosts, port)
-        typer.echo(f"server certificate for {', '.join(hosts)}: {'made' if made else 'kept'}")
-    for name in names:
-        made = folder.add_site(name)
-        place = out / "kits" / f"{name}.zip"
-        typer.echo(f"site {name}: {f'kit in {place}' if made else 'there already, kept'}")
-    _introduce(folder)
+    with _writing(out):
+        for name in revoke_operator or []:
+            folder.revoke_operator(name)
+            crl = out / "ca" / "ca.crl"
+            typer.echo(f"operator {name} revoked: start the proxy again with {crl}")
+        for name in revoke_site or []:
+            typer.echo(f"site {name} revoked: {folder.revoke_site(name)}")
+        if hosts:
+            out.mkdir(parents=True, exist_ok=True, mode=0o700)
+            made = folder.ensure_server(hosts)
+            folder.open_door(hosts, port)
+            typer.echo(f"server certificate for {', '.join(hosts)}: {'made' if made else 'kept'}")
+        for name in names:
+            made = folder.add_site(name)
+            place = out / "kits" / f"{name}.zip"
+            typer.echo(f"site {name}: {f'kit in {place}' if made else 'there already, kept'}")
+        _introduce(folder)
     _tell_superlink(folder, register)
 
 
@@ -98,14 +102,16 @@ def sign(
     except OSError as error:
         got = error.strerror or "an error"
         raise InputError(str(request), "a request", got, "check the path") from None
-    made = folder.admit_site(asked)
+    with _writing(out):
+        made = folder.admit_site(asked)
+        authority = certificate_fingerprint(folder.authority.certificate.read_bytes())
     place = out / "kits" / f"{asked.site}.zip"
     typer.echo(f"site {asked.site}: {f'kit in {place}' if made else 'there already, kept'}")
     for name, found in asked.fingerprints.items():
         typer.echo(f"{name} key {found}: compare it with the site by telephone")
-    authority = certificate_fingerprint(folder.authority.certificate.read_bytes())
     typer.echo(f"tell them the sha256 of ca.crt: {authority}")
-    _introduce(folder)
+    with _writing(out):
+        _introduce(folder)
     _tell_superlink(folder, "")
 
 
@@ -120,9 +126,21 @@ def operator(
     """
     from fl_server.operations.federation_folder import FederationFolder
 
-    made = FederationFolder(out).add_operator(name)
+    with _writing(out):
+        made = FederationFolder(out).add_operator(name)
     place = out / "kits" / f"operator-{name}.zip"
     typer.echo(f"operator {name}: {f'kit in {place}' if made else 'there already, kept'}")
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """The folder is tried before anything is made; what a full disk cuts short can be repeated."""
+    from infomri_core.system.files import check_output, disk_errors_explained
+
+    check_output(out, "the federation's folder (--out)", _ROOM)
+    kept = "make room; what was made is kept, and the same command makes the rest"
+    with disk_errors_explained(out, kept):
+        yield
 
 
 def _introduce(folder: "FederationFolder") -> None:

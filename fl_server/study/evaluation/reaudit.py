@@ -38,7 +38,7 @@ from infomri_core.results.frontier import Row, read_results
 from infomri_core.site.site import open_site
 from infomri_core.system.device import pick_device
 from infomri_core.system.errors import InputError, nearest
-from infomri_core.system.files import check_output
+from infomri_core.system.files import check_output, disk_errors_explained
 from infomri_core.weight_attacks.audit import audit_weights
 
 SUFFIX = "-audit"
@@ -68,7 +68,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Repeated:
-    """A repeated audit: its rows, meta and files, and the centre's settings where known."""
+    """A repeated audit: its rows, meta and files, and the centre's settings where known;
+    ``unwritten`` says why there are no files where a disk filled up meanwhile."""
 
     plan: Plan
     folder: Path
@@ -76,16 +77,17 @@ class Repeated:
     meta: dict[str, Any]
     files: list[Path]
     centre: CentreSettings | None
+    unwritten: InputError | None = None
 
 
 def repeat_audit(asked: Asked, say: Callable[[str], None]) -> Repeated:
     """Fit the attacks anew and score them here; the arms stay as they were trained.
 
-    Writes results, figures and report. ``InputError`` for a run, data or attacks that won't do.
+    Writes results, figures and report. ``InputError`` for a run, data or attacks that won't do,
+    and for a folder that cannot be written, before any attack is fitted.
     """
-    if asked.out is not None:
-        check_output(asked.out)
     folder = run_folder(asked.run)
+    check_output(asked.out or folder)
     saved = read_model(folder)
     stored = parse_plan(saved.plan_text, f"plan in {folder}")
     plan = _asked_plan(stored, asked)
@@ -110,8 +112,14 @@ def repeat_audit(asked: Asked, say: Callable[[str], None]) -> Repeated:
         epsilon = study_epsilon(history)
         meta["weights"] = _weights(plan, saved, fit_on, asked.weights_seconds, device, epsilon)
     shown = examples_for(plan, rows, saved.arms, fitted, fit_on, device)
-    files = Published(asked.out or folder, SUFFIX).write(rows, meta, shown)
-    return Repeated(stored, folder, rows, meta, files, centre)
+    target = Published(asked.out or folder, SUFFIX)
+    files, unwritten = list[Path](), None
+    try:
+        with disk_errors_explained(target.directory, "keep what is printed, or make room first"):
+            files = target.write(rows, meta, shown)
+    except InputError as error:
+        unwritten = error
+    return Repeated(stored, folder, rows, meta, files, centre, unwritten)
 
 
 def _weights(

@@ -11,7 +11,9 @@ import numpy as np
 from infomri_core.data.checking.columns import Columns, read_columns
 from infomri_core.data.hdf5.guarded import make_room
 from infomri_core.system.errors import InputError
+from infomri_core.system.files import check_output
 
+_SPARE = 1 << 20
 NAMES = ("train", "val", "test")
 
 
@@ -69,6 +71,7 @@ def divide_archive(
     if (columns.split != "").any() and not force:
         remedy = "keep it, or replace it with --force"
         raise InputError(f"{path} split", "an archive without a split", "one that has it", remedy)
+    check_output(path.parent, "a place for a second copy", path.stat().st_size + _SPARE)
     split = divide_patients(columns, shares, seed)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
