@@ -56,8 +56,13 @@ def missing_lines(measured: np.ndarray) -> str:
 
 
 def check_mask(file: Hdf5File) -> None:
-    """Refuse a k-space file beside whose 'kspace' stands a 'mask' that leaves points out."""
+    """Refuse a k-space file beside whose 'kspace' stands a 'mask' that leaves points out, or that
+    says it was accelerated and not where it was measured."""
     if "mask" not in file.names():
+        said = file.attribute(None, "acceleration")
+        if isinstance(said, int | float | np.number) and said > 1:
+            where, got = f"{file.path} attribute acceleration", f"{said:g} and no mask"
+            raise InputError(where, "fully sampled k-space", got, REMEDY)
         return
     mask = file.array("mask")
     if mask.dtype.kind not in "biuf" or not np.asarray(mask != 0).all():

@@ -179,6 +179,9 @@ def _read_png(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """A greyscale PNG (1, H, W); its size is checked before it is decoded."""
     try:
         with Image.open(io.BytesIO(path.read_bytes()), formats=["PNG"]) as image:
+            if getattr(image, "n_frames", 1) > 1:
+                got = "several frames in one file"
+                raise InputError(str(path), "a PNG of one picture", got, "save each as a file")
             _check_shape(str(path), (image.height, image.width), shape)
             pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
             mode = image.mode

@@ -26,10 +26,11 @@ def test_phantoms_look_like_what_they_are() -> None:
     assert aborted_rows(details, np.full(len(images), "H1")) == []
 
 
-@pytest.mark.parametrize("n", [2, 3])
-def test_tiles_are_seen(n: int) -> None:
+@pytest.mark.parametrize("grid", [(2, 2), (3, 3), (2, 3), (3, 4)])
+def test_tiles_are_seen(grid: tuple[int, int]) -> None:
+    """As many rows as columns (Siemens), or one fewer (United Imaging)."""
     one = np.pad(knees()[0][8:56, 8:56], 8)
-    assert looks_tiled(np.tile(one, (n, n)))
+    assert looks_tiled(np.tile(one, grid))
 
 
 def test_phase_is_seen() -> None:

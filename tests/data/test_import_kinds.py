@@ -16,6 +16,7 @@ from pydicom.sequence import Sequence as Items
 
 from infomri_core.data.fastmri.annotations import read_annotations
 from infomri_core.data.importing.component import COMPONENT, FIELD_MAP, SIGNED, of_name
+from infomri_core.data.importing.formats.picture_kind import SEVERAL
 from infomri_core.data.importing.tables.label_table import read_labels
 from infomri_core.machine.proxies import keep_loopback_direct
 from infomri_core.system.errors import InputError
@@ -198,7 +199,7 @@ def test_whatever_a_reader_raises_the_other_files_are_taken(
     assert (n, sum(found["skipped"].values())) == (3, 1)
 
 
-def test_pictures_of_several_pages_or_frames_are_left_out_in_words(tmp_path: Path) -> None:
+def test_pages_of_a_tiff_are_slices_and_animations_are_left_out_in_words(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     page = Image.fromarray((blob(16, 16) / 6).astype(np.uint8))
     other = Image.fromarray((blob(16, 16, 3.0) / 6).astype(np.uint8))
@@ -207,8 +208,7 @@ def test_pictures_of_several_pages_or_frames_are_left_out_in_words(tmp_path: Pat
     page.save(tmp_path / "in" / "c.png", save_all=True, append_images=[other])
     page.save(tmp_path / "in" / "d_phase.png")
     n, found = brought(tmp_path, "images")
-    several = "several pages or frames in one file: save each as a file"
-    assert (n, found["skipped"]) == (1, {several: 2, COMPONENT: 1})
+    assert (n, found["skipped"]) == (3, {SEVERAL: 1, COMPONENT: 1})
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ BINS = 32
 _DARK, _FULL = 0.03, 0.999
 _EMPTY_SHARE, _SATURATED_SHARE, _NOISE_CORRELATION = 0.998, 0.05, 0.3
 _UNLIKE = 8.0
+_FEW = 8
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,8 @@ def _look(image: np.ndarray) -> str:
     """Why a person should look at a normalised slice, '' if nothing is odd."""
     if (image < _DARK).mean() > _EMPTY_SHARE:
         return "almost empty"
+    if len(np.unique(image)) <= _FEW:
+        return "few grey values: a mask?"
     if suspect_text(image):
         return "text drawn in?"
     if (image > _FULL).mean() > _SATURATED_SHARE:

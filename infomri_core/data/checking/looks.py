@@ -29,21 +29,23 @@ def looks_like_phase(image: np.ndarray) -> bool:
 
 
 def looks_tiled(image: np.ndarray) -> bool:
-    """Whether the picture is a grid of n x n pictures that resemble each other (n from 2 to 8)."""
-    for n in range(2, _MOST_TILES + 1):
-        height, width = image.shape[0] // n, image.shape[1] // n
-        if min(height, width) < 16:
-            break
-        if image.shape[0] % n or image.shape[1] % n:
-            continue
-        tiles = image.reshape(n, height, n, width).swapaxes(1, 2).reshape(n * n, -1)
-        full = tiles[tiles.std(axis=1) > 0.02]
-        if len(full) < 3 or not _dark_between(image, n):
-            continue
-        neighbours = [np.corrcoef(a, b)[0, 1] for a, b in itertools.pairwise(full)]
-        if float(np.min(neighbours)) > _ALIKE:
-            return True
-    return False
+    """Whether the picture is a grid of pictures that resemble each other: n in a row (from 2 to
+    8), in n rows or one fewer."""
+    grids = [(rows, n) for n in range(2, _MOST_TILES + 1) for rows in (n, n - 1)]
+    return any(_is_grid(image, rows, columns) for rows, columns in grids)
+
+
+def _is_grid(image: np.ndarray, rows: int, columns: int) -> bool:
+    height, width = image.shape[0] // rows, image.shape[1] // columns
+    if min(height, width) < 16 or image.shape[0] % rows or image.shape[1] % columns:
+        return False
+    tiles = image.reshape(rows, height, columns, width).swapaxes(1, 2)
+    tiles = tiles.reshape(rows * columns, -1)
+    full = tiles[tiles.std(axis=1) > 0.02]
+    if len(full) < 3 or not _dark_between(image, rows, columns):
+        return False
+    neighbours = [np.corrcoef(a, b)[0, 1] for a, b in itertools.pairwise(full)]
+    return float(np.min(neighbours)) > _ALIKE
 
 
 def detail_ratio(image: np.ndarray) -> tuple[float, float]:
@@ -123,11 +125,11 @@ def _has_structure(image: np.ndarray) -> bool:
     return float(blocks.min()) < 0.5 * float(blocks.max())
 
 
-def _dark_between(image: np.ndarray, n: int) -> bool:
+def _dark_between(image: np.ndarray, rows: int, columns: int) -> bool:
     """Whether the lines along which tiles would meet are darker than the rest."""
-    rows = [image.shape[0] * k // n for k in range(1, n)]
-    columns = [image.shape[1] * k // n for k in range(1, n)]
-    seams = (float(image[rows].mean()), float(image[:, columns].mean()))
+    between = [image[image.shape[0] * k // rows] for k in range(1, rows)]
+    across = [image[:, image.shape[1] * k // columns] for k in range(1, columns)]
+    seams = [float(np.mean(lines)) for lines in (between, across) if lines]
     return max(seams) < 0.5 * float(image.mean())
 
 

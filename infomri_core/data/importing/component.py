@@ -11,6 +11,8 @@ import numpy as np
 
 COMPONENT = "phase, real or imaginary image"
 FIELD_MAP = "field or velocity map"
+PARAMETRIC = "parametric map or subtraction (ADC, T1, T2, perfusion and the like)"
+MASK = "mask or segmentation by its name"
 SIGNED = "signed values (phase, real, imaginary or a field map)"
 
 _PARTS = {
@@ -20,6 +22,11 @@ _PARTS = {
 _MAPS = {
     *("B0", "B0MAP", "B1", "B1MAP", "FIELDMAP", "FMAP", "FREQUENCYMAP", "PHASEDIFF"),
     *("VELOCITY", "VELOCITYMAP", "VELMAP", "FLOWMAP"),
+}
+_PARAMETRIC = {
+    *("ADC", "EADC", "ADCMAP", "FA", "COLFA", "TENSOR", "T1MAP", "T2MAP", "T2STARMAP", "R1MAP"),
+    *("R2MAP", "R2STARMAP", "PDMAP", "CBF", "CBV", "RCBF", "RCBV", "MTT", "TTP", "TMAX"),
+    *("SUB", "SUBTRACT", "SUBTRACTION"),
 }
 _MAGNITUDE = {"M", "MAG", "MAGNITUDE", "MODULUS"}
 # In a name 'phase' may be a time (arterial phase, multi-phase) or a direction (phase encoding).
@@ -33,8 +40,12 @@ _NAME_PARTS = {"ph", "pha", "phase", "phasemap", "real", "imag", "imaginary", "p
 _NAME_PARTS |= {"phase1", "phase2"}
 _NAME_MAPS = {"fieldmap", "fieldmaphz", "phasediff", "b0map", "b1map", "tb1map", "velocitymap"}
 _NAME_MAPS |= {"fmap", "velocity"}
+_NAME_PARAMETRIC = {word.lower() for word in _PARAMETRIC} - {"fa", "sub", "tensor"}
+_NAME_MASKS = {"mask", "masks", "seg", "dseg", "probseg", "segmentation", "segmentations", "gt"}
+_NAME_MASKS |= {"labelmap", "aseg", "aparc", "parcellation", "roi", "rois"}
 _UNITS = {
     **dict.fromkeys(("mrad", "rad", "radian", "radians", "milliradian", "deg"), COMPONENT),
+    **dict.fromkeys(("mm2/s", "um2/s", "10-6mm2/s", "1/s", "ms", "ml/100g/min"), PARAMETRIC),
     **dict.fromkeys(("hz", "hertz", "ppm", "rad/s", "t", "cm/s", "mm/s", "m/s"), FIELD_MAP),
 }
 
@@ -48,6 +59,8 @@ def of_types(kinds: Iterable[object]) -> str:
     words = {w for kind in kinds for w in re.split(r"[\s_/]+", str(kind).upper())} | whole
     if words & _MAPS:
         return FIELD_MAP
+    if words & _PARAMETRIC:
+        return PARAMETRIC
     return COMPONENT if words & _PARTS else ""
 
 
@@ -66,7 +79,16 @@ def of_name(name: str) -> str:
     words = set(re.split(r"[^a-z0-9]+", _TIMES.sub(" ", name).lower()))
     if words & _NAME_MAPS:
         return "" if words & {"magnitude", "magnitude1", "magnitude2"} else FIELD_MAP
+    if words & _NAME_PARAMETRIC:
+        return PARAMETRIC
     return COMPONENT if words & _NAME_PARTS else ""
+
+
+def of_file_name(name: str) -> str:
+    """As :func:`of_name`; masks and segmentations, too, often stand beside their images in
+    formats that have no other mark (``sub-1_mask``, ``patient001_gt``)."""
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    return MASK if words & _NAME_MASKS else of_name(name)
 
 
 def of_unit(unit: object) -> str:

@@ -71,8 +71,15 @@ def scan_nifti(
             journal.warn("of 4-D files only the first volume is taken", str(path))
             further = len(found) * (math.prod(image.shape[3:]) - 1)
             journal.skip(path, "further volumes of a 4-D file (echoes, time points)", further)
+        if not _states_orientation(image):
+            journal.warn("NIfTI files that state no orientation (qform and sform 0)", str(path))
         volumes.append(found)
     return volumes
+
+
+def _states_orientation(image: Any) -> bool:
+    """Whether the header says how the voxels lie; else nibabel's affine is a convention."""
+    return any(int(image.header.get(code, 1)) for code in ("qform_code", "sform_code"))
 
 
 def _volume(image: Any, path: Path, name: str, patient: str, plane: str) -> Volume | str:

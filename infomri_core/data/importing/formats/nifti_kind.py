@@ -7,8 +7,9 @@ from typing import Any
 
 from infomri_core.data.importing.component import (
     COMPONENT,
+    MASK,
     is_magnitude,
-    of_name,
+    of_file_name,
     of_types,
     of_unit,
 )
@@ -28,6 +29,8 @@ def not_magnitude(path: Path) -> str:
     stem = re.sub(r"(?i)\.nii(\.gz)?$", "", path.name)
     if _SPECTRA.search(stem):
         return SPECTRUM
+    if of_file_name(stem) == MASK:
+        return MASK
     sidecar = _sidecar(path.with_name(f"{stem}.json"))
     types = sidecar.get("ImageType")
     values = [str(v) for v in types] if isinstance(types, list) else str(types or "").split("\\")
@@ -38,7 +41,7 @@ def not_magnitude(path: Path) -> str:
     reason = reason or of_unit(sidecar.get("Units"))
     if reason or is_magnitude([component, *values]):
         return reason
-    return of_name(stem)
+    return of_file_name(stem)
 
 
 def not_a_volume(image: Any) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -160,7 +161,7 @@ def _lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             sample = stream.readline()
             stream.seek(0)
-            separator = ";" if sample.count(";") > sample.count(",") else ","
+            separator = max(",;\t", key=sample.count)
             reader = csv.DictReader(stream, delimiter=separator, restval="")
             header = [name.strip() for name in reader.fieldnames or []]
             # Columns without a name get their number as one, to see whether they are empty.
@@ -230,4 +231,5 @@ def _clean(text: str) -> str | None:
     text = text.strip()
     if text.lower() in MISSING:
         return None
-    return text.removesuffix(".0") if text.removesuffix(".0").isdecimal() else text
+    number = re.sub(r"[.,]0+$", "", text)
+    return number if number.isdecimal() else text

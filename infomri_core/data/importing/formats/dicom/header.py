@@ -15,6 +15,7 @@ from infomri_core.data.importing.formats.dicom.kind import (
     many,
     not_an_image,
     not_magnitude,
+    private,
     unusable,
 )
 from infomri_core.data.importing.formats.dicom.mosaic import is_mosaic, read_mosaic
@@ -32,8 +33,8 @@ class Header:
     ``person`` is name, birth date, sex and issuer of the id, to find two people under one id;
     ``place`` is mm along the slice direction, NaN if unknown; ``inverted`` is the stored value
     from which stored values are subtracted (MONOCHROME1), else None. ``signed``: values
-    below zero are usual (not MR). ``tile`` is the upper left
-    corner of a slice within a mosaic, ``shape`` then that of the slice.
+    below zero are usual (not MR). ``scale``: Philips' own scale slope, if any.
+    ``tile`` is the upper left corner of a slice within a mosaic, ``shape`` then that of the slice.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class Header:
     padding: tuple[float, float] | None
     signed: bool = False
     tile: tuple[int, int] | None = None
+    scale: float | None = None
 
     @property
     def group(self) -> tuple[Any, ...]:
@@ -120,14 +122,17 @@ def _tiles(dataset: "Dataset", frame: Header | str) -> list[Header | str]:
     if isinstance(mosaic, str):
         return [mosaic]
     uid, instance = (_text(dataset, t) for t in ("SOPInstanceUID", "InstanceNumber"))
-    step = float(mosaic.step @ np.asarray(frame.turn.slice_direction))
+    along = np.asarray(frame.turn.slice_direction)
+    places = frame.place + np.arange(mosaic.n) * float(mosaic.step @ along)
+    if mosaic.origins is not None:
+        places = mosaic.origins @ along
     return [
         replace(
             frame,
             instance=(f"{uid}:{number + 1}", f"{instance}:{number + 1}"),
             shape=mosaic.tile,
             tile=mosaic.corner(number),
-            place=frame.place + number * step,
+            place=float(places[number]),
             order=(*frame.order[:2], float(number)),
         )
         for number in range(mosaic.n)
@@ -181,7 +186,16 @@ def _header(dataset: "Dataset", path: Path, number: int, levels: list[Any]) -> H
         _inverted(dataset),
         _padding(dataset),
         str(dataset.get("Modality", "")).upper() != "MR",
+        scale=_scale_slope(dataset),
     )
+
+
+def _scale_slope(dataset: "Dataset") -> float | None:
+    """Philips' (2005,xx0E): stored values over it are comparable where it differs by slice."""
+    for value in private(dataset, 0x2005, 0x0E, ("PHILIPS",)):
+        if isinstance(value, float) and np.isfinite(value) and value > 0:
+            return value
+    return None
 
 
 def _inverted(dataset: "Dataset") -> float | None:

@@ -29,9 +29,8 @@ _NOT_IMAGES = {
     "1.2.840.10008.5.1.4.1.1.30": "parametric map, not a magnitude image",
 }
 _SEVERAL = "several slices in one picture (montage)"
-_TILED = {"MONTAGE", "CONTACT SHEET", "TILED", "FILM", "VFRAME"}
+_TILED = {"MONTAGE", "CONTACT SHEET", "TILED", "FILM"}
 _GE_PARTS = (0x0043, 0x2F, ("GEMS_PARM", "GE"))
-_UIH_GRID = (0x0065, 0x50, ("IMAGE PRIVATE HEADER", "UIH", "UNITED"))
 # (group, element within the block, beginnings of the creator's name)
 _TYPES = (
     (0x2005, 0x11, ("PHILIPS",)),
@@ -60,7 +59,7 @@ def unusable(dataset: "Dataset") -> str:
     capture = str(dataset.get("SOPClassUID", "")).startswith(_SECONDARY_CAPTURE)
     if capture or "SCREEN SAVE" in kinds:
         return "screen capture"
-    if kinds & _TILED or any(_int(value) > 1 for value in private(dataset, *_UIH_GRID)):
+    if kinds & _TILED:
         return _SEVERAL
     if dataset.get("ModalityLUTSequence"):
         return LOOKUP
@@ -117,7 +116,7 @@ def many(value: Any) -> list[Any]:
 
 
 def _private_part(dataset: "Dataset", levels: list[Any]) -> str:
-    if any(_int(value) != 0 for value in private(dataset, *_GE_PARTS)):
+    if any(whole(value) != 0 for value in private(dataset, *_GE_PARTS)):
         return COMPONENT
     nested = [level for level in levels if level is not None]
     for level in list(nested):
@@ -152,7 +151,7 @@ def _text(value: Any) -> str:
     return value.decode("latin-1").strip("\0 ") if isinstance(value, bytes) else str(value)
 
 
-def _int(value: Any) -> int:
+def whole(value: Any) -> int:
     """A number however it is stored; of implicit files, as two or four bytes."""
     if isinstance(value, bytes):
         return int.from_bytes(value[:2], "little", signed=True)

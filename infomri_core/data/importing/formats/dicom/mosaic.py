@@ -1,7 +1,9 @@
-"""Siemens mosaics: the slices of a volume as tiles of one picture, row by row from the upper left.
+"""Mosaics: the slices of a volume as tiles of one picture, row by row from the upper left.
 
-The header says how many (NumberOfImagesInMosaic, in (0019,xx0A) or the CSA header (0029,xx10)).
-The grid is the smallest square that holds them; the last tiles may be empty.
+Siemens' header says how many (NumberOfImagesInMosaic, in (0019,xx0A) or the CSA header
+(0029,xx10)); the grid is the smallest square that holds them, and the last tiles may be empty.
+United Imaging's GRID (VFRAME) says it in (0065,xx50), has as many rows as are needed, and names
+each slice's place in (0065,xx51).
 """
 
 import math
@@ -12,25 +14,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from infomri_core.data.importing.formats.dicom.kind import many, private
+from infomri_core.data.importing.formats.dicom.kind import many, private, whole
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 UNKNOWN_TILES = "several slices in one picture (mosaic whose header does not say how)"
 _COUNT = (0x0019, 0x0A, ("SIEMENS",))
+_UIH = ("IMAGE PRIVATE HEADER", "UIH", "UNITED")
+_GRID, _PLACES = (0x0065, 0x50, _UIH), (0x0065, 0x51, _UIH)
 _CSA = (0x0029, 0x10, ("SIEMENS CSA HEADER",))
 
 
 @dataclass(frozen=True)
 class Mosaic:
     """``n`` tiles of shape ``tile`` (H, W), ``grid`` of them in a row; ``step`` is the vector from
-    a slice to the next, mm in the patient's frame, (3,)."""
+    a slice to the next, mm in the patient's frame, (3,). ``origins`` are the slices' own places,
+    (n, 3), where the header has them."""
 
     n: int
     grid: int
     tile: tuple[int, int]
     step: np.ndarray
+    origins: np.ndarray | None = None
 
     def corner(self, number: int) -> tuple[int, int]:
         """Row and column of a tile's upper left pixel."""
@@ -40,7 +46,7 @@ class Mosaic:
 def is_mosaic(dataset: "Dataset") -> bool:
     """Whether the header calls the picture a mosaic."""
     kinds = {str(part).strip().upper() for part in many(dataset.get("ImageType"))}
-    return "MOSAIC" in kinds or (_private_count(dataset) or 0) > 1
+    return bool(kinds & {"MOSAIC", "VFRAME"}) or (_private_count(dataset) or 0) > 1
 
 
 def read_mosaic(dataset: "Dataset") -> Mosaic | str:
@@ -50,14 +56,29 @@ def read_mosaic(dataset: "Dataset") -> Mosaic | str:
     count = _private_count(dataset) or int(_first(csa.get("NumberOfImagesInMosaic")) or 0)
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     grid = math.isqrt(max(count - 1, 0)) + 1
-    if count < 1 or rows % grid or columns % grid:
+    if count < 1:
         return UNKNOWN_TILES
-    tile = (rows // grid, columns // grid)
+    high = -(-count // grid) if any(private(dataset, *_GRID)) else grid
+    if rows % high or columns % grid:
+        return UNKNOWN_TILES
+    tile = (rows // high, columns // grid)
     matrix = [int(m) for m in many(dataset.get("AcquisitionMatrix")) if int(m)]
     # Interpolation doubles the matrix, and a rectangular field of view shortens one side.
     if matrix and not set(tile) & {m * factor for m in matrix for factor in (1, 2)}:
         return UNKNOWN_TILES
-    return Mosaic(count, grid, tile, _step(dataset, csa.get("SliceNormalVector", [])))
+    step = _step(dataset, csa.get("SliceNormalVector", []))
+    return Mosaic(count, grid, tile, step, _origins(dataset, count))
+
+
+def _origins(dataset: "Dataset", count: int) -> np.ndarray | None:
+    for items in private(dataset, *_PLACES):
+        try:
+            places = [[float(v) for v in item.ImagePositionPatient] for item in items]
+        except (AttributeError, TypeError, ValueError):
+            continue
+        if np.shape(places) == (count, 3):
+            return np.array(places)
+    return None
 
 
 def _step(dataset: "Dataset", stored: list[str]) -> np.ndarray:
@@ -75,9 +96,10 @@ def _step(dataset: "Dataset", stored: list[str]) -> np.ndarray:
 
 def _private_count(dataset: "Dataset") -> int | None:
     for value in private(dataset, *_COUNT):
-        if isinstance(value, bytes):
-            return int.from_bytes(value[:2], "little")
-        return int(value)
+        return whole(value)
+    for value in private(dataset, *_GRID):
+        # A DS that an implicit file left as bytes.
+        return whole(value.decode("ascii", "replace") if isinstance(value, bytes) else value)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,22 @@ def _add(path: Path, choice: Choice, journal: Journal, instances: Instances) -> 
     return None
 
 
+def _comparable(headers: list[Header]) -> list[Header]:
+    """Philips' slices on one scale: where the scale slope SS differs, the floating-point values
+    PV / SS + RI / (RS SS) stand for the displayed ones PV RS + RI (Chenevert et al. 2014, Transl
+    Oncol 7:65)."""
+    if len({header.scale for header in headers} - {None}) < 2:
+        return headers
+    return [
+        replace(h, slope=1 / h.scale, intercept=h.intercept / (h.slope * h.scale))
+        if h.scale
+        else h
+        for h in headers
+    ]
+
+
 def _volume(headers: list[Header], folder: Path) -> Volume:
+    headers = _comparable(headers)
     known = not any(np.isnan(header.place) for header in headers)
     place: Callable[[Header], float] = lambda h: round(h.place, 2) if known else 0.0  # noqa: E731
     ordered = sorted(headers, key=lambda h: (place(h), h.order, h.instance))
