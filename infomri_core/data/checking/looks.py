@@ -39,8 +39,8 @@ def _is_grid(image: np.ndarray, rows: int, columns: int) -> bool:
     height, width = image.shape[0] // rows, image.shape[1] // columns
     if min(height, width) < 16 or image.shape[0] % rows or image.shape[1] % columns:
         return False
-    tiles = image.reshape(rows, height, columns, width).swapaxes(1, 2)
-    tiles = tiles.reshape(rows * columns, -1)
+    grid = image.reshape(rows, height, columns, width).swapaxes(1, 2)
+    tiles = grid.reshape(rows * columns, -1)
     full = tiles[tiles.std(axis=1) > 0.02]
     if len(full) < 3 or not _dark_between(image, rows, columns):
         return False

@@ -129,8 +129,7 @@ def _transparent(image: Image.Image) -> bool:
     """Whether any pixel lets something else shine through."""
     if image.mode not in ("LA", "PA", "RGBA") and "transparency" not in image.info:
         return False
-    low, _ = image.convert("RGBA").getchannel("A").getextrema()
-    return bool(low < 255)
+    return bool(np.asarray(image.convert("RGBA"))[..., 3].min() < 255)
 
 
 def _natural(page: Page) -> tuple[list[tuple[int, int | str]], int]:
