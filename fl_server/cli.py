@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from fl_server.commands.audit import audit
+from fl_server.commands.benchmark import benchmark
 from fl_server.commands.compare import compare
 from fl_server.commands.diagnose import diagnose
 from fl_server.commands.masks import masks_app
@@ -37,6 +38,7 @@ app = typer.Typer(
 for command in (
     audit,
     backup,
+    benchmark,
     compare,
     diagnose,
     doctor,

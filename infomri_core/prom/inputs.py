@@ -21,11 +21,12 @@ _BYTES_A_POINT = 12
 @final
 @dataclass(frozen=True, eq=False)
 class MaskImages:
-    """Images (n, H, W) to fit on, and those of other patients to score on; of a single file both
-    are the same, and ``held_out`` is False."""
+    """Images (n, H, W) to fit on, and those of other patients to score on, with whose slice each
+    is (``patients``); of a single file both are the same, and ``held_out`` is False."""
 
     fitted: torch.Tensor
     scored: torch.Tensor
+    patients: np.ndarray
     held_out: bool
 
 
@@ -35,9 +36,9 @@ def open_images(text: str, limit: int, seed: int) -> MaskImages:
     path = Path(text)
     if path.exists() or ":" not in text:
         images = _from_file(path)
-        return MaskImages(images, images, False)
+        return MaskImages(images, images, np.zeros(len(images), np.int64), False)
     dataset = open_dataset(text)
-    chosen = {}
+    chosen, patients = {}, dataset.table.patients
     for split in ("train", "val"):
         rows = np.flatnonzero(dataset.table.split == split)
         if not len(rows):
@@ -48,7 +49,8 @@ def open_images(text: str, limit: int, seed: int) -> MaskImages:
             rows = np.sort(generator.choice(rows, limit, replace=False))
         check_bytes(text, len(rows) * int(np.prod(dataset.shape)) * _BYTES_A_POINT, limit_bytes())
         chosen[split] = dataset.images(rows)
-    return MaskImages(chosen["train"], chosen["val"], True)
+        patients = dataset.table.patients[rows]
+    return MaskImages(chosen["train"], chosen["val"], patients, True)
 
 
 def _from_file(path: Path) -> torch.Tensor:
