@@ -7,6 +7,7 @@ from dashboard.reading import cache, sites
 from dashboard.reading.record import Results
 from dashboard.reading.runs import Sweep
 from dashboard.tables import site_scores
+from infomri_core.dp.outside_epsilon import summed_sentence
 
 _NOTHING = (
     "No site has answered in this run yet, or it was made by a version that did not tell of "
@@ -58,6 +59,9 @@ def _live(uri: str, sweep: Sweep) -> None:
 
 
 def _local(found: Results) -> None:
+    summed = summed_sentence(found.meta)
+    if summed:
+        st.info(summed, icon=":material/info:")
     table = site_scores(found.meta, found.rows)
     if table.empty:
         return

@@ -7,6 +7,7 @@ from fl_client.policy.decisions import declined_file, read_approvals_text, read_
 from fl_client.policy.limits import parse_approvals
 from fl_client.settings import Policy, SiteSettings
 from infomri_core.plan.adversary_knowledge import base_name, insider_attack, same_site_attacks
+from infomri_core.plan.evaluation_rules import masks_scores
 from infomri_core.plan.plan import Plan
 from infomri_core.secagg.trust import fingerprint, read_trust
 from infomri_core.system.errors import InputError
@@ -33,6 +34,7 @@ def in_words(plan: Plan, settings: SiteSettings, data: str = "") -> list[str]:
         *_weights_words(plan, settings),
         f"  histograms of scores, and means of {', '.join(plan.evaluation.attacks)}"
         f" attacks, as sums over {_summed(plan, policy)}",
+        *_masked_words(plan),
         *_old_words(plan),
         *scoring_words(plan, settings),
         *_adversary_words(plan),
@@ -55,6 +57,16 @@ def _state(plan: Plan, policy: Policy) -> str:
 def _summed(plan: Plan, policy: Policy) -> str:
     groups = "all patients" if plan.evaluation.noise else "groups of patients"
     return f"{groups}, at least {policy.min_cohort}"
+
+
+def _masked_words(plan: Plan) -> list[str]:
+    """How scores leave under secure aggregation."""
+    if masks_scores(plan):
+        sites = "    under masks: the study centre sees their sum over at least "
+        return [f"{sites}{plan.training.quorum} sites, each with noise of its own in it"]
+    if plan.aggregation.secure:
+        return ["    NOT under masks: the plan has switched their noise off ([evaluation] noise)"]
+    return []
 
 
 def _old_words(plan: Plan) -> list[str]:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from fl_client.gate.ledger import Entry
 from fl_client.gate.release_gate import Consent
 from infomri_core.data.base import SliceTable
 from infomri_core.dp.accounting import Mechanism
-from infomri_core.messages import MaskedReply, SiteTask, TrainReply
+from infomri_core.messages import MaskedReply, SiteTask
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.system.errors import Refused
@@ -46,7 +46,7 @@ class Context:
     ``class_patients`` (L,): the smaller of the numbers of patients with and without the finding;
     ``positive_patients`` (L,): those with it. ``departure``: the ledger entry of the reply, but
     for what left; ``consent``: whose k-space a release may hold; ``cost``: what the job costs;
-    ``charge``: the ledger entry that says so; ``mask``: puts an update under its task's masks. Of
+    ``charge``: the ledger entry that says so; ``mask``: puts a reply under its task's masks. Of
     a scoring, ``scored`` are the slices behind it, ``slots`` (n,) their patients' groups, and
     ``noise`` makes what it leaves under, of its digest."""
 
@@ -59,7 +59,7 @@ class Context:
     class_patients: tuple[int, ...]
     consent: Consent | None = None
     cost: Cost | None = None
-    mask: Callable[[TrainReply], MaskedReply] | None = None
+    mask: Callable[[Any], MaskedReply] | None = None
     charge: Entry | None = None
     noise: Callable[..., SecretStream] | None = None
     scored: SliceTable | None = None

@@ -11,17 +11,19 @@ from fl_client.gate.checks.floors import check_floors
 from fl_client.gate.checks.noised import digest_of, noised_scores
 from fl_client.gate.checks.scores import checked_scores
 from fl_client.gate.context import Context, Cost, unfit
-from fl_client.jobs.declaration import Checked, Job, Premises, Rules, always_ready
-from fl_client.jobs.forms import check_arms, check_last_round
+from fl_client.jobs.declaration import Checked, Job, Premises, Rules
+from fl_client.jobs.forms import check_arms, check_last_round, check_masking
 from infomri_core.attacks import FLOORS
 from infomri_core.attacks.adversaries import DIAGNOSES, LINKAGE
 from infomri_core.attacks.full_image_classifier import READER
 from infomri_core.data.base import SliceTable
-from infomri_core.messages import EvaluateReply, EvaluateTask, SiteReply
+from infomri_core.messages import EvaluateReply, EvaluateTask, MaskedReply, SiteReply
 from infomri_core.plan.adversary_knowledge import insider_attack, same_site_attacks
+from infomri_core.plan.evaluation_rules import masks_scores
 from infomri_core.plan.plan import Plan
 from infomri_core.score_noise.bounded_scores import check_middles
 from infomri_core.score_noise.mechanism import evaluation_mechanism, form_of, n_numbers
+from infomri_core.score_noise.ring import ring_size
 from infomri_core.summaries.groups import SLOTS
 from infomri_core.summaries.linkage_summary import FIGURES, KINDS
 from infomri_core.summaries.metrics import METRICS, N_BINS
@@ -42,7 +44,11 @@ def admit(context: Context, premises: Premises) -> Context:
             raise Refused("bad-task", f"the weights of attack {name} are not finite")
     check_floors(task.attacks, plan)
     _check_middles(task, plan)
-    return _grouped(context, premises)
+    check_masking(plan, masked=task.masking is not None, wanted=masks_scores(plan))
+    context = _grouped(context, premises)
+    if task.masking is None:
+        return context
+    return dataclasses.replace(context, mask=partial(premises.sessions.mask, plan, task))
 
 
 def _grouped(context: Context, premises: Premises) -> Context:
@@ -92,13 +98,23 @@ def array_bytes(plan: Plan, premises: Premises) -> None:
     return
 
 
+def ready(context: Context, premises: Premises) -> None:
+    """The slot of the masks is prepared and unused."""
+    assert isinstance(context.task, EvaluateTask)
+    if context.task.masking is not None:
+        masking, asked = context.task.masking, context.departure
+        premises.sessions.check(context.plan, masking, asked, premises.entries())
+
+
 def run(context: Context, premises: Premises, cancelled: Callable[[], bool]) -> SiteReply:
     """Score."""
     return premises.site.run(context.plan, context.task, cancelled)
 
 
 def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
-    """Under the plan's noise, or coarse sums; with what the study has spent in training."""
+    """Under the plan's noise, or coarse sums; with what the study has spent in training, and
+    under the task's masks. The site's noise is all its own: it holds against the other sites and
+    the study centre together."""
     task, plan = context.task, context.plan
     if not isinstance(reply, EvaluateReply) or not isinstance(task, EvaluateTask):
         raise unfit("a reply that is not the task's")
@@ -108,7 +124,20 @@ def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
     noted = {}
     if context.noise is not None and plan.evaluation.noise:
         noted["note"] = f"noise {context.noise('name', digest_of(reply)).bytes(8).hex()}"
-    return Checked(dataclasses.replace(scores, epsilon=spent), noted)
+    told = dataclasses.replace(scores, epsilon=spent)
+    if not masks_scores(plan):
+        return Checked(told, noted)
+    if context.mask is None:
+        raise unfit("scores without masks")
+    return Checked(_checked_masked(context.mask(told), plan, task), noted)
+
+
+def _checked_masked(reply: MaskedReply, plan: Plan, task: EvaluateTask) -> MaskedReply:
+    """The masked sums, of the length that the task gives. ``Refused("gate")`` otherwise."""
+    size = ring_size(form_of(plan, task.arms, task.attacks), task.attacks)
+    if reply.vector.dtype != np.uint64 or reply.vector.shape != (size,):
+        raise unfit("masked sums of another form")
+    return reply
 
 
 def _attacks(plan: Plan) -> set[str]:
@@ -144,7 +173,7 @@ JOB = Job(
     one_state=True,
     kept=True,
     array_bytes=array_bytes,
-    ready=always_ready,
+    ready=ready,
     run=run,
     check_reply=check_reply,
 )

@@ -39,8 +39,8 @@ def check_arms(arms: Arrays, sizes: Mapping[str, int]) -> None:
             raise Refused("bad-task", f"the weights of arm {name} are not finite")
 
 
-def check_masking(plan: Plan, *, masked: bool) -> None:
-    """Masks where the plan has secure aggregation, and there only."""
-    if masked != plan.aggregation.secure:
-        how = "masked only" if plan.aggregation.secure else "without masks"
-        raise Refused("bad-task", f"by the plan, updates leave this site {how}")
+def check_masking(plan: Plan, *, masked: bool, wanted: bool | None = None) -> None:
+    """Masks where the plan has secure aggregation (or as ``wanted``), and there only."""
+    if masked != (plan.aggregation.secure if wanted is None else wanted):
+        how = "without masks" if masked else "masked only"
+        raise Refused("bad-task", f"by the plan, this leaves the site {how}")

@@ -7,7 +7,15 @@ import math
 from fl_client.gate.context import Context
 from fl_client.gate.ledger import Entry
 from fl_client.settings import JOBS, Policy
-from infomri_core.messages import EnrolTask, MomentsTask, SiteTask, TrainTask, question_of, wire
+from infomri_core.messages import (
+    EnrolTask,
+    EvaluateTask,
+    MomentsTask,
+    SiteTask,
+    TrainTask,
+    question_of,
+    wire,
+)
 from infomri_core.messages.secure import SECURE_JOBS
 from infomri_core.system.errors import Refused
 
@@ -67,6 +75,6 @@ def reply_key(context: Context, policy: Policy) -> str:
     the site's policy, and the masks if it is to leave masked."""
     task, departure = context.task, context.departure
     key = [departure.run, departure.job, departure.input, departure.data, repr(policy)]
-    if isinstance(task, TrainTask) and task.masking is not None:
+    if isinstance(task, TrainTask | EvaluateTask) and task.masking is not None:
         key.append(task.masking.binding(departure.input).hex())
     return hashlib.sha256(repr(tuple(key)).encode()).hexdigest()

@@ -3,10 +3,11 @@
 A session lives in the memory of the vault only. After a restart it is gone, and the site stands
 aside until the study centre prepares another one.
 
-One sum a round: training repeats bit for bit, so two sums of one round over different sites would
-give a site's update by subtraction. Which round a slot's update is of, the slot remembers from the
-training that was masked in it, not from the task that asks to unmask it. Which sites were summed
-in a round of a study, the ledger remembers, by the study's name, whatever plan of that name asks.
+One sum a question: training repeats bit for bit, so two sums of one round over different sites
+would give a site's update by subtraction; and the noise of scores is made of the question, so two
+sums of one scoring would give a site's. Which job and round a slot's answer is of, the slot
+remembers from what was masked in it, not from the task that asks to unmask it. Which sites were
+summed, the ledger remembers, by the study's name, whatever plan of that name asks.
 """
 
 import logging
@@ -15,11 +16,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import final
 
+import numpy as np
+
 from fl_client.gate.ledger import Entry, same_study
 from fl_client.settings import Secure
 from infomri_core.messages import (
     AnnounceReply,
     AnnounceTask,
+    EvaluateReply,
+    EvaluateTask,
     MaskedReply,
     SecureReply,
     SecureTask,
@@ -33,6 +38,8 @@ from infomri_core.messages import (
 )
 from infomri_core.messages.secure import Masking, context_of
 from infomri_core.plan.plan import Plan
+from infomri_core.score_noise.mechanism import form_of
+from infomri_core.score_noise.ring import scores_to_ring
 from infomri_core.secagg import Participant
 from infomri_core.secagg.announcement import threshold_for
 from infomri_core.secagg.trust import Trust, read_trust
@@ -40,16 +47,17 @@ from infomri_core.secagg.update import update_to_ring
 from infomri_core.system.errors import InputError, Refused
 
 N_SESSIONS = 4
-_SUM = "sum of "
+_SUM = {"train": "sum of ", "evaluate": "scores of "}
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Masked:
-    """What left under the masks of a slot: the answer to ``question``, of training ``round``, to
+    """What left under the masks of a slot: the answer to ``question`` of ``job``, in ``round``, to
     be summed over some of ``sites``."""
 
+    job: str
     question: str
     round: int
     sites: frozenset[str]
@@ -108,21 +116,23 @@ class Sessions:
             raise Refused("secure-aggregation", "the slot is not prepared, or was used before")
         before = summed_before(departure, entries)
         if before is not None and before - set(masking.shares):
-            raise _second_sum(departure.round, before)
+            raise _second_sum(departure, before)
 
-    def mask(self, plan: Plan, task: TrainTask, reply: TrainReply) -> MaskedReply:
-        """The update of ``reply`` under the masks that ``task`` names."""
+    def mask(
+        self, plan: Plan, task: TrainTask | EvaluateTask, reply: TrainReply | EvaluateReply
+    ) -> MaskedReply:
+        """What ``reply`` says of the site under the masks that ``task`` names."""
         masking = task.masking
         if masking is None:
             raise Refused("secure-aggregation", "the task names no masks")
         session, participant = self._slot(plan, masking.session, masking.slot)
         inbox = self._inbox(participant, masking)
-        sizes = {name: len(flat) for name, flat in task.arms.items()}
-        with_losses = plan.privacy is None or plan.privacy.losses
-        vector = update_to_ring(reply, sizes, plan.task.told_terms, session.n_sites, with_losses)
-        masked = participant.mask(vector, inbox, masking.binding(question_of(task)))
-        question = question_of(task)
-        session.masked[masking.slot] = _Masked(question, task.round, frozenset(masking.shares))
+        vector, question = _vector(plan, task, reply, session.n_sites), question_of(task)
+        masked = participant.mask(vector, inbox, masking.binding(question))
+        asked = (task.to_message().kind, question, task.round)
+        session.masked[masking.slot] = _Masked(*asked, frozenset(masking.shares))
+        if isinstance(reply, EvaluateReply):
+            return MaskedReply(masked, reply.epsilon)
         return MaskedReply(masked, reply.epsilon, reply.budget, reply.lost_state)
 
     def _inbox(self, participant: Participant, masking: Masking) -> dict[str, bytes]:
@@ -172,15 +182,16 @@ class Sessions:
         masked = session.masked.get(task.slot)
         if masked is None or not set(task.delivered) <= masked.sites:
             raise Refused("secure-aggregation", "a site delivered that took no part in this sum")
-        if masked.round != task.round:
+        if (masked.job, masked.round) != (task.job, task.round):
             log.warning("slot %d holds the answer to %s", task.slot, masked.question[:12])
             sentence = (
-                f"the update in this slot is of round {masked.round}, the task says {task.round}"
+                f"the update in this slot is of {masked.job}, round {masked.round}; the task says "
+                f"{task.job}, round {task.round}"
             )
             raise Refused("secure-aggregation", sentence)
-        before = summed_before(departure, entries)
+        before = summed_before(departure, entries, task.job)
         if before not in (None, frozenset(task.delivered)):
-            raise _second_sum(task.round, before)
+            raise _second_sum(departure, before, task.job)
         return UnmaskReply(participant.unmask(task.delivered))
 
     def _slot(self, plan: Plan, session: str, slot: int) -> tuple[_Session, Participant]:
@@ -192,24 +203,47 @@ class Sessions:
 
 def summed(task: UnmaskTask) -> str:
     """Which sum an unmasking was for, as the ledger notes it."""
-    return _SUM + ", ".join(sorted(set(task.delivered)))
+    return _SUM[task.job] + ", ".join(sorted(set(task.delivered)))
 
 
-def summed_before(departure: Entry, entries: Iterable[Entry]) -> frozenset[str] | None:
-    """The sites whose sum this site helped to unmask in the study and round of ``departure``,
-    whichever plan of the study asked for it; None where there was none."""
+def summed_before(
+    departure: Entry, entries: Iterable[Entry], job: str = ""
+) -> frozenset[str] | None:
+    """The sites whose sum of ``job`` (the departure's own by default) this site helped to unmask
+    in the study and round of ``departure``, whichever plan of the study asked for it; None where
+    there was none."""
+    begins = _SUM[job or departure.job]
     for entry in entries:
         of_round = (entry.job, entry.kind, entry.round) == ("unmask", "unmasked", departure.round)
-        if of_round and same_study(entry, departure):
-            return frozenset(entry.note.removeprefix(_SUM).split(", "))
+        if of_round and entry.note.startswith(begins) and same_study(entry, departure):
+            return frozenset(entry.note.removeprefix(begins).split(", "))
     return None
 
 
-def _second_sum(number: int, before: frozenset[str] | None) -> Refused:
+def _vector(
+    plan: Plan,
+    task: TrainTask | EvaluateTask,
+    reply: TrainReply | EvaluateReply,
+    n_sites: int,
+) -> np.ndarray:
+    """What is masked, uint64 (n,)."""
+    if isinstance(task, TrainTask) and isinstance(reply, TrainReply):
+        sizes = {name: len(flat) for name, flat in task.arms.items()}
+        with_losses = plan.privacy is None or plan.privacy.losses
+        return update_to_ring(reply, sizes, plan.task.told_terms, n_sites, with_losses)
+    if isinstance(task, EvaluateTask) and isinstance(reply, EvaluateReply):
+        return scores_to_ring(reply, form_of(plan, task.arms, task.attacks), task.attacks)
+    raise Refused("secure-aggregation", "a reply that is not the task's")
+
+
+def _second_sum(departure: Entry, before: frozenset[str] | None, job: str = "") -> Refused:
+    job = job or departure.job
     sites = ", ".join(sorted(before or ()))
+    kind = "scoring" if job == "evaluate" else "round"
+    which = "the scoring" if job == "evaluate" else f"round {departure.round}"
     return Refused(
         "secure-aggregation",
-        f"round {number} of this study was unmasked as the {_SUM}{sites}; two sums of one round "
+        f"{which} of this study was unmasked as the {_SUM[job]}{sites}; two sums of one {kind} "
         "would tell the sites apart, so only that one can be had again; a plan of another study "
         "name starts anew",
     )

@@ -48,6 +48,18 @@ def scores_sentence(rules: Mapping[str, Any] | None) -> str:
     return said
 
 
+def summed_sentence(meta: Mapping[str, Any]) -> str:
+    """That scores are known as a sum over sites only, of ``meta["summed_over"]``; '' where each
+    site's own are known."""
+    sites = meta.get("summed_over") or []
+    if not sites:
+        return ""
+    return (
+        f"Scores are the sum over {', '.join(map(str, sites))}, under secure aggregation: the "
+        "study server saw no single site's, so there are no figures of one site."
+    )
+
+
 def epsilon_sentence(privacy: Mapping[str, Any] | None) -> str:
     """One sentence for a reader of ``results.json``, of its ``meta["privacy"]``: what epsilon is,
     and what it does not cover; '' for a study without differential privacy."""
@@ -89,7 +101,7 @@ def weights_sentences(meta: Mapping[str, Any]) -> list[str]:
         )
     if "evaluation_noise" in meta:
         said.append(scores_sentence(meta["evaluation_noise"]))
-    return said
+    return [*said, *filter(None, [summed_sentence(meta)])]
 
 
 def joined(parts: Sequence[str]) -> str:

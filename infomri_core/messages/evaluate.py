@@ -3,9 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from infomri_core.messages.secure import Masking, masking_from
 from infomri_core.messages.wire import Arrays, Message, under, within
 from infomri_core.summaries.linkage_summary import LinkageSummary
 from infomri_core.summaries.metrics import ImageQuality, ScoreHistogram
@@ -18,7 +20,8 @@ class EvaluateTask:
     """Score arms and attacks. ``attacks`` maps an attack's name to its arrays. Where the
     plan has noise, ``edges`` (C, L, bins - 1) lie between the bins of each label's scores, and
     ``expected`` are the PSNRs in dB about which a patient's are clipped, both in the order of
-    :class:`~infomri_core.score_noise.mechanism.Form`."""
+    :class:`~infomri_core.score_noise.mechanism.Form`. ``masking``: how the sums are to be masked,
+    where the plan has secure aggregation."""
 
     plan_text: str
     round: int
@@ -27,9 +30,16 @@ class EvaluateTask:
     attacks: Mapping[str, Arrays] = field(default_factory=dict)
     edges: np.ndarray = field(default_factory=lambda: np.zeros(0))
     expected: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    masking: Masking | None = None
 
     def to_message(self) -> Message:
-        header = {"plan": self.plan_text, "round": self.round, "deadline": self.deadline}
+        header: dict[str, Any] = {
+            "plan": self.plan_text,
+            "round": self.round,
+            "deadline": self.deadline,
+        }
+        if self.masking is not None:
+            header["masking"] = self.masking.to_header()
         arrays = dict(under("arm", self.arms))
         for name in _MIDDLES:
             if getattr(self, name).size:
@@ -105,7 +115,9 @@ def evaluate_task_from(
         name, _, part = key.partition("/")
         attacks.setdefault(name, {})[part] = array
     middles = [message.arrays.get(name, np.zeros(0)) for name in _MIDDLES]
-    return EvaluateTask(plan, number, deadline, arms, attacks, *middles)
+    masking = masking_from(message.header.get("masking"))
+    edges, expected = middles
+    return EvaluateTask(plan, number, deadline, arms, attacks, edges, expected, masking)
 
 
 def evaluated_from(message: Message) -> EvaluateReply:

@@ -3,7 +3,8 @@
 ``announce`` and ``share`` prepare a session: keys for up to 32 sums, each used once. The study
 centre relays what the sites say to each other and can read none of it. ``train`` then names a
 session and a slot of it in its :class:`Masking`, and ``unmask`` asks for the shares that undo the
-masks of that slot's sum. See :mod:`infomri_core.secagg`.
+masks of that slot's sum. The sums of scores leave in the same way (``evaluate``), in a slot of
+their own. See :mod:`infomri_core.secagg`.
 """
 
 import hashlib
@@ -100,7 +101,8 @@ class Masking:
 
 @dataclass(frozen=True)
 class MaskedReply:
-    """An update under masks, uint64 (n,), uniformly random to whoever has not the masks.
+    """An update or the sums of scores under masks, uint64 (n,), uniformly random to whoever has
+    not the masks.
     ``epsilon``, ``budget`` and ``lost_state`` as in a ``TrainReply``."""
 
     vector: np.ndarray
@@ -119,7 +121,8 @@ class MaskedReply:
 
 @dataclass(frozen=True)
 class UnmaskTask:
-    """Ask for the shares that undo the masks in the sum over the sites that ``delivered``."""
+    """Ask for the shares that undo the masks in the sum over the sites that ``delivered``.
+    ``job``: what was masked, ``train`` or ``evaluate``."""
 
     plan_text: str
     round: int
@@ -127,9 +130,12 @@ class UnmaskTask:
     session: str
     slot: int
     delivered: tuple[str, ...]
+    job: str = "train"
 
     def to_message(self) -> Message:
         header = _head(self) | {"slot": self.slot, "delivered": list(self.delivered)}
+        if self.job != "train":
+            header["job"] = self.job
         return Message("unmask", header)
 
 
@@ -146,6 +152,8 @@ class UnmaskReply:
 
 SecureTask = AnnounceTask | ShareTask | UnmaskTask
 SecureReply = AnnounceReply | ShareReply | UnmaskReply
+MASKED_JOBS = ("train", "evaluate")
+"""Whose replies may leave under masks."""
 SECURE_JOBS = ("announce", "share", "unmask")
 
 
@@ -163,7 +171,10 @@ def secure_task_from(message: Message, plan: str, number: int, deadline: float) 
             return AnnounceTask(*head, _whole(h["slots"], 1, MAX_SLOTS))
         if message.kind == "unmask":
             delivered = tuple(_name(name) for name in _few(h["delivered"], MAX_SITES))
-            return UnmaskTask(*head, _whole(h["slot"], 0, MAX_SLOTS - 1), delivered)
+            job = h.get("job", MASKED_JOBS[0])
+            if job not in MASKED_JOBS:
+                raise ValueError("job")
+            return UnmaskTask(*head, _whole(h["slot"], 0, MAX_SLOTS - 1), delivered, job)
         slots = _few(h["slots"], MAX_SLOTS)
         announced = tuple(tuple(_announcement(a) for a in _few(s, MAX_SITES)) for s in slots)
         return ShareTask(*head, announced)
@@ -172,7 +183,7 @@ def secure_task_from(message: Message, plan: str, number: int, deadline: float) 
 
 
 def masking_from(header: Any) -> Masking | None:
-    """The masking in a train task's header, None where there is none. Raises
+    """The masking in a task's header, None where there is none. Raises
     ``Refused("bad-message")``."""
     if header is None:
         return None
@@ -182,7 +193,7 @@ def masking_from(header: Any) -> Masking | None:
         slot = _whole(header["slot"], 0, MAX_SLOTS - 1)
         return Masking(_session(header["session"]), slot, shares)
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise Refused("bad-message", "a train task with odd masking") from None
+        raise Refused("bad-message", "a task with malformed masking") from None
 
 
 def announced_from(message: Message) -> AnnounceReply:

@@ -14,6 +14,12 @@ Rule = tuple[bool, str, str, object]
 """Whether it holds, the key, what was expected, what came."""
 
 
+def masks_scores(plan: Plan) -> bool:
+    """Whether the sums of scores leave the sites masked: under secure aggregation, where they are
+    one vector under noise. Exact sums over groups (``noise = false``) leave as each site's own."""
+    return plan.aggregation.secure and plan.evaluation.noise
+
+
 def adversary_rules(plan: Plan) -> list[Rule]:
     """Whose images may train the attacks."""
     e, where = plan.evaluation, "[evaluation] adversaries"

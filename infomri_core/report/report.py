@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from infomri_core.dp.outside_epsilon import weights_sentences
+from infomri_core.dp.outside_epsilon import summed_sentence, weights_sentences
 from infomri_core.report import html as h
 from infomri_core.report import tables
 from infomri_core.report.verdict import Verdict, verdict
@@ -52,7 +52,7 @@ def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, P
         h.section("Three strengths of adversary", tables.strengths(rows)),
         h.section("Every attack", tables.attacks(rows)),
         h.section("The attackers' own test", *_certificates(meta)),
-        h.section("Each site", tables.sites(meta.get("per_site") or [])),
+        h.section("Each site", _sites(meta)),
         h.section("Matching a measurement with candidate scans", *_linkage(rows)),
         h.section("Attacks on weights and updates", *weights(meta.get("weights") or {})),
         h.section("Method", h.paragraphs(METHOD)),
@@ -81,6 +81,11 @@ def _verdict(found: Verdict) -> str:
 def _adversaries() -> str:
     cells = [[h.Cell(text) for text in adversary] for adversary in ADVERSARIES]
     return h.table(["Adversary", "Can", "Cannot"], cells)
+
+
+def _sites(meta: Mapping[str, Any]) -> str:
+    summed = summed_sentence(meta)
+    return h.paragraphs([summed]) if summed else tables.sites(meta.get("per_site") or [])
 
 
 def _study(rows: Sequence[Row], meta: Mapping[str, Any]) -> dict[str, object]:

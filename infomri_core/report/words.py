@@ -33,7 +33,8 @@ OUTSIDE = (
     "every position of k-space that the policy can choose.",
     "Weights trained without differential privacy have no epsilon; the server is then trusted "
     "not to attack them.",
-    "Secure aggregation, where the plan has it, hides each site's update and shows the sum. The "
+    "Secure aggregation, where the plan has it, hides each site's update, and its scores where "
+    "they are under noise, and shows the sum. The "
     "sum may still say something of one site or patient, two of three sites can subtract their "
     "parts and have the third's, and a wrong or poisoned part is hidden as well.",
     "Loss terms, where a plan asks for them, stand outside epsilon.",

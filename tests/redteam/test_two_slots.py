@@ -101,14 +101,21 @@ class HostileCentre:
         context = context_of(self._plan.digest, KEY, slot)
         binding = task.masking.binding(question_of(task))
         collector = Collector(
-            ring_size(sizes), context, 3, self._announced[slot], names, binding=binding
+            ring_size(sizes, self._plan.task.told_terms),
+            context,
+            3,
+            self._announced[slot],
+            names,
+            binding=binding,
         )
         for name, reply in zip(names, masked, strict=True):
             assert isinstance(reply, MaskedReply)
             collector.add(name, reply.vector)
         given = {n: r.unmasking for n, r in zip(names, unmasked) if isinstance(r, UnmaskReply)}
         found = collector.total(given)
-        assert sum_from_ring(found, sizes, len(names), True).n_samples > 0
+        assert (
+            sum_from_ring(found, sizes, self._plan.task.told_terms, len(names), True).n_samples > 0
+        )
         return found
 
 
@@ -209,7 +216,7 @@ def error_of_the_difference(tmp_path: Path) -> float:
             sums.append(centre.total(0, sites, masked, centre.unmask(0, sites, 1)))
         n_of_d = int((sums[0] - sums[1])[0])
         sizes = {name: len(flat) for name, flat in start.items()}
-        part = dict(_parts(sizes))[ARM]
+        part = dict(_parts(sizes, made.plan.task.told_terms))[ARM]
         found = (sums[0] - sums[1])[part][: sizes[ARM]].view(np.int64) / (SCALE * n_of_d)
         d = made.drawn["d"]
         assert isinstance(d, TrainedSite)

@@ -14,6 +14,7 @@ from infomri_core.dp.outside_epsilon import EXACT_SCORES, scores_sentence, weigh
 from infomri_core.messages import EvaluateReply
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
+from infomri_core.report.report import render
 from infomri_core.score_noise.mechanism import form_of
 from infomri_core.system.errors import InputError
 from tests.support.small import small_table
@@ -63,6 +64,26 @@ def test_a_plan_that_switches_the_noise_off_is_shown_with_what_a_centre_can_then
 ) -> None:
     words = "\n".join(in_words(EXACT, make_settings(tmp_path)))
     assert EXACT_SCORES in words and "93 % of 60 patients" in words and "debited" not in words
+
+
+def test_a_plan_is_shown_with_whether_its_scores_leave_masked(tmp_path: Path) -> None:
+    masked = "under masks: the study centre sees their sum over at least 3 sites"
+    training = {"rounds": 2, "local_steps": 1, "quorum": 3}
+    secure = {"aggregation": {"secure": True}, "training": training}
+    for evaluation, expected, other in (
+        ({"attacks": ["lmmse"]}, masked, "NOT under masks"),
+        ({"attacks": ["lmmse"], "noise": False}, "NOT under masks", masked),
+    ):
+        plan = make_plan(**secure, evaluation=evaluation)
+        words = "\n".join(in_words(plan, make_settings(tmp_path)))
+        assert expected in words and other not in words
+    assert masked not in "\n".join(in_words(NOISED, make_settings(tmp_path)))
+
+
+def test_the_report_says_over_which_sites_a_sum_of_scores_is(tmp_path: Path) -> None:
+    meta = {"summed_over": ["a", "b", "c"], "per_site": []}
+    assert "Scores are the sum over a, b, c" in render([], meta, {})
+    assert "Scores are the sum" not in render([], {"per_site": []}, {})
 
 
 def test_the_report_says_which_of_the_two_it_was_and_nothing_of_studies_before() -> None:

@@ -31,6 +31,7 @@ from fl_server.study.round import train_round
 from infomri_core.arms.build import arm_sizes
 from infomri_core.messages import DatasetCard, TrainReply, TrainTask, wire
 from infomri_core.plan.plan import Plan
+from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.randomness.seeds import numpy_generator
 from infomri_core.system.errors import Refused
 from tests.support.inprocess import Clock, InProcessGrid
@@ -57,6 +58,9 @@ class DrawnSite(FakeSite):
 
     def card(self) -> DatasetCard:
         return replace(super().card(), site=self.name)
+
+    def noise(self, *context: str) -> SecretStream:
+        return SecretStream.derived(f"the secret of the site {self.name}", *context)
 
     def trained(self, task: TrainTask) -> TrainReply:
         arms, losses = {}, {}
@@ -125,7 +129,10 @@ class Federation:
             Secure(keys / f"{name}.key", keys / "sites.toml"),
         )
         site, ledger = self.drawn[name], Ledger.open(state / "ledger.jsonl")
-        self.ledgers[name], self.jobs[name] = ledger, Jobs(made, site, site.table, ledger)
+        self.ledgers[name], self.jobs[name] = (
+            ledger,
+            Jobs(made, site, site.table, ledger, wait=lambda until: None),
+        )
 
     def _handle(self, name: str) -> Callable[[bytes], bytes]:
         def handle(data: bytes) -> bytes:

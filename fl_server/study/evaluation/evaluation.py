@@ -3,9 +3,12 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from fl_server.audit.adversaries import FittedAudit, fit_audit
-from fl_server.audit.examples import examples_for
+from fl_server.audit.examples import Examples, examples_for
+from fl_server.report.publish import Published
 from fl_server.run.submission import operators_of
 from fl_server.sites.base import in_process
 from fl_server.study.context import Setting, State
@@ -15,14 +18,18 @@ from fl_server.study.evaluation.held_out import score_held_out
 from fl_server.study.evaluation.insiders import train_insiders
 from fl_server.study.evaluation.meta import study_meta
 from fl_server.study.evaluation.noised_rows import NoiseTask
-from fl_server.study.evaluation.results import MergedScores, build_rows, record
+from fl_server.study.evaluation.results import MergedScores, build_rows
 from fl_server.study.failure import StudyFailed
 from fl_server.study.release import collect_release
+from fl_server.study.secure.scores import gather_scores
+from fl_server.tracking.tracker import Tracker
 from infomri_core.attacks.adversaries import LINKAGE
 from infomri_core.attacks.full_image_classifier import READER
 from infomri_core.messages import EvaluateReply, EvaluateTask, SiteReply
 from infomri_core.messages.wire import Arrays
 from infomri_core.plan.adversary_knowledge import insider_attack
+from infomri_core.plan.evaluation_rules import masks_scores
+from infomri_core.plan.plan import Plan
 from infomri_core.results.frontier import Row, to_json
 from infomri_core.score_noise.mechanism import form_of
 
@@ -72,6 +79,9 @@ def _score(setting: Setting, state: State, fitted: FittedAudit) -> MergedScores:
         known, form = noise.held_out, noise.form
         task = replace(task, edges=known.edges(form), expected=known.expected(form))
     merged = MergedScores(plan, noise=noise)
+    if noise is not None and masks_scores(plan):
+        merged.add_sum(*gather_scores(setting, state, task, noise.form))
+        return merged
     for node, reply in _asked(setting, task, insiders):
         if not isinstance(reply, EvaluateReply):
             roster.tell_refusal(node, reply, state.round)
@@ -139,3 +149,21 @@ def _results(
     setting.guard()
     record(setting.directory, plan, rows, meta, setting.tracker, shown)
     return rows
+
+
+def record(
+    directory: Path,
+    plan: Plan,
+    rows: list[Row],
+    meta: dict[str, Any],
+    tracker: Tracker,
+    shown: Examples | None = None,
+) -> None:
+    """Write results, figures, privacy report and ``plan.toml``; log all of it."""
+    plan_file = directory / "plan.toml"
+    written = Published(directory).write(rows, meta, shown)
+    plan_file.write_text(plan.text, encoding="utf-8")
+    tracker.result(rows)
+    tracker.phases(len(meta["rounds"]), meta["phase_seconds"])
+    for path in (*written, plan_file):
+        tracker.artifact(path)

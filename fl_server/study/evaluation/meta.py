@@ -55,6 +55,7 @@ def study_meta(
         "position_band": plan.evaluation.position_band,
         "sites": merged.sites,
         "per_site": merged.by_site,
+        "summed_over": list(merged.summed),
         "dropped_arms": dict(sorted(dropped.items())),
         "n_audit": fitted.n_images,
         "certificates": {name: asdict(c) for name, c in fitted.certificates.items()},

@@ -1,7 +1,7 @@
 """A row's figures from sums under noise, and from the study centre's own held-out patients."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from infomri_core.plan.adversary_knowledge import base_name
 from infomri_core.plan.plan import Plan
 from infomri_core.score_noise.mechanism import Cell, Form, evaluation_mechanism, evaluation_noise
 from infomri_core.score_noise.noised_scores import Interval, NoisedScores, noised_from
+from infomri_core.score_noise.ring import ScoresSum
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,13 @@ class NoiseTask:
         if mechanism is None or reply.noise != mechanism[0]:
             raise ValueError("scores under another noise than the plan's")
         return noised_from(self.form, reply.sums, mechanism[0])
+
+    def read_sum(self, found: ScoresSum) -> NoisedScores:
+        """The sums of all sites together, each site's noise in them."""
+        mechanism = evaluation_mechanism(self.plan)
+        assert mechanism is not None
+        one = NoisedScores.of(self.form, found.sums, mechanism[0])
+        return replace(one, variance={f: v * found.n_sites for f, v in one.variance.items()})
 
     def figures(
         self, scores: NoisedScores, cell: Cell, failed: Collection[str] = ()

@@ -3,14 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from fl_server.audit.adversaries import FittedAudit
-from fl_server.audit.examples import Examples
-from fl_server.report.publish import Published
 from fl_server.study.evaluation.noised_rows import NoiseTask, merged_sums, noise_meta
-from fl_server.tracking.tracker import Tracker
 from infomri_core.attacks import FLOORS
 from infomri_core.attacks.adversaries import DIAGNOSES
 from infomri_core.messages import EvaluateReply, Scores
@@ -18,6 +14,7 @@ from infomri_core.plan.adversary_knowledge import base_name
 from infomri_core.plan.plan import Plan
 from infomri_core.results.frontier import Row
 from infomri_core.score_noise.noised_scores import NoisedScores
+from infomri_core.score_noise.ring import ScoresSum
 from infomri_core.summaries.groups import SLOTS
 from infomri_core.summaries.jackknife import Estimate
 from infomri_core.summaries.linkage_summary import FIGURES, KINDS, LinkageSummary
@@ -30,11 +27,13 @@ Cell = tuple[str, float]
 @dataclass
 class MergedScores:
     """Scores of all sites of a study by ``plan``: the sites' groups side by side, in the order of
-    the sites' names, so that the result does not depend on who answered first."""
+    the sites' names, so that the result does not depend on who answered first. ``summed``: the
+    sites of whose scores only the sum is known."""
 
     plan: Plan
     replies: dict[str, EvaluateReply] = field(default_factory=dict)
     noise: NoiseTask | None = None
+    summed: tuple[str, ...] = ()
     _noised: dict[str, NoisedScores] = field(default_factory=dict)
 
     def add(self, site: str, reply: EvaluateReply) -> bool:
@@ -53,6 +52,18 @@ class MergedScores:
                 return False
         self.replies = dict(sorted({**self.replies, site: reply}.items()))
         return True
+
+    def add_sum(self, sites: Sequence[str], found: ScoresSum) -> None:
+        """Take in the sum over ``sites`` under secure aggregation, in place of all replies."""
+        assert self.noise is not None
+        named = f"sum over {', '.join(sites)}"
+        failed = {
+            name: ", ".join(f"{why} at {n} of {found.n_sites} sites" for why, n in kinds.items())
+            for name, kinds in found.failed.items()
+        }
+        self.summed = tuple(sites)
+        self._noised = {named: self.noise.read_sum(found)}
+        self.replies = {named: EvaluateReply(found.n_patients, {}, failed=failed)}
 
     def _other_kind(self, reply: EvaluateReply) -> bool:
         return bool(self._noised) != bool(reply.sums)
@@ -103,7 +114,9 @@ class MergedScores:
 
     @property
     def by_site(self) -> list[dict[str, Any]]:
-        """Every site's own figures (:func:`site_figures`)."""
+        """Every site's own figures (:func:`site_figures`); none where only their sum is known."""
+        if self.summed:
+            return []
         found = []
         for site, reply in self.replies.items():
             alone = MergedScores(self.plan, {site: reply}, self.noise)
@@ -277,21 +290,3 @@ def _read(task: NoiseTask | None, reply: EvaluateReply) -> NoisedScores:
     if task is None:
         raise ValueError("sums of a study without noise")
     return task.read(reply)
-
-
-def record(
-    directory: Path,
-    plan: Plan,
-    rows: list[Row],
-    meta: dict[str, Any],
-    tracker: Tracker,
-    shown: Examples | None = None,
-) -> None:
-    """Write results, figures, privacy report and ``plan.toml``; log all of it."""
-    plan_file = directory / "plan.toml"
-    written = Published(directory).write(rows, meta, shown)
-    plan_file.write_text(plan.text, encoding="utf-8")
-    tracker.result(rows)
-    tracker.phases(len(meta["rounds"]), meta["phase_seconds"])
-    for path in (*written, plan_file):
-        tracker.artifact(path)
