@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test docs faults deploy-check lint format types clean
+.PHONY: demo test docs images faults deploy-check lint format types clean
 
 demo: $(READY)
 	$(BIN)/infomri demo $(ARGS)
@@ -14,6 +14,10 @@ test: $(READY)
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict --quiet
+
+# The pictures of the documentation, of a demo (ARGS='--run FOLDER': of one that is there).
+images: $(READY)
+	$(BIN)/python -W ignore -m benchmarks.images $(ARGS)
 
 faults: $(READY)
 	$(BIN)/python -W ignore -m benchmarks.faults $(ARGS)

@@ -19,9 +19,12 @@ from dashboard.axes import (
     place,
 )
 from infomri_core.results.frontier import Row, label, psnr_of, traces
+from infomri_core.results.label_places import label_places
 from infomri_core.results.palette import GREY, style_of
 
 FADED = 0.35
+# A narrow panel and a letter of a label, in pixels: enough to keep labels apart.
+_PANEL, _LETTER = (640, 430), 8
 _SYMBOLS = {"infomri": "circle", "variable-density": "square", "uniform": "triangle-up"}
 
 
@@ -44,8 +47,9 @@ def frontier(
     for trace in traces(point.row for point in points):
         figure.add_trace(_trace(trace, points, (x, y), attack, best))
     _floors(figure, rows, x)
-    if y is AUROC:
-        _ceiling(figure, ceiling([*rows, *everywhere]))
+    above = ceiling([*rows, *everywhere]) if y is AUROC else None
+    _ceiling(figure, above)
+    _label(figure, points, (x, y), attack, above)
     who = "strongest attack" if attack == WORST else f"attack '{attack}'"
     figure.update_layout(
         height=540,
@@ -94,10 +98,7 @@ def _trace(
         x=xs,
         y=ys,
         name=f"{style.name}, seed {trace[0].seed}" if several else style.name,
-        mode="lines+markers+text" if learned else "markers",
-        text=[_beta(row.beta) for row in trace] if learned else None,
-        textposition="top left",
-        textfont={"color": style.colour},
+        mode="lines+markers" if learned else "markers",
         line={"color": style.colour, "width": 2 if len(set(opacity)) == 1 else 1},
         marker={
             "symbol": _SYMBOLS.get(trace[0].sampler, "diamond"),
@@ -114,6 +115,67 @@ def _trace(
         hovertext=[_hover(row, rows, axes, attack) for row in trace],
         hoverinfo="text",
     )
+
+
+def _label(
+    figure: go.Figure,
+    points: Sequence[Point],
+    axes: tuple[Axis, Axis],
+    attack: str,
+    above: Ceiling | None,
+) -> None:
+    """The learned arms' beta, each beside its trace at the end of a thin line; the axes' ranges
+    are fixed for it."""
+    if not points:
+        return
+    spans = [
+        [_ends(value, axis.interval(p.row, attack)) for p, value in zip(points, values)]
+        for axis, values in zip(axes, ([p.x for p in points], [p.y for p in points]))
+    ]
+    lines = _floor_values([p.row for p in points], axes[0])
+    x0, x1 = _range([*spans[0], *((v, v) for v in lines)])
+    y0, y1 = _range([*spans[1], *([(above.auroc, above.auroc)] if above else [])])
+    figure.update_xaxes(range=[x0, x1])
+    figure.update_yaxes(range=[y0, y1])
+    learned = [p for p in points if p.row.sampler == "infomri"]
+    texts = [_beta(p.row.beta) for p in learned]
+
+    def fraction(x: float, y: float) -> tuple[float, float]:
+        return (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
+
+    corners = [(*fraction(a, c), *fraction(b, d)) for (a, b), (c, d) in zip(*spans)]
+    taken = [(a - 0.01, b - 0.02, c + 0.01, d + 0.02) for a, b, c, d in corners]
+    at = [fraction(p.x, p.y) for p in learned]
+    widths = [(len(text) + 2) * _LETTER / _PANEL[0] for text in texts]
+    colour = style_of("infomri").colour
+    for point, text, (x, y) in zip(
+        learned, texts, label_places(at, widths, 18 / _PANEL[1], taken)
+    ):
+        figure.add_annotation(
+            x=point.x,
+            y=point.y,
+            ax=x0 + x * (x1 - x0),
+            ay=y0 + y * (y1 - y0),
+            axref="x",
+            ayref="y",
+            text=text,
+            font={"color": colour},
+            arrowcolor=colour,
+            arrowwidth=0.7,
+            arrowhead=0,
+            standoff=8,
+        )
+
+
+def _ends(value: float, interval: Interval) -> tuple[float, float]:
+    low, high = interval
+    return (value if low is None else low, value if high is None else high)
+
+
+def _range(spans: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    low, high = min(a for a, _ in spans), max(b for _, b in spans)
+    pad = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - pad, high + pad
 
 
 def _beta(beta: float) -> str:
@@ -155,6 +217,15 @@ def _hover(row: Row, rows: Sequence[Row], axes: tuple[Axis, Axis], attack: str) 
             if floor is not None:
                 lines.append(f"{psnr - floor:+.1f} dB over the {name}")
     return "<br>".join([*lines, "<i>click to open its run</i>"])
+
+
+def _floor_values(rows: Sequence[Row], x: Axis) -> list[float]:
+    """Where the floors' lines stand on the axis ``x``."""
+    if x not in (PSNR, GAIN):
+        return []
+    pairs = [(row.psnr_prior, row.psnr_diagnosis) for row in rows]
+    less = [(prior or 0.0) if x is GAIN else 0.0 for prior, _ in pairs]
+    return [v - off for pair, off in zip(pairs, less) for v in pair if v is not None]
 
 
 def _floors(figure: go.Figure, rows: Sequence[Row], x: Axis) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infomri_core.results.frontier import Row, label, traces
+from infomri_core.results.label_places import Box, label_places
 from infomri_core.results.palette import GREY, style_of
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 _MARKERS = {"infomri": "o", "variable-density": "s", "uniform": "^"}
 _SUFFIXES = (".png", ".svg")
+# A panel and a letter of a label, in points: enough to keep labels apart.
+_PANEL_POINTS, _LETTER = (300, 210), 5.2
 
 
 def frontier(rows: Sequence[Row], path: Path) -> list[Path]:
@@ -48,6 +51,8 @@ def _draw(rows: Sequence[Row]) -> "Figure":
         axes.set_title(f"acceleration {acceleration:g}x" if acceleration else "no rows")
     # Only now: the panels share this axis, and a limit set early would cut the later ones off.
     panels[0].set_ylim(top=min(1.01, panels[0].get_ylim()[1]))
+    for axes, acceleration in zip(panels, accelerations):
+        _label(axes, [row for row in rows if row.acceleration == acceleration])
     panels[0].set_ylabel("AUROC (higher: better diagnosis)")
     _legend(figure, panels)
     return figure
@@ -85,17 +90,44 @@ def _trace(axes: "Axes", rows: Sequence[Row]) -> None:
         capsize=2.5,
         label=style.name,
     )
-    if rows[0].sampler == "infomri":
-        for row, at in zip(rows, zip(x, y)):
-            axes.annotate(
-                _beta(row.beta),
-                at,
-                (-5, 6),
-                textcoords="offset points",
-                ha="right",
-                color=style.colour,
-                fontsize=8,
-            )
+
+
+def _label(axes: "Axes", rows: Sequence[Row]) -> None:
+    """The learned arms' beta, each beside the trace at the end of a thin line."""
+    placed = [row for row in rows if row.auroc is not None and row.psnr]
+    learned = [row for row in placed if row.sampler == "infomri"]
+    points = [_fraction(axes, row.psnr_worst or 0.0, row.auroc or 0.0) for row in learned]
+    texts = [_beta(row.beta) for row in learned]
+    widths = [(len(text) + 2) * _LETTER / _PANEL_POINTS[0] for text in texts]
+    height = 14 / _PANEL_POINTS[1]
+    places = label_places(points, widths, height, [_box(axes, row) for row in placed])
+    colour = style_of("infomri").colour
+    for row, text, at in zip(learned, texts, places):
+        axes.annotate(
+            text,
+            (row.psnr_worst or 0.0, row.auroc or 0.0),
+            at,
+            textcoords="axes fraction",
+            ha="center",
+            va="center",
+            color=colour,
+            fontsize=8,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkB": 5},
+        )
+
+
+def _box(axes: "Axes", row: Row) -> Box:
+    """What a point's marker and bars cover of the panel."""
+    x, y = row.psnr_worst or 0.0, row.auroc or 0.0
+    left, right = (x if v is None else v for v in _interval(row, row.psnr_low, row.psnr_high))
+    bottom, top = (y if v is None else v for v in (row.auroc_low, row.auroc_high))
+    (x0, y0), (x1, y1) = _fraction(axes, left, bottom), _fraction(axes, right, top)
+    return (x0 - 0.02, y0 - 0.02, x1 + 0.02, y1 + 0.02)
+
+
+def _fraction(axes: "Axes", x: float, y: float) -> tuple[float, float]:
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    return (x - left) / (right - left), (y - bottom) / (top - bottom)
 
 
 def _beta(beta: float) -> str:

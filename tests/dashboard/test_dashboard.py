@@ -201,7 +201,7 @@ def test_the_plot_has_a_trace_a_sampler_and_fades_what_is_beaten():
     figure = frontier.frontier([first, softer, fixed, undefined], "cnn")
     front, learned, uniform, floor = figure.data
     assert list(front.x) == [14.0, 15.0]
-    assert list(learned.text) == ["β=0", "β=1e-4"]
+    assert [note.text for note in figure.layout.annotations] == ["β=0", "β=1e-4"]
     assert list(learned.marker.opacity) == [1.0, frontier.FADED]
     assert list(uniform.customdata) == ["c"]
     assert "dB" in figure.layout.xaxis.title.text

@@ -1,6 +1,7 @@
 """A contact sheet: the slices that a person should look at, on one picture."""
 
 import os
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from infomri_core.data.checking.check import Suspicious
 from infomri_core.data.hdf5.guarded import open_hdf5
 from infomri_core.system.errors import InputError
 
-TILE, CAPTION, COLUMNS = 160, 48, 6
+TILE, CAPTION, COLUMNS = 160, 62, 6
+_LETTERS, _LINES = 27, 3
 EACH, MOST = 12, 60
 _PAPER, _INK, _LINE = 250, 20, 170
 
@@ -38,7 +40,8 @@ def write_sheet(path: Path, archive: Path, suspicious: list[Suspicious]) -> None
             y = top + number // n_columns * step_y
             sheet.paste(_tile(np.asarray(images[row], dtype=np.float32)), (x, y))
             draw.rectangle((x, y, x + TILE - 1, y + TILE - 1), outline=_LINE)
-            for i, line in enumerate((f"row {row}", *reasons[:2])):
+            words = [line for reason in reasons for line in textwrap.wrap(reason, _LETTERS)]
+            for i, line in enumerate((f"row {row}", *words[:_LINES])):
                 draw.text((x, y + TILE + 2 + 13 * i), line, fill=_INK, font=small)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
