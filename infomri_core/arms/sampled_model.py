@@ -7,11 +7,11 @@ from typing import final
 import torch
 from torch import nn
 
-from infomri_core.physics.entropy import marginal_entropy
 from infomri_core.physics.kspace import fft2c, measure
 from infomri_core.plan.plan import Constraint, Method
 from infomri_core.randomness.draws import Randomness
 from infomri_core.sampling import SamplingPolicy, draw_masks
+from infomri_core.suppression.base import Suppression
 from infomri_core.tasks.task import SUPPRESSION, Task
 
 
@@ -19,7 +19,7 @@ from infomri_core.tasks.task import SUPPRESSION, Task
 @dataclass(frozen=True)
 class LossTerms:
     """The terms of the objective, means over a batch: those of the task, their weighted sum, and
-    the suppression, the marginal entropy of the measurement (nats)."""
+    the suppression's figure."""
 
     task: Mapping[str, torch.Tensor]
     objective: torch.Tensor
@@ -82,12 +82,11 @@ class SampledModel(nn.Module):
         images: torch.Tensor,
         targets: torch.Tensor,
         ratio: float,
-        variance: torch.Tensor,
+        suppression: Suppression,
         generator: torch.Generator,
     ) -> LossTerms:
         """The objective's terms on a batch of images (B, H, W) and the task's ``targets``."""
         masks = self.draw(ratio, len(images), generator)
         output = self.output(self.measure(images, masks, generator))
         losses = self.task.mean_losses(output, targets)
-        suppression = marginal_entropy(masks, variance, self.noise_std).mean()
-        return LossTerms(losses, self.task.objective(losses), suppression)
+        return LossTerms(losses, self.task.objective(losses), suppression.mean(masks))

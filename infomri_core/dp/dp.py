@@ -11,10 +11,10 @@ from infomri_core.arms.sampled_model import LossTerms, SampledModel
 from infomri_core.dp.accounting import PoissonSampling
 from infomri_core.dp.lattice import Lattice
 from infomri_core.dp.per_sample import Gradients, policy_squared_norms, recorded
-from infomri_core.physics.entropy import marginal_entropy
 from infomri_core.plan.plan import Plan, Privacy
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.sampling import draw_masks
+from infomri_core.suppression.marginal import MarginalEntropy
 from infomri_core.system.errors import InputError
 from infomri_core.training.fit import Fetch
 
@@ -58,7 +58,7 @@ class PrivateGradients:
         ``canaries``, whose indices ``fetch`` never sees."""
         self._plan = plan
         self._privacy = private(plan)
-        self._variance = variance
+        self._suppression = MarginalEntropy(variance, plan.measurement.noise_std)
         self._units = units
         self._fetch = fetch
         self._stream = stream
@@ -137,7 +137,7 @@ class PrivateGradients:
         """Add the sum over ``lot`` masks of beta grad H; returns their mean H (nats)."""
         lot = self._privacy.lot
         masks = draw_masks(probabilities, lot, model.constraint, model.method, self._stream)
-        entropy = marginal_entropy(masks, self._variance, model.noise_std)
+        entropy = self._suppression(masks)
         if beta != 0 and policy:
             found = torch.autograd.grad(beta * entropy.sum(), policy)
             for parameter, gradient in zip(policy, found):

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from infomri_core.models.mouth import Mouth
+
 STAGES = (1, 2, 4, 8)
 
 
@@ -63,7 +65,7 @@ class ResNet18(nn.Module):
     ) -> None:
         super().__init__()
         small = min(shape) < 48
-        self.mouth = _convolution(n_channels, width, 3 if small else 7, 1 if small else 2)
+        self.mouth = _convolution(n_channels, width, 3) if small else Mouth(n_channels, width)
         self.norm = normalisation(norm, width)
         self.pool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
         blocks: list[nn.Module] = []

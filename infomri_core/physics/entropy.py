@@ -36,21 +36,24 @@ def entropy_map(mask: torch.Tensor, variance: torch.Tensor, noise_std: float) ->
     if tuple(variance.shape) != (2, *shape):
         got = f"{tuple(variance.shape)} for masks {tuple(mask.shape)}"
         raise InputError("marginal_entropy: variance", "(2, H, W)", got, "match their (H, W)")
+    alone, discount = entropy_terms(variance, noise_std)
+    m = mask.to(torch.promote_types(mask.dtype, variance.dtype))
+    return m * (alone + reflect(m) * discount)
+
+
+def entropy_terms(variance: torch.Tensor, noise_std: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Nats (H, W) that a position adds without its partner, and by how many more with it.
+
+    ``variance`` (2, H, W); raises ``InputError`` where ``noise_std`` is not above 0.
+    """
     if not 0 < noise_std < math.inf:
         raise InputError("marginal_entropy: noise_std", "> 0", str(noise_std), "set the noise")
-    alone, paired = _terms(variance, noise_std)
-    m = mask.to(torch.promote_types(mask.dtype, variance.dtype))
-    return m * (alone + reflect(m) * (paired - alone))
-
-
-def _terms(variance: torch.Tensor, noise_std: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Nats (H, W) that a position adds without its partner, and with it (equal where i = i*)."""
     own = self_conjugate((variance.shape[-2], variance.shape[-1])).to(variance.device)
     V = torch.stack([variance[0], variance[1].masked_fill(own, 0)])
     s2 = noise_std**2
     alone = (1 + _LOG_2PI + torch.log(s2 + V)).sum(0) / 2
     paired = (1 + _LOG_2PI + (math.log(s2) + torch.log(s2 + 2 * V)) / 2).sum(0) / 2
-    return alone, torch.where(own, alone, paired)
+    return alone, (paired - alone).masked_fill(own, 0)
 
 
 def redundancy(mask: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,8 @@ Images and k-space carry any leading batch dimensions; the last two are (H, W), 
 frequency at (H // 2, W // 2) for odd and even sizes alike.
 """
 
+from typing import Any, cast
+
 import torch
 
 from infomri_core.randomness.draws import Randomness, device_of, normal
@@ -17,14 +19,58 @@ def fft2c(image: torch.Tensor) -> torch.Tensor:
 
     Returns complex (..., H, W) of the input's precision: float64 gives complex128.
     """
-    shifted = torch.fft.ifftshift(image, dim=_AXES)
-    return torch.fft.fftshift(torch.fft.fft2(shifted, norm="ortho"), dim=_AXES)
+    return cast(torch.Tensor, _Transform.apply(image))
 
 
 def ifft2c(kspace: torch.Tensor) -> torch.Tensor:
     """x = F^H k, at once the inverse and the adjoint of :func:`fft2c`; complex (..., H, W)."""
-    shifted = torch.fft.ifftshift(kspace, dim=_AXES)
-    return torch.fft.fftshift(torch.fft.ifft2(shifted, norm="ortho"), dim=_AXES)
+    return cast(torch.Tensor, _Adjoint.apply(kspace))
+
+
+class _Transform(torch.autograd.Function):
+    """F, whose gradient is F^H: one transform, where autograd would go through each roll."""
+
+    @staticmethod
+    def forward(ctx: Any, image: torch.Tensor) -> torch.Tensor:
+        ctx.real = not image.is_complex()
+        return _roll(torch.fft.fft2(_roll(image, -1), norm="ortho"), 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        found = ifft2c(gradient)
+        return found.real if ctx.real else found
+
+
+class _Adjoint(torch.autograd.Function):
+    """F^H, whose gradient is F."""
+
+    @staticmethod
+    def forward(ctx: Any, kspace: torch.Tensor) -> torch.Tensor:
+        ctx.real = not kspace.is_complex()
+        return _roll(torch.fft.ifft2(_roll(kspace, -1), norm="ortho"), 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        found = fft2c(gradient)
+        return found.real if ctx.real else found
+
+
+def _roll(values: torch.Tensor, sign: int) -> torch.Tensor:
+    """fftshift (``sign`` 1) or ifftshift (-1) of (..., H, W): the four quadrants change places,
+    in one pass where ``torch.fft`` takes two."""
+    height, width = values.shape[-2:]
+    h, w = (sign * (n // 2) % n for n in (height, width))
+    result = values.new_empty(values.shape)
+    for rows, from_rows in (
+        (slice(h), slice(height - h, None)),
+        (slice(h, None), slice(height - h)),
+    ):
+        for columns, from_columns in (
+            (slice(w), slice(width - w, None)),
+            (slice(w, None), slice(width - w)),
+        ):
+            result[..., rows, columns] = values[..., from_rows, from_columns]
+    return result
 
 
 def reflect(kspace: torch.Tensor) -> torch.Tensor:
@@ -63,8 +109,8 @@ def measure(
         raise InputError("measure: noise_std", "0 <= noise_std", str(noise_std), "correct it")
     device = device_of(generator, kspace.device)
     parts = normal(generator, (*shape, 2), device, dtype.to_real())
-    noise = torch.view_as_complex(parts).to(kspace.device)
-    return mask * (kspace + noise_std * noise)
+    noisy = torch.view_as_complex(parts.mul_(noise_std)).to(kspace.device).add_(kspace)
+    return torch.view_as_complex(torch.view_as_real(noisy) * mask.unsqueeze(-1))
 
 
 def zero_fill(measurement: torch.Tensor) -> torch.Tensor:

@@ -104,9 +104,9 @@ def _systematic(units: torch.Tensor, n_masks: int, generator: Randomness) -> tor
     fixed, n = _fixed_point(units).to(device), len(units)
     order = permutations(generator, n_masks, n, device)
     start = integers(generator, _ONE, (n_masks, 1), device)
-    ends = fixed.index_select(0, order.flatten()).view(n_masks, n).cumsum(1).add_(start)
-    passed = torch.cat([start, ends], 1).bitwise_right_shift_(40)
-    chosen = passed[:, 1:] != passed[:, :-1]
+    steps = fixed.index_select(0, order.flatten()).view(n_masks, n)
+    # A step has passed a whole number where it ends less than its own length beyond one.
+    chosen = steps.cumsum(1).add_(start).bitwise_and_(_ONE - 1) < steps
     return torch.zeros_like(chosen).scatter_(1, order, chosen)
 
 

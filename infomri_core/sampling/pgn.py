@@ -49,7 +49,7 @@ class PatternGenerator(SamplingPolicy):
     def logits(self, ratio: float) -> torch.Tensor:
         """Logits (n,) of the units of ``grid`` before the sigmoid."""
         from_ratio = self.hidden_weight[:, -1:] * ratio + self.hidden_bias
-        hidden = torch.relu(self.hidden_weight[:, :-1] @ self.embedding + from_ratio)
+        hidden = torch.addmm(from_ratio, self.hidden_weight[:, :-1], self.embedding).relu_()
         residual = (self.output_weight @ hidden)[0] + self.output_bias
         return residual + self.spectral_gain * (self.embedding[0] + math.log(ratio))
 

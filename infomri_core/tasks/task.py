@@ -121,8 +121,7 @@ class Task(ABC):
     def output(self, network: nn.Module, measurement: Tensor) -> Tensor:
         """The network's output for sampled k-space (B, H, W): of real and imaginary part of the
         zero-filled image."""
-        image = zero_fill(measurement)
-        found: Tensor = network(torch.stack((image.real, image.imag), dim=-3))
+        found: Tensor = network(torch.view_as_real(zero_fill(measurement)).movedim(-1, -3))
         return found
 
     def augment(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from infomri_core.arms.sampled_model import LossTerms, SampledModel
 from infomri_core.plan.plan import Plan, Training
 from infomri_core.randomness.seeds import numpy_generator, torch_generator
+from infomri_core.suppression.marginal import MarginalEntropy
 from infomri_core.system.errors import Cancelled
 from infomri_core.training.proximal import Proximal
 
@@ -66,12 +67,13 @@ def beta_factor(step: int, total: int, warmup: float) -> float:
 
 
 def make_optimizer(model: SampledModel, training: Training) -> torch.optim.Adam:
-    """Adam with the network's and the policy's own learning rates."""
+    """Adam, all of a step in one pass (``fused``), with the network's and the policy's rates."""
     groups = [
         {"params": list(model.network.parameters()), "base": training.learning_rate},
         {"params": list(model.policy.parameters()), "base": training.policy_learning_rate},
     ]
-    return torch.optim.Adam([g for g in groups if g["params"]], lr=training.learning_rate)
+    groups = [g for g in groups if g["params"]]
+    return torch.optim.Adam(groups, lr=training.learning_rate, fused=True)
 
 
 def train_steps(
@@ -129,12 +131,13 @@ def plain_gradients(
     generator = torch_generator(*stream, "masks", device=variance.device)
     low, high = plan.measurement.ratio_range
     size = min(plan.training.batch_size, n_slices)
+    suppression = MarginalEntropy(variance, plan.measurement.noise_std)
 
     def gradients(model: SampledModel, beta: float) -> LossTerms:
         images, targets = fetch(order.choice(n_slices, size, replace=False))
         if plan.training.flips and order.random() < 0.5:
             images, targets = model.task.augment(images, targets)
-        terms = model.loss(images, targets, order.uniform(low, high), variance, generator)
+        terms = model.loss(images, targets, order.uniform(low, high), suppression, generator)
         loss = terms.total(beta)
         if not torch.isfinite(loss):
             raise Diverged
@@ -167,7 +170,7 @@ def load_optimizer(optimizer: torch.optim.Adam, state: OptimizerState) -> None:
     squares = torch.from_numpy(state["square"].copy()).split(sizes)
     for parameter, mean, square in zip(parameters, means, squares):
         optimizer.state[parameter] = {
-            "step": torch.tensor(float(state["step"][0])),
+            "step": torch.tensor(float(state["step"][0]), device=parameter.device),
             "exp_avg": mean.view_as(parameter).to(parameter.device),
             "exp_avg_sq": square.view_as(parameter).to(parameter.device),
         }

@@ -137,3 +137,22 @@ def test_shapes_that_do_not_fit_are_named():
 def test_impossible_noise_is_refused(noise_std):
     with pytest.raises(InputError, match="noise_std"):
         measure(_complex((4, 4), 0), torch.ones(4, 4), noise_std, torch.Generator())
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (5, 7), (4, 5), (1, 1), (1, 6)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_transforms_are_torch_s_own_with_its_shifts_to_the_bit(
+    shape: tuple[int, int], dtype: torch.dtype
+) -> None:
+    values, axes = torch.randn(3, *shape, dtype=dtype), (-2, -1)
+    for ours, theirs in ((fft2c, torch.fft.fft2), (ifft2c, torch.fft.ifft2)):
+        shifted = theirs(torch.fft.ifftshift(values, dim=axes), norm="ortho")
+        assert torch.equal(ours(values), torch.fft.fftshift(shifted, dim=axes))
+
+
+@pytest.mark.parametrize("transform", [fft2c, ifft2c])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_transforms_can_be_differentiated_twice(transform, dtype) -> None:
+    values = torch.randn(3, 4, dtype=dtype, requires_grad=True)
+    assert torch.autograd.gradcheck(transform, values)
+    assert torch.autograd.gradgradcheck(transform, values)
