@@ -14,7 +14,7 @@ from infomri_core.system.errors import InputError
 SCALE = 2**24
 MAX_SAMPLES = 2**40
 _LIMIT = 2**63 - 1
-_CHUNK = 2**20
+_CHUNK = 2**14
 
 
 @final
