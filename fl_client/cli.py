@@ -130,7 +130,7 @@ def status(
     Example: infomri-client status --config site.toml
     """
     from fl_client.settings import read_settings
-    from fl_client.vault.status import vault_status
+    from fl_client.sockets.status import vault_status
 
     settings = read_settings(config)
     for part, state in parts_told(settings.vault.state / PARTS).items():

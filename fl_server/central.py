@@ -4,20 +4,20 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
+from fl_server.audit.overlap import refuse_overlap
+from fl_server.run.folder import find_run, run_name
 from fl_server.settings import Audit, Centre, CentreSettings, Mlflow
 from fl_server.sites.local import LocalSites
-from fl_server.study.open import find_run, run_name, run_study
+from fl_server.study.open import run_study
 from fl_server.terminal.exit_codes import interrupted
 from fl_server.terminal.follow_events import Follower
 from fl_server.terminal.screen import print_frontier
-from infomri_core.data import SliceDataset, open_dataset
+from infomri_core.data import open_dataset
 from infomri_core.data.pool import pool
 from infomri_core.plan.plan import Plan
 from infomri_core.site.site import open_site
-from infomri_core.system.errors import InputError
 from infomri_core.system.files import check_output, disk_errors_explained
 
 
@@ -68,15 +68,3 @@ def of_one_site(plan: Plan) -> Plan:
         training=replace(plan.training, quorum=1),
         aggregation=replace(plan.aggregation, secure=False),
     )
-
-
-def refuse_overlap(training: SliceDataset, audit: SliceDataset) -> None:
-    """Attackers trained on the very patients they attack would prove nothing."""
-    n_shared = len(np.intersect1d(training.table.patients, audit.table.patients))
-    if n_shared:
-        raise InputError(
-            "--audit",
-            "patients of its own",
-            f"{n_shared} that are in --data too",
-            "use role=site for --data and role=audit for --audit",
-        )

@@ -17,11 +17,11 @@ from typing import final
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fl_server.operations.operators import Operator
+from fl_server.authority.operators import Operator
 from fl_server.run.events import EVENTS_LOGGER
 from fl_server.run.run_lock import Overtaken
 from fl_server.run.submission import KEY, Submission, check_statement, statement
-from fl_server.settings import CentreSettings, read_settings
+from fl_server.settings import CENTRE_FILE, CentreSettings, read_settings
 from fl_server.sites.grid import GridSites
 from fl_server.study.failure import StudyFailed
 from infomri_core.plan.plan import Plan
@@ -29,7 +29,6 @@ from infomri_core.plan.reading import parse_plan
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import check_output, disk_errors_explained
 
-CENTRE_FILE = "INFOMRI_CENTRE"
 USED = ".submissions"
 
 app = ServerApp()

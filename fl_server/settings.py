@@ -9,6 +9,9 @@ from infomri_core.system.errors import InputError
 
 _WIDTHS = (8, 16, 32, 64)
 
+CENTRE_FILE = "INFOMRI_CENTRE"
+"""The environment variable of the SuperLink that names centre.toml."""
+
 
 @dataclass(frozen=True)
 class Centre:

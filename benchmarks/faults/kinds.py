@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.faults.world import World
-from fl_server.operations.certificates import SiteKit, authority, server_certificate
+from fl_server.authority.certificates import SiteKit, authority, server_certificate
 
 
 class NotHere(Exception):

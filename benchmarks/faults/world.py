@@ -16,8 +16,8 @@ import torch
 
 from benchmarks.faults.relay import Relay
 from fl_client.commands.plans import approve
-from fl_client.gate.ledger import read_ledger
-from fl_server.operations.certificates import SiteKit
+from fl_client.memory.ledger import read_ledger
+from fl_server.authority.certificates import SiteKit
 from fl_server.operations.control import RunState
 from fl_server.run import checkpoint
 from fl_server.run.events import read_events

@@ -3,9 +3,9 @@
 import streamlit as st
 
 from dashboard import choice
+from dashboard.arm_choice import choose_arms, the_study
 from dashboard.figures import kspace_plots
 from dashboard.reading import cache
-from dashboard.reading.files import choose_arms, the_study
 from dashboard.reading.runs import Sweep
 from dashboard.reading.trained_study import Drawn, csv, draw, npy
 

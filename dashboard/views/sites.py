@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import choice
+from dashboard.figures import site_plots
 from dashboard.reading import cache, sites
 from dashboard.reading.record import Results
 from dashboard.reading.runs import Sweep
@@ -40,7 +41,7 @@ def _live(uri: str, sweep: Sweep) -> None:
     out = [site.name for site in found if "answered" not in list(site.rounds.values())[-1:]]
     if sweep.is_running and out:
         st.warning(f"Not in the last round: {', '.join(out)}", icon=":material/warning:")
-    st.plotly_chart(sites.rounds(found), config=choice.export("rounds"), key="rounds")
+    st.plotly_chart(site_plots.rounds(found), config=choice.export("rounds"), key="rounds")
     columns = {
         "sent to it, MB": st.column_config.NumberColumn(format="%.1f"),
         "came back, MB": st.column_config.NumberColumn(format="%.1f"),
@@ -54,8 +55,10 @@ def _live(uri: str, sweep: Sweep) -> None:
     private = any(site.epsilon is not None for site in found)
     st.caption(_BUDGET if private else "This study trains without differential privacy.")
     left, right = st.columns(2)
-    left.plotly_chart(sites.phases(found, False), config=choice.export("seconds"), key="seconds")
-    right.plotly_chart(sites.phases(found, True), config=choice.export("bytes"), key="bytes")
+    left.plotly_chart(
+        site_plots.phases(found, False), config=choice.export("seconds"), key="seconds"
+    )
+    right.plotly_chart(site_plots.phases(found, True), config=choice.export("bytes"), key="bytes")
 
 
 def _local(found: Results) -> None:

@@ -7,9 +7,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import choice
+from dashboard.arm_choice import choose_arm, the_study
 from dashboard.axes import WORST, attack_of
 from dashboard.reading import cache, single_scan
-from dashboard.reading.files import choose_arm, the_study
 from dashboard.reading.runs import Sweep
 from dashboard.reading.trained_study import TrainedStudy
 from infomri_core.inference.scans import Scan, open_scan

@@ -36,7 +36,7 @@ def restore(folder: Folder, config: Config = _SITE) -> None:
 
     Example: infomri-client restore /backup/monday --config site.toml
     """
-    from fl_client.gate.ledger import read_ledger
+    from fl_client.memory.ledger import read_ledger
     from fl_client.settings import read_settings
     from infomri_core.machine.backup import read_backup
     from infomri_core.machine.backup import restore as put_back

@@ -3,7 +3,7 @@
 import math
 
 from fl_client.gate.budget import spent, to_come
-from fl_client.gate.ledger import Entry, read_ledger
+from fl_client.memory.ledger import Entry, read_ledger
 from fl_client.settings import Policy, SiteSettings
 from infomri_core.dp.accounting import epsilon, study_epsilon
 from infomri_core.dp.outside_epsilon import outside_epsilon, scores_sentence

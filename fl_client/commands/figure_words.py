@@ -1,7 +1,7 @@
 """How many figures a plan would draw from this site's patients, in plain words."""
 
-from fl_client.gate.ledger import read_ledger
 from fl_client.jobs.registry import plan_figures
+from fl_client.memory.ledger import read_ledger
 from fl_client.policy.figures import drawn, left_to_draw
 from fl_client.settings import SiteSettings
 from infomri_core.plan.plan import Plan

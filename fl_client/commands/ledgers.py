@@ -10,7 +10,7 @@ import typer
 from infomri_core.system.errors import InputError
 
 if TYPE_CHECKING:
-    from fl_client.gate.ledger import Entry
+    from fl_client.memory.ledger import Entry
 
 app = typer.Typer(help="What has left this site.", no_args_is_help=True)
 
@@ -39,9 +39,9 @@ def verify(
     ] = None,
 ) -> None:
     """Check the whole chain; with a copy, that nothing which the copy knows is missing."""
-    from fl_client.gate.chain.lines import RECOVERED
-    from fl_client.gate.chain.recovery import check_signature
-    from fl_client.gate.ledger import read_ledger
+    from fl_client.memory.chain.lines import RECOVERED
+    from fl_client.memory.chain.recovery import check_signature
+    from fl_client.memory.ledger import read_ledger
 
     entries = _entries(config, data)
     for entry in entries:
@@ -77,10 +77,10 @@ def recover_ledger(
 
     Example: infomri-client ledger recover --why "disk error" --copy /backup/ledger.jsonl
     """
-    from fl_client.gate.chain.recovery import recover
-    from fl_client.gate.ledger import read_ledger
+    from fl_client.gate.lost_lines import charges
     from fl_client.jobs.registry import plan_figures
-    from fl_client.policy.lost_lines import charges
+    from fl_client.memory.chain.recovery import recover
+    from fl_client.memory.ledger import read_ledger
     from fl_client.policy.seen_plans import SeenPlans
     from fl_client.settings import read_settings
     from infomri_core.secagg.trust import read_key
@@ -114,7 +114,7 @@ def export(
     data: DataName = "",
 ) -> None:
     """Write all departures and charges as CSV."""
-    from fl_client.gate.ledger import export_csv
+    from fl_client.memory.ledger import export_csv
     from infomri_core.system.files import check_output
 
     if out is not None:
@@ -130,7 +130,7 @@ def export(
 
 def in_words(entry: "Entry") -> str:
     """One departure, or one charge, in one line."""
-    from fl_client.gate.chain.lines import CHARGE, RECOVERED
+    from fl_client.memory.chain.lines import CHARGE, RECOVERED
 
     when = f"{entry.time}  plan {entry.run[:12] or '-'}  {entry.job} round {entry.round}"
     if entry.kind == RECOVERED:
@@ -150,7 +150,7 @@ def in_words(entry: "Entry") -> str:
 
 
 def _entries(config: Path, data: str) -> "list[Entry]":
-    from fl_client.gate.ledger import read_ledger
+    from fl_client.memory.ledger import read_ledger
     from fl_client.settings import read_settings
 
     return read_ledger(read_settings(config).exposing(data).vault.state / "ledger.jsonl")

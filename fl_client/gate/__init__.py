@@ -1,1 +1,1 @@
-"""What may leave this site: the gate, the ledger, the budget, and the memory of what left."""
+"""What may leave this site: the gate, the budget, the cohorts, and the checks of each reply."""

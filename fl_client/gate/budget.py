@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from fl_client.gate.context import Context
-from fl_client.gate.ledger import Entry
-from fl_client.gate.study import of_study
+from fl_client.memory.ledger import Entry
+from fl_client.memory.study import of_study
 from fl_client.settings import Policy
 from infomri_core.dp.accounting import (
     Mechanism,

@@ -1,42 +1,24 @@
-"""What a job is judged by: the approved plan, the task that asked, what it costs."""
+"""What a job and its reply are judged by: the plan, the task, what it costs, the site's rules."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
 
-from fl_client.gate.ledger import Entry
 from fl_client.gate.release_gate import Consent
+from fl_client.memory.ledger import Entry
+from fl_client.memory.release_memory import ReleaseMemory
+from fl_client.policy.cost import Cost
+from fl_client.settings import Policy
 from infomri_core.data.base import SliceTable
-from infomri_core.dp.accounting import Mechanism
-from infomri_core.messages import MaskedReply, SiteTask
+from infomri_core.messages import MaskedReply, SiteReply, SiteTask
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.system.errors import Refused
 
 log = logging.getLogger(__name__)
-
-
-@final
-@dataclass(frozen=True)
-class Cost:
-    """What answering a task costs this site's patients. ``epsilon``: the mechanism that runs on
-    them, None without noise; ``inputs``: 1 where the answer depends on what was sent and on
-    them, else 0; ``figures``: the most numbers that describe patients in the answer. Weights,
-    moments and k-space are no figures: epsilon, or the consent of each patient, limits them.
-    ``once``: a study may ask one input only, as its epsilon is for all that the answer says."""
-
-    epsilon: Mechanism | None
-    inputs: int
-    figures: int
-    once: bool = False
-
-    @property
-    def free(self) -> bool:
-        """Whether no patient is asked about."""
-        return self.epsilon is None and self.inputs == 0 and self.figures == 0
 
 
 @final
@@ -64,6 +46,29 @@ class Context:
     noise: Callable[..., SecretStream] | None = None
     scored: SliceTable | None = None
     slots: np.ndarray | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Rules:
+    """By what a reply is judged: the site's policy, its ledger so far, all releases so far."""
+
+    policy: Policy
+    entries: Sequence[Entry]
+    memory: ReleaseMemory
+
+
+@final
+@dataclass(frozen=True)
+class Checked:
+    """A reply as it may leave, and what else its ledger entry says (``noted``, by field)."""
+
+    reply: SiteReply
+    noted: Mapping[str, Any] = field(default_factory=dict)
+
+
+Check = Callable[[Any, Context, Rules], Checked]
+"""How a job's reply becomes one that may leave; ``Refused`` where it must not."""
 
 
 def unfit(what: str) -> Refused:

@@ -9,16 +9,15 @@ training put into them, which epsilon bounds where the plan has ``[privacy]``.
 import dataclasses
 import hashlib
 import logging
+from collections.abc import Callable
 from typing import final
 
-from fl_client.gate.context import Context
-from fl_client.gate.ledger import Entry, Ledger
-from fl_client.gate.release_memory import ReleaseMemory
-from fl_client.jobs.declaration import Rules
-from fl_client.jobs.registry import job_of
+from fl_client.gate.context import Check, Context, Rules
+from fl_client.memory.ledger import Entry, Ledger
+from fl_client.memory.release_memory import ReleaseMemory
 from fl_client.policy.limits import check_cohort
 from fl_client.settings import Policy
-from infomri_core.messages import ErrorReply, SiteReply, wire
+from infomri_core.messages import ErrorReply, SiteReply, SiteTask, wire
 from infomri_core.system.errors import Refused
 
 MAX_SENTENCE = 400
@@ -28,12 +27,20 @@ log = logging.getLogger(__name__)
 
 @final
 class Gate:
-    """The only maker of bytes for the channel."""
+    """The only maker of bytes for the channel. ``check_of`` gives how the reply to a task is
+    checked."""
 
-    def __init__(self, policy: Policy, ledger: Ledger, memory: ReleaseMemory) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        ledger: Ledger,
+        memory: ReleaseMemory,
+        check_of: Callable[[SiteTask], Check],
+    ) -> None:
         self._policy = policy
         self._ledger = ledger
         self._memory = memory
+        self._check_of = check_of
 
     def leave(self, reply: SiteReply, context: Context) -> bytes:
         """The bytes of ``reply``, once it may leave and the ledger says that it does.
@@ -43,7 +50,7 @@ class Gate:
         """
         check_cohort(context.n_patients, self._policy)
         rules = Rules(self._policy, self._ledger.entries(), self._memory)
-        checked = job_of(context.task).check_reply(reply, context, rules)
+        checked = self._check_of(context.task)(reply, context, rules)
         data = self._record(checked.reply, dataclasses.replace(context.departure, **checked.noted))
         if "released" in checked.noted:
             self._memory.mark.move()

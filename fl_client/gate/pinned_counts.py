@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from fl_client.gate.ledger import Entry
+from fl_client.memory.ledger import Entry
 from infomri_core.messages import DatasetCard
 
 

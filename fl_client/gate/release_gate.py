@@ -8,8 +8,8 @@ from typing import Any, final
 
 import numpy as np
 
-from fl_client.gate.ledger import Entry
-from fl_client.gate.release_memory import Question, ReleaseMemory, departure_record
+from fl_client.memory.ledger import Entry
+from fl_client.memory.release_memory import Question, ReleaseMemory, departure_record
 from infomri_core.messages import ReleasedPatient, ReleaseReply, ReleaseTask
 from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import Refused

@@ -10,7 +10,7 @@ from pathlib import Path
 from fl_client.isolation import confine
 from fl_client.isolation.confine import Confinement, courier_keeps, supernode_keeps
 from fl_client.settings import SiteSettings
-from fl_client.vault.status import token_file
+from fl_client.sockets.status import token_file
 
 _CLOSED = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR)
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fl_client.gate.context import Context, Cost, unfit
-from fl_client.jobs.declaration import Checked, Job, Premises, Rules, always_ready, training_rows
+from fl_client.gate.context import Checked, Context, Rules, unfit
+from fl_client.jobs.declaration import Job, Premises, always_ready, training_rows
 from fl_client.jobs.forms import check_arms
+from fl_client.policy.cost import Cost
 from fl_client.settings import Policy
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import AdaptReply, AdaptTask, SiteReply

@@ -1,16 +1,16 @@
 """What a job says of itself, in one place, before the vault does it for anybody."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, final
 
 import numpy as np
 
-from fl_client.gate.context import Context, Cost
-from fl_client.gate.ledger import Entry
-from fl_client.gate.release_memory import ReleaseMemory
+from fl_client.gate.context import Check, Context
+from fl_client.memory.ledger import Entry
+from fl_client.memory.masking import Sessions
+from fl_client.policy.cost import Cost
 from fl_client.settings import Policy
-from fl_client.vault.masking import Sessions
 from infomri_core.arms.build import arm_sizes
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import ReleaseReply, ReleaseTask, SiteReply, SiteTask
@@ -76,25 +76,6 @@ class Premises:
 
 
 @final
-@dataclass(frozen=True)
-class Rules:
-    """By what a reply is judged: the site's policy, its ledger so far, all releases so far."""
-
-    policy: Policy
-    entries: Sequence[Entry]
-    memory: ReleaseMemory
-
-
-@final
-@dataclass(frozen=True)
-class Checked:
-    """A reply as it may leave, and what else its ledger entry says (``noted``, by field)."""
-
-    reply: SiteReply
-    noted: Mapping[str, Any] = field(default_factory=dict)
-
-
-@final
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One job of the closed list. Nothing has a default: what is not declared cannot run.
@@ -130,7 +111,7 @@ class Job:
     array_bytes: Callable[[Plan, Premises], int | None]
     ready: Callable[[Context, Premises], None]
     run: Callable[[Context, Premises, Callable[[], bool]], SiteReply]
-    check_reply: Callable[[Any, Context, Rules], Checked]
+    check_reply: Check
 
 
 _TYPES: dict[str, type] = {"name": str, "task": type, "one_state": bool, "kept": bool}

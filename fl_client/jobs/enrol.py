@@ -3,17 +3,10 @@
 import dataclasses
 from collections.abc import Callable
 
-from fl_client.gate.context import Context, Cost, unfit
+from fl_client.gate.context import Checked, Context, Rules, unfit
 from fl_client.gate.pinned_counts import counts_of, frozen_counts
-from fl_client.jobs.declaration import (
-    Checked,
-    Job,
-    Premises,
-    Rules,
-    always_ready,
-    nothing_more,
-    whole_table,
-)
+from fl_client.jobs.declaration import Job, Premises, always_ready, nothing_more, whole_table
+from fl_client.policy.cost import Cost
 from fl_client.settings import Policy
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import DatasetCard, EnrolTask, SiteReply

@@ -10,9 +10,10 @@ from fl_client.gate import budget
 from fl_client.gate.checks.floors import check_floors
 from fl_client.gate.checks.noised import digest_of, noised_scores
 from fl_client.gate.checks.scores import checked_scores
-from fl_client.gate.context import Context, Cost, unfit
-from fl_client.jobs.declaration import Checked, Job, Premises, Rules
+from fl_client.gate.context import Checked, Context, Rules, unfit
+from fl_client.jobs.declaration import Job, Premises
 from fl_client.jobs.forms import check_arms, check_last_round, check_masking
+from fl_client.policy.cost import Cost
 from infomri_core.attacks import FLOORS
 from infomri_core.attacks.adversaries import DIAGNOSES, LINKAGE
 from infomri_core.attacks.full_image_classifier import READER

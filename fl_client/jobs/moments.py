@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from fl_client.gate import budget
-from fl_client.gate.context import Context, Cost, unfit
-from fl_client.jobs.declaration import Checked, Job, Premises, Rules, always_ready, training_rows
+from fl_client.gate.context import Checked, Context, Rules, unfit
+from fl_client.jobs.declaration import Job, Premises, always_ready, training_rows
+from fl_client.policy.cost import Cost
 from fl_client.settings import Policy
 from infomri_core.data.base import SliceTable
 from infomri_core.dp.accounting import moments_mechanism

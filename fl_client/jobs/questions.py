@@ -5,7 +5,7 @@ import hashlib
 import math
 
 from fl_client.gate.context import Context
-from fl_client.gate.ledger import Entry
+from fl_client.memory.ledger import Entry
 from fl_client.settings import JOBS, Policy
 from infomri_core.messages import (
     EnrolTask,

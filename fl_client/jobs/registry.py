@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from fl_client.gate.context import Check
 from fl_client.jobs import adapt, enrol, evaluate, moments, release, train
 from fl_client.jobs.declaration import Job, check_declared
 from fl_client.jobs.secure import announce, share, unmask
@@ -47,6 +48,11 @@ def job_named(kind: str) -> Job:
 def job_of(task: SiteTask) -> Job:
     """The job that ``task`` asks for."""
     return next(job for job in JOBS.values() if job.task is type(task))
+
+
+def check_of(task: SiteTask) -> Check:
+    """How the reply to ``task`` is checked before it leaves."""
+    return job_of(task).check_reply
 
 
 def plan_figures(plan: Plan) -> int:

@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fl_client.gate.context import Context, Cost, unfit
+from fl_client.gate.context import Checked, Context, Rules, unfit
 from fl_client.gate.release_gate import Consent, admitted_release
-from fl_client.jobs.declaration import Checked, Job, Premises, Rules, always_ready
+from fl_client.jobs.declaration import Job, Premises, always_ready
 from fl_client.jobs.forms import check_arms, check_last_round
 from fl_client.policy.consent import consenting, read_consent
+from fl_client.policy.cost import Cost
 from fl_client.policy.limits import check_cohort
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import ReleaseReply, ReleaseTask, SiteReply

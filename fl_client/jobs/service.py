@@ -17,11 +17,8 @@ from typing import final
 
 from fl_client.gate import budget, gate
 from fl_client.gate.cohort import count_patients
-from fl_client.gate.context import Context, Cost
-from fl_client.gate.high_water_mark import Mark
-from fl_client.gate.ledger import CHARGE, Entry, Ledger
-from fl_client.gate.release_memory import ReleaseMemory
-from fl_client.gate.study import of_study
+from fl_client.gate.context import Context
+from fl_client.gate.lost_lines import check_lost
 from fl_client.jobs import failure
 from fl_client.jobs.declaration import Job, Premises, SiteJobs
 from fl_client.jobs.questions import (
@@ -32,16 +29,20 @@ from fl_client.jobs.questions import (
     question_in,
     reply_key,
 )
-from fl_client.jobs.registry import job_named, plan_figures
+from fl_client.jobs.registry import check_of, job_named, plan_figures
+from fl_client.memory.high_water_mark import Mark
+from fl_client.memory.ledger import CHARGE, Entry, Ledger
+from fl_client.memory.masking import Sessions
+from fl_client.memory.release_memory import ReleaseMemory
+from fl_client.memory.reply_cache import ReplyCache
+from fl_client.memory.study import of_study
 from fl_client.policy import enrolment, limits
+from fl_client.policy.cost import Cost
 from fl_client.policy.decisions import check_decisions
 from fl_client.policy.figures import check_figures, check_whole_study
-from fl_client.policy.lost_lines import check_lost
 from fl_client.policy.seen_plans import SeenPlans
 from fl_client.settings import SiteSettings
-from fl_client.vault.cache import ReplyCache
-from fl_client.vault.masking import Sessions
-from fl_client.vault.status import PING, PONG, VaultStatus, tally
+from fl_client.sockets.status import PING, PONG, VaultStatus, tally
 from infomri_core.data.base import SliceTable
 from infomri_core.data.fingerprint import fingerprint
 from infomri_core.messages import (
@@ -95,7 +96,7 @@ class Jobs:
         self._ledger = ledger
         self._mark = Mark(ledger, settings.vault.state / "released.json")
         memory = ReleaseMemory(ledger, self._mark, settings.policy.max_released_fraction)
-        self._gate = gate.Gate(settings.policy, ledger, memory)
+        self._gate = gate.Gate(settings.policy, ledger, memory, check_of)
         self._cache = ReplyCache(settings.vault.state / "replies", settings.policy.cached_replies)
         sessions = Sessions(settings.site.name, settings.secure)
         self._premises = Premises(site, table, settings.policy, sessions, ledger.entries)
@@ -224,7 +225,7 @@ class Jobs:
         self._mark.check()
         self._check_budget(job, context)
         if isinstance(context.task, EnrolTask):
-            check_whole_study(context, plan_figures(context.plan), entries, self._policy)
+            check_whole_study(context.plan, plan_figures(context.plan), entries, self._policy)
         asked = of_study(entries, context.plan)
         known = [e for e in asked if e.kind == CHARGE and question_in(e) == question_in(departure)]
         figures = 0 if known else cost.figures

@@ -8,9 +8,10 @@ from functools import partial
 import numpy as np
 
 from fl_client.gate import budget
-from fl_client.gate.context import Context, Cost, unfit
-from fl_client.jobs.declaration import Checked, Job, Premises, Rules, training_rows
+from fl_client.gate.context import Checked, Context, Rules, unfit
+from fl_client.jobs.declaration import Job, Premises, training_rows
 from fl_client.jobs.forms import check_arms, check_masking, check_round
+from fl_client.policy.cost import Cost
 from fl_client.settings import Policy
 from infomri_core.data.base import SliceTable
 from infomri_core.dp.accounting import round_mechanism

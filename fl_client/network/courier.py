@@ -14,8 +14,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fl_client import channel
 from fl_client.settings import JOBS
+from fl_client.sockets import channel
 from infomri_core.messages import ErrorReply, wire
 from infomri_core.messages.secure import SECURE_JOBS
 from infomri_core.system.errors import Refused

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
-from fl_client import channel
+from fl_client.sockets import channel
 
 EVERY_SECONDS = 5.0
 ECHO_SECONDS = 5.0

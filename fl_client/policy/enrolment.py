@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from fl_client.gate.ledger import Entry
+from fl_client.memory.ledger import Entry
 from infomri_core.system.errors import Refused
 from infomri_core.system.files import append_line
 

@@ -9,9 +9,9 @@ import logging
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from fl_client.gate.context import Context, Cost
-from fl_client.gate.ledger import CHARGE, Entry
-from fl_client.gate.study import of_study
+from fl_client.memory.ledger import CHARGE, Entry
+from fl_client.memory.study import of_study
+from fl_client.policy.cost import Cost
 from fl_client.settings import Policy
 from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import Refused
@@ -45,12 +45,10 @@ def check_figures(cost: Cost, entries: Iterable[Entry], policy: Policy) -> None:
         raise Refused("figures", "the job would pass this site's limit on figures, max_figures")
 
 
-def check_whole_study(
-    context: Context, figures: int, entries: Sequence[Entry], policy: Policy
-) -> None:
+def check_whole_study(plan: Plan, figures: int, entries: Sequence[Entry], policy: Policy) -> None:
     """Raise ``Refused("figures")`` at enrolment of a study that cannot draw all its ``figures``:
     better than after its training."""
-    left = left_to_draw(context.plan, figures, entries, policy)
+    left = left_to_draw(plan, figures, entries, policy)
     check_figures(Cost(epsilon=None, inputs=0, figures=left), entries, policy)
 
 

@@ -5,7 +5,7 @@ The sentences cross the border: they speak of the plan, the task and the site's 
 
 from collections.abc import Iterable
 
-from fl_client.gate.ledger import Entry
+from fl_client.memory.ledger import Entry
 from fl_client.policy.rules import check_rules
 from fl_client.settings import Policy
 from infomri_core.messages.secure import SECURE_JOBS

@@ -16,13 +16,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
-from fl_client.channel import listening
 from fl_client.network.courier import VAULT_SOCKET
 from fl_client.network.endings import Ending
 from fl_client.network.pulse import Pulse, pulse_file
 from fl_client.network.stalled_task import Unanswered
 from fl_client.network.supernode import HOST, node_file, secret_file
 from fl_client.settings import SiteSettings
+from fl_client.sockets.channel import listening
 from fl_client.supervision.supervisor import Fault, Part
 from infomri_core.machine.ports import check_port, without_local_proxy
 from infomri_core.system.errors import InputError

@@ -1,1 +1,1 @@
-"""The process that holds the data: its socket, its jobs, its part in secure aggregation."""
+"""The process that holds the data: it opens them once, does jobs at its socket, and counts."""

@@ -14,10 +14,10 @@ from typing import Protocol, final
 
 import numpy as np
 
-from fl_client.gate.ledger import Entry, Ledger
+from fl_client.memory.ledger import Entry, Ledger
 from fl_client.policy.decisions import exposed
 from fl_client.settings import Policy
-from fl_client.vault.status import PING, PONG, Tally, VaultStatus
+from fl_client.sockets.status import PING, PONG, Tally, VaultStatus
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import ErrorReply, wire
 from infomri_core.system.errors import InputError, Refused

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Iterator
 
-from fl_client.gate.ledger import Ledger
+from fl_client.memory.ledger import Ledger
 
 EVERY_SECONDS = 60.0
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import final
 
-from fl_client.vault.status import Tally, vault_status
+from fl_client.sockets.status import Tally, vault_status
 from infomri_core.system.errors import InputError
 
 try:

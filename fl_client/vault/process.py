@@ -19,14 +19,13 @@ from types import FrameType
 
 import torch
 
-from fl_client import channel
-from fl_client.gate.chain.lines import RECOVERED
-from fl_client.gate.chain.recovery import check_signature
-from fl_client.gate.ledger import Ledger
 from fl_client.isolation import confine
 from fl_client.jobs import Jobs
+from fl_client.memory.chain.lines import RECOVERED
+from fl_client.memory.chain.recovery import check_signature
+from fl_client.memory.ledger import Ledger
 from fl_client.settings import SiteSettings, read_settings
-from fl_client.vault import status
+from fl_client.sockets import channel, status
 from fl_client.vault.datasets import DataSet, DataSets, Handler
 from fl_client.vault.ledger_watch import watched
 from infomri_core.data import open_dataset

@@ -50,8 +50,8 @@ def run(
 
     Example: `infomri run plan.toml --superlink hospital-net`
     """
+    from fl_server.authority.operators import read_operator
     from fl_server.operations.control import Control
-    from fl_server.operations.operators import read_operator
     from fl_server.serverapp import run_config
     from fl_server.terminal.follow_run import check_resume
     from infomri_core.plan.reading import read_plan

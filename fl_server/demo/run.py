@@ -12,14 +12,14 @@ from typing import final
 import tomli_w
 from rich.console import Console
 
+from fl_server.authority.certificates import Authority, SiteKit, SiteOptions, site_kit
+from fl_server.authority.site_keys import introduce
 from fl_server.demo.plan import DemoOptions, DemoStudy, design
-from fl_server.operations.certificates import Authority, SiteKit, SiteOptions, site_kit
 from fl_server.operations.control import Control
-from fl_server.operations.site_keys import introduce
 from fl_server.operations.superlink import SuperLink, SuperLinkOptions, environment
+from fl_server.run.folder import run_name
 from fl_server.serverapp import run_config
 from fl_server.study.failure import StudyFailed
-from fl_server.study.open import run_name
 from fl_server.terminal.follow_events import Follower
 from infomri_core.machine import processes
 from infomri_core.machine.hints import shell_command

@@ -1,1 +1,1 @@
-"""SuperLink, certificates, kits, node keys: what a federation stands on."""
+"""What a federation stands on: SuperLink, Control API, kits in one folder, node registration."""

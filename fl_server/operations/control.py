@@ -39,7 +39,7 @@ from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.utils import get_flwr_home
 
-from fl_server.operations.operators import read_operator
+from fl_server.authority.operators import read_operator
 from infomri_core.machine.proxies import proxy_words
 from infomri_core.system.errors import InputError
 

@@ -30,7 +30,7 @@ from typing import final
 import tomli_w
 from cryptography import x509
 
-from fl_server.operations.certificates import (
+from fl_server.authority.certificates import (
     LOOPBACK,
     Authority,
     ServerCertificate,
@@ -40,9 +40,9 @@ from fl_server.operations.certificates import (
     server_certificate,
     site_kit,
 )
-from fl_server.operations.kit_files import OPERATOR_README, packed, site_files
-from fl_server.operations.operators import operator_files, revoke
-from fl_server.operations.site_keys import LIST, list_of
+from fl_server.authority.kit_files import OPERATOR_README, packed, site_files
+from fl_server.authority.operators import operator_files, revoke
+from fl_server.authority.site_keys import LIST, list_of
 from infomri_core.kits.key_request import KeyRequest
 from infomri_core.kits.kit import LIST_SIGNATURE, list_signature
 from infomri_core.system.errors import InputError

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl_server.operations.certificates import LOOPBACK, Authority, authority, server_certificate
+from fl_server.authority.certificates import LOOPBACK, Authority, authority, server_certificate
 from fl_server.operations.control import Control
-from fl_server.serverapp import CENTRE_FILE
+from fl_server.settings import CENTRE_FILE
 from infomri_core.machine import processes
 from infomri_core.machine.ports import check_port, without_local_proxy
 from infomri_core.system.errors import InputError

@@ -1,1 +1,1 @@
-"""A run's folder: checkpoints and events."""
+"""A run of a study: its folder, checkpoints, events, lock, and who submitted it."""

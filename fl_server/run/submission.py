@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from fl_server.operations.operators import Operator, check_operator, fingerprint
+from fl_server.authority.operators import Operator, check_operator, fingerprint
 from infomri_core.system.errors import InputError
 
 CONTEXT = b"infomri-submission-v1\n"

@@ -22,8 +22,9 @@ import tomli_w
 import torch
 from rich.console import Console
 
-from fl_server.serverapp import CENTRE_FILE, app, run_config
-from fl_server.settings import Audit, CentreSettings, Mlflow, read_settings
+from fl_server.run.folder import run_name
+from fl_server.serverapp import app, run_config
+from fl_server.settings import CENTRE_FILE, Audit, CentreSettings, Mlflow, read_settings
 from fl_server.simulation.engine import (
     Resources,
     environment,
@@ -32,7 +33,6 @@ from fl_server.simulation.engine import (
     variables,
 )
 from fl_server.simulation.hospitals import Hospitals, divide
-from fl_server.study.open import run_name
 from fl_server.terminal.exit_codes import interrupted
 from fl_server.terminal.follow_events import Follower
 from fl_server.terminal.screen import print_frontier

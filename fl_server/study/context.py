@@ -13,7 +13,7 @@ from fl_server.run.events import Progress
 from fl_server.settings import CentreSettings
 from fl_server.sites.base import Sites
 from fl_server.study.enrolment import Roster
-from fl_server.study.secure.session import Sessions
+from fl_server.study.sessions import Sessions
 from fl_server.tracking.tracker import Tracker
 from infomri_core.data import SliceDataset
 from infomri_core.plan.plan import Plan

@@ -9,6 +9,7 @@ import torch
 from fl_server.inference.register import offer_models
 from fl_server.run import checkpoint
 from fl_server.run.events import Progress
+from fl_server.run.folder import find_run, run_name
 from fl_server.run.run_lock import RunLock
 from fl_server.run.submission import Submission, record
 from fl_server.settings import CentreSettings
@@ -98,21 +99,6 @@ def audit_card(audit_set: SliceDataset) -> dict[str, Any]:
         "shape": list(audit_set.shape),
         "labels": list(table.label_names),
     }
-
-
-def run_name(plan: Plan, run_id: str) -> str:
-    """The name of a run: its folder at the centre, its MLflow run, what ``--resume`` takes."""
-    return f"{plan.study.name}-{run_id}"
-
-
-def find_run(centre: CentreSettings, resume: str) -> str:
-    """The run that ``resume`` means: a run's whole name, or the id at its end."""
-    names = [p.parent.name for p in centre.centre.directory.glob("*/checkpoints") if p.is_dir()]
-    matches = [n for n in names if n == resume] or [n for n in names if n.endswith(f"-{resume}")]
-    if len(matches) != 1:
-        known = ", ".join(sorted(names)[-10:]) or "none"
-        raise InputError("--resume", "the name of a run", repr(resume), f"runs here: {known}")
-    return matches[0]
 
 
 def _given(plan: Plan | None) -> Plan:

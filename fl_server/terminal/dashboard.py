@@ -5,10 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from fl_server.tracking.store import find_store
 from infomri_core.machine.sqlite_uri import sqlite_uri
 from infomri_core.system.errors import InputError
-
-STORE = "mlflow.db"
 
 
 def serve_dashboard(run: Path, port: int) -> None:
@@ -22,13 +21,3 @@ def serve_dashboard(run: Path, port: int) -> None:
         raise InputError(
             "dashboard", "a free port", f"port {port} (exit code {done.returncode})", "use --port"
         )
-
-
-def find_store(run: Path) -> Path:
-    """The MLflow store in ``run`` or in a folder above it. ``InputError`` when there is none."""
-    if not run.exists():
-        raise InputError("--run", "the folder of a run", f"no such folder: {run}", "see runs/")
-    for folder in (run.resolve(), *run.resolve().parents[:2]):
-        if (folder / STORE).exists():
-            return folder / STORE
-    raise InputError("--run", f"a folder with {STORE}", str(run), "give the folder of a demo")

@@ -7,9 +7,9 @@ from typing import final
 
 from fl_server.operations.control import Control, RunState
 from fl_server.run.events import event_in
+from fl_server.run.folder import find_run
 from fl_server.settings import read_settings
 from fl_server.study.failure import StudyFailed
-from fl_server.study.open import find_run
 from fl_server.terminal.screen import Screen, duration
 from infomri_core.machine.hints import shell_command
 from infomri_core.results.frontier import Row, from_json

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fl_server.terminal.dashboard import find_store
 from fl_server.tracking.runs import connect
 from infomri_core.machine.sqlite_uri import sqlite_uri
 from infomri_core.system.errors import InputError
 
+STORE = "mlflow.db"
 REGISTERED = "models:/"
 
 
@@ -19,6 +19,16 @@ def store_uri(store: str) -> str:
         remedy = "give --store URI or a run's folder, or set MLFLOW_TRACKING_URI"
         raise InputError("--store", "an MLflow store", "nothing", remedy)
     return store if "://" in store else sqlite_uri(find_store(Path(store)))
+
+
+def find_store(run: Path) -> Path:
+    """The MLflow store in ``run`` or in a folder above it. ``InputError`` when there is none."""
+    if not run.exists():
+        raise InputError("--run", "the folder of a run", f"no such folder: {run}", "see runs/")
+    for folder in (run.resolve(), *run.resolve().parents[:2]):
+        if (folder / STORE).exists():
+            return folder / STORE
+    raise InputError("--run", f"a folder with {STORE}", str(run), "give the folder of a demo")
 
 
 @contextmanager

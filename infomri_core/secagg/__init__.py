@@ -2,7 +2,7 @@
 
 SecAgg+ (Bonawitz et al. 2017; Bell et al. 2020) as values and two state machines without any
 transport: :class:`Participant` for a site, :class:`Collector` for the centre. Studies run it where
-the plan has ``[aggregation] secure = true`` (``fl_client/vault/masking.py``,
+the plan has ``[aggregation] secure = true`` (``fl_client/memory/masking.py``,
 ``fl_server/study/secure``).
 
 1. Each site announces two fresh X25519 keys, signed by its vault's key; the centre relays them and

@@ -8,7 +8,7 @@ import pytest
 from fl_client.network.clocks import await_agreement
 from fl_client.settings import read_settings
 from fl_client.supervision.site_processes import site_parts
-from fl_server.operations.certificates import SiteOptions, authority, site_kit
+from fl_server.authority.certificates import SiteOptions, authority, site_kit
 
 
 def said_until_agreed(caplog: pytest.LogCaptureFixture, *offsets: float | None) -> list[str]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, RecordDict
 
-from fl_client import channel
 from fl_client.network import courier
+from fl_client.sockets import channel
 from fl_server.study.enrolment import PASSING
 from infomri_core.messages import EnrolTask, ErrorReply, reply_from, wire
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fl_client.gate.ledger import Ledger, read_ledger
 from fl_client.jobs import Jobs
+from fl_client.memory.ledger import Ledger, read_ledger
 from fl_client.settings import Data, SiteSettings, read_settings
+from fl_client.sockets.status import PING
 from fl_client.vault.datasets import DataSet, DataSets, check_disjoint
 from fl_client.vault.process import opened
-from fl_client.vault.status import PING
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import DatasetCard, ErrorReply, SiteReply, SiteTask, reply_from, wire
 from infomri_core.system.errors import InputError

@@ -14,7 +14,7 @@ import pytest
 from flwr.supercore.error import ApiErrorCode
 
 from fl_client.network.endings import Ending, ending_of
-from fl_server.operations.certificates import authority, server_certificate
+from fl_server.authority.certificates import authority, server_certificate
 
 
 @contextmanager

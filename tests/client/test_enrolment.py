@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from fl_client.cli import app
 from fl_client.policy.enrolment import NAME, enrol_again, enrolled
 from fl_client.settings import read_settings
-from fl_server.operations.certificates import SiteOptions, authority, site_kit
+from fl_server.authority.certificates import SiteOptions, authority, site_kit
 from infomri_core.data import open_dataset
 from infomri_core.data.fingerprint import fingerprint
 from infomri_core.messages import ErrorReply, SiteTask

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from fl_client.gate.ledger import read_ledger
 from fl_client.gate.pinned_counts import frozen_counts
+from fl_client.memory.ledger import read_ledger
 from infomri_core.messages import DatasetCard
 from tests.support.vault_fakes import (
     FakeSite,

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from fl_client.gate.cohort import count_patients
 from fl_client.gate.context import Context
 from fl_client.gate.gate import Gate
-from fl_client.gate.high_water_mark import Mark
-from fl_client.gate.ledger import Ledger
-from fl_client.gate.release_memory import ReleaseMemory
 from fl_client.jobs import departure_of
+from fl_client.jobs.registry import check_of
+from fl_client.memory.high_water_mark import Mark
+from fl_client.memory.ledger import Ledger
+from fl_client.memory.release_memory import ReleaseMemory
 from fl_client.settings import Policy
 from infomri_core.messages import (
     DatasetCard,
@@ -50,7 +51,7 @@ ARM = next(iter(SIZES))
 def gate(folder: Path, **policy: Any) -> Iterator[tuple[Gate, Ledger]]:
     with contextlib.closing(Ledger.open(folder / "ledger.jsonl")) as ledger:
         memory = ReleaseMemory(ledger, Mark(ledger, Path(folder) / "released.json"), 0.1)
-        yield Gate(Policy(**policy), ledger, memory), ledger
+        yield Gate(Policy(**policy), ledger, memory, check_of), ledger
 
 
 def context(

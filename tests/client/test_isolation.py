@@ -12,7 +12,7 @@ from fl_client.cli import _tell_isolation
 from fl_client.isolation import confine
 from fl_client.isolation.probe import survey
 from fl_client.settings import Data
-from fl_server.operations.certificates import SiteOptions, authority, site_kit
+from fl_server.authority.certificates import SiteOptions, authority, site_kit
 from infomri_core.machine import processes
 from infomri_core.system.errors import InputError
 from tests.support.realfederation import wait_for

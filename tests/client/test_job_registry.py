@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from fl_client.gate.ledger import CHARGE
 from fl_client.jobs import registry
 from fl_client.jobs.declaration import Job, Premises
 from fl_client.jobs.questions import LISTED
 from fl_client.jobs.registry import JOBS, job_of, registered
+from fl_client.memory.ledger import CHARGE
+from fl_client.memory.masking import Sessions
 from fl_client.settings import Policy, Secure
-from fl_client.vault.masking import Sessions
 from infomri_core.messages import SiteTask
 from infomri_core.messages.secure import SECURE_JOBS
 from infomri_core.system.errors import InputError, Refused

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_client.gate.ledger import Entry, Ledger, export_csv, read_ledger
+from fl_client.memory.ledger import Entry, Ledger, export_csv, read_ledger
 from infomri_core.system.errors import InputError, Refused
 
 
@@ -151,7 +151,9 @@ def test_two_vaults_cannot_share_a_ledger(tmp_path: Path) -> None:
     with opened(path) as ledger:
         with pytest.raises(InputError, match="in use"):
             Ledger.open(path)
-        script = "import sys; from pathlib import Path; from fl_client.gate.ledger import Ledger\n"
+        script = (
+            "import sys; from pathlib import Path; from fl_client.memory.ledger import Ledger\n"
+        )
         script += "Ledger.open(Path(sys.argv[1]))"
         command = [sys.executable, "-c", script, str(path)]
         other = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl_client.gate.budget import spent
-from fl_client.gate.chain.end import end_file, read_end
-from fl_client.gate.chain.lines import RECOVERED, Entry, line_of
-from fl_client.gate.chain.recovery import Recovery, check_signature, recover
-from fl_client.gate.ledger import Ledger, read_ledger
+from fl_client.gate.lost_lines import charges
 from fl_client.jobs.registry import plan_figures
+from fl_client.memory.chain.end import end_file, read_end
+from fl_client.memory.chain.lines import RECOVERED, Entry, line_of
+from fl_client.memory.chain.recovery import Recovery, check_signature, recover
+from fl_client.memory.ledger import Ledger, read_ledger
 from fl_client.policy.figures import drawn
-from fl_client.policy.lost_lines import charges
 from fl_client.settings import Policy
 from fl_client.vault import ledger_watch
 from infomri_core.dp.accounting import epsilon

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fl_client import channel
 from fl_client.cli import parts_told, patiently
 from fl_client.network.pulse import EVERY_SECONDS, PATIENCE_SECONDS, Heart, Pulse
+from fl_client.sockets import channel
 from fl_client.supervision.site_lock import NAME, lock_folder
 from infomri_core.system.errors import InputError
 from tests.support.realfederation import wait_for

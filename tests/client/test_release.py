@@ -11,9 +11,9 @@ import numpy as np
 import tomli_w
 import torch
 
-from fl_client.gate.ledger import Ledger, read_ledger
-from fl_client.gate.release_memory import closure
 from fl_client.jobs import Jobs
+from fl_client.memory.ledger import Ledger, read_ledger
+from fl_client.memory.release_memory import closure
 from fl_server.study.release import read_release
 from infomri_core.arms.build import build_model
 from infomri_core.arms.weights import flatten

@@ -15,11 +15,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fl_client.gate.context import Context
 from fl_client.gate.gate import Gate
-from fl_client.gate.high_water_mark import Mark
-from fl_client.gate.ledger import Ledger
 from fl_client.gate.release_gate import Consent
-from fl_client.gate.release_memory import ReleaseMemory, closure, pack_mask, unpack_mask
 from fl_client.jobs import departure_of
+from fl_client.jobs.registry import check_of
+from fl_client.memory.high_water_mark import Mark
+from fl_client.memory.ledger import Ledger
+from fl_client.memory.release_memory import ReleaseMemory, closure, pack_mask, unpack_mask
 from fl_client.settings import Policy
 from infomri_core.messages import ReleaseReply, ReleaseTask, reply_from, wire
 from infomri_core.physics.kspace import reflect
@@ -84,7 +85,7 @@ class Border(RuleBasedStateMachine):
 
     def gate(self) -> Gate:
         memory = ReleaseMemory(self.ledger, Mark(self.ledger, self.mark), LIMIT)
-        return Gate(Policy(min_cohort=1), self.ledger, memory)
+        return Gate(Policy(min_cohort=1), self.ledger, memory, check_of)
 
     @rule(
         study=st.sampled_from("abcdefgh"),

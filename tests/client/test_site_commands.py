@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from fl_client.cli import app
 from fl_client.gate.budget import spent
-from fl_client.gate.ledger import Ledger
+from fl_client.memory.ledger import Ledger
 from fl_client.policy.limits import parse_approvals
 from infomri_core.dp.accounting import epsilon, study_epsilon
 from infomri_core.plan.plan import Plan

@@ -15,7 +15,7 @@ from fl_client.settings import read_settings
 from fl_client.supervision import supervisor
 from fl_client.supervision.site_processes import site_parts
 from fl_client.supervision.supervisor import Fault, Part, Supervisor
-from fl_server.operations.certificates import SiteOptions, authority, site_kit
+from fl_server.authority.certificates import SiteOptions, authority, site_kit
 from infomri_core.system.errors import InputError
 from tests.support.realfederation import wait_for
 

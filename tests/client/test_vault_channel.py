@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_client import channel
+from fl_client.sockets import channel
 from infomri_core.system.errors import InputError, Refused
 
 
@@ -63,7 +63,7 @@ def test_two_processes_carry_45_megabytes_each_way(echo: Path) -> None:
     script = (
         "import sys, hashlib, os\n"
         "from pathlib import Path\n"
-        "from fl_client import channel\n"
+        "from fl_client.sockets import channel\n"
         "data = os.urandom(45 * 10**6)\n"
         "assert channel.call(Path(sys.argv[1]), data, 60) == data\n"
         "assert not {'torch', 'numpy', 'h5py'} & set(sys.modules)\n"

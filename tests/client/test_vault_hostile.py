@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fl_client.gate.ledger import Ledger
 from fl_client.jobs import Jobs
+from fl_client.memory.ledger import Ledger
 from infomri_core.messages import ErrorReply, SiteTask, reply_from, wire
 from infomri_core.system.errors import InputError
 from tests.support.vault_fakes import (

@@ -11,7 +11,7 @@ import pytest
 
 from fl_client.jobs import departure_of
 from fl_client.policy.limits import parse_approvals
-from fl_client.vault.status import PING, PONG
+from fl_client.sockets.status import PING, PONG
 from infomri_core.data.fingerprint import fingerprint
 from infomri_core.messages import ErrorReply, SiteTask, TrainReply, reply_from, wire
 from infomri_core.system.errors import InputError

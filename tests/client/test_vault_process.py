@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fl_client import channel
-from fl_client.gate.ledger import read_ledger
-from fl_client.vault.status import VaultStatus, vault_status
+from fl_client.memory.ledger import read_ledger
+from fl_client.sockets import channel
+from fl_client.sockets.status import VaultStatus, vault_status
 from infomri_core.arms.build import build_model
 from infomri_core.arms.weights import flatten
 from infomri_core.data import open_dataset
@@ -162,7 +162,7 @@ def test_sigterm_cancels_a_long_job_and_ends_in_order(tmp_path: Path) -> None:
     with running(tmp_path) as vault:
         data = wire.encode(train_task(plan).to_message())
         script = (
-            "import sys; from pathlib import Path; from fl_client import channel\n"
+            "import sys; from pathlib import Path; from fl_client.sockets import channel\n"
             "answer = channel.call(Path(sys.argv[1]), sys.stdin.buffer.read(), 120)\n"
             "sys.stdout.buffer.write(answer)"
         )

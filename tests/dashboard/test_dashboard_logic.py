@@ -12,7 +12,7 @@ import torch
 
 from dashboard import tables
 from dashboard.axes import AUROC, EPSILON, GAIN, PRIVACY, PSNR, SSIM, WORST, defined, front, place
-from dashboard.figures import attack_plots, curves, kspace_plots
+from dashboard.figures import attack_plots, curves, kspace_plots, site_plots
 from dashboard.operating import default_least, suggest
 from dashboard.reading import single_scan, sites, trained_study
 from dashboard.reading.record import parse_events, parse_results
@@ -120,7 +120,7 @@ def test_a_sites_record_is_the_sum_of_its_answers():
     told = sites.table(sites.sites_of(untold))
     assert list(told["all studies"]) == ["not told", ""] and "budget used" not in told
     drawn = {
-        trace.name: list(zip(trace.y, trace.x)) for trace in sites.rounds([north, south]).data
+        trace.name: list(zip(trace.y, trace.x)) for trace in site_plots.rounds([north, south]).data
     }
     assert drawn["was asked and did not answer"] == [("south", 1)]
     assert drawn["was not there"] == [("south", 3)]
@@ -189,8 +189,8 @@ def test_every_axis_has_a_title_with_its_unit():
     figures: list[go.Figure] = [
         kspace_plots.sampling(drawn),
         attack_plots.intervals(ROWS[0]),
-        sites.rounds(sites.sites_of(EVENTS)),
-        sites.phases(sites.sites_of(EVENTS), True),
+        site_plots.rounds(sites.sites_of(EVENTS)),
+        site_plots.phases(sites.sites_of(EVENTS), True),
         curves.by_round({"x": curve}, {"x": "infomri"}, "loss (nats)"),
         curves.over_time({"x": curve}, "share (%)"),
         curves.lines({"x": [(1, 2.0), (2, None), (3, 4.0)]}, "steps", "PSNR (dB)"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from opacus.accountants import RDPAccountant
 
 from fl_client.gate.budget import spent
-from fl_client.gate.ledger import read_ledger
+from fl_client.memory.ledger import read_ledger
 from infomri_core.dp.accounting import epsilon
 from infomri_core.messages import ErrorReply, TrainReply
 from infomri_core.messages.budget import Budget

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.imports import between_children, circles, import_graph, module_name, upward
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("infomri_core", "fl_client", "fl_server", "dashboard")
 FORBIDDEN = {
@@ -40,10 +42,57 @@ def test_files_have_at_most_300_lines() -> None:
     assert {path: n for path, n in lengths.items() if n > 300} == {}
 
 
-ROOMS = sorted({path.parent for path in SOURCES})
+FOLDERS = sorted({path.parent.relative_to(ROOT) for path in SOURCES})
+GRAPH = import_graph({module_name(p.relative_to(ROOT)): p.read_text("utf-8") for p in SOURCES})
 
 
-@pytest.mark.parametrize("room", ROOMS, ids=lambda p: str(p.relative_to(ROOT)))
+def order_of(package: str) -> list[str]:
+    """The package's rooms and files from the lowest to the highest, as the architecture says."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = text.partition("```order\n")[2].partition("```")[0]
+    lines = [line.split() for line in block.splitlines() if line.startswith(package + " ")]
+    return [name for line in lines for name in line[1:]]
+
+
+def test_no_circle_between_files() -> None:
+    assert circles(GRAPH) == []
+
+
+@pytest.mark.parametrize(
+    "room", sorted({module_name(p.relative_to(ROOT).parent) for p in SOURCES})
+)
+def test_no_circle_between_what_lies_in_one_room(room: str) -> None:
+    assert circles(between_children(GRAPH, room)) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_import_between_rooms_points_downward(package: str) -> None:
+    order, found = order_of(package), between_children(GRAPH, package)
+    missing = "every room and file of a package stands once in the order of docs/architecture.md"
+    assert sorted(order) == sorted(found), missing
+    assert list(upward(found, order)) == []
+
+
+def test_the_laws_of_imports_can_fail() -> None:
+    made = {
+        "p": "",
+        "p.low": "",
+        "p.low.one": "def f():\n    from p.low import two\n",
+        "p.low.two": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import p.low.one\n",
+        "p.low.three": "from p.high.top import x\n",
+        "p.high": "y = 0\n",
+        "p.high.top": "import p.low.four\nx = 1\n",
+        "p.low.four": "from p.high import y\n",
+    }
+    graph = import_graph(made)
+    assert graph["p.low.four"] == {"p.high"} and graph["p.low.three"] == {"p.high.top"}
+    assert circles(graph) == [["p.low.one", "p.low.two"]]
+    assert circles(between_children(graph, "p")) == [["high", "low"]]
+    assert list(upward(between_children(graph, "p"), ["low", "high"])) == [("low", "high")]
+    assert ("low", "has no place in the order") in upward({"low": set()}, ["high"])
+
+
+@pytest.mark.parametrize("room", [ROOT / folder for folder in FOLDERS], ids=str)
 def test_a_room_says_its_purpose_and_is_no_warehouse(room: Path) -> None:
     purpose = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
     assert purpose and purpose.partition("\n\n")[0].rstrip().endswith(".")

@@ -13,11 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
-from fl_client.gate.ledger import read_ledger
+from fl_client.memory.ledger import read_ledger
 from fl_client.settings import read_settings
+from fl_server.authority.certificates import authority
 from fl_server.demo.plan import DemoOptions, design
 from fl_server.demo.run import Interrupts, provide_sites
-from fl_server.operations.certificates import authority
 from infomri_core.data import open_dataset
 from infomri_core.machine import processes
 from infomri_core.plan.reading import parse_plan

@@ -13,7 +13,7 @@ from flwr.proto.control_pb2 import StartRunRequest
 from flwr.supercore.fab import Fab
 
 from fl_client.network.bundle import own_files
-from fl_server.operations.certificates import SiteKit, authority
+from fl_server.authority.certificates import SiteKit, authority
 from fl_server.operations.superlink import SuperLink, SuperLinkOptions
 from fl_server.serverapp import run_config
 from infomri_core.machine import processes

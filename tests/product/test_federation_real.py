@@ -10,7 +10,7 @@ import pytest
 import tomli_w
 import torch
 
-from fl_server.operations.certificates import SiteOptions, authority, site_kit
+from fl_server.authority.certificates import SiteOptions, authority, site_kit
 from fl_server.run import checkpoint
 from infomri_core.machine import processes
 from infomri_core.plan.plan import Plan

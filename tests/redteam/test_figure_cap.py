@@ -8,8 +8,8 @@ from typing import Any
 from typer.testing import CliRunner
 
 from fl_client.cli import app
-from fl_client.gate.ledger import Entry
 from fl_client.jobs.registry import JOBS, plan_figures
+from fl_client.memory.ledger import Entry
 from fl_client.policy.figures import drawn
 from fl_client.settings import Policy
 from infomri_core.messages import ErrorReply, wire

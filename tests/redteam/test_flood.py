@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fl_client import channel
+from fl_client.sockets import channel
 from infomri_core.messages import ErrorReply, MomentsTask, SiteTask, reply_from, wire
 from tests.support.vault_fakes import (
     FAR,

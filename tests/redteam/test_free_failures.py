@@ -11,9 +11,9 @@ import pytest
 import tomli_w
 import torch
 
-from fl_client.gate.ledger import Ledger
 from fl_client.jobs import Jobs
 from fl_client.jobs.failure import FIRST_ANSWER_SECONDS, answer_time
+from fl_client.memory.ledger import Ledger
 from infomri_core.arms.build import arm_sizes
 from infomri_core.data import open_dataset
 from infomri_core.messages import ErrorReply, EvaluateReply, EvaluateTask, reply_from, wire

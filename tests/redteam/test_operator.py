@@ -18,8 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fl_server.operations import operators
-from fl_server.operations.certificates import (
+from fl_server.authority import operators
+from fl_server.authority.certificates import (
     Authority,
     authority,
     certificate_pem,
@@ -27,10 +27,10 @@ from fl_server.operations.certificates import (
     leaf_builder,
     load_signer,
 )
+from fl_server.authority.operators import operator_files, read_operator, revoke
 from fl_server.operations.control import Control, operator_context
 from fl_server.operations.federation_folder import FederationFolder
 from fl_server.operations.forwarder import forwarded
-from fl_server.operations.operators import operator_files, read_operator, revoke
 from fl_server.run.submission import check_statement, operators_of, statement
 from fl_server.serverapp import run_config, submission_of
 from fl_server.settings import Audit, Centre, CentreSettings, Operators

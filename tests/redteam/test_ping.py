@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 from flwr.app import RecordDict
 
-from fl_client import channel
-from fl_client.gate.ledger import read_ledger
 from fl_client.isolation.probe import private_paths
+from fl_client.memory.ledger import read_ledger
 from fl_client.network import courier
 from fl_client.settings import Vault, read_settings
-from fl_client.vault import status
-from fl_client.vault.status import MAX_STATUS_BYTES, PING, token_file, vault_status
+from fl_client.sockets import channel, status
+from fl_client.sockets.status import MAX_STATUS_BYTES, PING, token_file, vault_status
 from infomri_core.messages import ErrorReply, reply_from, wire
 from infomri_core.system.errors import InputError
 from tests.client.test_isolation import inside
@@ -114,7 +113,7 @@ def test_inside_courier_and_supernode_the_token_cannot_be_read(asked: Vault) -> 
         inside(
             f"""
 from fl_client.settings import SuperLink
-from fl_client.vault.status import vault_status
+from fl_client.sockets.status import vault_status
 state, path = Path(sys.argv[1]), Path(sys.argv[2])
 assert vault_status(path) is not None
 (state / "flwr").mkdir(exist_ok=True)

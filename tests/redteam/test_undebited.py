@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fl_client.gate.budget import spent, told_epsilon
-from fl_client.gate.ledger import Entry, Ledger, read_ledger
+from fl_client.memory.ledger import Entry, Ledger, read_ledger
 from infomri_core.dp.accounting import epsilon
 from infomri_core.messages import AdaptTask, ErrorReply, TrainReply
 from infomri_core.plan.plan import Plan

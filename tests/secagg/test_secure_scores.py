@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_client.vault import masking
+from fl_client.memory import masking
 from fl_server.study.evaluation.held_out import HeldOut
 from fl_server.study.evaluation.noised_rows import NoiseTask
 from fl_server.study.evaluation.results import MergedScores

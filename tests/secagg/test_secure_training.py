@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fl_server.study.failure import StudyFailed
 from fl_server.study.round import train_round
+from fl_server.study.secure.session import session_for
 from infomri_core.messages import (
     EnrolTask,
     ErrorReply,
@@ -183,7 +184,7 @@ def test_nor_is_it_where_the_centre_says_that_a_site_was_in_the_sum(
     with federation(tmp_path, secure_plan()) as made:
         made.train(1)
         setting, state = made.setting(), first_state(made.plan)
-        session = setting.sessions.get(setting, setting.roster.participants(1), 1)
+        session = session_for(setting, setting.roster.participants(1), 1)
         assert session is not None
         nodes = {name: node for node, name in session.members.items()}
         shares = {name: session.shares[0][name] for name in "abc"} | ({"d": {}} if empty else {})

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import fl_client.cli
 import fl_server.cli
-from fl_client.gate.ledger import read_ledger
+from fl_client.memory.ledger import read_ledger
 from fl_server.run import checkpoint
 from infomri_core.machine.backup import back_up, read_backup, restore
 from infomri_core.messages import SiteReply, SiteTask, TrainTask

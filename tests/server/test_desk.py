@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fl_server.operations.certificates import LOOPBACK, authority, server_certificate
+from fl_server.authority.certificates import LOOPBACK, authority, server_certificate
 from infomri_core.machine import processes
 from infomri_core.machine.ports import free_port
 from tests.server.test_proxy import nginx

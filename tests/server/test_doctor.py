@@ -14,12 +14,12 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from fl_server.authority import certificates
+from fl_server.authority.certificates import SiteKit, SiteOptions
+from fl_server.authority.site_keys import introduce
 from fl_server.commands.operations.doctor import doctor
 from fl_server.health import machine, study
 from fl_server.health.finding import Finding, Level, ok, run_checks
-from fl_server.operations import certificates
-from fl_server.operations.certificates import SiteKit, SiteOptions
-from fl_server.operations.site_keys import introduce
 from infomri_core.data import open_dataset
 from infomri_core.system.errors import InputError
 

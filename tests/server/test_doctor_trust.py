@@ -13,12 +13,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from fl_server.authority import certificates
+from fl_server.authority.certificates import SiteKit, SiteOptions
+from fl_server.authority.site_keys import introduce
 from fl_server.health import trust
 from fl_server.health.finding import Finding, Level, run_checks
 from fl_server.health.places import Asked, checks
-from fl_server.operations import certificates
-from fl_server.operations.certificates import SiteKit, SiteOptions
-from fl_server.operations.site_keys import introduce
 
 
 def levels(findings: Iterator[Finding]) -> list[Level]:

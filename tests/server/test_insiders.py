@@ -11,9 +11,9 @@ import tomli_w
 import torch
 
 from fl_client.commands.plan_words import in_words
-from fl_client.gate.ledger import Ledger
 from fl_client.jobs import Jobs
 from fl_client.jobs.adapt import checked_attack
+from fl_client.memory.ledger import Ledger
 from fl_client.settings import Policy
 from fl_server.sites.grid import GridSites
 from fl_server.sites.local import LocalSites

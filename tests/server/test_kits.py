@@ -177,7 +177,7 @@ def test_doctor_warns_before_a_certificate_of_the_folder_ends(
         return {name: next(iter(found[name]())).level for name in names}
 
     assert set(levels().values()) == {Level.OK}
-    monkeypatch.setattr("fl_server.operations.certificates.SERVER_DAYS", 20)
+    monkeypatch.setattr("fl_server.authority.certificates.SERVER_DAYS", 20)
     (folder.path / "server" / "server.key").unlink()
     assert folder.ensure_server(["centre.example"])
     assert levels() == {"ca/ca.crt": Level.OK, "server/server.crt": Level.WARNING}

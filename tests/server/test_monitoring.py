@@ -16,13 +16,13 @@ import torch
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
-from fl_client import channel
 from fl_client.cli import app
-from fl_client.gate.ledger import Ledger
 from fl_client.jobs import Jobs
+from fl_client.memory.ledger import Ledger
 from fl_client.settings import read_settings
-from fl_client.vault import metrics, status
-from fl_client.vault.status import Tally, VaultStatus, vault_status
+from fl_client.sockets import channel, status
+from fl_client.sockets.status import Tally, VaultStatus, vault_status
+from fl_client.vault import metrics
 from fl_server.operations.control import NodeState
 from fl_server.operations.prometheus import CentreFigures
 from fl_server.operations.prometheus import serve as serve_centre

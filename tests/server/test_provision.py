@@ -13,7 +13,7 @@ from flwr.cli.supernode.register import try_load_public_key
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from fl_client.settings import read_settings
-from fl_server.operations.certificates import (
+from fl_server.authority.certificates import (
     Authority,
     ServerCertificate,
     SiteKit,

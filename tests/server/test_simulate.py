@@ -27,7 +27,7 @@ from fl_client.network import courier
 from fl_client.settings import read_settings
 from fl_client.vault.process import opened
 from fl_server.run import checkpoint
-from fl_server.serverapp import CENTRE_FILE
+from fl_server.settings import CENTRE_FILE
 from fl_server.simulation.hospitals import divide
 from fl_server.simulation.run import Simulated, _write, resume, simulate
 from fl_server.sites import grid

@@ -11,9 +11,9 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-from fl_server.operations.certificates import SiteKit, SiteOptions, site_kit
+from fl_server.authority.certificates import SiteKit, SiteOptions, site_kit
+from fl_server.authority.site_keys import introduce
 from fl_server.operations.control import Control, RunState
-from fl_server.operations.site_keys import introduce
 from fl_server.operations.superlink import SuperLink, SuperLinkOptions
 from fl_server.serverapp import run_config
 from infomri_core.machine import processes

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from fl_client.gate.ledger import Ledger
 from fl_client.jobs import Jobs
+from fl_client.memory.ledger import Ledger
 from fl_client.settings import Data, Policy, Secure, SiteSettings, SuperLink, Vault
 from fl_client.settings import Site as SiteName
 from fl_server.run.events import Progress

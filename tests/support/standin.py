@@ -52,8 +52,8 @@ def handle(site: str, data: bytes) -> bytes:
 
 
 def serve_vault(config: Path) -> None:
-    from fl_client import channel
     from fl_client.settings import read_settings
+    from fl_client.sockets import channel
 
     settings = read_settings(config)
     name = settings.site.name

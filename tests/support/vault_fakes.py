@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from fl_client.gate.ledger import CHARGE, Entry, Ledger
 from fl_client.jobs import Jobs
+from fl_client.memory.ledger import CHARGE, Entry, Ledger
 from fl_client.settings import Data, Policy, SiteSettings, SuperLink, Vault
 from fl_client.settings import Site as SiteName
 from infomri_core.arms.build import arm_sizes

@@ -1,7 +1,7 @@
 """``announce``: signed keys for sums to come."""
 
-from fl_client.gate.context import Context, unfit
-from fl_client.jobs.declaration import Checked, Job, Rules, always_ready, training_rows
+from fl_client.gate.context import Checked, Context, Rules, unfit
+from fl_client.jobs.declaration import Job, always_ready, training_rows
 from fl_client.jobs.secure import masks
 from infomri_core.messages import AnnounceReply, AnnounceTask, SiteReply
 

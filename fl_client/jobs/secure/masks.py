@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from fl_client.gate.context import Context, Cost
-from fl_client.gate.study import of_study
+from fl_client.gate.context import Context
 from fl_client.jobs.declaration import Premises
 from fl_client.jobs.forms import check_masking, check_round
+from fl_client.memory.study import of_study
+from fl_client.policy.cost import Cost
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import AnnounceTask, ShareTask, SiteReply, UnmaskTask
 from infomri_core.plan.plan import Plan

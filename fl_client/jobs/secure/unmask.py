@@ -1,9 +1,9 @@
 """``unmask``: the shares that undo the masks of one sum, and of one sum a round only."""
 
-from fl_client.gate.context import Context, unfit
-from fl_client.jobs.declaration import Checked, Job, Rules, always_ready, training_rows
+from fl_client.gate.context import Checked, Context, Rules, unfit
+from fl_client.jobs.declaration import Job, always_ready, training_rows
 from fl_client.jobs.secure import masks
-from fl_client.vault.masking import summed
+from fl_client.memory.masking import summed
 from infomri_core.messages import SiteReply, UnmaskReply, UnmaskTask
 
 

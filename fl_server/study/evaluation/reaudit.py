@@ -19,7 +19,7 @@ from fl_server.audit.data_check import (
     split_for_scoring,
 )
 from fl_server.audit.examples import examples_for
-from fl_server.central import refuse_overlap
+from fl_server.audit.overlap import refuse_overlap
 from fl_server.inference.trained_arm import read_model
 from fl_server.report.publish import Published
 from fl_server.run.checkpoint import Checkpoint

@@ -7,7 +7,8 @@ from typing import TypeVar
 import numpy as np
 
 from fl_server.study.context import Setting
-from fl_server.study.secure.session import Session, stage_deadline
+from fl_server.study.secure.session import session_for, stage_deadline
+from fl_server.study.sessions import Session
 from infomri_core.messages import (
     ErrorReply,
     EvaluateTask,
@@ -48,7 +49,7 @@ def ask_masked(
 ) -> tuple[list[str], T] | None:
     """The sites in the sum, in ascending order, and what ``read`` makes of it, given their number;
     None where it is to be tried again, and every reason is told."""
-    session = setting.sessions.get(setting, nodes, question.round)
+    session = session_for(setting, nodes, question.round)
     if session is None:
         return None
     present = [node for node in nodes if node in session.members]

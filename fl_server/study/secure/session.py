@@ -9,11 +9,12 @@ with a new one.
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar, final
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+from fl_server.study.context import Setting
 from fl_server.study.enrolment import PASSING, deadline
+from fl_server.study.sessions import Session
 from infomri_core.messages import (
     AnnounceReply,
     AnnounceTask,
@@ -25,11 +26,7 @@ from infomri_core.messages import (
 )
 from infomri_core.messages.secure import MAX_SLOTS
 from infomri_core.plan.plan import Plan
-from infomri_core.secagg import Announcement
 from infomri_core.secagg.announcement import threshold_for
-
-if TYPE_CHECKING:
-    from fl_server.study.context import Setting
 
 STAGE_SECONDS = 300.0
 SPARE_SLOTS = 2
@@ -37,49 +34,13 @@ SPARE_SLOTS = 2
 Reply = TypeVar("Reply", AnnounceReply, ShareReply)
 
 
-@final
-@dataclass
-class Session:
-    """Keys and encrypted shares for a number of sums. ``members``: the nodes that can take part,
-    with their sites' names; ``asked``: all that gave an answer to the preparation."""
-
-    key: str
-    announcements: tuple[tuple[Announcement, ...], ...]
-    shares: tuple[Mapping[str, Mapping[str, bytes]], ...]
-    members: Mapping[str, str]
-    asked: frozenset[str]
-    threshold: int
-    used: int = 0
-    lost: bool = False
-
-    def take_slot(self) -> int:
-        """A slot that was never used."""
-        self.used += 1
-        return self.used - 1
-
-    def serves(self, nodes: Sequence[str], fewest: int) -> bool:
-        """Whether a round over ``nodes`` can be had with this session."""
-        present = [node for node in nodes if node in self.members]
-        enough = len(present) >= max(fewest, self.threshold)
-        return (
-            enough and not self.lost and self.used < len(self.shares) and self.asked >= set(nodes)
-        )
-
-
-@final
-@dataclass
-class Sessions:
-    """The session of a running study, prepared when it is needed."""
-
-    current: Session | None = field(default=None)
-
-    def get(self, setting: "Setting", nodes: Sequence[str], number: int) -> Session | None:
-        """A session that serves round ``number`` over ``nodes``; None where too few sites would
-        take part, which is told."""
-        fewest = setting.plan.training.quorum
-        if self.current is None or not self.current.serves(nodes, fewest):
-            self.current = _prepared(setting, nodes, number)
-        return self.current
+def session_for(setting: Setting, nodes: Sequence[str], number: int) -> Session | None:
+    """A session that serves round ``number`` over ``nodes``; None where too few sites would take
+    part, which is told."""
+    sessions, fewest = setting.sessions, setting.plan.training.quorum
+    if sessions.current is None or not sessions.current.serves(nodes, fewest):
+        sessions.current = _prepared(setting, nodes, number)
+    return sessions.current
 
 
 def stage_deadline(plan: Plan) -> float:
@@ -87,7 +48,7 @@ def stage_deadline(plan: Plan) -> float:
     return min(deadline(plan), time.time() + STAGE_SECONDS)
 
 
-def _prepared(setting: "Setting", nodes: Sequence[str], number: int) -> Session | None:
+def _prepared(setting: Setting, nodes: Sequence[str], number: int) -> Session | None:
     plan, until = setting.plan, stage_deadline(setting.plan)
     key, n_slots = secrets.token_hex(16), min(MAX_SLOTS, _sums_to_come(plan, number))
     asked: set[str] = set()
@@ -137,7 +98,7 @@ def _own(reply: AnnounceReply, name: str, n_slots: int) -> bool:
 
 
 def _ask(
-    setting: "Setting",
+    setting: Setting,
     task: SecureTask,
     nodes: Sequence[str],
     kind: type[Reply],

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from fl_client import channel
-from fl_client.gate.chain.lines import CHARGE, RECOVERED, Entry
+from fl_client.memory.chain.lines import CHARGE, RECOVERED, Entry
 from fl_client.settings import Vault
-from fl_client.socket_file import prepare_folder
+from fl_client.sockets import channel
+from fl_client.sockets.socket_file import prepare_folder
 from infomri_core.messages import wire
 from infomri_core.system.errors import Refused
 

@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
-from fl_client.gate.chain.end import UNREADABLE, End, end_file, end_of, read_end, write_end
-from fl_client.gate.chain.lines import (
+from fl_client.memory.chain.end import UNREADABLE, End, end_file, end_of, read_end, write_end
+from fl_client.memory.chain.held import held
+from fl_client.memory.chain.lines import (
     GENESIS,
     RECOVERED,
     Entry,
@@ -33,8 +34,7 @@ from fl_client.gate.chain.lines import (
     scan,
     sealed,
 )
-from fl_client.gate.chain.salvage import Salvage, salvage
-from fl_client.gate.ledger import held
+from fl_client.memory.chain.salvage import Salvage, salvage
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import write_atomically
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from fl_client.gate.chain.end import End
-from fl_client.gate.chain.lines import GENESIS, Entry, entry_in
+from fl_client.memory.chain.end import End
+from fl_client.memory.chain.lines import GENESIS, Entry, entry_in
 
 MAX_TRIED_LINES = 50
 MAX_LINE_BYTES = 8192

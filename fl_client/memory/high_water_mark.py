@@ -11,8 +11,8 @@ import logging
 from pathlib import Path
 from typing import final
 
-from fl_client.gate.chain.end import end_of, read_end, write_end
-from fl_client.gate.ledger import Ledger
+from fl_client.memory.chain.end import end_of, read_end, write_end
+from fl_client.memory.ledger import Ledger
 from infomri_core.system.errors import Refused
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fl_server.operations.certificates import (
+from fl_server.authority.certificates import (
     Authority,
     certificate_pem,
     key_pem,

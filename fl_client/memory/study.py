@@ -7,7 +7,7 @@ another comment, digest and all, finds what was asked under the first.
 import dataclasses
 from collections.abc import Iterable
 
-from fl_client.gate.ledger import Entry
+from fl_client.memory.ledger import Entry
 from infomri_core.plan.plan import Plan
 
 

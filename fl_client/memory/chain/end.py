@@ -1,7 +1,7 @@
 """How far a chain had come, in a file beside it: without it, no chain shows that its end is gone.
 
 Two files are of this form: the ledger's own, moved with every line before what the line speaks of
-may leave, and the mark of what must never be forgotten (:mod:`fl_client.gate.high_water_mark`).
+may leave, and the mark of what must never be forgotten (:mod:`fl_client.memory.high_water_mark`).
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import final
 
-from fl_client.gate.chain.lines import GENESIS, Entry, entry_in, line_of
+from fl_client.memory.chain.lines import GENESIS, Entry, entry_in, line_of
 from infomri_core.system.files import write_atomically
 
 

@@ -2,7 +2,7 @@
 
 The ledger is the memory: every release stands in it with the patients' permanent ids and position
 bitmaps, and the union is computed from there. A ledger that does not reach its mark
-(:mod:`fl_client.gate.high_water_mark`) releases nothing more. The limit counts positions, not
+(:mod:`fl_client.memory.high_water_mark`) releases nothing more. The limit counts positions, not
 repetitions of noise.
 """
 
@@ -15,8 +15,8 @@ from typing import Any, final
 
 import numpy as np
 
-from fl_client.gate.high_water_mark import Mark
-from fl_client.gate.ledger import Entry, Ledger
+from fl_client.memory.high_water_mark import Mark
+from fl_client.memory.ledger import Entry, Ledger
 from infomri_core.system.errors import Refused
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import tomli_w
 
-from fl_server.operations.certificates import Authority, SiteOptions, load_signer, site_table
+from fl_server.authority.certificates import Authority, SiteOptions, load_signer, site_table
 from infomri_core.kits.kit import LIST, signed_kit
 from infomri_core.kits.signing import certificate_fingerprint
 

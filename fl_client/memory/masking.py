@@ -18,7 +18,7 @@ from typing import final
 
 import numpy as np
 
-from fl_client.gate.ledger import Entry, same_study
+from fl_client.memory.ledger import Entry, same_study
 from fl_client.settings import Secure
 from infomri_core.messages import (
     AnnounceReply,

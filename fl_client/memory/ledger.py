@@ -2,13 +2,12 @@
 
 Each line carries the hash of the line before it and its own, so that a changed, lost or inserted
 line shows. A line is on the disk (fsync) before the bytes it speaks of leave, and so is, in a file
-beside the ledger, how far it has come (:mod:`fl_client.gate.chain.end`): so lines missing at the
+beside the ledger, how far it has come (:mod:`fl_client.memory.chain.end`): so lines missing at the
 end show, too. What shows nothing is a folder restored whole: compare with an exported copy.
 """
 
 import csv
 import dataclasses
-import fcntl
 import hashlib
 import logging
 import os
@@ -17,8 +16,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO, final
 
-from fl_client.gate.chain.end import UNREADABLE, end_file, end_of, read_end, write_end
-from fl_client.gate.chain.lines import (
+from fl_client.memory.chain.end import UNREADABLE, end_file, end_of, read_end, write_end
+from fl_client.memory.chain.held import held
+from fl_client.memory.chain.lines import (
     CHARGE,
     GENESIS,
     REMEDY,
@@ -30,7 +30,7 @@ from fl_client.gate.chain.lines import (
 )
 from infomri_core.system.errors import InputError, Refused
 
-__all__ = ["CHARGE", "Entry", "Ledger", "export_csv", "held", "read_ledger", "same_study"]
+__all__ = ["CHARGE", "Entry", "Ledger", "export_csv", "read_ledger", "same_study"]
 
 _CHANGED = "the site's ledger was changed from outside; nothing leaves until it is recovered"
 _SHORT = "lines are missing at the end of the site's ledger; nothing leaves until it is recovered"
@@ -177,20 +177,6 @@ class Ledger:
             os.fsync(self._descriptor)
         except OSError as error:
             log.error("ledger %s cannot be restored: %s", self._path, error.strerror)
-
-
-def held(path: Path) -> int:
-    """A descriptor of the ledger at ``path``, which is made if need be, locked for this process.
-    Raises ``InputError`` while another has it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        remedy = "stop the other vault, or give this one its own [vault] state"
-        raise InputError(str(path), "a ledger of one vault", "one in use", remedy) from None
-    return descriptor
 
 
 def read_ledger(path: Path) -> list[Entry]:

@@ -9,7 +9,7 @@ released any more, as it cannot tell what was.
 from collections.abc import Callable, Iterable, Sequence
 
 from fl_client.gate.budget import debit, spent
-from fl_client.gate.chain.lines import CHARGE, RECOVERED, Entry
+from fl_client.memory.chain.lines import CHARGE, RECOVERED, Entry
 from fl_client.settings import Policy
 from infomri_core.dp.accounting import Mechanism, moments_mechanism, round_mechanism
 from infomri_core.plan.plan import Plan

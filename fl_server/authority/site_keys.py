@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tomli_w
 
-from fl_server.operations.certificates import SiteKit
+from fl_server.authority.certificates import SiteKit
 from infomri_core.system.files import write_atomically
 
 LIST = "sites.toml"

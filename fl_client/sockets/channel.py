@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fl_client.socket_file import address_of, bind, prepare_folder, remove_stale
+from fl_client.sockets.socket_file import address_of, bind, prepare_folder, remove_stale
 from infomri_core.system.errors import InputError, Refused
 
 MAX_FRAME_BYTES = 2 * 2**30
