@@ -237,3 +237,10 @@ def test_tables_of_every_spreadsheet_say_the_same(tmp_path: Path, text: str) -> 
     table = read_labels(path)
     assert table.kind is Kind.BINARY and table.names == ("tear",)
     assert {key: row.labels for key, row in table.rows.items()} == {("A1",): (1,), ("B2",): (0,)}
+
+
+@pytest.mark.parametrize("cell", ["1,000", "1.000", "10,0e1"])
+def test_thousands_are_not_taken_for_one(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "l.csv"
+    path.write_text(f"patient;tear\nA1;{cell}\nB2;0\n")
+    assert read_labels(path).kind is Kind.WORDS

@@ -231,5 +231,6 @@ def _clean(text: str) -> str | None:
     text = text.strip()
     if text.lower() in MISSING:
         return None
-    number = re.sub(r"[.,]0+$", "", text)
+    # Three zeros may be thousands: 1,000 is not 1.
+    number = re.sub(r"[.,]0{1,2}$", "", text)
     return number if number.isdecimal() else text
