@@ -124,8 +124,8 @@ def patiently(step: Callable[[], T], stop: threading.Event) -> T | None:
 def status(
     config: Annotated[Path, typer.Option(help="The site's settings.")] = Path("site.toml"),
 ) -> None:
-    """Say whether the vault answers and what has left it; exit code 1 when it does not answer, not
-    to this user, or its ledger was changed from outside.
+    """Say whether the vault answers, what has left it and what it refused, by code; exit code 1
+    when it does not answer, not to this user, or its ledger was changed from outside.
 
     Example: infomri-client status --config site.toml
     """
@@ -148,6 +148,8 @@ def status(
         f"{sum(left.replies.values())} replies, {sum(left.refusals.values())} refusals, "
         f"{left.n_bytes} bytes left, epsilon {epsilon}"
     )
+    for code, n in sorted(left.refusals.items()):
+        typer.echo(f"  refused {n} times: {code}")
     if not answer.sound:
         typer.echo("the ledger was changed from outside: nothing leaves until it is recovered")
         raise typer.Exit(1)

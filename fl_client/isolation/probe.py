@@ -34,11 +34,12 @@ def survey(settings: SiteSettings, folder: Path, *, with_vault: bool = True) -> 
 
 
 def private_paths(settings: SiteSettings) -> list[Path]:
-    """What nobody but the vault may open: the data, the ledger, the site's keys; nor the token of
-    the status socket, but for who asks there."""
-    location = settings.data.uri.partition(":")[2].partition("?")[0]
+    """What nobody but the vault may open: the data of every data set, the ledger, the site's keys;
+    nor the token of the status socket, but for who asks there."""
+    uris = [data.uri for data in (settings.data, *settings.datasets.values())]
+    locations = [uri.partition(":")[2].partition("?")[0] for uri in uris]
     state = settings.vault.state
-    paths = [Path(location)] if location else []
+    paths = [Path(location) for location in dict.fromkeys(locations) if location]
     signing = [settings.secure.key] if settings.secure.key else []
     token = token_file(settings.vault.status_path)
     return [*paths, state / "ledger.jsonl", state / "site.key", *signing, token, state]

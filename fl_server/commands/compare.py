@@ -25,8 +25,9 @@ def compare(
 ) -> None:
     """Show two completed studies side by side, arm by arm, and what differs in their plans.
 
-    A change is the second minus the first. A change of AUROC is marked * where the 95 % intervals
-    of the two have nothing in common.
+    A change is the second minus the first, with its 95 % interval: the conservative one, as
+    nothing is known of how two studies err together. A change of AUROC is marked * where it
+    leaves out zero.
 
     Example: `infomri compare runs/knee-123 runs/knee-124`
     """
@@ -68,7 +69,9 @@ def _cells(pair: "Pair") -> list[str]:
             (_interval(pair.first), _interval(pair.second)) if name == "auroc" else ("", "")
         )
         cells += [_text(a, _FORMS[name]) + intervals[0], _text(b, _FORMS[name]) + intervals[1]]
-        cells.append(_text(pair.change(name), _CHANGES[name]) + mark)
+        ends = pair.interval(name)
+        within = "" if ends is None else "\n" + " ".join(_CHANGES[name].format(e) for e in ends)
+        cells.append(_text(pair.change(name), _CHANGES[name]) + mark + within)
     return cells
 
 

@@ -92,17 +92,22 @@ def status(
     operator: OperatorFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Show the runs and the sites of a SuperLink.
+    """Show the runs and the sites of a SuperLink; of runs that are running (or of the one named),
+    which sites refused what.
 
     Example: `infomri status --superlink hospital-net`
     """
     from fl_server.operations.control import Control
+    from fl_server.terminal.follow_run import refusals
 
     with Control.named(superlink, operator) as control:
         states, nodes = control.runs(run_id), control.nodes()
+        asked = [s for s in states if run_id or s.status == "running"]
+        refused = {s.run_id: refusals(control, s) for s in asked}
     if as_json:
         sites = [{"node_id": n.node_id, "name": n.name, "status": n.status} for n in nodes]
-        print(json.dumps({"runs": [asdict(state) for state in states], "sites": sites}, indent=2))
+        runs_now = [asdict(s) | {"refusals": refused.get(s.run_id, [])} for s in states]
+        print(json.dumps({"runs": runs_now, "sites": sites}, indent=2))
         return
     console = Console()
     runs = Table("run", "status", "submitted", "finished", "details", title="Runs")
@@ -111,6 +116,9 @@ def status(
         details = state.details if run_id else state.details[:80]
         runs.add_row(state.run_id, shown, state.submitted_at, state.finished_at, details)
     console.print(runs)
+    for run, sentences in refused.items():
+        for sentence in sentences:
+            console.print(f"run {run}: {sentence}", markup=False, highlight=False)
     sites_table = Table("node", "name", "status", title="Sites")
     for node in nodes:
         sites_table.add_row(node.node_id, node.name, node.status)

@@ -8,6 +8,7 @@ from typing import Any
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import read_plan
 from infomri_core.results.frontier import Row, read_results
+from infomri_core.summaries.jackknife import Estimate, conservative_difference
 from infomri_core.system.errors import InputError
 
 RESULTS = "results.json"
@@ -47,18 +48,33 @@ class Pair:
         a, b = self.figures(name)
         return None if a is None or b is None else b - a
 
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """The 95 % interval of :meth:`change`; None where a figure has none. Two studies tell
+        nothing of how their patients' figures go together: it is the conservative one."""
+        read = _ENDS.get(name)
+        if read is None or self.first is None or self.second is None:
+            return None
+        found = conservative_difference(read(self.first), read(self.second))
+        return None if found.low is None or found.high is None else (found.low, found.high)
+
     @property
     def apart(self) -> bool:
-        """Whether the 95 % intervals of both AUROCs have no value in common."""
-        ends = [
-            value
-            for row in (self.first, self.second)
-            for value in (row and row.auroc_low, row and row.auroc_high)
-        ]
-        if any(value is None for value in ends):
-            return False
-        low_a, high_a, low_b, high_b = (float(value or 0) for value in ends)
-        return low_a > high_b or low_b > high_a
+        """Whether the interval of the change of AUROC leaves out zero: the 95 % intervals of both
+        have then no value in common."""
+        ends = self.interval("auroc")
+        return ends is not None and not ends[0] <= 0 <= ends[1]
+
+
+def _auroc_of(row: Row) -> Estimate:
+    return Estimate(row.auroc, row.auroc_low, row.auroc_high)
+
+
+def _psnr_of(row: Row) -> Estimate:
+    name = row.worst_attack or ""
+    return Estimate(row.psnr_worst, row.psnr_low.get(name), row.psnr_high.get(name))
+
+
+_ENDS: Mapping[str, Callable[[Row], Estimate]] = {"auroc": _auroc_of, "psnr_worst": _psnr_of}
 
 
 def read_finished(place: Path) -> Finished:
@@ -86,15 +102,17 @@ def plan_differences(first: Plan, second: Plan) -> dict[str, tuple[Any, Any]]:
     return {key: (a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key)}
 
 
+def _changed(pair: Pair, name: str) -> dict[str, Any]:
+    first, second = pair.figures(name)
+    found = {"change": pair.change(name), "interval": pair.interval(name)}
+    return {"first": first, "second": second, **found}
+
+
 def to_json(first: Finished, second: Finished) -> dict[str, Any]:
     """The comparison as JSON values: ``runs``, ``arms`` and ``plan``."""
     arms = [
         {"arm": pair.arm, "acceleration": pair.acceleration, "auroc_intervals_apart": pair.apart}
-        | {
-            name: {"first": pair.figures(name)[0], "second": pair.figures(name)[1]}
-            | {"change": pair.change(name)}
-            for name in FIGURES
-        }
+        | {name: _changed(pair, name) for name in FIGURES}
         for pair in pairs(first.rows, second.rows)
     ]
     plan = None

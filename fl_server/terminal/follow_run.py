@@ -91,6 +91,18 @@ def follow(
     return [from_json(row) for row in screen.rows]
 
 
+def refusals(control: Control, state: RunState) -> list[str]:
+    """What a run's log says so far of sites that refused and of replies that were not used, oldest
+    first, each once; empty for a run that has not begun."""
+    if state.status in ("pending", "starting"):
+        return []
+    # The first piece holds all of the log until now; the next would wait for more.
+    piece, _ = next(control.log(state.run_id), ("", 0.0))
+    events = [event for line in piece.split("\n") if (event := event_in(line)) is not None]
+    said = [str(event["sentence"]) for event in events if event["event"] == "refused"]
+    return list(dict.fromkeys(said))
+
+
 _LOST = f"the SuperLink does not answer; asking again for {duration(PATIENCE_SECONDS)}"
 
 

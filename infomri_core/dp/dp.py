@@ -10,7 +10,13 @@ from torch import nn
 from infomri_core.arms.sampled_model import LossTerms, SampledModel
 from infomri_core.dp.accounting import PoissonSampling
 from infomri_core.dp.lattice import Lattice
-from infomri_core.dp.per_sample import Gradients, policy_squared_norms, recorded
+from infomri_core.dp.per_sample import (
+    Gradients,
+    policy_gradients,
+    recorded,
+    squares,
+    weighted_sum,
+)
 from infomri_core.plan.plan import Plan, Privacy
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.sampling import draw_masks
@@ -19,7 +25,9 @@ from infomri_core.system.errors import InputError
 from infomri_core.training.fit import Fetch
 
 MARGIN = 2.0**-8
-"""Share of the clip by which a sum of float32 may be wrong; the noise is wider by as much."""
+"""Share of the clip by which both sums, with a unit and without it, may be wrong together; the
+noise is wider by as much. Twice :func:`~infomri_core.dp.per_sample.sum_error` of the up to 16,000
+samples drawn in a step stays below."""
 
 Canaries = Callable[[np.ndarray, float, Gradients], np.ndarray]
 """Adds the gradients, clipped, of those rows that are an audit's canaries; returns the others."""
@@ -38,8 +46,8 @@ class PrivateGradients:
     that draws nobody is noise and entropy alone.
 
     Guarantee: each call is one Poisson-subsampled Gaussian mechanism under adding or removing a
-    unit, whatever weights, V and beta it was asked for, if float32 sums inside one batch are
-    right to ``MARGIN`` of the clip; sums of batches are float64. The entropy needs V, which is of
+    unit, whatever weights, V and beta it was asked for: norms are never too small, and the
+    clipped sum, in float64, is right to ``MARGIN`` of the clip. The entropy needs V, which is of
     other people, and masks of its own: how many units were drawn cannot be read from it. A sample
     whose gradient is not finite adds nothing. ``stream`` must be secret and never be used again:
     it draws who takes part, masks and noise.
@@ -166,25 +174,23 @@ def add_clipped(
     with recorded(model.network) as layers:
         losses = model.task.losses(model.output(masks * kspace), targets)
         model.task.objective(losses).sum().backward()
-    squares = torch.stack([layer.squared_norms() for layer in layers]).sum(0)
+    norms = torch.stack([layer.squared_norms() for layer in layers]).sum(0)
+    found: list[torch.Tensor] = []
     if policy:
-        found = cast(torch.Tensor, masks.grad)
-        squares = squares + policy_squared_norms(probabilities, policy, found)
-    finite = torch.isfinite(squares)
+        found = policy_gradients(probabilities, policy, cast(torch.Tensor, masks.grad))
+        norms = norms + torch.stack([squares(g) for g in found]).sum(0)
+    finite = torch.isfinite(norms)
     if not bool(finite.all()):
         rest = (masks[finite], kspace[finite], targets[finite])
         if not len(rest[0]):
             return dict.fromkeys(losses, 0.0)
         return add_clipped(model, probabilities, policy, *rest, clip, total)
-    weights = clip_weights(squares, clip)
+    weights = clip_weights(norms, clip)
     for layer in layers:
         for parameter, gradient in layer.weighted(weights).items():
             total[parameter] += gradient
-    if policy:
-        mixed = (weights.view(-1, 1, 1) * found).sum(0)
-        sums = torch.autograd.grad(probabilities, policy, mixed, retain_graph=True)
-        for parameter, gradient in zip(policy, sums):
-            total[parameter] += gradient
+    for parameter, gradients in zip(policy, found):
+        total[parameter] += weighted_sum(weights, gradients)
     return {name: float(loss.detach().sum()) for name, loss in losses.items()}
 
 

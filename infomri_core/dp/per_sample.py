@@ -5,7 +5,14 @@ its output; row i of both belongs to sample i alone, because no layer here mixes
 and G follow the norms of all per-sample gradients, and, once the clipping weights are known, the
 weighted sum: with no second backward pass (book-keeping, Bu et al. 2023). A convolution's norm
 comes from its per-sample gradient where that is small, and from the Gram matrices of A and G
-where it is large (ghost norm, Goodfellow 2015; Li et al. 2022), summed in float64.
+where it is large (ghost norm, Goodfellow 2015; Li et al. 2022).
+
+Norms never say too little, and sums are right to a share of the clip that is proved
+(:func:`sum_error`): whoever chooses the weights can make a sample's parts cancel. Where the
+per-sample gradient is kept, the sum is of the very float32 vector whose norm was taken. Elsewhere
+both are float64 sums over places p of a_p g_p^T. With b = sum_p |a_p| |g_p|, their rounding is at
+most gamma b^2 in the squared norm, which is added to it, and gamma b in the sum
+(:data:`UNIT_ROUNDOFF`; Higham 2002, section 3.1).
 """
 
 import contextlib
@@ -21,6 +28,23 @@ from torch.nn.grad import conv2d_weight
 from infomri_core.system.errors import InputError
 
 Gradients = dict[nn.Parameter, torch.Tensor]
+UNIT_ROUNDOFF = 2.0**-53
+"""Of float64."""
+TOGETHER = 8
+"""Samples of a layer without kept gradients that are summed at a time."""
+
+
+def sum_error(n_samples: int) -> float:
+    """The most, as a share of the clip, by which the sum of ``n_samples`` clipped gradients can be
+    wrong, in the Euclidean norm over all layers, whatever these gradients are.
+
+    In a layer with P places the squared norm is raised by more than P^2 u b^2 beyond its rounding,
+    so that a clipping weight is at most clip / (P sqrt(u) b); and gamma of a sum of 8 samples is
+    (8 P + 3) u. So a sample's part of the sum is wrong by at most 11 sqrt(u) clips. Float64 sums
+    of kept gradients, and of the parts, add at most (n + 2) u a sample.
+    """
+    u = UNIT_ROUNDOFF
+    return float(n_samples * ((TOGETHER + 3) * math.sqrt(u) + (n_samples + 2) * u))
 
 
 @final
@@ -38,46 +62,58 @@ class Layer:
         self._gradients = gradients
 
     def squared_norms(self) -> torch.Tensor:
-        """(B,) squared norms of the per-sample gradients of all of this layer's parameters."""
+        """(B,) squared norms, float64, of the per-sample gradients of all of this layer's
+        parameters, and no less."""
         total = self._weight_norms()
         if getattr(self.module, "bias", None) is not None:
-            total = total + self._bias_gradients().square().sum(1)
+            total = total + self._bias_gradients().double().square().sum(1)
         return total
 
     def weighted(self, weights: torch.Tensor) -> Gradients:
-        """Sum over samples of ``weights`` (B,) times the per-sample gradients."""
+        """Sum over samples of ``weights`` (B,) times the per-sample gradients, float64."""
         found = {cast(nn.Parameter, self.module.weight): self._weighted_weight(weights)}
         if getattr(self.module, "bias", None) is not None:
-            found[cast(nn.Parameter, self.module.bias)] = weights @ self._bias_gradients()
+            found[cast(nn.Parameter, self.module.bias)] = (
+                weights.double() @ self._bias_gradients().double()
+            )
         return found
 
     def _weight_norms(self) -> torch.Tensor:
         A, G, module = self._inputs, self._gradients, self.module
         if isinstance(module, nn.Linear):
-            return A.square().sum(1) * G.square().sum(1)
+            return A.double().square().sum(1) * G.double().square().sum(1)
         if isinstance(module, nn.GroupNorm):
             normalised = functional.group_norm(A, module.num_groups, eps=module.eps)
             self._kept = (G * normalised).flatten(2).sum(2)
-            return self._kept.square().sum(1)
+            return self._kept.double().square().sum(1)
         assert isinstance(module, nn.Conv2d)
         n_out, n_in, height, width = module.weight.shape
         n_places, n_seen = G[0, 0].numel(), n_in * height * width
         if n_places * (n_seen + n_out) < n_seen * n_out:
             # In float64: with a large offset in A and a zero-sum G nearly all of it cancels.
             patches, G = _patches(module, A).double(), G.flatten(2).double()
-            return ((patches.mT @ patches) * (G.mT @ G)).sum((1, 2)).clamp(min=0).to(A.dtype)
+            found = ((patches.mT @ patches) * (G.mT @ G)).sum((1, 2)).clamp(min=0)
+            bound = (patches.square().sum(1).sqrt() * G.square().sum(1).sqrt()).sum(1)
+            gamma = 2 * (n_places**2 + n_seen + n_out + 2) * UNIT_ROUNDOFF
+            return found + gamma * bound.square()
         self._kept = _per_sample_weights(module, A, G)
-        return self._kept.square().sum(1)
+        return self._kept.double().square().sum(1)
 
     def _weighted_weight(self, weights: torch.Tensor) -> torch.Tensor:
         module = self.module
         weight = cast(nn.Parameter, module.weight)
         if self._kept is not None:
-            return (weights @ self._kept).view_as(weight)
+            return (weights.double() @ self._kept.double()).view_as(weight)
+        scaled = self._gradients.double() * weights.double().view(
+            -1, *[1] * (self._gradients.ndim - 1)
+        )
         if isinstance(module, nn.Linear):
-            return (self._gradients * weights[:, None]).T @ self._inputs
+            return scaled.T @ self._inputs.double()
         assert isinstance(module, nn.Conv2d)
-        return _weight_gradient(module, self._inputs, self._gradients * weights.view(-1, 1, 1, 1))
+        total = torch.zeros_like(weight, dtype=torch.float64)
+        for A, G in zip(self._inputs.split(TOGETHER), scaled.split(TOGETHER), strict=True):
+            total += _weight_gradient(module, A.double(), G)
+        return total
 
     def _bias_gradients(self) -> torch.Tensor:
         return self._gradients.flatten(2).sum(2) if self._gradients.ndim > 2 else self._gradients
@@ -130,10 +166,10 @@ def check_layers(network: nn.Module) -> None:
             raise InputError("differential privacy", expected, got, "use [model] norm = 'group'")
 
 
-def policy_squared_norms(
+def policy_gradients(
     probabilities: torch.Tensor, parameters: list[nn.Parameter], mask_gradients: torch.Tensor
-) -> torch.Tensor:
-    """(B,) squared norms of a policy's per-sample gradients.
+) -> list[torch.Tensor]:
+    """A policy's per-sample gradients (B, ...), float32, of each of its ``parameters``.
 
     ``probabilities`` (H, W) are the policy's, with their graph, which is kept;
     ``mask_gradients`` (B, H, W) those of each sample's loss to its own mask. The straight-through
@@ -147,11 +183,18 @@ def policy_squared_norms(
         )
         for chunk in mask_gradients.split(size)
     ]
-    return torch.cat([torch.stack([_squares(g) for g in part]).sum(0) for part in parts])
+    return [torch.cat(gradients) for gradients in zip(*parts, strict=True)]
 
 
-def _squares(gradients: torch.Tensor) -> torch.Tensor:
-    return gradients.reshape(len(gradients), -1).square().sum(1)
+def squares(gradients: torch.Tensor) -> torch.Tensor:
+    """(B,) squared norms of the rows of ``gradients`` (B, ...), float64."""
+    return gradients.reshape(len(gradients), -1).double().square().sum(1)
+
+
+def weighted_sum(weights: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
+    """Sum of ``weights`` (B,) times the rows of ``gradients`` (B, ...), float64."""
+    rows = gradients.reshape(len(gradients), -1).double()
+    return (weights.double() @ rows).view(gradients.shape[1:])
 
 
 def _has_own_parameters(module: nn.Module) -> bool:

@@ -113,6 +113,34 @@ def certificates(found: Mapping[str, Mapping[str, Any]]) -> str:
     return table(headers, lines, caption)
 
 
+def differences(found: Sequence[Mapping[str, Any]]) -> str:
+    """One line for two arms, or one arm at two accelerations: second less first, with the 95 %
+    interval; '' where nothing is stored of it."""
+    headers = [
+        "First",
+        "Second",
+        "AUROC, change (95 %)",
+        "Strongest attack, dB (95 %)",
+        "Interval",
+    ]
+    lines = []
+    for item in found:
+        auroc, psnr = item.get("auroc") or {}, item.get("psnr") or {}
+        lines.append(
+            [
+                *(Cell(f"{item[k][0]} at {float(item[k][1]):g}x") for k in ("first", "second")),
+                _changed(auroc, "{:+.3f}".format),
+                _changed(psnr, "{:+.1f}".format),
+                Cell(str(item.get("how", ""))),
+            ]
+        )
+    return table(headers, lines) if lines else ""
+
+
+def _changed(ends: Mapping[str, Any], form: Callable[[float], str]) -> Cell:
+    return _interval(ends.get("value"), ends.get("low"), ends.get("high"), form)
+
+
 def sites(found: Sequence[Mapping[str, Any]]) -> str:
     """One line a site, arm and acceleration; sites below their minimum cohort send nothing."""
     headers = [

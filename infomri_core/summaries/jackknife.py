@@ -31,6 +31,19 @@ class Estimate:
     n_groups: int = 0
 
 
+def conservative_difference(a: Estimate, b: Estimate) -> Estimate:
+    """``b`` less ``a`` where nothing is known of how their errors go together: the interval from
+    the ends that lie farthest apart. sd(b - a) <= sd(a) + sd(b) whatever the correlation, so it
+    covers as often as the two do or more. None where either is undefined."""
+    if a.value is None or b.value is None:
+        return Estimate(None)
+    value = b.value - a.value
+    if a.low is None or a.high is None or b.low is None or b.high is None:
+        return Estimate(value)
+    wider_low = (b.value - b.low) + (a.high - a.value)
+    return Estimate(value, value - wider_low, value + (b.high - b.value) + (a.value - a.low))
+
+
 def estimate(
     value: float,
     left_out: Floats,

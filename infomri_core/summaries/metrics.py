@@ -96,6 +96,18 @@ class ScoreHistogram:
         value = float(_auroc(counts.sum(0)).mean())
         return estimate(value, left_out, counts.sum((1, 2, 3)), within=(0, 1))
 
+    def auroc_difference(self, other: "ScoreHistogram") -> Estimate:
+        """The other's mean AUROC less this one's, over the same groups of the same patients: both
+        lose a group at once, so that what they have in common falls out of the interval."""
+        defined = np.isfinite(self.auroc()) & np.isfinite(other.auroc())
+        a, b = self.counts, other.counts
+        if a.shape != b.shape or not defined.any():
+            return Estimate(None)
+        a, b = a[:, defined], b[:, defined]
+        value = float((_auroc(b.sum(0)) - _auroc(a.sum(0))).mean())
+        left_out = (_auroc(b.sum(0) - b) - _auroc(a.sum(0) - a)).mean(-1)
+        return estimate(value, left_out, a.sum((1, 2, 3)))
+
     def accuracy(self) -> float | None:
         """Share of right decisions; ``None`` without data."""
         total = int(self.total.sum())
@@ -164,11 +176,23 @@ class ImageQuality:
 
     def estimate(self, metric: str) -> Estimate:
         """The mean of one of ``METRICS`` with its interval."""
+        return estimate(self.mean(metric), self._left_out(metric), self.weight)
+
+    def difference(self, other: "ImageQuality", metric: str) -> Estimate:
+        """The other's mean of one of ``METRICS`` less this one's, over the same groups of the same
+        images, with its paired interval."""
+        if not np.array_equal(self.weight, other.weight):
+            return Estimate(None)
+        left_out = other._left_out(metric) - self._left_out(metric)
+        return estimate(other.mean(metric) - self.mean(metric), left_out, self.weight)
+
+    def _left_out(self, metric: str) -> Floats:
+        """The mean (G,) without each group; NaN where nothing is left."""
         sums = self.sums[:, METRICS.index(metric)]
         rest = self.weight.sum() - self.weight
         left_out = np.full(len(rest), np.nan)
         np.divide(sums.sum() - sums, rest, out=left_out, where=rest > 0)
-        return estimate(self.mean(metric), left_out, self.weight)
+        return left_out
 
     @property
     def psnr_of_mean_mse(self) -> float:

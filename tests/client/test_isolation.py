@@ -10,7 +10,7 @@ import pytest
 
 from fl_client.cli import _tell_isolation
 from fl_client.isolation import confine
-from fl_client.isolation.probe import survey
+from fl_client.isolation.probe import private_paths, survey
 from fl_client.settings import Data
 from fl_server.authority.certificates import SiteOptions, authority, site_kit
 from infomri_core.machine import processes
@@ -142,6 +142,17 @@ def test_the_survey_says_which_hold(tmp_path: Path) -> None:
     if not all(hold.holds for hold in holds):
         pytest.skip("not shown here")
     assert [hold.sentence.rpartition(": ")[2] for hold in holds] == ["holds"] * 3
+
+
+def test_the_survey_tries_every_data_set(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    settings.vault.state.mkdir()
+    within = settings.vault.state / "flwr" / "second.h5"
+    sets = {"first": Data("slices:/srv/first.h5?x=1"), "second": Data(f"slices:{within}")}
+    settings = replace(settings, datasets=sets)
+    assert {Path("/srv/first.h5"), within} <= set(private_paths(settings))
+    courier = survey(settings, settings.vault.state, with_vault=False)[0]
+    assert not courier.holds and "second.h5 lies in a folder that it needs" in courier.sentence
 
 
 def test_data_among_the_files_of_the_installation_are_not_called_isolated() -> None:

@@ -4,6 +4,7 @@ import io
 import json
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
@@ -26,6 +27,7 @@ from infomri_core.physics.entropy import marginal_entropy
 from infomri_core.results.frontier import Row, to_json
 from infomri_core.results.study_file import StudyFile
 from infomri_core.system.errors import InputError
+from tests.support.old_results import write_old_results
 from tests.support.trained_runs import DROPPED, LABELS, SHAPE, make_images, make_plan
 
 BASE = Row("", "infomri", 0.0, 0, 16.0, psnr_prior=12.0, psnr_diagnosis=13.0)
@@ -212,3 +214,16 @@ def test_tables_hold_a_line_an_attack_and_a_site():
     meta = {"per_site": [{"site": "north", "arm": "a", "acceleration": 16.0, "auroc": 0.9}]}
     assert list(tables.site_scores(meta, ROWS)["site"]) == ["north"]
     assert tables.linkage_table(ROWS).empty
+
+
+def test_results_of_an_older_version_are_shown_with_their_intervals_and_sites(
+    tmp_path: Path,
+) -> None:
+    found = parse_results(write_old_results(tmp_path / "results.json").read_bytes())
+    assert found is not None
+    by_site = tables.site_scores(found.meta, found.rows)
+    assert sorted(set(by_site["site"])) == ["north", "south"]
+    assert by_site["groups"].isna().all() and (by_site["from"] < by_site["AUROC"]).all()
+    assert len(tables.attack_table(found.rows)) >= 2
+    assert list(tables.linkage_table(found.rows)["candidates"]) == [24.0, 24.0]
+    assert len(tables.frontier_table(found.rows, [], PSNR, AUROC, WORST)) == 2

@@ -76,7 +76,11 @@ def test_compare_says_it_in_a_table_and_in_json(runs: list[str]):
     assert "+0.200*" in text
     assert "training.rounds" in text
     found = json.loads(CliRunner().invoke(app, ["compare", "--json", *runs]).stdout)
-    assert found["arms"][0]["auroc"] == {"first": 0.7, "second": 0.9, "change": pytest.approx(0.2)}
+    auroc = found["arms"][0]["auroc"]
+    assert (auroc["first"], auroc["second"]) == (0.7, 0.9)
+    assert auroc["change"] == pytest.approx(0.2)
+    assert auroc["interval"][0] == pytest.approx(0.05)
+    assert auroc["interval"][0] <= 0.2 <= auroc["interval"][1]
     assert found["plan"]["training.rounds"] == {"first": 4, "second": 9}
 
 

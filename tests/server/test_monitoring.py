@@ -124,6 +124,8 @@ def test_status_is_a_health_check(site: Path, tmp_path_factory: pytest.TempPathF
     well = CliRunner().invoke(app, line)
     assert well.exit_code == 0
     assert well.output.startswith("vault of north: waiting; 3 replies, 1 refusals")
+    (code,) = status_of(site).tally.refusals
+    assert f"refused 1 times: {code}" in well.output
     empty = tmp_path_factory.mktemp("empty") / "site.toml"
     empty.write_text(SITE)
     ill = CliRunner().invoke(app, ["status", "--config", str(empty)])

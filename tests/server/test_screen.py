@@ -13,7 +13,7 @@ from fl_server.operations.control import RunState
 from fl_server.run.events import Progress, event_in
 from fl_server.study.failure import StudyFailed
 from fl_server.terminal.follow_events import Follower
-from fl_server.terminal.follow_run import check_resume, follow
+from fl_server.terminal.follow_run import check_resume, follow, refusals
 from fl_server.terminal.screen import Screen, Stage, duration, print_frontier
 from infomri_core.results.frontier import Row, to_json
 from infomri_core.system.errors import InputError
@@ -188,3 +188,18 @@ def test_with_the_centre_at_hand_its_checkpoints_decide(tmp_path: Path):
     check_resume(FakeControl([]), "knee-9", centre)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="runs here: knee-9"):
         check_resume(FakeControl([]), "knee-7", centre)  # type: ignore[arg-type]
+
+
+def test_refusals_of_a_run_are_read_from_what_its_log_says_so_far_and_wait_for_no_more() -> None:
+    told = [
+        event("refused", 1.0) | {"sentence": "round 1: a refused: budget: spent"},
+        event("round", 2.0),
+        event("refused", 3.0) | {"sentence": "round 1: a refused: budget: spent"},
+        event("refused", 4.0) | {"sentence": "round 2: b refused: cohort: too few"},
+    ]
+    never = InputError("log", "nothing more to be asked", "asked", "read one piece")
+    control = FakeControl(["".join(log_line(**e) for e in told), never])
+    running, pending = (RunState("8", how, "", "", "", "") for how in ("running", "pending"))
+    expected = ["round 1: a refused: budget: spent", "round 2: b refused: cohort: too few"]
+    assert refusals(control, running) == expected  # type: ignore[arg-type]
+    assert refusals(FakeControl([never]), pending) == []  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from fl_server.sites.base import in_process
 from fl_server.study.context import Setting, State
 from fl_server.study.enrolment import deadline
 from fl_server.study.epsilon import study_epsilon, tell_epsilons
+from fl_server.study.evaluation.differences import differences
 from fl_server.study.evaluation.held_out import score_held_out
 from fl_server.study.evaluation.insiders import train_insiders
 from fl_server.study.evaluation.meta import study_meta
@@ -140,6 +141,7 @@ def _results(
     rows = build_rows(plan, merged, fitted, n_train, state.round)
     rows = [replace(row, epsilon=epsilon) for row in rows]
     meta = study_meta(plan, fitted, merged, state.dropped, state.history, seconds)
+    meta["differences"] = differences(plan, merged, rows)
     meta["audit_data"] = setting.centre.audit.data
     meta["submitted_by"] = operators_of(setting.directory)
     meta["released"] = collect_release(

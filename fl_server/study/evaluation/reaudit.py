@@ -26,6 +26,7 @@ from fl_server.run.checkpoint import Checkpoint
 from fl_server.run.submission import operators_of
 from fl_server.settings import Audit, CentreSettings, least_steps, read_settings
 from fl_server.study.epsilon import study_epsilon
+from fl_server.study.evaluation.differences import differences
 from fl_server.study.evaluation.meta import study_meta
 from fl_server.study.evaluation.results import MergedScores, build_rows
 from infomri_core import attacks
@@ -106,6 +107,7 @@ def repeat_audit(asked: Asked, say: Callable[[str], None]) -> Repeated:
     rows = build_rows(plan, merged, fitted, n_train, saved.round)
     meta = study_meta(plan, fitted, merged, saved.dropped, history, seconds)
     meta |= {"audit_data": settings.data, "scored_on": words, "caution": _caution(plan, saved)}
+    meta["differences"] = differences(plan, merged, rows)
     meta |= {"per_site": [], "submitted_by": operators_of(folder)}
     if asked.weights_seconds > 0:
         say("attacking weights and updates on the audit set")
