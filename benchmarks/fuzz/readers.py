@@ -1,159 +1,248 @@
-"""Mutate small valid files, seeded, and read them: any exception but ``InputError`` is a find.
+"""Every reader of what comes from outside, with what it starts from and how that is damaged."""
 
-``python -m benchmarks.fuzz.readers --reader hdf5 --n 1000 --seed 0``; without --reader, all. A
-reader that ends its process (a crash inside a C library) leaves the file at --keep.
-"""
-
-import argparse
 import tempfile
-import time
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
-from PIL import Image
 
+from benchmarks.fuzz import corpus
+from benchmarks.fuzz import mutations as by
+from benchmarks.fuzz.decode import decode, message_of
+from fl_client.policy.consent import read_consent
+from fl_client.settings import read_settings
+from fl_server.settings import read_settings as read_centre
 from infomri_core.data import open_dataset
+from infomri_core.data.fastmri.annotations import read_annotations, read_file_list
+from infomri_core.data.hdf5.limits import MAX_SIDE
 from infomri_core.data.importing.choice import Choice
+from infomri_core.data.importing.formats.dicom.scan import scan_dicom
 from infomri_core.data.importing.formats.ismrmrd.scan import scan_ismrmrd
 from infomri_core.data.importing.formats.nifti import scan_nifti
 from infomri_core.data.importing.formats.pictures import scan_pictures
+from infomri_core.data.importing.parts import Workshop
 from infomri_core.data.importing.patients import PatientRule
 from infomri_core.data.importing.tables.label_table import read_labels
 from infomri_core.data.importing.volume import Journal, Volume
-from infomri_core.system.config import read_toml
-from infomri_core.system.errors import InputError
-
-Reader = tuple[str, Callable[[Path], None], Callable[[Path], object]]
-
-
-def _slices(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file["image"] = np.random.default_rng(0).integers(1, 99, (4, 8, 8)).astype(np.uint16)
-        file["patient"] = np.array(list("abcd"), dtype=h5py.string_dtype())
-        file["label"] = np.array([0, 1, 0, 1])
+from infomri_core.inference.scans import open_scan
+from infomri_core.messages import wire
+from infomri_core.plan.reading import read_plan
+from tests.support.vault_fakes import encode, enrol_task, evaluate_task, release_task, train_task
 
 
-def _fastmri(path: Path) -> None:
-    for name in (path, path.with_name("other.h5")):
-        with h5py.File(name, "w") as file:
-            file["kspace"] = np.random.default_rng(0).normal(size=(2, 8, 8)).astype(np.complex64)
-            file.attrs["patient_id"] = name.stem
+@dataclass(frozen=True)
+class Reader:
+    """``name`` is that of the file; ``makers`` write valid ones; ``mutate``, given a scratch
+    folder, damages one; ``read`` gives in a word what became of it."""
+
+    name: str
+    makers: tuple[corpus.Make, ...]
+    mutate: Callable[[Path], by.Mutate]
+    read: Callable[[Path], str]
 
 
-def _nifti(path: Path) -> None:
-    import nibabel
-
-    nibabel.save(nibabel.Nifti1Image(np.ones((8, 8, 3), dtype=np.int16), np.eye(4)), path)
+class Wrong(AssertionError):
+    """A reader gave something that it never may."""
 
 
-def _raw(path: Path) -> None:
-    from tests.support.raw_data import Raw, volume
-
-    Raw(path, volume(1, 8, 8)).measured().write()
-
-
-def _picture(path: Path) -> None:
-    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(path)
-
-
-def _text(content: str) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        path.write_text(content, encoding="utf-8")
-
-    return write
-
-
-def _pixels(volumes: list[Volume], folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        for volume in volumes:
-            list(volume.read(Path(scratch)))
+def _pixels(volumes: list[Volume], journal: Journal, folder: Path) -> str:
+    """Every volume made into a part of an archive, as an import does, and looked at."""
+    n, left = 0, set(journal.skipped)
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        workshop = Workshop(Path(made) / "archive.h5")
+        for number, volume in enumerate(volumes):
+            part = workshop.make(f"part{number}", volume, None)
+            left.update(reason for _, reason in part.left)
+            if len(part.kept) + len(part.left) != len(volume):
+                raise Wrong("another number of slices than were announced")
+            for image in part.images() if part.kept else ():
+                _check_image(np.asarray(image))
+                n += 1
+        workshop.close(finished=True)
+    return f"{'read' if n else 'nothing read'} ({', '.join(sorted(left)) or 'nothing left out'})"
 
 
-def _scan(scan: Callable[..., list[Volume]]) -> Callable[[Path], None]:
-    rule = PatientRule()
-    return lambda path: _pixels(
-        scan(path.parent, Choice(plane="any"), rule, Journal(), lambda: None), path.parent
-    )
+def _check_image(image: np.ndarray) -> None:
+    if image.ndim != 2 or max(image.shape) > MAX_SIDE or not np.isfinite(image).all():
+        raise Wrong("an image that is none")
+    if image.size and image.min() < 0:
+        raise Wrong("negative magnitudes")
 
+
+def _scan(scan: Callable[..., list[Volume]], *, ruled: bool = True) -> Callable[[Path], str]:
+    def read(path: Path) -> str:
+        journal, rule = Journal(), ((PatientRule(),) if ruled else ())
+        volumes = scan(path.parent, Choice(plane="any"), *rule, journal, lambda: None)
+        return _pixels(volumes, journal, path.parent.parent)
+
+    return read
+
+
+def _opened(uri: str) -> Callable[[Path], str]:
+    def read(path: Path) -> str:
+        dataset = open_dataset(uri.format(path=path, folder=path.parent))
+        for image in dataset.images(np.arange(min(len(dataset), 4))).numpy():
+            _check_image(image)
+        return "read"
+
+    return read
+
+
+def _shown(side: int) -> Callable[[Path], str]:
+    def read(path: Path) -> str:
+        for batch in open_scan(str(path), (side, side)).batches():
+            if not np.isfinite(batch.numpy()).all():
+                raise Wrong("a scan that is not finite")
+        return "read"
+
+    return read
+
+
+def _parsed(parse: Callable[[Path], object]) -> Callable[[Path], str]:
+    def read(path: Path) -> str:
+        parse(path)
+        return "read"
+
+    return read
+
+
+def _always(mutate: by.Mutate) -> Callable[[Path], by.Mutate]:
+    return lambda folder: mutate
+
+
+def _decoded(path: Path) -> str:
+    decode(path.read_bytes())
+    return "decoded"
+
+
+def _messages(data: bytes, rng: by.Rng) -> bytes:
+    """A message made of odd parts, or a good one whose header's words or bytes are damaged."""
+    if rng.random() < 0.4:
+        return wire.encode(message_of(rng.bytes(96)))
+    size = int.from_bytes(data[:8], "little")
+    header = (by.words if rng.random() < 0.7 else by.raw_bytes)(data[8 : 8 + size], rng)
+    length = len(header) if rng.random() < 0.9 else size
+    return length.to_bytes(8, "little") + header + data[8 + size :]
+
+
+_TASKS = tuple(
+    encode(task) for task in (enrol_task(), train_task(), evaluate_task(), release_task())
+)
+_LABELS = "patient,slice,tear,oedema,split,hospital\na,1,1,0,train,n\nb,2,0,1,val,n\n"
+_MARKS = "file,slice,study_level,x,y,width,height,label\nf1,3,No,1,2,3,4,Tear\nf2,0,Yes,,,,,Cyst\n"
 
 READERS: dict[str, Reader] = {
-    "hdf5": ("a.h5", _slices, lambda p: open_dataset(f"slices:{p}").images([0])),
-    "fastmri": (
-        "a.h5",
-        _fastmri,
-        lambda p: open_dataset(f"fastmri:{p.parent}?size=8").images([0]),
+    "wire": Reader(
+        "a.bin",
+        tuple((lambda path, data=data: path.write_bytes(data)) for data in _TASKS),
+        _always(_messages),
+        _decoded,
     ),
-    "ismrmrd": ("a.h5", _raw, _scan(scan_ismrmrd)),
-    "nifti": ("a.nii", _nifti, _scan(scan_nifti)),
-    "png": ("a.png", _picture, _scan(scan_pictures)),
-    "tiff": ("a.tif", _picture, _scan(scan_pictures)),
-    "labels": ("a.csv", _text("patient,tear\na,1\nb,0\n"), lambda p: read_labels(p, ())),
-    "toml": ("a.toml", _text('[data]\nuri = "a"\nn = [1, 2.5]\n'), read_toml),
+    "slices": Reader(
+        "a.h5",
+        (corpus.slices(False), corpus.slices(True)),
+        by.hdf5,
+        _opened("slices:{path}"),
+    ),
+    "fastmri": Reader(
+        "a.h5",
+        (corpus.fastmri,),
+        lambda folder: by.hdf5(folder, ("patient_id", "acquisition", "max", "mask")),
+        _opened("fastmri:{folder}?size=8"),
+    ),
+    "scan-hdf5": Reader("a.h5", (corpus.slices(False), corpus.fastmri), by.hdf5, _shown(8)),
+    "scan-npy": Reader("a.npy", (corpus.array,), _always(by.head(128)), _shown(8)),
+    "scan-png": Reader("a.png", (corpus.picture("L", "PNG"),), _always(by.png), _shown(16)),
+    "mnist": Reader(
+        "a.npz",
+        (corpus.mnist,),
+        _always(by.archive(by.head(128))),
+        _opened("mnist:{path}?role=site&hospitals=2&audit_fraction=0.1&hospital=H1"),
+    ),
+    "ismrmrd": Reader(
+        "a.h5", (corpus.raw(False), corpus.raw(True)), by.ismrmrd, _scan(scan_ismrmrd)
+    ),
+    "nifti": Reader(
+        "a.nii",
+        (
+            corpus.nifti("i2", (8, 8, 3)),
+            corpus.nifti("f4", (8, 8, 3)),
+            corpus.nifti("u1", (8, 8)),
+            corpus.nifti("i2", (8, 8, 2, 2)),
+        ),
+        _always(by.head(352)),
+        _scan(scan_nifti),
+    ),
+    "nifti-gz": Reader(
+        "a.nii.gz",
+        (corpus.nifti("i2", (8, 8, 3)),),
+        _always(by.packed(by.head(352))),
+        _scan(scan_nifti),
+    ),
+    "dicom": Reader(
+        "a.dcm",
+        (
+            corpus.dicom(),
+            corpus.dicom(RescaleSlope=2.0, RescaleIntercept=-3.0),
+            corpus.enhanced,
+            corpus.packed,
+        ),
+        _always(by.dicom),
+        _scan(scan_dicom, ruled=False),
+    ),
+    "png": Reader(
+        "a.png",
+        tuple(corpus.picture(mode, "PNG") for mode in ("L", "RGB", "P", "LA", "I;16", "1")),
+        _always(by.png),
+        _scan(scan_pictures),
+    ),
+    "tiff": Reader(
+        "a.tif",
+        (
+            *(corpus.picture(mode, "TIFF") for mode in ("L", "RGB", "I;16", "F")),
+            corpus.picture("L", "TIFF", 3),
+        ),
+        _always(by.raw_bytes),
+        _scan(scan_pictures),
+    ),
+    "jpeg": Reader(
+        "a.jpg",
+        (corpus.picture("L", "JPEG"), corpus.picture("RGB", "JPEG")),
+        _always(by.raw_bytes),
+        _scan(scan_pictures),
+    ),
+    "bmp": Reader(
+        "a.bmp", (corpus.picture("L", "BMP"),), _always(by.head(64)), _scan(scan_pictures)
+    ),
+    "labels": Reader(
+        "a.csv",
+        (corpus.text(_LABELS), corpus.text(_LABELS.replace(",", ";"))),
+        _always(by.words),
+        _parsed(lambda path: read_labels(path, ())),
+    ),
+    "annotations": Reader(
+        "a.csv", (corpus.text(_MARKS),), _always(by.words), _parsed(read_annotations)
+    ),
+    "lists": Reader(
+        "a.txt",
+        (corpus.text("file1000001\nfile1000002.h5\n\nTotal: 2 volumes\n"),),
+        _always(by.words),
+        _parsed(read_file_list),
+    ),
+    "consent": Reader(
+        "a.txt", (corpus.text("p1 # signed\np2\n"),), _always(by.words), _parsed(read_consent)
+    ),
+    "plan": Reader(
+        "plan.toml",
+        tuple(corpus.text(each) for each in corpus.PLANS),
+        _always(by.words),
+        _parsed(read_plan),
+    ),
+    "site": Reader(
+        "site.toml", (corpus.text(corpus.SITE),), _always(by.words), _parsed(read_settings)
+    ),
+    "centre": Reader(
+        "centre.toml", (corpus.text(corpus.CENTRE),), _always(by.words), _parsed(read_centre)
+    ),
 }
-
-
-def mutate(data: bytes, rng: np.random.Generator) -> bytes:
-    """Flip, set, insert, cut out or cut off a few bytes."""
-    out = bytearray(data)
-    for _ in range(int(rng.integers(1, 5))):
-        at, kind = int(rng.integers(0, max(len(out), 1))), int(rng.integers(0, 5))
-        if kind == 0 and out:
-            out[at] ^= 1 << int(rng.integers(0, 8))
-        elif kind == 1:
-            out[at : at + 1] = bytes([int(rng.choice([0, 1, 127, 128, 255]))])
-        elif kind == 2:
-            out[at:at] = rng.bytes(int(rng.integers(1, 9)))
-        elif kind == 3:
-            del out[at : at + int(rng.integers(1, 9))]
-        elif rng.random() < 0.1:
-            del out[at:]
-    return bytes(out)
-
-
-def fuzz(reader: str, n: int, seed: int, keep: Path) -> Counter[str]:
-    """Counts of 'read', 'refused' and, by exception, what should not be."""
-    name, make, read = READERS[reader]
-    rng, found = np.random.default_rng(seed), Counter[str]()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "in" / name
-        path.parent.mkdir()
-        make(path)
-        valid = path.read_bytes()
-        for _ in range(n):
-            data = mutate(valid, rng)
-            path.write_bytes(data)
-            keep.write_bytes(data)
-            try:
-                read(path)
-                found["read"] += 1
-            except InputError:
-                found["refused"] += 1
-            except Exception as error:
-                kind = f"{type(error).__name__}: {str(error)[:80]}"
-                if not found[kind]:
-                    keep.with_name(f"find-{reader}-{len(found)}").write_bytes(data)
-                found[kind] += 1
-    return found
-
-
-def main() -> None:
-    """Fuzz one reader or all, and print what came out."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reader", choices=[*READERS])
-    parser.add_argument("--n", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzzed")
-    given = parser.parse_args()
-    for reader in [given.reader] if given.reader else READERS:
-        start = time.process_time()
-        found = fuzz(reader, given.n, given.seed, given.keep)
-        print(
-            f"{reader}: {dict(found)}, {time.process_time() - start:.0f} CPU seconds", flush=True
-        )
-
-
-if __name__ == "__main__":
-    main()

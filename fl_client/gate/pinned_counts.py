@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from fl_client.memory.ledger import Entry
+from fl_client.memory.ledger import Entry, dated
 from infomri_core.messages import DatasetCard
 
 
@@ -21,11 +21,10 @@ def frozen_counts(
 
     Guarantee: within the period, two cards are equal whatever changed between them. Between two
     periods a count shows that it passed a multiple of the site's step, and a single patient can
-    be what made it pass.
+    be what made it pass. A card is as old as the newest line before it, whatever the clock says.
     """
     now = now or datetime.now(UTC)
-    for entry in reversed(entries):
+    for entry, at in reversed(list(dated(entries))):
         if set(entry.counts) == names:
-            young = now - datetime.fromisoformat(entry.time) < timedelta(days=days)
-            return dict(entry.counts) if young else None
+            return dict(entry.counts) if now - at < timedelta(days=days) else None
     return None

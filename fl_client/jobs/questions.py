@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import math
 
 from fl_client.gate.context import Context
 from fl_client.memory.ledger import Entry
@@ -17,7 +16,6 @@ from infomri_core.messages import (
     wire,
 )
 from infomri_core.messages.secure import SECURE_JOBS
-from infomri_core.system.errors import Refused
 
 LISTED = (*JOBS, *SECURE_JOBS)
 UNREAD = Entry(run="", job="unknown", round=0, kind="", n_bytes=0, sha256="")
@@ -58,16 +56,6 @@ def header_entry(head: wire.Message) -> Entry:
 def question_in(entry: Entry) -> tuple[str, int, str, str]:
     """By what two entries of one study are of the same question, asked of the same data."""
     return (entry.job, entry.round, entry.input, entry.data)
-
-
-def deadline_of(head: wire.Message) -> float:
-    """Unix time. Raises ``Refused`` for none, and for one that is no time."""
-    deadline = head.header.get("deadline")
-    if not isinstance(deadline, int | float) or isinstance(deadline, bool):
-        raise Refused("bad-message", f"a {head.kind[:20]!r} message without a proper 'deadline'")
-    if not math.isfinite(deadline):
-        raise Refused("bad-task", "the deadline is not a time")
-    return float(deadline)
 
 
 def reply_key(context: Context, policy: Policy) -> str:

@@ -23,7 +23,6 @@ from fl_client.jobs import failure
 from fl_client.jobs.declaration import Job, Premises, SiteJobs
 from fl_client.jobs.questions import (
     UNREAD,
-    deadline_of,
     departure_of,
     header_entry,
     question_in,
@@ -49,6 +48,7 @@ from infomri_core.messages import (
     EnrolTask,
     SiteTask,
     task_from,
+    time_in,
     wire,
 )
 from infomri_core.plan.plan import Plan
@@ -152,7 +152,7 @@ class Jobs:
     def _turn(self, head: wire.Message, turn: _Turn) -> Iterator[Callable[[], bool]]:
         """Wait for the running job to end; gives the function that tells when to stop. A job that
         fails after it was charged keeps its turn until the next point of its schedule."""
-        turn.end = min(deadline_of(head), self._clock() + self._policy.max_job_seconds)
+        turn.end = min(time_in(head), self._clock() + self._policy.max_job_seconds)
         if not self._lock.acquire(timeout=max(0.0, turn.end - self._clock())):
             raise Cancelled
         try:

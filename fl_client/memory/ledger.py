@@ -23,6 +23,7 @@ from fl_client.memory.chain.lines import (
     GENESIS,
     REMEDY,
     Entry,
+    dated,
     line_of,
     same_study,
     scan,
@@ -30,7 +31,7 @@ from fl_client.memory.chain.lines import (
 )
 from infomri_core.system.errors import InputError, Refused
 
-__all__ = ["CHARGE", "Entry", "Ledger", "export_csv", "read_ledger", "same_study"]
+__all__ = ["CHARGE", "Entry", "Ledger", "dated", "export_csv", "read_ledger", "same_study"]
 
 _CHANGED = "the site's ledger was changed from outside; nothing leaves until it is recovered"
 _SHORT = "lines are missing at the end of the site's ledger; nothing leaves until it is recovered"

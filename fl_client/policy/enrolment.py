@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 def check_enrolled(entries: Iterable[Entry], departure: Entry, path: Path) -> None:
     """Raise ``Refused("data-changed")`` where the data behind ``departure`` are not those that
     were enrolled for its plan, by the ledger's ``entries`` and the list at ``path``."""
-    fixed = enrolled(entries, departure.run, path)
+    fixed = enrolled(entries, departure.run, path, departure.study)
     if fixed in (None, departure.data):
         return
     log.error("the data are not those that were enrolled for plan %s", departure.run[:12])
@@ -33,14 +33,15 @@ def check_enrolled(entries: Iterable[Entry], departure: Entry, path: Path) -> No
     )
 
 
-def enrolled(entries: Iterable[Entry], run: str, path: Path) -> str | None:
+def enrolled(entries: Iterable[Entry], run: str, path: Path, study: str = "") -> str | None:
     """The fingerprint of the data fixed for the plan whose sha256 is ``run``: that of the newest
-    line at ``path``, else of the first card that left. None before the first enrolment."""
+    line at ``path``, else of the first card that left for it, or for another plan of ``study``.
+    None before the first enrolment."""
     again = [words[1] for words in _lines(path) if words[0] == run]
     if again:
         return again[-1]
-    cards = (e.data for e in entries if (e.run, e.job, e.kind) == (run, "enrol", "card"))
-    return next((data for data in cards if data), None)
+    cards = [e for e in entries if (e.job, e.kind) == ("enrol", "card") and e.data]
+    return next((e.data for e in cards if e.run == run or (study and e.study == study)), None)
 
 
 def enrol_again(path: Path, run: str, data: str, words: str) -> None:

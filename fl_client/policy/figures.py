@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from fl_client.memory.ledger import CHARGE, Entry
+from fl_client.memory.ledger import CHARGE, Entry, dated
 from fl_client.memory.study import of_study
 from fl_client.policy.cost import Cost
 from fl_client.settings import Policy
@@ -24,9 +24,10 @@ log = logging.getLogger(__name__)
 
 def drawn(entries: Iterable[Entry], days: float, now: datetime | None = None) -> int:
     """Figures charged in the last ``days``. A reply that left before figures were charged counts
-    by its size, eight bytes a figure."""
+    by its size, eight bytes a figure. A line is as old as the newest before it: a clock that was
+    set back for a while makes nothing old."""
     start = (now or datetime.now(UTC)) - timedelta(days=days)
-    recent = [e for e in entries if e.time and datetime.fromisoformat(e.time) >= start]
+    recent = [entry for entry, at in dated(entries) if at >= start]
     charged = {_question(e) for e in recent if e.kind == CHARGE}
     older = [e for e in recent if e.kind in _COUNTED and not e.repetition]
     return sum(int(e.charge["figures"]) for e in recent if e.kind == CHARGE) + sum(

@@ -1,10 +1,12 @@
 """Several data sets at one site: each message goes to the one that the plan's approval names.
 
 Each has its own ledger, budget, memory of releases and optimizer state, so no patient may be in
-two of them: that is checked when they are opened. A plan stays with the data set that answered it
-first, since two answers to one question over different patients would tell of their difference.
+two of them: that is checked when they are opened. A study, whichever of its plans asks, stays
+with the data set that answered it first, since two answers to one question over different patients
+would tell of their difference.
 """
 
+import dataclasses
 import hashlib
 import logging
 from collections import Counter
@@ -14,15 +16,18 @@ from typing import Protocol, final
 
 import numpy as np
 
-from fl_client.memory.ledger import Entry, Ledger
+from fl_client.memory.ledger import Entry, Ledger, same_study
 from fl_client.policy.decisions import exposed
 from fl_client.settings import Policy
 from fl_client.sockets.status import PING, PONG, Tally, VaultStatus
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import ErrorReply, wire
+from infomri_core.plan.reading import parse_plan
 from infomri_core.system.errors import InputError, Refused
 
 log = logging.getLogger(__name__)
+
+_UNREAD = Entry(run="", job="unknown", round=0, kind="", n_bytes=0, sha256="")
 
 
 class Handler(Protocol):
@@ -61,11 +66,11 @@ class DataSets:
                 return self._first(head.kind, data)
         except Refused:
             return self._sets[""].jobs.handle(data)
-        digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()
+        asked = dataclasses.replace(_UNREAD, run=_digest(text), study=_study(text))
         try:
-            name = self._named(digest)
+            name = self._named(asked)
         except Refused as refused:
-            return self._refuse(refused, digest)
+            return self._refuse(refused, asked)
         return self._sets[name].jobs.handle(data)
 
     def status(self) -> VaultStatus:
@@ -90,17 +95,12 @@ class DataSets:
             return wire.encode(PONG)
         return self._sets[""].jobs.handle(data)
 
-    def _refuse(self, refused: Refused, digest: str) -> bytes:
+    def _refuse(self, refused: Refused, asked: Entry) -> bytes:
         """An error of no data set; the first's ledger has its line before it leaves."""
         data = wire.encode(ErrorReply(refused.code, refused.sentence).to_message())
-        entry = Entry(
-            run=digest,
-            job="unknown",
-            round=0,
-            kind="error",
-            n_bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-            note=refused.code,
+        digest = hashlib.sha256(data).hexdigest()
+        entry = dataclasses.replace(
+            asked, kind="error", n_bytes=len(data), sha256=digest, note=refused.code
         )
         try:
             self._sets[""].ledger.append(entry)
@@ -108,9 +108,9 @@ class DataSets:
             return wire.encode(ErrorReply(unwritten.code, unwritten.sentence).to_message())
         return data
 
-    def _named(self, digest: str) -> str:
+    def _named(self, asked: Entry) -> str:
         try:
-            name = exposed(self._policy, digest)
+            name = exposed(self._policy, asked.run)
         except InputError as error:
             log.error("the approvals cannot be read: %s", error)
             raise Refused("not-approved", "this site's approvals cannot be read") from None
@@ -118,15 +118,27 @@ class DataSets:
             log.error("a plan is approved for the data set %r, which is not here", name)
             raise Refused("not-approved", "the approved data set is not at this site")
         for other, each in self._sets.items():
-            if other != name and answered(each.ledger, digest):
-                sentence = "this plan has run on another data set of this site"
+            if other != name and answered(each.ledger, asked):
+                sentence = "this study has run on another data set of this site"
                 raise Refused("not-approved", sentence)
         return name
 
 
-def answered(ledger: Ledger, digest: str) -> bool:
-    """Whether anything but a refusal left, or was charged, for a plan."""
-    return any(entry.run == digest and entry.kind != "error" for entry in ledger.entries())
+def answered(ledger: Ledger, asked: Entry) -> bool:
+    """Whether anything but a refusal left, or was charged, for the study of ``asked``."""
+    return any(same_study(e, asked) and e.kind != "error" for e in ledger.entries())
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
+
+
+def _study(text: str) -> str:
+    """The study's name in a plan, '' where the plan is none."""
+    try:
+        return parse_plan(text, "plan").study.name
+    except (InputError, RecursionError):
+        return ""
 
 
 def check_disjoint(tables: Mapping[str, SliceTable]) -> None:

@@ -32,6 +32,7 @@ from infomri_core.data import open_dataset
 from infomri_core.data.uri import parse_uri
 from infomri_core.site.site import open_site
 from infomri_core.system import logs
+from infomri_core.system.device import even_time
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import sweep, write_atomically
 
@@ -125,7 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         confine.apply(confine.hide, "no process of this user looks in")
         confine.apply(confine.drop_network, "no network, Unix sockets only")
-        run_vault(read_settings(options.config), stop)
+        with even_time():
+            run_vault(read_settings(options.config), stop)
     except InputError as error:
         log.error("%s", error)
         return 2

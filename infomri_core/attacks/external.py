@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
 
+from infomri_core.data.arrays import open_npy
 from infomri_core.physics.kspace import fft2c, zero_fill
 from infomri_core.sampling import SamplingPolicy
 from infomri_core.system.config import build, read_toml
@@ -119,15 +120,11 @@ def _check_convention(external: External) -> None:
 
 def _array(path: Path, expected: str, kinds: str, ndim: tuple[int, ...]) -> np.ndarray:
     try:
-        array: Any = np.load(path, allow_pickle=False)
+        array = np.array(open_npy(path, expected, path.name))
     except FileNotFoundError:
         raise InputError(str(path), expected, "no such file", "check --external") from None
-    except (OSError, ValueError) as error:
-        got = str(error)[:100]
-        raise InputError(path.name, expected, got, "save it with numpy.save") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
-        got = str(getattr(array, "dtype", type(array).__name__))
-        raise InputError(path.name, expected, got, "save an array of that kind")
+    if array.dtype.kind not in kinds:
+        raise InputError(path.name, expected, str(array.dtype), "save an array of that kind")
     if array.ndim not in ndim or array.size == 0:
         raise InputError(path.name, expected, str(array.shape), "make it fit")
     if not np.isfinite(array).all():

@@ -1,6 +1,5 @@
 """MNIST, from an npz archive or from the four idx files; every image is its own patient."""
 
-import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 
 from infomri_core.data.base import SliceDataset, SliceTable
-from infomri_core.data.hdf5.guarded import DAMAGE
 from infomri_core.data.hdf5.limits import check_bytes, gunzip, limit_bytes
 from infomri_core.data.uri import DataUri, Selection, read_options
 from infomri_core.system.errors import InputError
@@ -81,7 +79,9 @@ def _read_npz(path: Path) -> tuple[np.ndarray, ...]:
                 if all(key in archive for key in keys):
                     n_bytes = sum(info.file_size for info in archive.zip.infolist())
                     check_bytes(str(path), n_bytes, limit_bytes())
-                    return tuple(archive[key] for key in keys)
+                    arrays = tuple(np.asarray(archive[key]) for key in keys)
+                    if all(array.dtype.kind in "ui" for array in arrays):
+                        return arrays
             found = ", ".join(archive.files)
     except FileNotFoundError:
         raise InputError(
@@ -89,12 +89,16 @@ def _read_npz(path: Path) -> tuple[np.ndarray, ...]:
         ) from None
     except InputError:
         raise
-    except (*DAMAGE, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:
+        # A damaged archive fails inside NumPy and zipfile with any type of error.
         raise InputError(
             str(path), "an npz archive", f"unreadable data ({error})", "fetch the file again"
         ) from None
     raise InputError(
-        str(path), f"the arrays {', '.join(_NPZ_KEYS[0])}", found or "none", "rename the arrays"
+        str(path),
+        f"the arrays {', '.join(_NPZ_KEYS[0])}, of whole numbers",
+        found or "none",
+        "rename or convert the arrays",
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from infomri_core.system.errors import InputError
 
 PERCENT = 99.9
+_LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 def streamed_percentile(
@@ -32,7 +33,8 @@ def streamed_percentile(
 def volume_scale(slices: Iterable[np.ndarray], n_slices: int, where: str) -> float:
     """The 99.9th percentile of a volume's ``n_slices`` slices, read one after another.
 
-    ``InputError`` on NaN or infinite values, and on a volume that is zero all over.
+    ``InputError`` on NaN or infinite values, and on a volume that is zero all over, or whose scale
+    is no number of float32: divided by it, images would be NaN.
     """
 
     def finite(number: int, image: np.ndarray) -> np.ndarray:
@@ -46,12 +48,12 @@ def volume_scale(slices: Iterable[np.ndarray], n_slices: int, where: str) -> flo
     first = next(iterator)
     chunks = (finite(i, image) for i, image in enumerate(_chain(first, iterator)))
     scale = streamed_percentile(chunks, n_slices * first.size)
-    if scale <= 0.0:
+    if not _LEAST <= scale <= _MOST:
         raise InputError(
             where,
             "an image with signal",
             f"a {PERCENT}th percentile of {scale:g}",
-            "drop the empty volume",
+            "drop the empty volume, or store it on a usual scale",
         )
     return scale
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from infomri_core.data import SliceDataset, open_dataset
+from infomri_core.data.arrays import open_npy
 from infomri_core.data.hdf5.guarded import Hdf5File, damage_refused, open_hdf5
 from infomri_core.data.hdf5.limits import check_bytes, limit_bytes
 from infomri_core.data.measured import check_complete, check_mask
@@ -126,13 +127,7 @@ def _magnitude(kspace: np.ndarray) -> np.ndarray:
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            str(path), "a NumPy array of numbers", reason, "export it again"
-        ) from None
+    array = open_npy(path, "a NumPy array of numbers")
     if array.dtype.kind not in "uifc":
         got = f"dtype {array.dtype}"
         raise InputError(str(path), "float images or complex k-space", got, "convert it")
@@ -185,10 +180,12 @@ def _read_png(path: Path, shape: tuple[int, int]) -> np.ndarray:
             _check_shape(str(path), (image.height, image.width), shape)
             pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
             mode = image.mode
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(str(path), "a PNG image", "other bytes", "export it again") from None
+    except InputError:
+        raise
+    except Exception as error:
+        # Damaged pictures fail inside Pillow with any type of error, bombs with one of its own.
+        got = f"unreadable data ({type(error).__name__})"
+        raise InputError(str(path), "a PNG image", got, "export it again") from None
     if mode == "LA":
         pixels = pixels[..., :1]
     if pixels.ndim == 3:

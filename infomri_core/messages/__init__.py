@@ -3,7 +3,7 @@
 from infomri_core.messages.adapt import AdaptReply, AdaptTask
 from infomri_core.messages.evaluate import EvaluateReply, EvaluateTask, Scores
 from infomri_core.messages.moments import MomentsReply, MomentsTask
-from infomri_core.messages.reading import reply_from, task_from
+from infomri_core.messages.reading import reply_from, task_from, time_in
 from infomri_core.messages.release import ReleasedPatient, ReleaseReply, ReleaseTask
 from infomri_core.messages.secure import (
     AnnounceReply,
@@ -61,4 +61,5 @@ __all__ = [
     "question_of",
     "reply_from",
     "task_from",
+    "time_in",
 ]

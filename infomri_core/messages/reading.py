@@ -30,14 +30,17 @@ from infomri_core.messages.values import (
 from infomri_core.messages.wire import Message, within
 from infomri_core.system.errors import Refused
 from infomri_core.system.names import is_site_name
+from infomri_core.system.plain import plain
 
 T = TypeVar("T")
+MAX_CODE, MAX_SENTENCE = 40, 400
+"""The longest code and sentence of an error."""
 
 
 def task_from(message: Message) -> SiteTask:
     """The task in a message. Raises ``Refused`` for an unknown job or a missing or odd field."""
     plan = _field(message, "plan", str)
-    deadline = float(_field(message, "deadline", (int, float)))
+    deadline = time_in(message)
     if message.kind == "enrol":
         return EnrolTask(plan, deadline)
     if message.kind == "moments":
@@ -64,7 +67,8 @@ def task_from(message: Message) -> SiteTask:
 def reply_from(message: Message) -> SiteReply:
     """The reply in a message. Raises ``Refused("bad-message")`` when it has not the right form."""
     if message.kind == "error":
-        return ErrorReply(_field(message, "code", str), _field(message, "sentence", str))
+        code, sentence = _field(message, "code", str), _field(message, "sentence", str)
+        return ErrorReply(plain(code)[:MAX_CODE], plain(sentence)[:MAX_SENTENCE])
     try:
         return _REPLIES[message.kind](message)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
@@ -83,7 +87,7 @@ def _card_from(message: Message) -> DatasetCard:
         n_positive=tuple(int(n) for n in h["n_positive"]),
         shape=(height, width),
         labels=tuple(str(name) for name in h["labels"]),
-        versions={str(k): str(v) for k, v in h["versions"].items()},
+        versions={plain(str(k)): plain(str(v)) for k, v in h["versions"].items()},
     )
 
 
@@ -94,10 +98,10 @@ def _trained_from(message: Message) -> TrainReply:
         n_samples=int(h["n_samples"]),
         arms=within("arm", message.arrays),
         losses=losses,
-        dropped=tuple(str(name) for name in h["dropped"]),
+        dropped=tuple(plain(str(name)) for name in h["dropped"]),
         epsilon=None if h["epsilon"] is None else _positive(h["epsilon"]),
         budget=budget_from(h.get("budget")),
-        lost_state=tuple(str(name) for name in h.get("lost_state", ())),
+        lost_state=tuple(plain(str(name)) for name in h.get("lost_state", ())),
     )
 
 
@@ -120,6 +124,18 @@ def _field(message: Message, name: str, kind: type[T] | tuple[type, ...]) -> Any
     if not isinstance(value, kind) or isinstance(value, bool):
         raise Refused("bad-message", f"a {message.kind[:20]!r} message without a proper '{name}'")
     return value
+
+
+def time_in(message: Message) -> float:
+    """The deadline in a header, Unix time. Raises ``Refused`` for none, and for one that is no
+    time."""
+    try:
+        deadline = float(_field(message, "deadline", (int, float)))
+    except OverflowError:
+        deadline = math.inf
+    if not math.isfinite(deadline):
+        raise Refused("bad-task", "the deadline is not a time")
+    return deadline
 
 
 def _positive(value: Any) -> float:

@@ -67,7 +67,11 @@ def _study_rules(plan: Plan) -> list[Rule]:
 def _measurement_rules(plan: Plan) -> list[Rule]:
     m, (low, high) = plan.measurement, plan.measurement.ratio_range
     served = all(a >= 1 and low - 1e-9 <= 1 / a <= high + 1e-9 for a in m.accelerations)
-    limits = f"accelerations between {1 / high:.4g} and {1 / low:.4g} (ratio_range)" if low else ""
+    limits = (
+        f"accelerations between {1 / high:.4g} and {1 / low:.4g} (ratio_range)"
+        if low and high
+        else ""
+    )
     methods = ("systematic", "rejection")
     return [
         (0 < m.noise_std <= 10, "[measurement] noise_std", "0 < noise_std <= 10", m.noise_std),

@@ -45,7 +45,7 @@ from infomri_core.site.release import keyed, permanent_id, pseudonym, release_pa
 from infomri_core.site.site_attacks import Own, chosen_rows
 from infomri_core.site.worst_patient import WorstPatients
 from infomri_core.summaries.groups import MIN_COHORT, groups_within
-from infomri_core.system.device import pick_device
+from infomri_core.system.device import even_time, pick_device
 from infomri_core.system.errors import Refused
 from infomri_core.training import fit
 from infomri_core.training.fit import Diverged, Gradients, Stretch, site_stream, train_steps
@@ -84,6 +84,7 @@ class Site:
         self._train = np.flatnonzero(dataset.table.split == "train")
         self._resident: torch.Tensor | None = None
 
+    @even_time()
     def run(self, plan: Plan, task: SiteTask, cancelled: Cancelled) -> SiteReply:
         """Do one task of the closed list. Raises ``Refused``, or ``Cancelled`` between steps."""
         if isinstance(task, MomentsTask):
@@ -175,6 +176,7 @@ class Site:
         """The noise of one answer, the same for the same ``context``: question and data."""
         return SecretStream.derived(self._secret, "evaluation", *context)
 
+    @even_time()
     def release(
         self, plan: Plan, task: ReleaseTask, patients: Sequence[str], cancelled: Cancelled
     ) -> ReleaseReply:

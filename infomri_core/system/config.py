@@ -87,6 +87,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return {key: _convert(args[1], item, f"{where}.{key}") for key, item in value.items()}
     if hint is Path and isinstance(value, str):
         return Path(value).expanduser()
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        got = f"one of {len(str(abs(value)))} digits"
+        raise InputError(where, "a number that 64 bits hold", got, "correct it")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):

@@ -3,15 +3,18 @@
 import difflib
 from collections.abc import Iterable
 
+from infomri_core.system.plain import plain
+
 
 class InputError(ValueError):
     """Input refused at the border: says where, what was expected, what came, and what to do.
 
-    Subclasses ``ValueError`` so that library users can catch it as they expect.
+    Subclasses ``ValueError`` so that library users can catch it as they expect. Its text steers no
+    terminal, whatever came.
     """
 
     def __init__(self, where: str, expected: str, got: str, remedy: str) -> None:
-        super().__init__(f"{where}: expected {expected}, got {got}; {remedy}")
+        super().__init__(plain(f"{where}: expected {expected}, got {got}; {remedy}"))
         self.where = where
         self.expected = expected
         self.got = got

@@ -11,7 +11,10 @@ from torch.nn import functional
 from infomri_core.data.base import SliceDataset
 from infomri_core.models.resnet import ResNet18
 from infomri_core.models.settings import Model
+from infomri_core.system.plain import is_plain
 from infomri_core.tasks.task import Classes, Mismatch, Rule, Task
+
+_NAMES = "up to 100 characters each, none that steers a terminal or the eye"
 
 
 @final
@@ -34,6 +37,12 @@ class Classification(Task):
         return [
             (len(labels) > 0, where, "at least one label", labels),
             (len(set(labels)) == len(labels), where, "distinct", labels),
+            (
+                all(is_plain(name) and 0 < len(name) <= 100 for name in labels),
+                where,
+                _NAMES,
+                labels,
+            ),
             (not self.exclusive or len(labels) > 1, where, "two or more", labels),
         ]
 

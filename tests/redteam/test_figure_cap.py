@@ -87,7 +87,7 @@ def test_what_left_longer_ago_than_the_period_counts_no_more() -> None:
             input=str(d),
             charge={"inputs": 1, "figures": 10},
         )
-        for d in (1, 20, 40)
+        for d in (40, 20, 1)
     ]
     assert [drawn(ages, days, now) for days in (10.0, 30.0, 365.0)] == [10, 20, 30]
 

@@ -9,11 +9,14 @@ from fl_server.study.failure import StudyFailed
 from infomri_core.messages import ErrorReply, TrainReply, reply_from, wire
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
+from tests.client.test_datasets import site as two_sets
 from tests.support.securesites import federation, secure_plan
 from tests.support.vault_fakes import (
     PLAN,
     FakeSite,
     ask,
+    encode,
+    enrol_task,
     evaluate_task,
     jobs_in,
     make_plan,
@@ -45,6 +48,29 @@ def test_a_study_is_scored_on_one_state_of_the_data(tmp_path: Path) -> None:
     with jobs_in(tmp_path, FakeSite(make_table(n_positive=6))) as (jobs, site, _):
         assert refusal(jobs, evaluate_task(commented(PLAN))) == "data-changed"
         assert site.calls == 0
+
+
+def test_data_that_were_enrolled_for_one_plan_are_enrolled_for_the_study(tmp_path: Path) -> None:
+    """A comment more enrolled, and trained on, other patients under the same name."""
+    with jobs_in(tmp_path) as (jobs, _, _):
+        assert not isinstance(ask(jobs, enrol_task(PLAN)), ErrorReply)
+    with jobs_in(tmp_path, FakeSite(make_table(n_positive=6))) as (jobs, site, _):
+        for plan in (PLAN, commented(PLAN)):
+            assert refusal(jobs, train_task(plan)) == "data-changed"
+        assert site.calls == 0
+        assert not isinstance(ask(jobs, train_task(make_plan(study={"name": "b"}))), ErrorReply)
+
+
+def test_a_study_is_asked_of_one_data_set_whichever_plan_asks(tmp_path: Path) -> None:
+    """Two sums of one round over the same sites, one with these patients and one with those, give
+    the difference of two updates of this site."""
+    with two_sets(tmp_path) as sets:
+        other = commented(PLAN)
+        (tmp_path / "approved.txt").write_text(f"{PLAN.digest}\n{other.digest} data=knees\n")
+        first = reply_from(wire.decode(sets.handle(encode(train_task(PLAN)))))
+        second = reply_from(wire.decode(sets.handle(encode(train_task(other)))))
+        assert isinstance(first, TrainReply)
+        assert isinstance(second, ErrorReply) and second.code == "not-approved"
 
 
 def test_the_epsilon_of_a_study_is_told_whole(tmp_path: Path) -> None:

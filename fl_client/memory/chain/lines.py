@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, final
@@ -61,6 +61,16 @@ def same_study(a: Entry, b: Entry) -> bool:
     """Whether two entries are of one study: by its name, whatever else its plan says, or by the
     plan's digest in lines older than the name."""
     return a.run == b.run or (a.study == b.study and a.study != "")
+
+
+def dated(entries: Iterable[Entry]) -> Iterator[tuple[Entry, datetime]]:
+    """Each entry with a time from which it cannot be older: the latest in its line or before it.
+    A chain has its order from its hashes, and its times from a clock that anybody may set."""
+    latest = datetime.min.replace(tzinfo=UTC)
+    for entry in entries:
+        if entry.time:
+            latest = max(latest, datetime.fromisoformat(entry.time))
+        yield entry, latest
 
 
 def sealed(entry: Entry, previous: str) -> Entry:

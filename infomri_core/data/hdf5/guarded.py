@@ -85,7 +85,7 @@ class Hdf5File:
             check_bytes(where, dataset.size * item_bytes(dataset), self.limit)
             if h5py.check_string_dtype(dataset.dtype) is not None:
                 return self._text(dataset, where)
-            if dataset.dtype.hasobject:
+            if dataset.dtype.hasobject or dataset.dtype.kind not in "biufcS":
                 raise InputError(where, "numbers or text", f"{dataset.dtype}", "convert it")
             return np.asarray(dataset[()])
 
