@@ -9,7 +9,8 @@ from pathlib import Path
 from dashboard.reading import runs
 from dashboard.reading.runs import StoreUnreachable
 
-_THEME = {"primaryColor": "#0072B2", "base": "light"}
+_THEME = {"light.primaryColor": "#0072B2", "dark.primaryColor": "#56B4E9"}
+"""No base: the page is light or dark as the reader's machine prefers."""
 
 
 def command(uri: str, port: int, address: str = "127.0.0.1") -> list[str]:

@@ -7,6 +7,16 @@ import streamlit as st
 
 # Not called pages: Streamlit would run a file of that folder by itself, without this one.
 FOLDER = Path(__file__).parent / "views"
+SIDEBAR_PIXELS = 230
+# From 800 pixels of width on: columns wrap before their figures are cut.
+STYLE = """
+[data-testid="stMainBlockContainer"] { padding: 3.5rem clamp(1rem, 4vw, 5rem) 3rem; }
+[data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+[data-testid="stColumn"] { min-width: min(100%, 8rem); }
+[data-testid="stColumn"]:has([data-testid="stMetric"]) { min-width: min(100%, 13rem); }
+[data-testid="stColumn"]:has([data-testid="stImage"]) { min-width: min(100%, 11rem); }
+[data-testid="stColumn"]:has([data-testid="stPlotlyChart"]) { min-width: min(100%, 22rem); }
+"""
 PAGES = (
     ("frontier", "Frontier", "trending_up"),
     ("sampling", "Sampling", "grain"),
@@ -19,7 +29,14 @@ PAGES = (
 
 def main() -> None:
     """Choose the page; each page is a file of its own."""
-    st.set_page_config(page_title="InfoMRI Federated", layout="wide")
+    st.set_page_config(
+        page_title="InfoMRI Federated",
+        # A file of our own: the icon of a page would be fetched from a font server.
+        page_icon=FOLDER.parent / "icon.png",
+        layout="wide",
+        initial_sidebar_state=SIDEBAR_PIXELS,
+    )
+    st.html(f"<style>{STYLE}</style>")
     st.session_state.setdefault("arguments", sys.argv[1:])
     page = st.navigation(
         [

@@ -28,9 +28,24 @@ def show(title: str, body: Callable[[str, Sweep], None]) -> None:
     if not uri:
         stop(_NO_STORE)
     try:
-        body(uri, _choose(uri))
+        sweep = _choose(uri)
+        _say_missing(uri, sweep)
+        body(uri, sweep)
     except StoreUnreachable as error:
         st.error(str(error), icon=":material/cloud_off:")
+
+
+def _say_missing(uri: str, sweep: Sweep) -> None:
+    """Name the folder where the files of a run that ended should lie, and do not."""
+    finished = sweep.status == "FINISHED"
+    missing = "" if not finished else cache.missing_files(uri, sweep.run_id)
+    if missing:
+        st.warning(
+            f"This run's files are not at `{missing}`, nor beside the MLflow store. Its figures "
+            "are shown; reports, pictures and trained arms are not. Copy that folder to the same "
+            "place below the store's own.",
+            icon=":material/folder_off:",
+        )
 
 
 def stop(text: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dashboard.axes import Axis, Point, attack_of
 from infomri_core.results.frontier import Row, label, psnr_of
+from infomri_core.results.operating_point import linkage_sentence
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _against(chosen: Point, best: Point, rows: Sequence[Row], x: Axis, y: Axis) 
     price = f"costs {cost:.3f} {y.name}" if cost >= 5e-4 else f"costs no {y.name}"
     return (
         f"Against the best diagnosis ({label(best.row, rows)}) it {price} "
-        f"and takes {x.form(taken)} from the attacker."
+        f"and lowers the attacker's {x.name} by {x.form(taken)}."
     )
 
 
@@ -82,8 +83,10 @@ def _left(row: Row, attack: str) -> str:
         return ""
     name = attack_of(row, attack)
     if psnr <= ideal:
-        return f"The attack '{name}' gets no more than the diagnosis alone gives away."
-    return (
-        f"The attack '{name}' still rebuilds images {psnr - ideal:.1f} dB better than the "
-        "diagnosis alone allows."
-    )
+        rebuilt = f"The attack '{name}' rebuilds no more than the diagnosis alone gives away."
+    else:
+        rebuilt = (
+            f"The attack '{name}' still rebuilds images {psnr - ideal:.1f} dB better than the "
+            "diagnosis alone allows."
+        )
+    return f"{rebuilt} {linkage_sentence(row)}"

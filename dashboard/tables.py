@@ -32,7 +32,7 @@ def frontier_columns(rows: Sequence[Row]) -> dict[str, Any]:
     names += [f"PSNR {name}" for name in attacks(rows)]
     return {
         **dict.fromkeys(names, decibel),
-        **dict.fromkeys(["AUROC", "from", "to", "accuracy"], share),
+        **dict.fromkeys(["AUROC", "from", "to", "accuracy", "linkage"], share),
         "redundancy": st.column_config.NumberColumn(format="%.0f"),
     }
 
@@ -142,7 +142,7 @@ def site_scores(meta: Mapping[str, Any], rows: Sequence[Row]) -> pd.DataFrame:
 def _line(row: Row, rows: Sequence[Row], on_front: bool) -> dict[str, object]:
     return {
         "arm": label(row, rows),
-        "unbeaten": on_front,
+        "Pareto-optimal": on_front,
         "AUROC": row.auroc,
         "from": row.auroc_low,
         "to": row.auroc_high,
@@ -153,6 +153,7 @@ def _line(row: Row, rows: Sequence[Row], on_front: bool) -> dict[str, object]:
         "floor": row.psnr_prior,
         "gain": row.psnr_gain,
         "diagnosis alone": row.psnr_diagnosis,
+        "linkage": row.linkage_same_rank1,
         "redundancy": None if row.redundancy is None else 100 * row.redundancy,
         "weak attacks": ", ".join(name for name in row.psnr if name not in row.certified),
         "audit slices": row.n_audit,

@@ -187,7 +187,7 @@ def _tell_isolation(
     for hold in survey(settings, where, with_vault=with_vault):
         _log.info("isolation: %s", hold.sentence)
         if required and not hold.holds:
-            remedy = "mend it, or start without --require-isolation"
+            remedy = "fix it, or start without --require-isolation"
             raise InputError("--require-isolation", "isolation that holds", hold.sentence, remedy)
     if required:
         os.environ[REQUIRE] = "1"

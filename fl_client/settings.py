@@ -13,9 +13,9 @@ from infomri_core.messages.budget import MAX_EPSILON
 from infomri_core.system.config import build, read_toml
 from infomri_core.system.errors import InputError
 from infomri_core.system.names import is_site_name
+from infomri_core.system.paths import anchored_uri
 
 JOBS = ("enrol", "moments", "train", "adapt", "evaluate", "release")
-_NO_PATH = ("phantom",)
 _UNBOUNDED = ("max_released_fraction", "max_epsilon", "max_delta", "max_rate", "tell_budget")
 
 
@@ -196,23 +196,14 @@ def read_settings(path: Path) -> SiteSettings:
     return dataclasses.replace(
         settings,
         superlink=_resolved(settings.superlink, folder, ("root_certificate", "node_key")),
-        data=Data(resolve_uri(settings.data.uri, folder)),
+        data=Data(anchored_uri(settings.data.uri, folder)),
         datasets={
-            name: Data(resolve_uri(data.uri, folder)) for name, data in settings.datasets.items()
+            name: Data(anchored_uri(data.uri, folder)) for name, data in settings.datasets.items()
         },
         vault=_resolved(settings.vault, folder, ("state", "socket", "status")),
         policy=_resolved(settings.policy, folder, ("approved", "consent")),
         secure=_resolved(settings.secure, folder, ("key", "trusted")),
     )
-
-
-def resolve_uri(uri: str, folder: Path) -> str:
-    """A data URI whose path, if it is relative, is taken from ``folder``."""
-    scheme, colon, rest = uri.partition(":")
-    location, mark, options = rest.partition("?")
-    if not colon or not location or scheme in _NO_PATH:
-        return uri
-    return f"{scheme}:{folder / Path(location).expanduser()}{mark}{options}"
 
 
 def _resolved(section: T, folder: Path, names: Iterable[str]) -> T:

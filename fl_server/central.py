@@ -13,10 +13,10 @@ from fl_server.sites.local import LocalSites
 from fl_server.study.open import run_study
 from fl_server.terminal.exit_codes import interrupted
 from fl_server.terminal.follow_events import Follower
-from fl_server.terminal.screen import print_frontier
 from infomri_core.data import open_dataset
 from infomri_core.data.pool import pool
 from infomri_core.plan.plan import Plan
+from infomri_core.results.table import print_frontier
 from infomri_core.site.site import open_site
 from infomri_core.system.files import check_output, disk_errors_explained
 

@@ -27,6 +27,9 @@ from fl_server.commands.simulate import simulate
 from fl_server.terminal.exit_codes import EPILOG, ended, interrupted
 from infomri_core.commands.data import data_app
 from infomri_core.machine.proxies import keep_loopback_direct
+from infomri_core.machine.sqlite_uri import anchored
+from infomri_core.plan.reading import read_plan
+from infomri_core.system.paths import anchored_here
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -128,7 +131,7 @@ def demo(
     out = out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
     options = DemoOptions(width, rounds, steps, attack_steps, seed, secure=secure)
     with interrupted("everything that was started has been stopped"):
-        run_demo(data, out, options, Console())
+        run_demo(anchored_here(data), out, options, Console())
 
 
 @app.command()
@@ -149,11 +152,16 @@ def train(
     Example: `infomri train plan.toml --data phantom:?seed=1 --audit phantom:?seed=2`
     """
     from fl_server.central import Places, train_centrally
-    from infomri_core.plan.reading import read_plan
 
     out = out or Path("runs") / time.strftime("train-%Y%m%d-%H%M%S")
-    places = Places(resume.parent if resume else out, resume.name if resume else "", store)
-    train_centrally(read_plan(plan), data, audit, places, Console())
+    resume = resume and resume.resolve()
+    places = Places(
+        resume.parent if resume else out,
+        resume.name if resume else "",
+        anchored(store, Path.cwd()),
+    )
+    pooled = [anchored_here(uri) for uri in data]
+    train_centrally(read_plan(plan), pooled, anchored_here(audit), places, Console())
 
 
 @app.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 from infomri_core.machine.sqlite_uri import anchored, sqlite_uri
 from infomri_core.system.config import build, read_toml
 from infomri_core.system.errors import InputError
+from infomri_core.system.paths import anchored_uri
 
 _WIDTHS = (8, 16, 32, 64)
 
@@ -148,16 +149,10 @@ def _anchored(settings: CentreSettings, base: Path) -> CentreSettings:
         settings,
         operators=Operators(None if authority is None else base / authority),
         centre=replace(settings.centre, directory=base / settings.centre.directory),
-        audit=replace(settings.audit, data=_anchored_uri(settings.audit.data, base)),
+        audit=replace(settings.audit, data=anchored_uri(settings.audit.data, base)),
         mlflow=replace(
             settings.mlflow,
             tracking_uri=anchored(settings.mlflow.tracking_uri, base),
             artifacts=None if artifacts is None else base / artifacts,
         ),
     )
-
-
-def _anchored_uri(uri: str, base: Path) -> str:
-    scheme, _, rest = uri.partition(":")
-    path, mark, query = rest.partition("?")
-    return f"{scheme}:{base / Path(path).expanduser()}{mark}{query}" if path else uri

@@ -65,7 +65,7 @@ def frontier(
 
 
 def _front_line(figure: go.Figure, best: Sequence[Point]) -> None:
-    """The Pareto front as steps: what can be had by choosing among the unbeaten arms."""
+    """The Pareto front as steps: what can be had by choosing among the Pareto-optimal arms."""
     if len(best) < 2:
         return
     ordered = sorted(best, key=lambda p: p.x)

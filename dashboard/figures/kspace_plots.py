@@ -1,4 +1,4 @@
-"""Sampling of several arms side by side: probabilities, masks and entropy over k-space."""
+"""Sampling of several arms one below the other: probability, mask and entropy over k-space."""
 
 from collections.abc import Mapping
 
@@ -9,39 +9,42 @@ from plotly.subplots import make_subplots
 from dashboard.reading.trained_study import Drawn
 
 _AXIS = "cycles per field of view"
-_ROWS = (
-    ("probability", "Cividis", "probability of<br>being sampled"),
-    ("mask", "Greys_r", ""),
-    ("beyond_noise", "Viridis", "nats beyond<br>noise, a point"),
+_COLUMNS = (
+    ("probability", "Cividis", "probability of being sampled"),
+    ("mask", "Greys_r", "one mask"),
+    ("beyond_noise", "Viridis", "nats beyond noise"),
 )
+_ROW_PIXELS, _EDGE_PIXELS = 250, 130
 
 
 def sampling(drawn: Mapping[str, Drawn]) -> go.Figure:
-    """A column an arm, by its label; rows: probability, one mask, entropy. Colours mean the same
-    along a row; those of the entropy end at its 99th percentile, or its middle would hide all."""
+    """A row an arm, by its label; columns: probability, one mask, entropy per point. Colours mean
+    the same along a column; those of the entropy end at its 99th percentile, or its middle would
+    hide all."""
     n = max(1, len(drawn))
+    height = _EDGE_PIXELS + _ROW_PIXELS * n
     figure = make_subplots(
-        rows=3,
-        cols=n,
-        column_titles=list(drawn),
+        rows=n,
+        cols=3,
+        column_titles=[title for _, _, title in _COLUMNS],
         shared_xaxes="all",
         shared_yaxes="all",
-        horizontal_spacing=0.02,
-        vertical_spacing=0.03,
+        horizontal_spacing=0.03,
+        vertical_spacing=min(0.3, 34 / height),
     )
-    for i, (name, scale, title) in enumerate(_ROWS):
+    for j, (name, scale, _) in enumerate(_COLUMNS):
         arrays = [np.asarray(getattr(one, name), dtype=float) for one in drawn.values()]
-        for j, values in enumerate(arrays):
-            bar = _bar(title, i) if title and j == n - 1 else None
+        for i, values in enumerate(arrays):
+            bar = _bar(j, height) if name != "mask" and i == n - 1 else None
             heat = _heat(values, scale, _top(name, arrays), bar)
             figure.add_trace(heat, row=i + 1, col=j + 1)
-    figure.update_xaxes(title=f"k<sub>x</sub> ({_AXIS})", row=3)
-    figure.update_yaxes(title=f"k<sub>y</sub> ({_AXIS})", col=1)
+    for i, text in enumerate(drawn):
+        figure.update_yaxes(title=f"<b>{text}</b><br>k<sub>y</sub>", row=i + 1, col=1)
+    figure.update_xaxes(title="k<sub>x</sub>", row=n)
+    figure.update_xaxes(title=f"k<sub>x</sub> ({_AXIS})", row=n, col=2)
     figure.update_yaxes(scaleanchor="x", autorange="reversed", constrain="domain")
     figure.update_xaxes(constrain="domain", showgrid=False)
-    figure.update_layout(
-        height=round(190 + 3 * min(320, 760 / n)), margin={"l": 10, "r": 10, "t": 30, "b": 10}
-    )
+    figure.update_layout(height=height, margin={"l": 10, "r": 10, "t": 30, "b": 70})
     return figure
 
 
@@ -72,5 +75,14 @@ def _heat(
     )
 
 
-def _bar(title: str, row: int) -> Mapping[str, object]:
-    return {"title": {"text": title}, "len": 0.3, "y": 0.84 - 0.34 * row, "thickness": 14}
+def _bar(column: int, height: int) -> Mapping[str, object]:
+    """A horizontal colour bar below a column."""
+    below = -62 / (height - 100)
+    return {
+        "orientation": "h",
+        "len": 0.3,
+        "x": 0.155 + 0.345 * column,
+        "y": below,
+        "yanchor": "top",
+        "thickness": 10,
+    }

@@ -14,6 +14,7 @@ sweeps = _keep(runs.sweeps)
 arms = _keep(runs.arms)
 curve = st.cache_data(ttl=SECONDS, max_entries=4096, show_spinner=False)(runs.curve)
 files = _keep(runs.files)
+missing_files = _keep(runs.missing_files)
 
 
 @_keep

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from infomri_core.machine.moved_store import beside, local_path
 from infomri_core.machine.sqlite_uri import sqlite_path
 from infomri_core.results.frontier import Row
 from infomri_core.results.metric_names import rows_of
@@ -152,6 +153,10 @@ def curve(uri: str, run_id: str, metric: str) -> Curve:
 
 def files(uri: str, run_id: str) -> dict[str, int]:
     """Sizes in bytes of a run's files, by name."""
+    folder = _folder(uri, run_id)
+    if folder is not None:
+        inside = (path for path in folder.iterdir() if path.is_file())
+        return {path.name: path.stat().st_size for path in inside}
     return {f.path: f.file_size or 0 for f in _call(uri, "list_artifacts", run_id=run_id)}
 
 
@@ -159,9 +164,33 @@ def read_file(uri: str, run_id: str, name: str) -> bytes | None:
     """The content of a run's file; None where it has none of that name."""
     if name not in files(uri, run_id):
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = _call(uri, "download_artifacts", run_id=run_id, path=name, dst_path=folder)
+    folder = _folder(uri, run_id)
+    if folder is not None:
+        return (folder / name).read_bytes()
+    with tempfile.TemporaryDirectory() as copy:
+        path = _call(uri, "download_artifacts", run_id=run_id, path=name, dst_path=copy)
         return Path(path).read_bytes()
+
+
+def missing_files(uri: str, run_id: str) -> str:
+    """Where a run's files should lie and do not, '' where they do or nobody has written any."""
+    store = sqlite_path(uri)
+    if store is None:
+        return ""
+    location = _call(uri, "get_run", run_id=run_id).info.artifact_uri
+    named = local_path(location)
+    if named is None or beside(store.absolute(), location, run_id) is not None:
+        return ""
+    return str(named)
+
+
+def _folder(uri: str, run_id: str) -> Path | None:
+    """Where the run's files lie on this machine, also after the store was moved with them; None
+    where MLflow has to be asked for them, or there are none."""
+    store = sqlite_path(uri)
+    if store is None:
+        return None
+    return beside(store.absolute(), _call(uri, "get_run", run_id=run_id).info.artifact_uri, run_id)
 
 
 def _rows(run: Any) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Third page: every attack, whether it may be believed, and what follows from it."""
+"""Third page: every attack, whether it can be trusted, and what follows from it."""
 
 import streamlit as st
 
@@ -89,7 +89,7 @@ def _attacks(found: Results) -> None:
 
 
 def _trust(found: Results) -> None:
-    st.subheader("May these attackers be believed?", anchor=False)
+    st.subheader("Can these attacks be trusted?", anchor=False)
     left, right = st.columns(2)
     histories = found.meta.get("attack_histories") or {}
     steps = {name: [(s[0], s[2]) for s in history] for name, history in histories.items()}
@@ -102,7 +102,7 @@ def _trust(found: Results) -> None:
     }
     figure = curves.lines(sizes, "audit images fitted on", "PSNR on the control mask (dB)")
     right.plotly_chart(figure, config=choice.export("audit-size"), key="audit-size")
-    right.caption("An attack that still gains with more images wants a larger audit set.")
+    right.caption("An attack that still gains with more images needs a larger audit set.")
     st.dataframe(tables.certificate_table(found.meta), hide_index=True)
 
 

@@ -5,18 +5,20 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import choice
-from dashboard.axes import PRIVACY, UTILITY, WORST, Axis, Point, defined, place
+from dashboard.axes import AUROC, PRIVACY, UTILITY, WORST, Axis, Point, defined, place
 from dashboard.figures import frontier
 from dashboard.operating import Suggestion, default_least, suggest
 from dashboard.reading import cache
 from dashboard.reading.runs import Arms, Sweep
 from dashboard.tables import arm_facts, frontier_columns, frontier_table
+from infomri_core.report.verdict import verdict
 from infomri_core.results.frontier import Row, attacks, label, psnr_of
+from infomri_core.results.operating_point import linkage_sentence, operating_point
 
 _INTRODUCTION = (
-    "Each point is one way of sampling k-space. **Up** is a better diagnosis, **left** is a worse "
-    "picture for whoever attacks the released measurement. Faded points are beaten on both "
-    "counts by another arm. Click a point to open its run."
+    "Each point is one way of sampling k-space. **Up** is a better diagnosis, **left** is a "
+    "poorer reconstruction for the attacker of the released measurement. Faded points are "
+    "worse on both measures than another arm. Click a point to open its run."
 )
 _READING = """
 - **AUROC** is how well the model tells the findings apart: 1 is perfect, 0.5 is guessing. Bars are
@@ -58,7 +60,22 @@ def page(uri: str, sweep: Sweep) -> None:
         st.info("This run has recorded no frontier.", icon=":material/info:")
 
 
+def _first_words(rows: Sequence[Row]) -> None:
+    """What the study comes to, before any picture: the arm one would approve, and its price."""
+    point = operating_point(rows)
+    if point is None:
+        return
+    said = verdict(rows, {})
+    score = AUROC.form(point.auroc or 0.0)
+    st.markdown(
+        f"**{label(point, rows)} at {point.acceleration:g}x is the operating point one would "
+        f"approve: AUROC {score}, PSNR {point.psnr_worst or 0.0:.1f} dB of the strongest attack, "
+        f"'{point.worst_attack}'. {said.headline}** {linkage_sentence(point)}"
+    )
+
+
 def _frontier(uri: str, found: Arms) -> None:
+    _first_words(found.rows)
     st.markdown(_INTRODUCTION)
     rows, attack, x, y = _switches(found.rows)
     points = place(rows, x, y, attack)
@@ -127,7 +144,7 @@ def _switches(everything: Sequence[Row]) -> tuple[list[Row], str, Axis, Axis]:
 
 
 def _suggestion(points: Sequence[Point], x: Axis, y: Axis, attack: str) -> None:
-    left, middle, right = st.columns([2, 2, 5], vertical_alignment="center")
+    left, middle, right = st.columns([2, 3, 6], vertical_alignment="center")
     least = left.number_input(
         f"{y.name} at least",
         0.0,

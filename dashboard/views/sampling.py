@@ -11,7 +11,7 @@ from dashboard.reading.trained_study import Drawn, csv, draw, npy
 
 MOST_ARMS = 4
 _INTRODUCTION = (
-    "Top: how likely each point of k-space is measured. Middle: one mask drawn from that. Bottom: "
+    "Left: how likely each point of k-space is measured. Middle: one mask drawn from that. Right: "
     "how much each point adds to the entropy of the measurement beyond the noise, on average; "
     "training with β > 0 keeps this small. Zero frequency is in the middle."
 )

@@ -43,8 +43,8 @@ def _live(uri: str, sweep: Sweep) -> None:
         st.warning(f"Not in the last round: {', '.join(out)}", icon=":material/warning:")
     st.plotly_chart(site_plots.rounds(found), config=choice.export("rounds"), key="rounds")
     columns = {
-        "sent to it, MB": st.column_config.NumberColumn(format="%.1f"),
-        "came back, MB": st.column_config.NumberColumn(format="%.1f"),
+        "sent, MB": st.column_config.NumberColumn(format="%.1f"),
+        "received, MB": st.column_config.NumberColumn(format="%.1f"),
         "epsilon spent": st.column_config.NumberColumn(format="%.3f"),
         "budget used": st.column_config.ProgressColumn(
             format="%.0f %%", min_value=0, max_value=100

@@ -9,7 +9,7 @@ from dashboard.reading.runs import Arms, Sweep
 from infomri_core.results.frontier import label
 
 _TITLES = {
-    "train/ce": "cross-entropy (nats a sample)",
+    "train/ce": "cross-entropy (nats per sample)",
     "train/entropy": "measurement entropy (nats)",
 }
 _RESOURCES = {
@@ -101,7 +101,7 @@ def _resources(uri: str, sweep: Sweep) -> None:
         figure = curves.lines(
             {name: list(zip(c.steps, c.values)) for name, c in seconds.items()},
             "round",
-            "seconds a phase",
+            "seconds per phase",
         )
         curves.whole_rounds(figure, sweep.n_rounds)
         left.plotly_chart(figure, config=choice.export("phases"), key="phases")

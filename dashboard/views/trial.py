@@ -52,7 +52,9 @@ def _scan(study: TrainedStudy) -> Scan | None:
         key="file",
     )
     as_trained = left.toggle(
-        "Magnitude image", True, help="Of k-space with phase, which training never saw."
+        "k-space as magnitude image",
+        True,
+        help="A file of complex numbers is taken for k-space. Training never saw its phase.",
     )
     if dropped is None:
         return None
@@ -60,7 +62,7 @@ def _scan(study: TrainedStudy) -> Scan | None:
         path = Path(folder) / f"scan{Path(dropped.name).suffix.lower()}"
         path.write_bytes(dropped.getvalue())
         try:
-            return open_scan(str(path), (height, width), as_trained)
+            return open_scan(str(path), (height, width), as_trained, kspace=True)
         except InputError as error:
             raise InputError(dropped.name, error.expected, error.got, error.remedy) from None
 
@@ -71,8 +73,9 @@ def _shown(study: TrainedStudy, rows: tuple[Row, ...], scan: Scan) -> None:
         arm = choose_arm(study, rows)
     low, high = study.plan.measurement.ratio_range
     offered = sorted({*study.plan.measurement.accelerations, 1 / low, 1 / high})
+    evaluated = max(study.plan.measurement.accelerations)
     acceleration = columns[1].select_slider(
-        "Acceleration", offered, offered[-1], format_func=lambda a: f"{a:.3g}x", key="trial-at"
+        "Acceleration", offered, evaluated, format_func=lambda a: f"{a:.3g}x", key="trial-at"
     )
     n = single_scan.n_slices(scan)
     number = columns[2].number_input("Slice", 1, n, 1 + n // 2 if n > 1 else 1, key="slice") - 1

@@ -112,8 +112,12 @@ def export(
     out: Annotated[Path | None, typer.Argument(help="A CSV file; by default the screen.")] = None,
     config: Config = _SITE,
     data: DataName = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write all departures and charges as CSV."""
+    """Write all departures and charges as CSV.
+
+    Example: infomri-client ledger export ledger.csv --config site.toml
+    """
     from fl_client.memory.ledger import export_csv
     from infomri_core.system.files import check_output
 
@@ -123,6 +127,9 @@ def export(
     if out is None:
         export_csv(entries, sys.stdout)
         return
+    if out.exists() and not force:
+        remedy = "choose another name, or replace it with --force"
+        raise InputError(str(out), "a new file", "one that is there", remedy)
     with out.open("w", encoding="utf-8", newline="") as stream:
         export_csv(entries, stream)
     typer.echo(f"{len(entries)} lines in {out}")

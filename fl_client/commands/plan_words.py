@@ -11,6 +11,7 @@ from infomri_core.plan.evaluation_rules import masks_scores
 from infomri_core.plan.plan import Plan
 from infomri_core.secagg.trust import fingerprint, read_trust
 from infomri_core.system.errors import InputError
+from infomri_core.system.words import counted
 
 
 def in_words(plan: Plan, settings: SiteSettings, data: str = "") -> list[str]:
@@ -25,9 +26,9 @@ def in_words(plan: Plan, settings: SiteSettings, data: str = "") -> list[str]:
         f"state at this site: {state}{every}",
         *([f"sees the data set {data or '[data]'}"] if settings.datasets else []),
         plan.task.describe(),
-        f"trains {len(plan.arms)} arm(s): {arms}",
-        f"{training.rounds} round(s), {training.local_steps} step(s) of {training.batch_size} "
-        "slices an arm and round at this site",
+        f"trains {counted(len(plan.arms), 'arm')}: {arms}",
+        f"{counted(training.rounds, 'round')}, {counted(training.local_steps, 'step')} of "
+        f"{training.batch_size} slices per arm and round at this site",
         f"scores once, after the last round, at {ratios}",
         "what leaves:",
         f"  counts of patients, slices and findings, in steps of {policy.round_to}",
@@ -79,8 +80,9 @@ def _adversary_words(plan: Plan) -> list[str]:
     evaluation, words = plan.evaluation, []
     if insider := insider_attack(plan):
         words.append(
-            f"  the attack {base_name(insider)}, trained here for {evaluation.adversary_steps} "
-            f"step(s) in each of {evaluation.insider_rounds} round(s), to attack the other sites"
+            f"  the attack {base_name(insider)}, trained here for "
+            f"{counted(evaluation.adversary_steps, 'step')} in each of "
+            f"{counted(evaluation.insider_rounds, 'round')}, to attack the other sites"
         )
     if fitted := same_site_attacks(plan):
         names = ", ".join(base_name(name) for name in fitted)
@@ -108,7 +110,7 @@ def _weights_words(plan: Plan, settings: SiteSettings) -> list[str]:
 
 def _release_words(plan: Plan, settings: SiteSettings) -> list[str]:
     if plan.release is None:
-        return ["  no k-space and no image of anybody"]
+        return ["  no k-space and no image of any patient"]
     share = settings.policy.max_released_fraction
     listed = settings.policy.consent
     whose = f"patients listed in {listed}" if listed else "nobody, for want of a consent list"

@@ -9,10 +9,11 @@ end show, too. What shows nothing is a folder restored whole: compare with an ex
 import csv
 import dataclasses
 import hashlib
+import json
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO, final
 
@@ -202,11 +203,16 @@ def read_ledger(path: Path) -> list[Entry]:
 
 
 def export_csv(entries: Iterable[Entry], out: TextIO) -> None:
-    """Write entries as CSV for the privacy officer."""
+    """Write entries as CSV for the privacy officer; what has parts is JSON."""
     writer = csv.writer(out)
     names = [field.name for field in dataclasses.fields(Entry)]
     writer.writerow(names)
-    writer.writerows([getattr(entry, name) for name in names] for entry in entries)
+    for entry in entries:
+        values = (getattr(entry, name) for name in names)
+        writer.writerow(
+            json.dumps(v, sort_keys=True) if isinstance(v, Mapping | list | tuple) else v
+            for v in values
+        )
 
 
 def _torn_entry(fragment: bytes, words: str) -> Entry:

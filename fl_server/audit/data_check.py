@@ -37,7 +37,7 @@ def check_intensities(dataset: SliceDataset, where: str) -> None:
     for start in range(0, len(dataset), _BLOCK):
         block = dataset.images(np.arange(start, min(start + _BLOCK, len(dataset))))
         if not bool(block.isfinite().all()):
-            raise InputError(where, "finite pixels", "NaN or infinity", "mend the data")
+            raise InputError(where, "finite pixels", "NaN or infinity", "fix the data")
         lowest, highest = min(lowest, float(block.min())), max(highest, float(block.max()))
         varies = varies or bool((block.flatten(1).amax(1) > block.flatten(1).amin(1)).any())
     if not varies:

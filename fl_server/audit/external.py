@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich import box
-from rich.table import Table
 
 from fl_server.audit.data_check import MIN_FIT_PATIENTS, check_intensities
 from fl_server.audit.fitting import ensemble_members
@@ -28,6 +26,7 @@ from infomri_core.summaries.metrics import METRICS
 from infomri_core.system.device import pick_device
 from infomri_core.system.errors import InputError, nearest
 from infomri_core.system.files import check_output, disk_errors_explained, write_atomically
+from infomri_core.system.screen_table import Column, ScreenTable
 
 MAX_MASKS = 8
 REFERENCE = "lmmse"
@@ -88,20 +87,21 @@ def audit_masks(source: Source, say: Callable[[str], None]) -> Found:
     return Found(quality, certificates, [source.out / name for name in files])
 
 
-def external_table(found: Found) -> Table:
+def external_table(found: Found) -> ScreenTable:
     """Attacks and floors against the truth, the strongest attack first."""
-    table = Table(box=box.SIMPLE_HEAD, title="Reconstruction of external measurements")
-    for header in ("", "PSNR, dB", "SSIM", "NMSE", "beyond the floor, dB"):
-        table.add_column(header, justify="left" if not header else "right")
+    columns = [Column("attack")]
+    columns += [Column(name, right=True) for name in ("PSNR, dB", "SSIM", "NMSE")]
+    columns += [Column("beyond the\nfloor, dB", right=True)]
+    rows = []
     floor = max(found.quality[name]["psnr"] for name in FLOORS)
     for name in sorted(found.quality, key=lambda n: -found.quality[n]["psnr"]):
         q, is_floor = found.quality[name], name in FLOORS
         weak = "" if is_floor or found.certificates[name].passed else " (weak)"
         gain = "" if is_floor else f"{q['psnr'] - floor:+.1f}"
         shown = f"floor: {name}" if is_floor else f"{name}{weak}"
-        table.add_row(shown, f"{q['psnr']:.1f}", f"{q['ssim']:.3f}", f"{q['nmse']:.3f}", gain)
-    table.caption = "A weak attack failed its own test: its low figure is no privacy."
-    return table
+        rows.append((shown, f"{q['psnr']:.1f}", f"{q['ssim']:.3f}", f"{q['nmse']:.3f}", gain))
+    caption = "A weak attack failed its own test: its low PSNR is not evidence of privacy."
+    return ScreenTable(columns, rows, "Reconstruction of external measurements", caption)
 
 
 def _names(asked: tuple[str, ...]) -> tuple[str, ...]:

@@ -30,7 +30,11 @@ kit.json, kit.sig, sites.toml.sig    the study centre's signatures, checked at e
 3. Name your data:       edit infomri-{name}/site.toml
 4. Check the machine:    infomri doctor --config infomri-{name}/site.toml
 5. Join:                 infomri-client --config infomri-{name}/site.toml
+6. Read and allow:       infomri-client plan list --config infomri-{name}/site.toml
+                         infomri-client plan show PLAN --config infomri-{name}/site.toml
+                         infomri-client plan approve PLAN --config infomri-{name}/site.toml
 
+Nothing runs before its plan is approved here; "plan decline PLAN --why REASON" says no.
 The site opens one connection outward, to {address}; nothing connects to it.
 """
 _MOVE = "   and put node.key and vault.key, which you made for the request, beside the rest\n"

@@ -65,9 +65,12 @@ def audit(
     from fl_server.commands import audit_actions as actions
     from infomri_core.system.errors import InputError
     from infomri_core.system.files import check_output
+    from infomri_core.system.paths import anchored_here
 
     if out is not None:
         check_output(out)
+    audit = audit and anchored_here(audit)
+    data = data and anchored_here(data)
     names = actions.names(attacks)
     if external is not None and run is None:
         actions.audit_external(

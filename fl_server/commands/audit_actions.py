@@ -12,11 +12,12 @@ from fl_server.audit.external import Source, audit_masks, external_table
 from fl_server.inference.trained_arm import read_model
 from fl_server.study.evaluation.reaudit import Asked, Repeated, repeat_audit, run_folder
 from fl_server.terminal.exit_codes import interrupted
-from fl_server.terminal.screen import Screen, print_frontier
+from fl_server.terminal.screen import Screen
 from fl_server.tracking.tracker import Tracker
 from infomri_core.plan.reading import parse_plan
 from infomri_core.report.verdict import verdict
 from infomri_core.results.frontier import to_json
+from infomri_core.results.table import print_frontier
 from infomri_core.system.errors import InputError
 
 __all__ = ["Asked", "audit_external", "audit_run", "names", "numbers", "steps"]
@@ -65,7 +66,7 @@ def audit_external(
         print(json.dumps({"quality": found.quality, "files": files}, indent=2))
         return
     if found.quality:
-        console.print(external_table(found))
+        external_table(found).print(console)
     else:
         console.print(
             "There is no truth.npy, so nobody can say how near the reconstructions come: PSNR "
@@ -78,7 +79,7 @@ def audit_external(
 @contextmanager
 def _shown(as_json: bool, n_attacks: int) -> Iterator[Callable[[str], None]]:
     """Sentences as lines, above a bar with the time left while attacks are fitted."""
-    stands = "nothing was written; the same command starts anew"
+    stands = "nothing was written; the same command starts again"
     with interrupted(stands), Screen(Console(stderr=as_json)) as screen:
         started = {"event": "audit", "sentence": "fitting the attackers"}
         screen.show(started | {"time": time.time(), "steps": n_attacks})

@@ -28,7 +28,9 @@ def diagnose(
         float | None, typer.Option("--beta", help="Suppression strength of the learned arm.")
     ] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="infomri, uniform, ..")] = None,
-    arm: Annotated[str | None, typer.Option("--arm", help="The arm's full name.")] = None,
+    arm: Annotated[
+        str | None, typer.Option("--arm", help="The arm, by either of its names.")
+    ] = None,
     arm_seed: Annotated[int | None, typer.Option("--arm-seed", help="The arm's seed.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="CSV file to write; default: stdout.")
@@ -39,6 +41,9 @@ def diagnose(
     ] = 1,
     magnitude: Annotated[
         bool, typer.Option("--magnitude", help="Turn k-space into its magnitude image first.")
+    ] = False,
+    kspace: Annotated[
+        bool, typer.Option("--kspace", help="Complex .npy files are centred k-space.")
     ] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     store: Annotated[
@@ -59,7 +64,9 @@ def diagnose(
     draws), the arm, and how many different points of k-space were measured. A file of images is
     divided by its own 99.9th percentile and clipped to [0, 1], so give a volume as one file
     (n, H, W); it is measured with the noise of the training. A file of single-coil k-space has
-    noise of its own: it is scaled alike and only the mask is applied.
+    noise of its own: it is scaled alike and only the mask is applied. Whether a complex .npy file
+    is k-space or an image with phase cannot be seen: say --kspace, or --magnitude for the
+    magnitude image of its k-space.
 
     Example: `infomri diagnose --model runs/knee --beta 3e-5 --acceleration 32 knee.npy`
     """
@@ -76,7 +83,7 @@ def diagnose(
         check_output(out.parent)
     trained = open_arm(local_model(model, store), ArmQuery(arm, beta, sampler, arm_seed), device)
     sampling_ratio(trained.plan, acceleration)
-    scans = [open_scan(text, trained.plan.task.shape, magnitude) for text in inputs]
+    scans = [open_scan(text, trained.plan.task.shape, magnitude, kspace) for text in inputs]
     notes = [trained.caution, *(f"{scan.name}: {scan.note}" for scan in scans)]
     typer.echo("\n".join(note for note in notes if note), err=True)
     rows, n_slices = [], sum(len(scan.source) for scan in scans)

@@ -17,7 +17,11 @@ def masks() -> None:
 @masks_app.command()
 def export(
     model: Annotated[
-        Path, typer.Option("--model", help="A run's folder, or one checkpoint file.")
+        str,
+        typer.Option(
+            "--model",
+            help="A run's folder, a checkpoint file, or a registered model: models:/NAME@approved",
+        ),
     ],
     acceleration: Annotated[
         float, typer.Option("--acceleration", help="1 / sampling ratio, such as 16.")
@@ -27,10 +31,20 @@ def export(
         float | None, typer.Option("--beta", help="Suppression strength of the learned arm.")
     ] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="infomri, uniform, ..")] = None,
-    arm: Annotated[str | None, typer.Option("--arm", help="The arm's full name.")] = None,
+    arm: Annotated[
+        str | None, typer.Option("--arm", help="The arm, by either of its names.")
+    ] = None,
     arm_seed: Annotated[int | None, typer.Option("--arm-seed", help="The arm's seed.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the masks drawn.")] = 0,
     count: Annotated[int, typer.Option("--count", min=1, max=1000, help="Masks to draw.")] = 1,
+    store: Annotated[
+        str,
+        typer.Option(
+            "--store",
+            envvar="MLFLOW_TRACKING_URI",
+            help="For a registered model: MLflow's URI, or a folder with mlflow.db.",
+        ),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Write an arm's probability map and masks drawn from it as .npy, .csv and .png.
@@ -42,12 +56,13 @@ def export(
     """
     from fl_server.inference import mask_export
     from fl_server.inference.trained_arm import open_arm
+    from fl_server.tracking.store import local_model
     from infomri_core.inference.inference import ArmQuery
     from infomri_core.system.files import check_output
     from infomri_core.system.progress import on_stderr
 
     check_output(out)
-    trained = open_arm(model, ArmQuery(arm, beta, sampler, arm_seed))
+    trained = open_arm(local_model(model, store), ArmQuery(arm, beta, sampler, arm_seed))
     paths = mask_export.export(trained, acceleration, count, seed, out, on_stderr())
     if trained.caution:
         typer.echo(trained.caution, err=True)

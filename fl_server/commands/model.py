@@ -6,14 +6,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
+
+from infomri_core.system.errors import InputError
 
 if TYPE_CHECKING:
     from fl_server.tracking.registry import Version
+    from infomri_core.results.frontier import Row
+    from infomri_core.system.screen_table import ScreenTable
 
-WIDTH = 110
+GUESSING = 0.5
 
 model_app = typer.Typer(no_args_is_help=True)
 Store = Annotated[
@@ -35,6 +36,7 @@ def list_models(
     store: Store = "",
     name: Annotated[str, typer.Option("--name", help="One model only.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
 ) -> None:
     """Show registered models, their versions, figures and aliases.
 
@@ -47,13 +49,14 @@ def list_models(
         found = versions(client, name)
     if as_json:
         typer.echo(json.dumps([asdict(v) | {"uri": v.uri} for v in found], indent=2))
+    elif as_csv:
+        typer.echo(_table(found).csv(), nl=False)
     elif not found:
         typer.echo("no model is registered there; a study registers its arms when it completes")
     else:
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=max(console.width, WIDTH))
-        console.print(_table(found))
+        from rich.console import Console
+
+        _table(found).print(Console())
 
 
 @model_app.command()
@@ -61,10 +64,15 @@ def approve(
     name: Name,
     version: Annotated[str, typer.Argument(help="Its version; see `infomri model list`")],
     by: Annotated[str, typer.Option("--by", help="Who approves; kept with the version.")],
-    note: Annotated[str, typer.Option("--note", help="Why; kept with the version.")] = "",
+    note: Annotated[
+        str, typer.Option("--why", "--note", help="The reason; kept with the version.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask, for scripts.")] = False,
     store: Store = "",
 ) -> None:
     """Give a version the alias `approved`, which serving and `infomri diagnose` can ask for.
+
+    Shows its figures and the verdict first, and asks. The answer's reason stays with the version.
 
     Example: `infomri model approve knee-1.uniform-s0 2 --by 'A. Noether' --store runs`
     """
@@ -72,6 +80,10 @@ def approve(
     from fl_server.tracking.store import opened
 
     with opened(store) as client:
+        wanted = registry.version_of(client, name, version)
+        _show(registry.rows_of_version(client, wanted))
+        if not yes:
+            note = _asked(f"{name} version {version}", note)
         before = registry.approve(client, name, version, by, note)
     instead = f", in place of version {before.version}" if before else ""
     typer.echo(f"models:/{name}@{registry.APPROVED} is version {version} now{instead}")
@@ -91,20 +103,53 @@ def withdraw(name: Name, store: Store = "") -> None:
     typer.echo(f"version {version.version} of {name} is approved no longer")
 
 
-def _table(found: "Sequence[Version]") -> Table:
-    from fl_server.tracking.registry import APPROVED, BY
+def _show(rows: "Sequence[Row]") -> None:
+    """On stderr what is to be approved: its rows, the verdict, and what should give pause."""
+    from rich.console import Console
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in ("model", "version", "aliases", "AUROC, strongest attack"):
-        made.add_column(header, no_wrap=header.startswith("AUROC"), overflow="fold")
-    made.add_column("registered")
-    made.add_column("approved by", overflow="fold")
+    from infomri_core.report.verdict import verdict
+    from infomri_core.results.operating_point import linkage_sentence
+    from infomri_core.results.table import print_frontier
+
+    console = Console(stderr=True)
+    if not rows:
+        console.print("No figures of it are in MLflow: approve it only if you know them.")
+        return
+    print_frontier(console, rows, {})
+    console.print(verdict(rows, {}).headline, style="bold")
+    console.print(linkage_sentence(rows[-1]))
+    for row in rows:
+        low = row.auroc if row.auroc_low is None else row.auroc_low
+        if low is None or low <= GUESSING:
+            console.print(
+                f"At {row.acceleration:g}x its AUROC is not told from guessing (0.5).",
+                style="bold red",
+            )
+
+
+def _asked(what: str, note: str) -> str:
+    """The reason to approve ``what``, once somebody has said yes. ``InputError`` without one."""
+    try:
+        typer.confirm(f"Approve {what}?", abort=True, err=True)
+        return note or typer.prompt("Why", err=True)
+    except typer.Abort:
+        remedy = "nothing was approved; in a script say --yes, with --why"
+        raise InputError("infomri model approve", "a yes", "none", remedy) from None
+
+
+def _table(found: "Sequence[Version]") -> "ScreenTable":
+    from fl_server.tracking.registry import APPROVED, BY
+    from infomri_core.system.screen_table import Column, ScreenTable
+
+    columns = [Column("model"), Column("version"), Column("aliases")]
+    columns += [Column("AUROC, strongest attack"), Column("registered", prose=True)]
+    columns += [Column("approved by", prose=True)]
+    rows = []
     for version in found:
         by = version.tags.get(BY, "") if APPROVED in version.aliases else ""
-        aliases = ", ".join(version.aliases)
-        figures = _figures(version)
-        made.add_row(version.name, version.version, aliases, figures, version.created, by)
-    return made
+        aliases, figures = "\n".join(version.aliases), _figures(version)
+        rows.append((version.name, version.version, aliases, figures, version.created, by))
+    return ScreenTable(columns, rows)
 
 
 def _figures(version: "Version") -> str:

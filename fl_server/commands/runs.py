@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from fl_server.terminal.exit_codes import interrupted
 from infomri_core.system.errors import InputError
@@ -91,6 +90,7 @@ def status(
     superlink: SuperLinkName = None,
     operator: OperatorFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print both tables as CSV.")] = False,
 ) -> None:
     """Show the runs and the sites of a SuperLink; of runs that are running (or of the one named),
     which sites refused what.
@@ -105,24 +105,32 @@ def status(
         asked = [s for s in states if run_id or s.status == "running"]
         refused = {s.run_id: refusals(control, s) for s in asked}
     if as_json:
-        sites = [{"node_id": n.node_id, "name": n.name, "status": n.status} for n in nodes]
+        named = [{"node_id": n.node_id, "name": n.name, "status": n.status} for n in nodes]
         runs_now = [asdict(s) | {"refusals": refused.get(s.run_id, [])} for s in states]
-        print(json.dumps({"runs": runs_now, "sites": sites}, indent=2))
+        print(json.dumps({"runs": runs_now, "sites": named}, indent=2))
+        return
+    from infomri_core.system.screen_table import Column, ScreenTable
+
+    whole = [Column(name) for name in ("run", "status", "submitted", "finished")]
+    rows = [
+        (s.run_id, s.outcome if s.finished else s.status, s.submitted_at, s.finished_at, s.details)
+        for s in states
+    ]
+    runs = ScreenTable([*whole, Column("details", prose=True)], rows, "Runs")
+    sites = ScreenTable(
+        [Column(name) for name in ("node", "name", "status")],
+        [(str(node.node_id), node.name, node.status) for node in nodes],
+        "Sites",
+    )
+    if as_csv:
+        typer.echo(f"{runs.csv()}\n{sites.csv()}", nl=False)
         return
     console = Console()
-    runs = Table("run", "status", "submitted", "finished", "details", title="Runs")
-    for state in states:
-        shown = state.outcome if state.finished else state.status
-        details = state.details if run_id else state.details[:80]
-        runs.add_row(state.run_id, shown, state.submitted_at, state.finished_at, details)
-    console.print(runs)
+    runs.print(console)
     for run, sentences in refused.items():
         for sentence in sentences:
             console.print(f"run {run}: {sentence}", markup=False, highlight=False)
-    sites_table = Table("node", "name", "status", title="Sites")
-    for node in nodes:
-        sites_table.add_row(node.node_id, node.name, node.status)
-    console.print(sites_table)
+    sites.print(console)
 
 
 def stop(
@@ -143,8 +151,9 @@ def stop(
 
 def _show(control: "Control", run_id: str, *, verbose: bool) -> None:
     from fl_server.terminal.follow_run import follow
-    from fl_server.terminal.screen import Screen, print_frontier
+    from fl_server.terminal.screen import Screen
     from infomri_core.machine.hints import shell_command
+    from infomri_core.results.table import print_frontier
 
     console = Console()
     goes_on = (

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from infomri_core.system.errors import InputError
+from infomri_core.system.paths import anchored_here
 
 
 def simulate(
@@ -53,5 +54,6 @@ def simulate(
         raise InputError("infomri simulate", "a plan file and --sites N", got, remedy)
     out = out or Path("runs") / time.strftime("simulate-%Y%m%d-%H%M%S")
     check_output(out)
+    wanted = Simulated(sites, anchored_here(data), min_cohort, workers, centre)
     with disk_errors_explained(out, "make room, and start again with another --out"):
-        begin(read_plan(plan), Simulated(sites, data, min_cohort, workers, centre), out, Console())
+        begin(read_plan(plan), wanted, out, Console())

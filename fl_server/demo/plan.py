@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import tomli_w
@@ -126,7 +127,7 @@ def _shares(data: str) -> tuple[dict[str, str], str]:
         hospitals = _hospitals(open_dataset(data))
     share = with_option(data, f"audit_fraction={AUDIT_FRACTION}")
     sites = {
-        name: with_option(with_option(share, f"hospital={name}"), "role=site")
+        name: with_option(with_option(share, f"hospital={quote(name)}"), "role=site")
         for name in hospitals
     }
     return sites, with_option(share, "role=audit")

@@ -2,12 +2,10 @@
 
 import os
 import shutil
-import signal
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from subprocess import Popen
-from typing import final
 
 import tomli_w
 from rich.console import Console
@@ -23,47 +21,17 @@ from fl_server.study.failure import StudyFailed
 from fl_server.terminal.follow_events import Follower
 from infomri_core.machine import processes
 from infomri_core.machine.hints import shell_command
+from infomri_core.machine.interrupts import Interrupts
 from infomri_core.machine.ports import free_port
 from infomri_core.machine.sqlite_uri import sqlite_uri
 from infomri_core.plan.reading import parse_plan
 from infomri_core.results.frontier import read_results
-from infomri_core.results.table import FULL_WIDTH, table
+from infomri_core.results.table import print_frontier
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import check_output, disk_errors_explained
 
 POLL_SECONDS = 2.0
 LOG_LINES = 15
-
-
-@final
-class Interrupts:
-    """Makes Ctrl-C and SIGTERM unwind, so that every process is stopped.
-
-    An exception raised by a signal is lost when it lands in a callback that cannot raise; so the
-    wish is kept too, and :meth:`check` raises it again at the next safe place.
-    """
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._previous = {
-            number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-
-    def check(self) -> None:
-        """Raise ``KeyboardInterrupt`` when one was asked for."""
-        if self._asked:
-            raise KeyboardInterrupt
-
-    def restore(self) -> None:
-        """Give the signals back to whoever had them."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: object) -> None:
-        if self._asked:  # already unwinding: what was started must still be stopped
-            return
-        self._asked = True
-        raise KeyboardInterrupt
 
 
 def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> None:
@@ -82,8 +50,7 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
     with ExitStack() as stack:
         stack.enter_context(disk_errors_explained(out, left))
         _write_centre(out, study)
-        interrupts = Interrupts()
-        stack.callback(interrupts.restore)
+        interrupts = stack.enter_context(Interrupts())
         superlink = stack.enter_context(
             SuperLink(
                 SuperLinkOptions(
@@ -192,9 +159,7 @@ def _collect(out: Path, directory: Path, sites: list[str]) -> None:
 
 def _report(out: Path, console: Console) -> None:
     rows, meta = read_results(out / "results.json")
-    if not console.is_terminal:
-        console = Console(file=console.file, width=max(console.width, FULL_WIDTH))
-    console.print(table(rows, meta, console.width))
+    print_frontier(console, rows, meta)
     dashboard = shell_command("infomri", "dashboard", "--run", out)
     mlflow = shell_command("mlflow", "ui", "--backend-store-uri", sqlite_uri(out / "mlflow.db"))
     for line in (

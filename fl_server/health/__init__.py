@@ -1,1 +1,1 @@
-"""Checks of a machine and its settings: what is found, and what to mend."""
+"""Checks of a machine and its settings: what is found, and what to fix."""

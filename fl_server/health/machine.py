@@ -135,7 +135,7 @@ def check_disk(
     place = nearest_folder(folder)
     name = f"disk at {folder}"
     if not os.access(place, os.W_OK | os.X_OK):
-        yield problem(name, f"{place} cannot be written to", "choose another, or mend its owner")
+        yield problem(name, f"{place} cannot be written to", "choose another, or fix its owner")
         return
     free = free_bytes(place)
     found = f"{free / 2**30:.1f} GiB free"

@@ -29,6 +29,7 @@ from fl_server.health.trust import (
 from fl_server.settings import CentreSettings, read_settings
 from infomri_core.system.config import read_toml
 from infomri_core.system.errors import InputError
+from infomri_core.system.paths import anchored_uri
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def read_site(path: Path) -> SiteFacts:
         vault_key=_path(folder, _value(secure, "key", str, "", f"{where}: [secure]")),
         trusted=_path(folder, _value(secure, "trusted", str, "", f"{where}: [secure]")),
         runtime_port=_value(link, "runtime_port", int, 0, in_link) or None,
-        uri=_anchored(uri, folder),
+        uri=anchored_uri(uri, folder),
         device=_value(vault, "device", str, "auto", f"{where}: [vault]"),
         threads=_value(vault, "threads", int, 0, f"{where}: [vault]"),
         state=state,
@@ -221,11 +222,3 @@ def _value(section: dict[str, Any], key: str, kind: type, default: Any, where: s
 
 def _path(folder: Path, text: str) -> Path | None:
     return folder / Path(text).expanduser() if text else None
-
-
-def _anchored(uri: str, folder: Path) -> str:
-    scheme, colon, rest = uri.partition(":")
-    path, mark, options = rest.partition("?")
-    if not colon or not path or scheme == "phantom":
-        return uri
-    return f"{scheme}:{folder / Path(path).expanduser()}{mark}{options}"

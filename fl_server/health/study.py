@@ -48,7 +48,7 @@ def check_data(uri: str, min_cohort: int = MIN_COHORT) -> Iterator[Finding]:
     n_patients = len(np.unique(table.patients))
     found = f"{n_patients} patients, {len(table)} slices of {h}x{w}"
     if tuple(ends.shape[1:]) != (h, w) or not bool(ends.isfinite().all()):
-        yield problem("data", f"{found}, but their images are not finite", "mend the file")
+        yield problem("data", f"{found}, but their images are not finite", "fix the file")
     elif n_patients < min_cohort:
         remedy = "add patients: nothing leaves a site with fewer than its minimum cohort"
         yield warning("data", f"{found}; the minimum cohort is {min_cohort}", remedy)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 IMAGE, REAL, IMAGINARY = "image", "kspace_real", "kspace_imag"
 BATCH = 64
+_REMEDY = 'give pandas.DataFrame({"image": [image.tolist()]}), an image (H, W) a row'
 
 
 def save_model(folder: Path, saved: Checkpoint, arm: str) -> None:
@@ -98,6 +99,9 @@ class Diagnoser:
         ratio = sampling_ratio(plan, acceleration)
         generator = torch_generator(int(params["seed"]), "diagnose", arm.name, acceleration)
         slices = [self._slice(i, row, float(params["scale"])) for i, row in enumerate(rows)]
+        if not slices:
+            expected = f"rows with '{IMAGE}', or '{REAL}' and '{IMAGINARY}'"
+            raise InputError("model input", expected, "none", _REMEDY)
         if len({s.dtype for s in slices}) > 1:
             got = "images and k-space"
             raise InputError("model input", "rows of one kind", got, "send them in two requests")

@@ -10,7 +10,8 @@ from fl_server.run import checkpoint
 from fl_server.tracking.registry import model_name
 from fl_server.tracking.tracker import Tracker
 from infomri_core.plan.plan import Plan
-from infomri_core.results.frontier import Row, pareto
+from infomri_core.report.verdict import verdict
+from infomri_core.results.frontier import Row, labels, pareto
 
 MODELS = "models"
 
@@ -35,7 +36,34 @@ def offer_models(directory: Path, plan: Plan, rows: Sequence[Row], tracker: Trac
         except Exception as error:
             logger.warning("arm %s was not written as an MLflow model: %s", arm, error)
             continue
-        tracker.model(arm, folder, model_name(plan.study.name, arm), figures(arm, rows))
+        tags = figures(arm, rows) | {"infomri.plan": plan.digest}
+        name, said = model_name(plan.study.name, arm), description(plan, arm, rows)
+        tracker.model(arm, folder, name, tags, said)
+
+
+def description(plan: Plan, arm: str, rows: Sequence[Row]) -> str:
+    """What MLflow's page says of a version: the study, the arm, its figures and the verdict."""
+    own = [row for row in rows if row.arm == arm]
+    shown = labels(rows).get(arm, arm)
+    lines = [
+        f"{shown} of study {plan.study.name}, plan {plan.digest[:12]}. Research software, no "
+        "medical device."
+    ]
+    lines += [f"- {line}" for row in own if (line := in_words(row))]
+    return "\n".join([*lines, "", verdict(own, {}).headline])
+
+
+def in_words(row: Row) -> str:
+    """The figures of a row in one line."""
+    said = [
+        None if row.auroc is None else f"AUROC {row.auroc:.3f}",
+        None if row.psnr_worst is None else f"strongest attack {row.psnr_worst:.1f} dB",
+        None
+        if row.psnr_gain_diagnosis is None
+        else f"{row.psnr_gain_diagnosis:+.1f} dB beyond the diagnosis",
+        None if row.linkage_same_rank1 is None else f"linkage finds {row.linkage_same_rank1:.0%}",
+    ]
+    return f"{row.acceleration:g}x: {', '.join(part for part in said if part)}"
 
 
 def figures(arm: str, rows: Sequence[Row]) -> dict[str, str]:
@@ -47,6 +75,7 @@ def figures(arm: str, rows: Sequence[Row]) -> dict[str, str]:
         at = f"{row.acceleration:g}x"
         rivals = [r for r in rows if r.acceleration == row.acceleration]
         named = {"auroc": row.auroc, "psnr_worst": row.psnr_worst, "psnr_gain": row.psnr_gain}
+        named |= {"linkage": row.linkage_same_rank1}
         tags |= {f"{name}/{at}": f"{v:.4g}" for name, v in named.items() if v is not None}
         tags[f"pareto/{at}"] = "yes" if row in pareto(rivals) else "no"
     return tags

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fl_server.run import checkpoint
 from fl_server.run.checkpoint import Checkpoint
+from fl_server.run.folder import folder_with
 from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.inference.inference import ArmQuery, choose_arm, restore
 from infomri_core.plan.plan import Arm, Plan
@@ -53,7 +54,8 @@ def read_model(model: Path) -> Checkpoint:
     """The newest whole checkpoint under ``model``, or ``model`` itself where it is a file."""
     if model.is_file():
         return checkpoint.load(model)
-    for folder in (model / "checkpoints", model / MLFLOW_DATA, model):
+    inner = folder_with(model, "checkpoints")
+    for folder in (inner / "checkpoints", model / MLFLOW_DATA, model):
         found = checkpoint.latest(folder)
         if found is not None:
             return found

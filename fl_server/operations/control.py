@@ -126,7 +126,10 @@ class Control(AbstractContextManager["Control"]):
             connection = read_superlink_connection(name)
         except click.ClickException as error:
             raise InputError(
-                "--superlink", "a known connection", error.message, _how_to_name(name)
+                "--superlink",
+                "the name of a SuperLink connection",
+                _unknown(name, error.message),
+                _how_to_name(name),
             ) from None
         certificate = connection.root_certificates
         if not connection.address or (certificate is None and not connection.insecure):
@@ -246,6 +249,13 @@ def _number(run_id: str) -> int:
     except ValueError:
         remedy = "`infomri status` lists the runs"
         raise InputError("run", "the number of a run", f"'{run_id}'", remedy) from None
+
+
+def _unknown(name: str | None, message: str) -> str:
+    """What Flower says of a connection it can't read; its own words only where they say more."""
+    if "unexpected error" in message or "not found" in message.lower():
+        return "no connection by default" if name is None else f"no connection named '{name}'"
+    return message
 
 
 def _how_to_name(name: str | None) -> str:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fl_server.run.folder import folder_with
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import read_plan
 from infomri_core.results.frontier import Row, read_results
@@ -79,7 +80,8 @@ _ENDS: Mapping[str, Callable[[Row], Estimate]] = {"auroc": _auroc_of, "psnr_wors
 
 def read_finished(place: Path) -> Finished:
     """The study in ``place``: a run's folder, or its results.json. ``InputError`` otherwise."""
-    results = place / RESULTS if place.is_dir() else place
+    folder = folder_with(place, RESULTS)
+    results = folder / RESULTS if folder.is_dir() else folder
     if not results.exists():
         remedy = "give the folder of a completed run, or of a demo"
         raise InputError(str(place), f"a folder with {RESULTS}", "none", remedy)

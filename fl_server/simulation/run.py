@@ -13,7 +13,6 @@ import contextlib
 import logging
 import os
 import shutil
-import signal
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,12 +34,13 @@ from fl_server.simulation.engine import (
 from fl_server.simulation.hospitals import Hospitals, divide
 from fl_server.terminal.exit_codes import interrupted
 from fl_server.terminal.follow_events import Follower
-from fl_server.terminal.screen import print_frontier
 from infomri_core.arms.build import arm_sizes
 from infomri_core.machine.hints import shell_command
+from infomri_core.machine.interrupts import Interrupts
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import read_plan
 from infomri_core.results.frontier import read_results
+from infomri_core.results.table import print_frontier
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import check_output
 from infomri_core.training.optimizer_store import KEPT_ROUNDS
@@ -186,12 +186,10 @@ def _centre(hospitals: Hospitals, path: Path | None) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM unwinds as Ctrl-C does. Entered after Ray, which takes SIGTERM for itself."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    """SIGTERM and a terminal that closes unwind as Ctrl-C does. Entered after Ray, which takes
+    SIGTERM for itself."""
+    with Interrupts():
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

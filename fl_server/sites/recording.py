@@ -126,7 +126,7 @@ class WatchedSites:
     def _keep(self, task: EvaluateTask) -> None:
         saved = checkpoint.latest(self._directory / "checkpoints")
         if saved is None:
-            raise InputError(str(self._directory), "a checkpoint", "none", "start the study anew")
+            raise InputError(str(self._directory), "a checkpoint", "none", "start the study again")
         kept = StudyFile(task.plan_text, task.round, saved.variance, task.arms, task.attacks)
         self._guard()
         write_atomically(self._directory / NAME, kept.to_bytes())

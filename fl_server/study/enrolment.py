@@ -9,6 +9,7 @@ from fl_server.sites.base import Sites
 from fl_server.study.failure import StudyFailed
 from infomri_core.messages import DatasetCard, EnrolTask, ErrorReply, SiteReply
 from infomri_core.plan.plan import Plan
+from infomri_core.system.words import counted
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 10.0
@@ -61,12 +62,12 @@ class Roster:
             if time.time() > give_up or (hopeless and not ready):
                 raise StudyFailed(
                     f"round {round_number}: {len(ready)} sites ready of {len(online)} online, "
-                    f"the plan's quorum is {quorum}; start or mend the others and resume"
+                    f"the plan's quorum is {quorum}; start or fix the others and resume"
                     f"{self._reasons()}"
                 )
             if not told:
                 missing = quorum - len(ready)
-                self._progress.tell("waiting", f"waiting for {missing} more site(s)")
+                self._progress.tell("waiting", f"waiting for {counted(missing, 'more site')}")
                 told = True
             time.sleep(POLL_SECONDS)
 

@@ -42,7 +42,7 @@ def sites_variance(
     if len(replies) < plan.training.quorum:
         raise StudyFailed(
             f"noised moments came from {len(replies)} sites, the plan's quorum is "
-            f"{plan.training.quorum}; mend the sites named above and resume"
+            f"{plan.training.quorum}; fix the sites named above and resume"
         )
     used = [replies[node] for node in sorted(replies)]
     counts = [reply.n_units for reply in used]

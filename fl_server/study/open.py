@@ -110,5 +110,5 @@ def _given(plan: Plan | None) -> Plan:
 def _stored_plan(directory: Path, given: Plan | None) -> Plan:
     saved = checkpoint.latest(directory / "checkpoints", given.digest if given else None)
     if saved is None:
-        raise InputError(str(directory), "a checkpoint", "none", "start the study anew")
+        raise InputError(str(directory), "a checkpoint", "none", "start the study again")
     return given or parse_plan(saved.plan_text, f"checkpoint of {directory.name}")

@@ -39,7 +39,7 @@ def train_round(setting: Setting, state: State) -> None:
             return
     raise StudyFailed(
         f"round {number} was answered by fewer than {quorum} sites "
-        f"{ATTEMPTS} times; mend the sites named above and resume"
+        f"{ATTEMPTS} times; fix the sites named above and resume"
     )
 
 

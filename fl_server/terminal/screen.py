@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, final
@@ -13,9 +12,6 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
-
-from infomri_core.results.frontier import Row
-from infomri_core.results.table import FULL_WIDTH, table
 
 _STAGES = {
     "start": "training",
@@ -156,13 +152,6 @@ class Screen:
             values = [f"{losses[t]:.4g}" if t in losses else "" for t in terms]
             made.add_row(f"  {name}", *values)
         return made
-
-
-def print_frontier(console: Console, rows: Sequence[Row], meta: Mapping[str, Any]) -> None:
-    """The frontier table; in a file or a pipe at its full width."""
-    if not console.is_terminal:
-        console = Console(file=console.file, width=max(console.width, FULL_WIDTH))
-    console.print(table(rows, meta, console.width))
 
 
 def duration(seconds: float) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infomri_core.results.frontier import Row
+from infomri_core.results.metric_names import rows_of
 from infomri_core.system.errors import InputError
 
 CANDIDATE, APPROVED = "candidate", "approved"
@@ -36,8 +38,16 @@ def model_name(study: str, arm: str) -> str:
     return f"{study}.{arm}"
 
 
-def register(client: Any, run_id: str, name: str, folder: str, tags: Mapping[str, str]) -> None:
-    """Upload the model in ``folder`` and make it the candidate of ``name``.
+def register(
+    client: Any,
+    run_id: str,
+    name: str,
+    folder: str,
+    tags: Mapping[str, str],
+    description: str = "",
+) -> None:
+    """Upload the model in ``folder`` and make it the candidate of ``name``, with a
+    ``description`` for MLflow's page.
 
     Doing it twice makes one version: a run has one of each arm. Raises what MLflow raises.
     """
@@ -50,7 +60,7 @@ def register(client: Any, run_id: str, name: str, folder: str, tags: Mapping[str
     else:
         source = f"{client.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
         made = client.create_model_version(
-            name, source, run_id, dict(tags), await_creation_for=None
+            name, source, run_id, dict(tags), None, description, await_creation_for=None
         )
         version = made.version
     client.set_registered_model_alias(name, CANDIDATE, version)
@@ -74,17 +84,42 @@ def versions(client: Any, name: str = "") -> list[Version]:
     return sorted(made, key=lambda v: (v.name, -int(v.version)))
 
 
+def version_of(client: Any, name: str, version: str) -> Version:
+    """One version of a model. ``InputError`` that lists the versions for an unknown one."""
+    known = versions(client, name)
+    for one in known:
+        if one.version == version:
+            return one
+    got = f"{name} version {version}"
+    listed = ", ".join(v.version for v in known) or "none"
+    remedy = f"its versions: {listed}; `infomri model list` shows all models"
+    raise InputError("infomri model", "a registered version", got, remedy)
+
+
+def rows_of_version(client: Any, version: Version) -> list[Row]:
+    """The frontier's rows of the arm that a version is, out of its MLflow run; [] where that is
+    gone."""
+    if not version.run_id:
+        return []
+    data = client.get_run(version.run_id).data
+    arm = Row(
+        arm=data.tags.get("infomri.arm", version.name),
+        sampler=data.params.get("sampler", "unknown"),
+        suppression=data.params.get("suppression", "none"),
+        beta=float(data.params.get("beta", 0.0)),
+        seed=int(data.params.get("seed", 0)),
+        acceleration=0.0,
+    )
+    return rows_of(arm, data.metrics)
+
+
 def approve(client: Any, name: str, version: str, by: str, note: str = "") -> Version | None:
     """Give ``version`` the alias ``approved``, and say on it who did so and when.
 
     Returns the version that was approved before. Raises ``InputError`` for an unknown one.
     """
+    version_of(client, name, version)
     known = versions(client, name)
-    if version not in {v.version for v in known}:
-        got = f"{name} version {version}"
-        listed = ", ".join(v.version for v in known) or "none"
-        remedy = f"its versions: {listed}; `infomri model list` shows all models"
-        raise InputError("infomri model approve", "a registered version", got, remedy)
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     for key, value in {BY: by, AT: at, NOTE: note}.items():
         client.set_model_version_tag(name, version, key, value)

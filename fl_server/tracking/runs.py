@@ -12,6 +12,7 @@ from typing import Any, final
 from fl_server.tracking.registry import register
 from fl_server.tracking.spool import Record
 from infomri_core import __version__
+from infomri_core.machine.moved_store import follow_move
 from infomri_core.machine.sqlite_uri import PREFIX, sqlite_path
 from infomri_core.plan.plan import Arm, Plan
 
@@ -59,7 +60,8 @@ class MlflowRuns:
                     self._client.log_inputs(run_id, [_dataset(record)])
             case "model":
                 run_id = self._ids[record["arm"]]
-                register(self._client, run_id, record["name"], record["path"], record["tags"])
+                about = (record["name"], record["path"], record["tags"])
+                register(self._client, run_id, *about, record.get("description", ""))
             case "finish":
                 for run_id in reversed(self._ids.values()):
                     self._client.set_terminated(run_id, record["status"], record["time"])
@@ -145,11 +147,14 @@ def parameters_of(plan: Plan, arm: Arm | None) -> dict[str, str]:
 
 
 def connect(uri: str) -> Any:
-    """A client of the tracking store at ``uri``; a SQLite store is made if need be."""
+    """A client of the tracking store at ``uri``; a SQLite store is made if need be, and
+    follows its files where they were moved with it."""
     load_library(uri)
     path = sqlite_path(uri)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            follow_move(path)
     from mlflow import MlflowClient
 
     # Model versions live in the store that holds the runs, whatever the environment says.

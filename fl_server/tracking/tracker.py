@@ -115,14 +115,17 @@ class Tracker:
             about = {"name": name, "digest": digest, "profile": text, "context": context}
             self._record({"do": "dataset", **about})
 
-    def model(self, arm: str, folder: Path, name: str, tags: Mapping[str, str]) -> None:
+    def model(
+        self, arm: str, folder: Path, name: str, tags: Mapping[str, str], description: str = ""
+    ) -> None:
         """Register the MLflow model in ``folder`` as a new version of ``name``."""
-        about = {"path": str(folder.resolve()), "name": name, "tags": dict(tags)}
+        about = {"path": self._spooled(folder), "name": name, "tags": dict(tags)}
+        about["description"] = description
         self._record({"do": "model", "arm": arm, **about})
 
     def artifact(self, path: Path) -> None:
         """Attach a file to the parent run."""
-        self._record({"do": "artifact", "path": str(path.resolve())})
+        self._record({"do": "artifact", "path": self._spooled(path)})
 
     def finish(self, status: str) -> None:
         """End all runs: ``FINISHED``, ``FAILED`` or ``KILLED``; send what can be sent."""
@@ -199,7 +202,14 @@ class Tracker:
             return
         self._wake.set()
 
+    def _spooled(self, path: Path) -> str:
+        """From the run's folder on where it is inside: the folder may be moved before sending."""
+        path, run = path.resolve(), self._spool.path.parent.resolve()
+        return str(path.relative_to(run) if path.is_relative_to(run) else path)
+
     def _send(self, record: Record) -> None:
+        if "path" in record:
+            record = record | {"path": str(self._spool.path.parent / record["path"])}
         try:
             self._runs.send(record)
         except Exception as error:

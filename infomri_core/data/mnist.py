@@ -52,7 +52,7 @@ def open_mnist(uri: DataUri) -> tuple[SliceDataset, Selection]:
     _check_part(test, test_labels, f"{path} test")
     if train.shape[1:] != test.shape[1:]:
         raise InputError(
-            str(path), f"test images of shape {train.shape[1:]}", f"{test.shape[1:]}", "mend them"
+            str(path), f"test images of shape {train.shape[1:]}", f"{test.shape[1:]}", "fix them"
         )
     return MnistDataset(np.concatenate([train, test]), _table(train_labels, test_labels)), options
 
@@ -147,15 +147,15 @@ def _check_part(images: np.ndarray, labels: np.ndarray, where: str) -> None:
             f"{where} images",
             "uint8 (n, H, W)",
             f"{images.dtype} {images.shape}",
-            "mend the array",
+            "fix the array",
         )
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
         raise InputError(
             f"{where} labels",
             f"{len(images)} integers",
             f"{labels.dtype} {labels.shape}",
-            "mend the array",
+            "fix the array",
         )
     wrong = labels[(labels < 0) | (labels > 9)]
     if wrong.size:
-        raise InputError(f"{where} labels", "digits 0 to 9", f"{wrong[0]}", "mend the labels")
+        raise InputError(f"{where} labels", "digits 0 to 9", f"{wrong[0]}", "fix the labels")

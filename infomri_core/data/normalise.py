@@ -40,7 +40,7 @@ def volume_scale(slices: Iterable[np.ndarray], n_slices: int, where: str) -> flo
     def finite(number: int, image: np.ndarray) -> np.ndarray:
         if not np.isfinite(image).all():
             raise InputError(
-                f"{where} slice {number}", "finite values", "NaN or inf", "mend or drop the slice"
+                f"{where} slice {number}", "finite values", "NaN or inf", "fix or drop the slice"
             )
         return image
 

@@ -52,7 +52,7 @@ class Selection:
                 f"{where} audit_fraction",
                 "a number in (0, 1)",
                 f"{self.audit_fraction}",
-                "mend it",
+                "fix it",
             )
 
 

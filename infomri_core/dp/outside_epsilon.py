@@ -21,7 +21,7 @@ def outside_epsilon(plan: Plan) -> list[str]:
 
 
 EXACT_SCORES = (
-    "Scores leave without noise, as exact sums over groups of patients: whoever chooses the "
+    "Scores leave without noise, as exact sums over groups of patients: who chooses the "
     "weights can write into a score which slice it is and what it shows, and have the images of "
     "most scored patients (python -m benchmarks.chosen_weights: of 93 % of 60 patients, at a "
     "correlation of 0.96 with the truth)."

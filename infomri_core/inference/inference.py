@@ -1,7 +1,7 @@
 """A trained arm at work: which one, at which ratio, and what it says about an image."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from infomri_core.arms.build import build_model
 from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.arms.weights import unflatten
 from infomri_core.physics.kspace import fft2c, measure
+from infomri_core.plan.arm_names import display_names, technical_name
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.system.errors import InputError, nearest
 
@@ -20,7 +21,8 @@ LEARNED = "infomri"
 class ArmQuery:
     """What is asked of an arm; None asks nothing.
 
-    ``beta`` without a ``sampler`` means the learned sampler, the only one that has a beta.
+    ``name`` is either of an arm's names (`infomri_core.plan.arm_names`). ``beta`` without a
+    ``sampler`` asks for an arm of a sampler that is trained with suppression.
     """
 
     name: str | None = None
@@ -28,15 +30,14 @@ class ArmQuery:
     sampler: str | None = None
     seed: int | None = None
 
-    def matches(self, arm: Arm) -> bool:
-        """Whether ``arm`` is among those asked for."""
-        sampler = self.sampler
-        if sampler is None and self.beta is not None and self.name is None:
-            sampler = LEARNED
+    def matches(self, arm: Arm, learned: Collection[str]) -> bool:
+        """Whether ``arm`` is among those asked for, where ``name`` is a technical one and
+        ``learned`` are the samplers that a beta weighs on."""
+        any_sampler = self.sampler is None and self.beta is not None and self.name is None
         return (
             self.name in (None, arm.name)
             and self.beta in (None, arm.beta)
-            and sampler in (None, arm.sampler)
+            and (arm.sampler in learned if any_sampler else self.sampler in (None, arm.sampler))
             and self.seed in (None, arm.seed)
         )
 
@@ -60,10 +61,14 @@ def choose_arm(
 
     ``InputError`` that lists the arms when there is none, more than one, or it was ``dropped``.
     """
-    found = [arm for arm in plan.arms if query.matches(arm)]
-    listed = f"the arms are {', '.join(arm.name for arm in plan.arms)}"
+    arms = {arm.name: arm for arm in plan.arms}
+    if query.name is not None:
+        query = replace(query, name=technical_name(query.name, arms))
+    learned = {LEARNED, *(arm.sampler for arm in plan.arms if arm.suppression != "none")}
+    found = [arm for arm in plan.arms if query.matches(arm, learned)]
+    listed = f"the arms are {', '.join(map(_named, display_names(arms).items()))}"
     if not found:
-        hint = nearest(query.name, [arm.name for arm in plan.arms]) if query.name else ""
+        hint = nearest(query.name, arms) if query.name else ""
         raise InputError("arm", "one of the model's arms", str(query), f"{hint} {listed}".strip())
     if len(found) > 1:
         names = ", ".join(arm.name for arm in found)
@@ -74,6 +79,11 @@ def choose_arm(
         kept = f"arms with weights: {', '.join(sorted(trained)) or 'none'}"
         raise InputError("arm", "an arm that was trained", f"{found[0].name} ({why})", kept)
     return found[0]
+
+
+def _named(names: tuple[str, str]) -> str:
+    technical, shown = names
+    return technical if technical == shown else f"{technical} ({shown})"
 
 
 def sampling_ratio(plan: Plan, acceleration: float) -> float:

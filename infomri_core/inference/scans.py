@@ -55,14 +55,17 @@ class Scan:
                 yield torch.from_numpy(normalise(self.source[rows], self.scale))
 
 
-def open_scan(text: str, shape: tuple[int, int], magnitude: bool = False) -> Scan:
+def open_scan(
+    text: str, shape: tuple[int, int], magnitude: bool = False, kspace: bool = False
+) -> Scan:
     """Open an input: a .npy, .png or .h5 file, or a data URI, whose slices have ``shape``.
 
     A .h5 file holds 'image' as slice archives do, or 'kspace' as fastMRI's files do, of which the
-    centre of ``shape`` is taken. Complex numbers are centred single-coil k-space. With
-    ``magnitude`` it is turned into its magnitude image first, which is then measured as training
-    images were. ``InputError`` for a missing or unreadable file, another shape, NaN, negative or
-    all-zero values, and k-space that was measured in part only.
+    centre of ``shape`` is taken. Complex numbers are centred single-coil k-space; of a .npy file
+    the caller has to say so, with ``kspace`` or ``magnitude``. With ``magnitude`` it is turned
+    into its magnitude image first, which is then measured as training images were. ``InputError``
+    for a missing or unreadable file, another shape, NaN, negative or all-zero values, and k-space
+    that was measured in part only.
     """
     path = Path(text)
     if not path.exists() and ":" in text:
@@ -77,6 +80,9 @@ def open_scan(text: str, shape: tuple[int, int], magnitude: bool = False) -> Sca
     array = _as_volume(text, read, shape)
     if not np.iscomplexobj(array):
         return _from_images(text, array, shape)
+    if path.suffix.lower() == ".npy" and not (kspace or magnitude):
+        remedy = "say --kspace where it is, --magnitude for its magnitude image, or give |image|"
+        raise InputError(text, "real images, or k-space that is named so", "complex", remedy)
     return _from_kspace(text, array, shape, magnitude)
 
 

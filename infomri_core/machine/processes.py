@@ -1,5 +1,6 @@
 """Child processes that never outlive the one who started them."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -27,21 +28,23 @@ def tether(parent: int) -> None:
 
 
 def start(
-    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str], log: Path | None, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen:
-    """Start a command tethered to this process, in a session of its own; output goes to ``log``.
+    """Start a command tethered to this process, in a session of its own; output goes to ``log``,
+    or, without one, where this process's goes.
 
     Call it from the main thread. A session of its own keeps a terminal's Ctrl-C from reaching
     the child before its parent has decided what to stop first.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
     tethered = [sys.executable, "-m", "infomri_core.machine.processes", str(os.getpid()), *command]
-    with log.open("ab") as out:
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.nullcontext() if log is None else log.open("ab") as out:
         return subprocess.Popen(
             tethered,
             stdin=subprocess.DEVNULL,
             stdout=out,
-            stderr=subprocess.STDOUT,
+            stderr=None if out is None else subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
         )

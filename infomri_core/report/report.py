@@ -9,17 +9,12 @@ from typing import Any
 from infomri_core.dp.outside_epsilon import summed_sentence, weights_sentences
 from infomri_core.report import html as h
 from infomri_core.report import tables
-from infomri_core.report.verdict import Verdict, verdict
+from infomri_core.report.first_page import first_page, in_words
+from infomri_core.report.verdict import verdict
 from infomri_core.report.weights import weights
 from infomri_core.report.words import ADVERSARIES, METHOD, OUTSIDE
 from infomri_core.results.frontier import Row
 from infomri_core.system.files import write_atomically
-
-_TAGS = {
-    "void": "Verdict: audit void",
-    "beyond": "Verdict: more than the diagnosis",
-    "within": "Verdict: nothing found beyond the diagnosis",
-}
 
 
 def write_report(
@@ -41,10 +36,12 @@ def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, P
     """The report as HTML. Every text from ``rows`` and ``meta`` is escaped."""
     template = resources.files("infomri_core.report").joinpath("report.html").read_text("utf-8")
     study = str(meta.get("study", "unnamed study"))
+    found = verdict(rows, meta)
     body = [
-        _verdict(verdict(rows, meta)),
+        first_page(found, rows, meta),
+        in_words(found),
         h.section("The study", h.facts(_study(rows, meta))),
-        h.section("Who could learn what", _adversaries()),
+        h.section("What each adversary can learn", _adversaries()),
         h.section("What protected weights and scores", h.paragraphs(weights_sentences(meta))),
         h.section("Outside the guarantee", h.bullets(OUTSIDE)),
         h.section("Diagnosis against what attackers rebuild", tables.frontier(rows)),
@@ -70,13 +67,6 @@ def _subtitle(study: str, meta: Mapping[str, Any]) -> str:
     made = meta.get("created")
     of = f"Study {study}, plan {str(meta.get('plan_sha256', 'unknown'))[:12]}"
     return f"{of}, audited {made}" if made else of
-
-
-def _verdict(found: Verdict) -> str:
-    return (
-        f'<div class="verdict {found.state}"><span class="tag">{_TAGS[found.state]}</span>'
-        f"<h2>{h.escape(found.headline)}</h2>{h.paragraphs(found.sentences)}</div>"
-    )
 
 
 def _adversaries() -> str:

@@ -45,7 +45,9 @@ def attacks(rows: Sequence[Row]) -> str:
         for name in attack_names(rows)
         if name in row.psnr
     ]
-    caption = "Attacks marked 'weak' failed their own test: their low figures are no privacy."
+    caption = (
+        "Attacks marked 'weak' failed their own test: their low PSNR is not evidence of privacy."
+    )
     if legible:
         caption += (
             " Lesions legible: AUROC of a classifier trained on full images, applied to what the "

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from infomri_core.plan.adversary_knowledge import described
 from infomri_core.results.frontier import Row, label
+from infomri_core.results.operating_point import linkage_sentence, linked, operating_point
 
 NEGLIGIBLE_DB = 0.2
 """Twice the step to which sites round PSNR: a smaller gain is not told from none."""
@@ -15,8 +16,9 @@ State = Literal["void", "beyond", "within"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """``void``: nothing may be concluded. ``beyond``: the strongest attack rebuilds more than the
-    diagnosis gives away. ``within``: no attack that was tried did."""
+    """Of the operating point, where there is one. ``void``: nothing may be concluded. ``beyond``:
+    the strongest attack rebuilds more than the diagnosis gives away, or linkage finds patients.
+    ``within``: no attack that was tried did."""
 
     state: State
     headline: str
@@ -38,11 +40,10 @@ def verdict(rows: Sequence[Row], meta: Mapping[str, Any]) -> Verdict:
             ),
         )
     judged = [row for row in rows if _gained(row) is not None]
-    worst = max(judged, key=_gain)
-    least = min(judged, key=lambda row: (_gain(row), -(row.auroc or 0.0)))
-    if _gain(worst) <= NEGLIGIBLE_DB:
-        return _within(worst, rows)
-    return _beyond(worst, least, rows)
+    point = operating_point(judged) or max(judged, key=_gain)
+    if _gain(point) <= NEGLIGIBLE_DB:
+        return _within(point, rows)
+    return _beyond(point, judged, rows)
 
 
 def void_because(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
@@ -62,44 +63,60 @@ _WEAK = (
 )
 
 
-def _within(worst: Row, rows: Sequence[Row]) -> Verdict:
-    floor, known = _floor(worst), _known(worst)
-    return Verdict(
-        "within",
-        f"No attacker that was tried learned more about the image than {known} gives away.",
-        (
-            f"The strongest of them, {_attacker(worst)}, against {_place(worst, rows)}, "
-            f"rebuilt images at {worst.psnr_worst:.1f} dB; {known} alone allows "
-            f"{floor:.1f} dB. The difference, {_gain(worst):+.1f} dB, is below the "
-            f"{NEGLIGIBLE_DB:g} dB that this audit can tell from nothing.",
-            "This is evidence, not proof: it holds for these attackers, trained on "
-            f"{worst.n_audit} slices. A better attacker, or one with more data, may do more.",
-        ),
+def _within(point: Row, rows: Sequence[Row]) -> Verdict:
+    floor, known = _floor(point), _known(point)
+    sentences = (
+        f"The strongest of them, {_attacker(point)}, against {_place(point, rows)}, "
+        f"rebuilt images at {point.psnr_worst:.1f} dB; {known} alone allows "
+        f"{floor:.1f} dB. The difference, {_gain(point):+.1f} dB, is below the "
+        f"{NEGLIGIBLE_DB:g} dB that this audit can tell from nothing.",
+        linkage_sentence(point),
+        "This is evidence, not proof: it holds for these attackers, trained on "
+        f"{point.n_audit} slices. A better attacker, or one with more data, may do more.",
     )
+    headline = f"No attacker that was tried rebuilt more of the image than {known} gives away"
+    if linked(point):
+        return Verdict("beyond", f"{headline}, but {_found(point)}.", sentences)
+    return Verdict("within", f"{headline}.", sentences)
 
 
-def _beyond(worst: Row, least: Row, rows: Sequence[Row]) -> Verdict:
-    floor, known = _floor(worst), _known(worst)
+def _beyond(point: Row, judged: Sequence[Row], rows: Sequence[Row]) -> Verdict:
+    floor, known = _floor(point), _known(point)
+    detects = (
+        "" if point.auroc is None else f", which diagnoses with an AUROC of {point.auroc:.3f}"
+    )
     sentences = [
-        f"Against {_place(worst, rows)}, the attacker {_attacker(worst)} rebuilt "
-        f"images at {worst.psnr_worst:.1f} dB{_interval(worst)}, where {known} alone allows "
-        f"{floor:.1f} dB: its mean error is {10 ** (_gain(worst) / 10):.1f} times smaller than "
+        f"Against {_place(point, rows)}{detects}, the attacker {_attacker(point)} rebuilt "
+        f"images at {point.psnr_worst:.1f} dB{_interval(point)}, where {known} alone allows "
+        f"{floor:.1f} dB: its mean error is {10 ** (_gain(point) / 10):.1f} times smaller than "
         f"that of someone who had only {known}.",
+        linkage_sentence(point),
     ]
-    if least is not worst:
-        detects = "" if least.auroc is None else f", at an AUROC of {least.auroc:.3f}"
-        beyond = f"{_gain(least):+.1f} dB beyond {known}"
-        sentences.append(f"The least was got against {_place(least, rows)}: {beyond}{detects}.")
+    most = max(judged, key=_gain)
+    least = min(judged, key=lambda row: (_gain(row), -(row.auroc or 0.0)))
+    for what, row in (("most", most), ("least", least)):
+        if row is not point:
+            told = "" if row.auroc is None else f", at an AUROC of {row.auroc:.3f}"
+            beyond = f"{_gain(row):+.1f} dB beyond {_known(row)}"
+            sentences.append(
+                f"The attacker gained {what} against {_place(row, rows)}: {beyond}{told}."
+            )
     sentences.append(
         "PSNR is a mean over pixels and patients. It does not say whether a face, a lesion or a "
-        "name could be recognised, nor what happens to the worst patient, who stands in "
-        "each site's own report."
+        "name could be recognised, nor what happens to the worst-off patient, who is listed only "
+        "in each site's own report."
     )
     headline = (
         f"The strongest attacker learned more about the image than {known} gives away: "
-        f"{_gain(worst):+.1f} dB."
+        f"{_gain(point):+.1f}\N{NO-BREAK SPACE}dB"
     )
-    return Verdict("beyond", headline, tuple(sentences))
+    also = f", and {_found(point)}." if linked(point) else "."
+    return Verdict("beyond", headline + also, tuple(sentences))
+
+
+def _found(row: Row) -> str:
+    share = row.linkage_same_rank1 or 0.0
+    return f"linkage finds {'every patient' if share >= 0.995 else f'{share:.0%} of the patients'}"
 
 
 def _gained(row: Row) -> float | None:

@@ -123,7 +123,7 @@ def _inversion(v: Mapping[str, Any]) -> str:
     if not v.get("convincing"):
         words.append(
             "The control (one image, one step, all of k-space measured) was not rebuilt here: the "
-            "attack is weak on this network, and low figures are no evidence of privacy."
+            "attack is weak on this network, and its low PSNR is not evidence of privacy."
         )
     headers = ["Images", "Local steps", "Measured", "Masks", "DP-SGD", "Attack", "PSNR, dB"]
     headers += ["SSIM", "No update", "The measurement"]

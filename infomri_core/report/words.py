@@ -2,7 +2,7 @@
 
 ADVERSARIES = (
     (
-        "The study server (honest but curious), or whoever holds its records",
+        "The study server (honest but curious), or the holder of its records",
         "Sees what sites send after each round, their weights or, under secure aggregation, the "
         "sum of them, and, where sites release measurements, y and its mask. From y it gets the "
         "images of the strongest attack below, no better than the figures say for these "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infomri_core.plan.arm_names import display_names
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import write_atomically
 
@@ -133,12 +134,13 @@ def traces(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def label(row: Row, rows: Iterable[Row] = ()) -> str:
-    """Short name of a row's arm for people; says more where ``rows`` has arms like it."""
-    like = [other for other in rows if _family(other) == _family(row)]
-    if len({other.arm for other in like if other.seed == row.seed}) > 1:
-        return row.arm
-    text = f"InfoMRI β={row.beta:g}" if row.sampler == "infomri" else row.sampler.replace("-", " ")
-    return f"{text}, seed {row.seed}" if len({other.seed for other in like}) > 1 else text
+    """The name for people of a row's arm, among those of its study, which ``rows`` are."""
+    return labels([*rows, row])[row.arm]
+
+
+def labels(rows: Iterable[Row]) -> dict[str, str]:
+    """Names for people of the rows' arms, by technical name (`infomri_core.plan.arm_names`)."""
+    return display_names({row.arm: row for row in rows})
 
 
 def attacks(rows: Iterable[Row]) -> list[str]:
@@ -177,10 +179,6 @@ def from_json(values: Mapping[str, Any]) -> Row:
     known = {name: value for name, value in values.items() if name in names}
     known["certified"] = tuple(known.get("certified", ()))
     return Row(**known)
-
-
-def _family(row: Row) -> tuple[str, str, float, float]:
-    return row.sampler, row.suppression, row.beta, row.acceleration
 
 
 def _defined(value: Any) -> Any:

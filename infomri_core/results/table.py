@@ -1,52 +1,51 @@
 """The frontier as a table for the terminal, with the words to read it by."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from rich import box
-from rich.table import Table
+from rich.console import Console
+from rich.text import Text
 
 from infomri_core.results.frontier import Row, attacks, label, pareto
+from infomri_core.system.screen_table import Column, ScreenTable
 
-FULL_WIDTH = 108
 CAPTION = (
     "AUROC says how well the diagnosis works (1 is perfect, 0.5 is guessing), with its 95 % "
     "interval. PSNR says in dB how well an attack rebuilds the image from the measurement: lower "
     "is more private, and only the strongest attack counts. Gain is what the measurement gave "
     "that attack beyond the floor, the best answer of someone who measured nothing. The ideal is "
     "a strongest attack no better than 'diagnosis', which is what the model's answer alone gives "
-    "away. Redundancy is the share of points measured twice, by conjugate symmetry."
+    "away. Linkage is the share of patients found among candidate scans by their measurement, "
+    "whatever the PSNR. Redundancy is the share of points measured twice, by conjugate symmetry."
 )
 
 
 def table(
-    rows: Sequence[Row], meta: Mapping[str, Any] | None = None, width: int = FULL_WIDTH
-) -> Table:
-    """A table of at most 120 columns for up to four attacks; narrower than that, without the
-    columns of the single attacks.
+    rows: Sequence[Row], meta: Mapping[str, Any] | None = None, *, every_attack: bool = True
+) -> ScreenTable:
+    """The frontier with a column an attack, or, without ``every_attack``, with the strongest only.
 
-    ``meta`` may name the ``study``; arms that no other arm beats at the same acceleration are
-    marked ●, attacks that failed their own test *.
+    ``meta`` may name the ``study``; arms that are Pareto-optimal at their acceleration are marked
+    ●, attacks that failed their own test *.
     """
-    names = attacks(rows) if width >= FULL_WIDTH else []
-    result = Table(
-        box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, title=_title(rows, meta or {})
-    )
-    result.title_style, result.caption_style, result.caption_justify = "bold", "dim", "left"
-    result.caption = _caption(rows)
-    result.add_column("", width=1)
-    result.add_column("arm", no_wrap=True, max_width=26)
-    for header in ("at", "AUROC\n(95 % interval)"):
-        result.add_column(header, justify="right", no_wrap=True)
-    for name in names:
-        result.add_column(f"PSNR\n{name}", justify="right", no_wrap=True)
-    for header in ("strong-\nest", "floor", "gain", "diag-\nnosis", "redun-\ndancy"):
-        result.add_column(header, justify="right", no_wrap=True)
+    names = attacks(rows) if every_attack else []
+    columns = [Column("", "pareto-optimal"), Column("arm"), Column("at", right=True)]
+    columns += [Column("AUROC\n(95 % interval)", "AUROC (95 % interval)", right=True)]
+    columns += [Column(f"PSNR\n{name}", right=True) for name in names]
+    headings = ("strong-\nest", "floor", "gain", "diag-\nnosis", "link-\nage", "redun-\ndancy")
+    columns += [Column(heading, right=True) for heading in headings]
     best = _best(rows)
-    for i, row in enumerate(rows):
-        last = i + 1 == len(rows) or rows[i + 1].acceleration != row.acceleration
-        result.add_row(*_cells(row, rows, names, id(row) in best), end_section=last)
-    return result
+    cells = [_cells(row, rows, names, id(row) in best) for row in rows]
+    ends = {i for i, (a, b) in enumerate(pairwise(rows)) if a.acceleration != b.acceleration}
+    return ScreenTable(columns, cells, _title(rows, meta or {}), _caption(rows), frozenset(ends))
+
+
+def print_frontier(console: Console, rows: Sequence[Row], meta: Mapping[str, Any]) -> None:
+    """The frontier, without the columns of single attacks on a terminal that is too narrow."""
+    whole = table(rows, meta)
+    shown = whole if whole.fits(console) else table(rows, meta, every_attack=False)
+    shown.print(console)
 
 
 def _best(rows: Sequence[Row]) -> set[int]:
@@ -57,17 +56,18 @@ def _best(rows: Sequence[Row]) -> set[int]:
     }
 
 
-def _cells(row: Row, rows: Sequence[Row], names: Sequence[str], best: bool) -> list[str]:
+def _cells(row: Row, rows: Sequence[Row], names: Sequence[str], best: bool) -> list[str | Text]:
     return [
         "●" if best else "",
         label(row, rows),
         f"{row.acceleration:g}x",
         _auroc(row),
         *(_attack(row, name) for name in names),
-        _number(row.psnr_worst, "[bold]{:.1f}[/bold]".format),
+        Text(_number(row.psnr_worst, "{:.1f}".format), "bold"),
         _number(row.psnr_prior, "{:.1f}".format),
         _number(row.psnr_gain, "{:+.1f}".format),
         _number(row.psnr_diagnosis, "{:.1f}".format),
+        _number(row.linkage_same_rank1, "{:.0%}".format),
         _number(row.redundancy, "{:.0%}".format),
     ]
 
@@ -97,9 +97,12 @@ def _title(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
 def _caption(rows: Sequence[Row]) -> str:
     text = CAPTION
     if _best(rows):
-        text += " ● no other arm at this acceleration is better on both."
+        text += " ● Pareto-optimal: no other arm at this acceleration is better on both."
     if any(name not in row.certified for row in rows for name in row.psnr):
-        text += " * this attack failed its test on images it should have rebuilt: it is weak."
+        text += (
+            " * this attack failed its test on images it should have rebuilt: it is weak, and its "
+        )
+        text += "low PSNR is not evidence of privacy."
     if groups := sorted({row.auroc_groups for row in rows if row.auroc_groups is not None}):
         text += f" Intervals stand on {_range(groups)} groups of patients; one gives none."
     sizes = sorted({row.n_audit for row in rows})

@@ -47,7 +47,7 @@ class Classification(Task):
         ]
 
     def describe(self) -> str:
-        return f"learns to find: {', '.join(self.labels)}"
+        return f"trains a classifier for: {', '.join(self.labels)}"
 
     def missing(self, dataset: SliceDataset) -> Mismatch | None:
         table = dataset.table

@@ -1,6 +1,7 @@
 """``infomri-client plan`` and ``ledger``: what a person at the hospital reads and decides."""
 
 import csv
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def said(folder: Path, *words: str) -> str:
 
 def test_a_plan_is_shown_with_all_that_leaves(folder: Path) -> None:
     text = said(folder, "plan", "show", str(folder / "plan.toml"))
-    for words in (PLAN.digest, "not approved", "2 arm(s)", "2 round(s)", "no k-space", "weights"):
+    for words in (PLAN.digest, "not approved", "2 arms", "2 rounds", "no k-space", "weights"):
         assert words in text
     (folder / "plan.toml").write_text(RELEASE_PLAN.text)
     text = said(folder, "plan", "show", str(folder / "plan.toml"))
@@ -116,6 +117,12 @@ def test_the_ledger_is_shown_verified_and_exported(folder: Path) -> None:
         rows = list(csv.DictReader(stream))
     assert [row["kind"] for row in rows] == ["charge", "card"]
     assert {row["run"] for row in rows} == {PLAN.digest}
+    assert json.loads(rows[0]["charge"])["figures"] == 4
+    (folder / "out.csv").write_text("kept")
+    with pytest.raises(InputError, match="one that is there"):
+        said(folder, "ledger", "export", str(folder / "out.csv"))
+    assert (folder / "out.csv").read_text() == "kept"
+    said(folder, "ledger", "export", str(folder / "out.csv"), "--force")
 
 
 def test_a_ledger_put_back_is_told_by_a_copy_kept_elsewhere(folder: Path) -> None:

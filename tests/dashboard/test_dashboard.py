@@ -131,10 +131,10 @@ def test_the_page_shows_the_frontier_of_the_chosen_study(uri: str, open_app):
     assert "Up" in shown
     (suggested,) = app.metric
     assert (suggested.label, suggested.value) == ("InfoMRI β=0.01", "14.0 dB")
-    assert "costs 0.020 AUROC and takes 3.0 dB from the attacker" in shown
+    assert "costs 0.020 AUROC and lowers the attacker's PSNR by 3.0 dB" in shown
     table = app.dataframe[0].value
     assert list(table["arm"]) == ["InfoMRI β=0", "InfoMRI β=0.01", "uniform"]
-    assert list(table["unbeaten"]) == [True, True, False]
+    assert list(table["Pareto-optimal"]) == [True, True, False]
     assert set(table["weak attacks"]) == {"cnn"}
 
 

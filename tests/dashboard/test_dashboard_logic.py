@@ -87,7 +87,7 @@ def test_the_suggestion_is_the_most_private_arm_that_is_good_enough():
     chosen = suggest(points, PSNR, AUROC, 0.92, WORST)
     assert chosen is not None
     assert (chosen.point.row.arm, chosen.best.row.arm) == ("b", "a")
-    assert "costs 0.020 AUROC and takes 5.0 dB from the attacker" in chosen.price
+    assert "costs 0.020 AUROC and lowers the attacker's PSNR by 5.0 dB" in chosen.price
     assert "2.0 dB better than the diagnosis alone" in chosen.price
     assert "may understate" not in chosen.price
     assert suggest(points, PSNR, AUROC, 0.99, WORST) is None

@@ -65,7 +65,7 @@ def begun(two: TwoHospitals, plan: Plan) -> Popen:
     assert "registered: north, south" in two.type("infomri provision --out")
     for hospital in HOSPITALS:
         two.open_kit(hospital)
-        assert "nothing to mend" in two.type("infomri doctor", hospital)
+        assert "0 errors" in two.type("infomri doctor", hospital)
         shown = two.type("infomri-client plan show", hospital)
         assert plan.digest in shown and "state at this site: not approved" in shown
         assert "is approved at this site" in two.type("infomri-client plan approve", hospital)

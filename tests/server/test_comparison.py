@@ -1,5 +1,7 @@
 """Two studies side by side, and how the command line ends."""
 
+import csv
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 
 from fl_server.cli import app
 from fl_server.report.comparison import pairs, plan_differences, read_finished
+from fl_server.run.folder import folder_with
 from fl_server.study.failure import StudyFailed
 from fl_server.terminal.exit_codes import (
     BAD_INPUT,
@@ -82,6 +85,27 @@ def test_compare_says_it_in_a_table_and_in_json(runs: list[str]):
     assert auroc["interval"][0] == pytest.approx(0.05)
     assert auroc["interval"][0] <= 0.2 <= auroc["interval"][1]
     assert found["plan"]["training.rounds"] == {"first": 4, "second": 9}
+
+
+def test_one_study_is_shown_alone_and_every_table_is_csv_as_well(runs: list[str]):
+    assert "0.700 (0.600-0.800)" in CliRunner().invoke(app, ["compare", runs[0]]).stdout
+    alone = json.loads(CliRunner().invoke(app, ["compare", runs[0], "--json"]).stdout)
+    assert [row["arm"] for row in alone["rows"]] == ["uniform-s0"]
+    said = CliRunner().invoke(app, ["compare", runs[0], "--csv"]).stdout
+    (row,) = csv.DictReader(io.StringIO(said))
+    assert (row["arm"], row["AUROC (95 % interval)"]) == ("uniform", "0.700 (0.600-0.800)")
+    both = csv.DictReader(io.StringIO(CliRunner().invoke(app, ["compare", *runs, "--csv"]).stdout))
+    assert [line["AUROC change"] for line in both] == ["+0.200*", "-"]
+
+
+def test_the_folder_that_train_was_told_means_its_one_run(tmp_path: Path, runs: list[str]):
+    (tmp_path / "out").mkdir()
+    Path(runs[0]).rename(tmp_path / "out" / "knee-1")
+    assert read_finished(tmp_path / "out").rows == (FIRST,)
+    assert folder_with(tmp_path / "out", "nothing") == tmp_path / "out"
+    Path(runs[1]).rename(tmp_path / "out" / "knee-2")
+    with pytest.raises(InputError, match=r"2 runs; name one of its folders: knee-1, knee-2"):
+        read_finished(tmp_path / "out")
 
 
 def test_a_folder_without_results_is_refused_with_a_remedy(tmp_path: Path):

@@ -126,7 +126,7 @@ def test_kspace_of_an_image_differs_from_the_image_by_the_noise_alone(run: Path,
     kspace = tmp_path / "kspace.npy"
     images = torch.from_numpy(make_images())
     np.save(kspace, (fft2c(images) * 7).numpy())
-    scan = open_scan(str(kspace), SHAPE)
+    scan = open_scan(str(kspace), SHAPE, kspace=True)
     assert scan.is_kspace
     trained = open_arm(run, ArmQuery("uniform-s0"))
     generator = torch.Generator().manual_seed(0)
@@ -143,7 +143,7 @@ def test_phase_in_kspace_is_told_and_magnitude_removes_it(tmp_path: Path):
     images = torch.from_numpy(make_images())
     path = tmp_path / "phase.npy"
     np.save(path, fft2c(torch.polar(images, torch.full(SHAPE, 1.0))).numpy())
-    assert "--magnitude" in open_scan(str(path), SHAPE).note
+    assert "--magnitude" in open_scan(str(path), SHAPE, kspace=True).note
     plain = tmp_path / "plain.npy"
     np.save(plain, images.numpy())
     (removed,) = open_scan(str(path), SHAPE, magnitude=True).batches()
@@ -217,7 +217,16 @@ def test_arrays_that_are_no_scan_are_refused(tmp_path: Path, array: np.ndarray, 
     path = tmp_path / "scan.npy"
     np.save(path, array, allow_pickle=True)
     with pytest.raises(InputError, match=expected):
+        open_scan(str(path), SHAPE, kspace=True)
+
+
+def test_complex_numbers_are_kspace_only_where_somebody_says_so(tmp_path: Path):
+    path = tmp_path / "scan.npy"
+    np.save(path, fft2c(torch.from_numpy(make_images())).numpy())
+    with pytest.raises(InputError, match="say --kspace"):
         open_scan(str(path), SHAPE)
+    assert open_scan(str(path), SHAPE, kspace=True).is_kspace
+    assert not open_scan(str(path), SHAPE, magnitude=True).is_kspace
 
 
 @pytest.mark.parametrize(

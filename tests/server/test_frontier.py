@@ -21,7 +21,7 @@ from infomri_core.results.frontier import (
     write_results,
 )
 from infomri_core.results.metric_names import metrics_of, rows_of
-from infomri_core.results.table import table
+from infomri_core.results.table import print_frontier
 from infomri_core.system.errors import InputError
 
 FIRST = Row(
@@ -153,8 +153,8 @@ def test_the_table_fits_120_columns_and_explains_itself():
     density = Row("variable-density-e4-s0", "variable-density", 0.0, 0, 32.0)
     shown = [FIRST, replace(UNDEFINED, psnr={"lmmse": 14.0}), density]
     shown.append(replace(density, arm="variable-density-e8-s0"))
-    console = Console(width=120, file=StringIO())
-    console.print(table(shown, {"study": "knee"}))
+    console = Console(width=120, file=StringIO(), force_terminal=True, color_system=None)
+    print_frontier(console, shown, {"study": "knee"})
     text = console.file.getvalue()
     assert max(len(line) for line in text.splitlines()) <= 120
     assert "…" not in text

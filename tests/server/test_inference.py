@@ -25,6 +25,8 @@ from tests.support.trained_runs import DROPPED, SHAPE, make_plan
         (ArmQuery(beta=1e-3, seed=0), "infomri-marginal-b0.001-s0"),
         (ArmQuery(sampler="variable-density"), "variable-density-e4-s0"),
         (ArmQuery(name="uniform-s0", beta=0.0), "uniform-s0"),
+        (ArmQuery(name="InfoMRI beta=1e-3, seed 0"), "infomri-marginal-b0.001-s0"),
+        (ArmQuery(name="infomri β=0"), "infomri-s0"),
     ],
 )
 def test_an_arm_is_chosen_by_what_sets_it_apart(query: ArmQuery, name: str):

@@ -42,6 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         CentreSettings(Audit("phantom:"), Centre(directory.parent)), plan, "trained-1"
     )
     rows = [Row(ARM, "infomri", 1e-3, 0, 4.0, auroc=0.9, psnr={"unet": 15.0})]
+    tracker.result(rows)
     offer_models(directory, plan, rows, tracker)
     tracker.finish("FINISHED")
     return directory
@@ -113,6 +114,13 @@ def test_the_scoring_server_answers_with_probabilities_or_with_what_is_wrong(mod
     assert (status, "ratio_range" in answer["message"]) == (400, True)
 
 
+def test_a_bare_array_is_refused_with_the_form_to_give(model):
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException, match=r'pandas.DataFrame\(\{"image"'):
+        model.predict(make_images(1)[0])
+
+
 def test_every_trained_arm_is_a_candidate_with_its_figures_and_once_only(run):
     client = connect(f"sqlite:///{run.parent / 'mlflow.db'}")
     found = {version.name: version for version in versions(client)}
@@ -131,16 +139,26 @@ def test_an_approval_names_who_gave_it_and_can_be_asked_for_and_withdrawn(run, t
         local_model(f"models:/{NAME}@{APPROVED}", store)
     call = CliRunner().invoke
     approve = ["model", "approve", NAME, "1", "--by", "A. Noether", "--store", store]
-    assert "@approved is version 1 now" in call(app, approve).stdout
+    refused = call(app, approve, input="n\n")
+    assert isinstance(refused.exception, InputError)
+    shown = call(app, approve, input="y\nsmall loss\n")
+    assert "@approved is version 1 now" in shown.stdout
+    for part in ("0.900", "nothing about privacy", "Linkage was not measured"):
+        assert part in shown.stderr
     listed = json.loads(call(app, ["model", "list", "--json", "--store", store]).stdout)
     (mine,) = (v for v in listed if v["name"] == NAME)
     assert set(mine["aliases"]) == {APPROVED, CANDIDATE}
     assert mine["tags"]["infomri.approved_by"] == "A. Noether"
-    folder = local_model(f"models:/{NAME}@{APPROVED}", store)
+    assert mine["tags"]["infomri.approval_note"] == "small loss"
+    assert "@approved" in call(app, [*approve, "--yes", "--why", "again"]).stdout
+    registered = f"models:/{NAME}@{APPROVED}"
+    masks = ["masks", "export", "--model", registered, "--store", store, "--acceleration", "4"]
+    assert call(app, [*masks, "--out", str(tmp_path / "masks")]).exit_code == 0
+    folder = local_model(registered, store)
     assert open_arm(folder, ArmQuery()).arm.name == ARM
     withdrawn = call(app, ["model", "withdraw", NAME, "--store", store])
     assert "approved no longer" in withdrawn.stdout
-    unknown = call(app, ["model", "approve", NAME, "7", "--by", "x", "--store", store])
+    unknown = call(app, ["model", "approve", NAME, "7", "--by", "x", "--store", store, "--yes"])
     assert "its versions: 1" in str(unknown.exception)
 
 

@@ -12,6 +12,7 @@ from fl_server.report import frontier_figure
 from infomri_core.report.report import render, write_report
 from infomri_core.report.verdict import NEGLIGIBLE_DB, verdict
 from infomri_core.results.frontier import Row
+from infomri_core.results.operating_point import operating_point
 
 ROW = Row(
     arm="infomri-marginal-b0.001-s0",
@@ -93,13 +94,54 @@ class Loads(HTMLParser):
         self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "srcset", "data")]
 
 
+LINKED = {"linkage_same_rank1": 1.0, "linkage_gallery": 24.0}
+
+
 def test_a_gain_beyond_the_diagnosis_is_said_with_its_place_and_size():
-    found = verdict([IDEAL, ROW], META)
+    baseline = replace(ROW, arm="uniform-s0", sampler="uniform", auroc=0.8, psnr={"lmmse": 21.6})
+    private = replace(ROW, arm="infomri-s0", beta=0.0, auroc=0.7, psnr={"lmmse": 14.7})
+    found = verdict([baseline, private, ROW], META)
     assert found.state == "beyond"
-    assert "+2.8 dB" in found.headline
+    assert "+2.8" in found.headline
     text = " ".join(found.sentences)
     assert "'unet'" in text and "32x" in text and "17.0 to 17.8" in text and "1.9 times" in text
-    assert "+0.1 dB beyond the diagnosis" in text
+    assert "gained most against the arm 'uniform" in text and "+7.0 dB beyond" in text
+    assert "gained least against the arm 'InfoMRI β=0'" in text and "+0.1 dB beyond" in text
+
+
+def test_the_verdict_is_of_the_arm_that_one_would_approve_and_not_of_a_baseline():
+    baseline = replace(ROW, arm="uniform-s0", sampler="uniform", auroc=0.8, psnr={"lmmse": 25.0})
+    rows = [baseline, ROW, replace(IDEAL, acceleration=16.0)]
+    point = operating_point(rows)
+    assert point is rows[2]
+    assert verdict(rows, META).state == "within"
+    assert operating_point([replace(ROW, auroc=None)]) is None
+
+
+def test_linkage_is_in_the_headline_and_ends_a_verdict_of_nothing_found():
+    assert "linkage finds every patient" in verdict([replace(ROW, **LINKED)], META).headline
+    found = verdict([replace(IDEAL, **LINKED)], META)
+    assert found.state == "beyond" and "but linkage finds every patient" in found.headline
+    guessed = replace(IDEAL, linkage_same_rank1=0.05, linkage_gallery=24.0)
+    assert verdict([guessed], META).state == "within"
+    assert "not measured" in " ".join(verdict([IDEAL], META).sentences)
+
+
+def test_the_officers_page_holds_what_a_decision_needs_before_any_evidence():
+    page = render([replace(ROW, **LINKED)], META | {"privacy": None}, {})
+    first = page[: page.index("<section>")]
+    for part in (
+        "What was asked",
+        "InfoMRI β=0.001 at acceleration 32x",
+        "+3.4 dB (that floor is 14.0 dB)",
+        "+2.8 dB (that floor is 14.6 dB)",
+        "100% of patients are found among 24 scans",
+        "AUROC 0.710 in those of &#x27;unet&#x27;; in full images 0.970",
+        "nothing bounds what the weights reveal",
+        "What is not protected",
+        "Date, signature",
+    ):
+        assert part in first
 
 
 @pytest.mark.parametrize("gain", [-1.0, 0.0, NEGLIGIBLE_DB - 0.01])
@@ -129,7 +171,7 @@ def test_an_audit_whose_strongest_attacker_is_weak_is_void(rows: list[Row], meta
 def test_the_report_opens_with_the_verdict_and_holds_what_the_meta_holds(tmp_path: Path):
     images = {"The frontier": frontier_figure.frontier([ROW], tmp_path / "frontier")[0]}
     page = write_report(tmp_path / "report.html", [ROW], META, images).read_text("utf-8")
-    assert page.index("+2.8 dB") < page.index("<section>")
+    assert page.index("+2.8") < page.index("<section>")
     for part in ("Each site", "Attacks on weights", "membership inference", "data:image/png"):
         assert part in page
     assert page.index("weak: proves nothing") > 0

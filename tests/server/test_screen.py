@@ -14,8 +14,9 @@ from fl_server.run.events import Progress, event_in
 from fl_server.study.failure import StudyFailed
 from fl_server.terminal.follow_events import Follower
 from fl_server.terminal.follow_run import check_resume, follow, refusals
-from fl_server.terminal.screen import Screen, Stage, duration, print_frontier
+from fl_server.terminal.screen import Screen, Stage, duration
 from infomri_core.results.frontier import Row, to_json
+from infomri_core.results.table import print_frontier
 from infomri_core.system.errors import InputError
 
 ROW = Row("uniform-s0", "uniform", 0.0, 0, 8.0, auroc=0.9, psnr={"unet": 15.0}, psnr_prior=13.0)

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from fl_server.health.finding import Finding, Level, run_checks
+from infomri_core.system.screen_table import Column, ScreenTable
+from infomri_core.system.words import counted
 
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 
@@ -33,8 +34,9 @@ def doctor(
         Path | None, typer.Option("--federation", help="A folder that `infomri provision` made.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
 ) -> None:
-    """Check this machine and say what to mend; exit code 1 if something will fail.
+    """Check this machine and say what to fix; exit code 1 if something will fail.
 
     Looks at Python, packages, torch, threads, disk and ports; with settings also at certificates,
     keys, the SuperLink, the data and the tracking store. Prints counts, never a patient.
@@ -52,8 +54,10 @@ def doctor(
             step()
     if as_json:
         typer.echo(report(findings))
+    elif as_csv:
+        typer.echo(table(findings).csv(), nl=False)
     else:
-        Console().print(table(findings))
+        table(findings).print(Console())
     if any(finding.level is Level.PROBLEM for finding in findings):
         raise typer.Exit(1)
 
@@ -68,19 +72,17 @@ def report(findings: Sequence[Finding]) -> str:
     return json.dumps({"ok": healthy, "findings": rows}, indent=2)
 
 
-def table(findings: Sequence[Finding]) -> Table:
+def table(findings: Sequence[Finding]) -> ScreenTable:
     """The findings as a table, worst named in its caption."""
-    made = Table("check", "", "found", "what to do", caption=_summary(findings))
-    for finding in findings:
-        level = Text(finding.level.value, STYLES[finding.level])
-        made.add_row(Text(finding.check), level, Text(finding.found), Text(finding.remedy))
-    return made
+    columns = [Column("check"), Column("level"), Column("found", prose=True)]
+    rows = [(f.check, Text(f.level.value, STYLES[f.level]), f.found, f.remedy) for f in findings]
+    prose = Column("what to do", prose=True)
+    return ScreenTable([*columns, prose], rows, caption=_summary(findings))
 
 
 def _summary(findings: Sequence[Finding]) -> str:
     counts = {level: sum(f.level is level for f in findings) for level in Level}
-    if counts[Level.PROBLEM]:
-        return f"{counts[Level.PROBLEM]} to mend, {counts[Level.WARNING]} worth a look"
-    if counts[Level.WARNING]:
-        return f"nothing to mend, {counts[Level.WARNING]} worth a look"
-    return "all is well"
+    errors, warnings = counts[Level.PROBLEM], counts[Level.WARNING]
+    if not errors and not warnings:
+        return "all checks passed"
+    return f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"

@@ -23,6 +23,7 @@ from fl_server.audit.overlap import refuse_overlap
 from fl_server.inference.trained_arm import read_model
 from fl_server.report.publish import Published
 from fl_server.run.checkpoint import Checkpoint
+from fl_server.run.folder import folder_with
 from fl_server.run.submission import operators_of
 from fl_server.settings import Audit, CentreSettings, least_steps, read_settings
 from fl_server.study.epsilon import study_epsilon
@@ -139,11 +140,8 @@ def _weights(
 
 
 def run_folder(path: Path) -> Path:
-    """The folder of the run that ``path`` means: itself, or the one run of a demo's folder."""
-    inner = sorted(p.parent for p in path.glob("centre/*/checkpoints"))
-    if (path / "checkpoints").is_dir() or len(inner) != 1:
-        return path
-    return inner[0]
+    """The folder of the run that ``path`` means: itself, or the one run in it."""
+    return folder_with(path.resolve(), "checkpoints")
 
 
 def _asked_plan(plan: Plan, asked: Asked) -> Plan:

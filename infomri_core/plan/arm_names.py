@@ -1,0 +1,84 @@
+"""One name for people of each arm, made here alone, and understood beside the technical one."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+_TITLES = {"infomri": "InfoMRI"}
+_NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+class Described(Protocol):
+    """What tells an arm from others: a plan's arm, or a row of results."""
+
+    @property
+    def sampler(self) -> str:
+        """Its sampler's name in plans."""
+
+    @property
+    def suppression(self) -> str:
+        """Its suppression's name in plans."""
+
+    @property
+    def beta(self) -> float:
+        """Its suppression strength."""
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+
+
+def display_names(arms: Mapping[str, Described]) -> dict[str, str]:
+    """A name of each arm for people, by its technical name; no two are the same.
+
+    A name says what the study needs to tell its arms apart: the sampler, beta where arms of the
+    sampler have one, then suppression and seed, and the technical name where nothing else differs.
+    """
+    weighed = {arm.sampler for arm in arms.values() if arm.suppression != "none" or arm.beta}
+    weighed.add("infomri")
+    names = {name: _first(arm, arm.sampler in weighed) for name, arm in arms.items()}
+    names = _told_apart(names, {name: arm.suppression for name, arm in arms.items()})
+    names = _told_apart(names, {name: f"seed {arm.seed}" for name, arm in arms.items()})
+    alike = _repeated(names.values())
+    return {name: name if shown in alike else shown for name, shown in names.items()}
+
+
+def technical_name(text: str, arms: Mapping[str, Described]) -> str:
+    """The technical name of the arm that ``text`` names, by either name; ``text`` itself where
+    there is none. Upper case, blanks, ``β`` or ``beta`` and the form of a number don't matter."""
+    if text in arms:
+        return text
+    wanted = _normal(text)
+    found = [name for name, shown in display_names(arms).items() if _normal(shown) == wanted]
+    return found[0] if len(found) == 1 else text
+
+
+def _first(arm: Described, weighed: bool) -> str:
+    title = _TITLES.get(arm.sampler, arm.sampler.replace("-", " "))
+    return f"{title} β={arm.beta:g}" if weighed else title
+
+
+def _told_apart(names: Mapping[str, str], details: Mapping[str, str]) -> dict[str, str]:
+    """Names that occur more than once with a detail more, where that differs among them."""
+    made = dict(names)
+    for shown in _repeated(names.values()):
+        alike = [name for name in names if names[name] == shown]
+        if len({details[name] for name in alike}) > 1:
+            made |= {name: f"{shown}, {details[name]}" for name in alike}
+    return made
+
+
+def _repeated(names: Iterable[str]) -> set[str]:
+    seen, repeated = set[str](), set[str]()
+    for name in names:
+        (repeated if name in seen else seen).add(name)
+    return repeated
+
+
+def _normal(text: str) -> str:
+    text = re.sub(r"[\s_,=-]+", "", _NUMBER.sub(_number, text.casefold()))
+    return text.replace("beta", "β")
+
+
+def _number(found: re.Match[str]) -> str:
+    return f"<{float(found.group()):g}>"

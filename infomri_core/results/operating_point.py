@@ -1,0 +1,45 @@
+"""The arm and acceleration that one would approve, and what linkage finds there."""
+
+from collections.abc import Sequence
+
+from infomri_core.results.frontier import Row
+
+RULE = (
+    "the lowest PSNR of the strongest attack among the arms whose AUROC is as good as the best "
+    "one's, within its 95 % interval"
+)
+
+
+def operating_point(rows: Sequence[Row]) -> Row | None:
+    """Of the rows with an AUROC within the interval of the best one's, that against which the
+    strongest attack has the lowest PSNR; None where no row has both figures."""
+    judged = [row for row in rows if row.auroc is not None and row.psnr_worst is not None]
+    if not judged:
+        return None
+    best = max(judged, key=lambda row: (row.auroc or 0.0, -(row.psnr_worst or 0.0)))
+    least = best.auroc if best.auroc_low is None else best.auroc_low
+    enough = [row for row in judged if (row.auroc or 0.0) >= (least or 0.0)]
+    return min(enough, key=lambda row: (row.psnr_worst or 0.0, -(row.auroc or 0.0)))
+
+
+def linked(row: Row) -> bool:
+    """Whether linkage finds more patients than guessing does: its rank-1 share, or the lower end
+    of its interval where there is one, is above twice the chance."""
+    share = row.linkage_low.get("same_rank1", row.linkage_same_rank1)
+    if share is None or not row.linkage_gallery:
+        return False
+    return share > 2 / row.linkage_gallery
+
+
+def linkage_sentence(row: Row) -> str:
+    """What linkage finds, in plain words; that nobody tried, where nobody did."""
+    share, candidates = row.linkage_same_rank1, row.linkage_gallery
+    if share is None or not candidates:
+        return (
+            "Linkage was not measured: nobody has tried to find a patient among candidate scans."
+        )
+    found = "every patient" if share >= 0.995 else f"{share:.0%} of the patients"
+    return (
+        f"Linkage finds {found}: someone who holds {candidates:.0f} candidate scans picks the one "
+        f"that a measurement was made of (guessing: {1 / candidates:.0%})."
+    )
