@@ -75,7 +75,7 @@ class ScreenTable:
     def csv(self) -> str:
         """The cells, without styles, under the columns' names."""
         stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = csv.writer(stream)
         writer.writerow([column.title or "mark" for column in self.columns])
         writer.writerows([_plain(cell) for cell in row] for row in self.rows)
         return stream.getvalue()
