@@ -10,8 +10,8 @@ from infomri_core.arms.build import build_model
 from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.arms.weights import unflatten
 from infomri_core.physics.kspace import fft2c, measure
-from infomri_core.plan.arm_names import display_names, technical_name
 from infomri_core.plan.plan import Arm, Plan
+from infomri_core.results.arm_names import display_names, technical_name
 from infomri_core.system.errors import InputError, nearest
 
 LEARNED = "infomri"
@@ -21,7 +21,7 @@ LEARNED = "infomri"
 class ArmQuery:
     """What is asked of an arm; None asks nothing.
 
-    ``name`` is either of an arm's names (`infomri_core.plan.arm_names`). ``beta`` without a
+    ``name`` is either of an arm's names (`infomri_core.results.arm_names`). ``beta`` without a
     ``sampler`` asks for an arm of a sampler that is trained with suppression.
     """
 

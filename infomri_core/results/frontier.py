@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infomri_core.plan.arm_names import display_names
+from infomri_core.results.arm_names import display_names
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import write_atomically
 
@@ -139,7 +139,7 @@ def label(row: Row, rows: Iterable[Row] = ()) -> str:
 
 
 def labels(rows: Iterable[Row]) -> dict[str, str]:
-    """Names for people of the rows' arms, by technical name (`infomri_core.plan.arm_names`)."""
+    """Names for people of the rows' arms, by technical name (`infomri_core.results.arm_names`)."""
     return display_names({row.arm: row for row in rows})
 
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infomri_core.plan.arm_names import display_names, technical_name
 from infomri_core.plan.plan import Arm
+from infomri_core.results.arm_names import display_names, technical_name
 
 _BETAS = st.sampled_from([0.0, 1e-5, 3e-5, 1e-3, 0.01])
 _ARMS = st.builds(
