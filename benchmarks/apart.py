@@ -181,7 +181,7 @@ class Trial(ExitStack):
             self.started[name] = process
             self.callback(processes.stop, process, 5.0)
 
-    def tell(self, what: str, holds: bool) -> None:
+    def report(self, what: str, holds: bool) -> None:
         """Print and keep an outcome."""
         print(f"{'ok  ' if holds else 'FAIL'} {what}", flush=True)
         self.held.append(holds)
@@ -189,7 +189,7 @@ class Trial(ExitStack):
     def healthy(self, *names: str, seconds: float = 120.0) -> None:
         """Wait for the health checks of services."""
         for name in names:
-            self.tell(f"{name} healthy", within(seconds, partial(self.engine.healthy, name)))
+            self.report(f"{name} healthy", within(seconds, partial(self.engine.healthy, name)))
 
     def stores(self) -> None:
         """MLflow on PostgreSQL."""
@@ -216,28 +216,28 @@ class Trial(ExitStack):
         self.healthy("courier", "door", "figures")
         within(900, lambda: control.state(run).finished)
         outcome = control.state(run)
-        self.tell(f"study {outcome.outcome} {outcome.details}", outcome.outcome == "completed")
-        self.tell("the ledger is in the vault's volume", (state / "ledger.jsonl").exists())
+        self.report(f"study {outcome.outcome} {outcome.details}", outcome.outcome == "completed")
+        self.report("the ledger is in the vault's volume", (state / "ledger.jsonl").exists())
         said = self.engine.log("courier").read_text()
         holds = "cannot open data, ledger and site key: holds" in said
-        self.tell("the courier cannot open data", holds)
+        self.report("the courier cannot open data", holds)
 
     def recovery(self) -> None:
         """The centre's volume is lost; its backup knows the run and the site."""
         home, state = "/var/lib/infomri/centre", self.folder / "volumes" / "centre-state"
         options = ["--centre", "/etc/infomri/centre.toml", "--database", f"{home}/state.db"]
         saved = self.engine.call("superlink", ["infomri", "backup", f"{home}/saved", *options])
-        self.tell("the centre backed up while it runs", saved)
+        self.report("the centre backed up while it runs", saved)
         processes.stop(self.started["superlink"], 5.0)
         for lost in (*state.glob("state.db*"), state / "runs"):
             shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
         put = self.engine.call("superlink", ["infomri", "restore", f"{home}/saved", *options])
-        self.tell("and restored", put and any(state.glob("runs/*/results.json")))
+        self.report("and restored", put and any(state.glob("runs/*/results.json")))
         self.start("superlink")
         self.healthy("superlink")
         with Control("127.0.0.1:8000", self.certificate) as control:
             known = [node.name for node in control.nodes()], [r.outcome for r in control.runs()]
-        self.tell("it knows its site and its run", known == (["north"], ["completed"]))
+        self.report("it knows its site and its run", known == (["north"], ["completed"]))
 
     def memory(self) -> None:
         """What each service took at most; a run's processes are gone by then."""
@@ -251,12 +251,14 @@ class Trial(ExitStack):
         self.start("desk")
         ask = partial(at_the_desk, certificate=self.certificate)
         within(20, lambda: ask(9443, path="/", password="guess")[0] == 401)
-        self.tell("the desk asks for a password", ask(9444, path="/", password="guess")[0] == 401)
+        self.report(
+            "the desk asks for a password", ask(9444, path="/", password="guess")[0] == 401
+        )
         page = ask(9443, path="/", password="open sesame")
-        self.tell("dashboard at the desk", page[0] == 200)
+        self.report("dashboard at the desk", page[0] == 200)
         listed = "/api/2.0/mlflow/experiments/search?max_results=10"
         status, body = ask(9444, path=listed, password="open sesame")
-        self.tell("the study is in MLflow at the desk", status == 200 and b'"apart"' in body)
+        self.report("the study is in MLflow at the desk", status == 200 and b'"apart"' in body)
 
 
 def approve(plan_file: Path, approvals: Path) -> None:

@@ -69,7 +69,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         before = peak()
         started = time.monotonic()
         settings, device = Audit(f"{uri}&seed=9"), torch.device("cpu")
-        fitted = fit_audit(plan, settings, audit_set, state.arms, device, tell)
+        fitted = fit_audit(plan, settings, audit_set, state.arms, device, report)
         fitting = time.monotonic() - started
         started = time.monotonic()
         task = EvaluateTask(plan.text, 1, NEVER, state.arms, fitted.adversaries.to_arrays())
@@ -90,7 +90,7 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def tell(sentence: str) -> None:
+def report(sentence: str) -> None:
     """Progress, apart from the table."""
     print(f"{time.monotonic() - BEGUN:6.0f} s  {sentence}", file=sys.stderr, flush=True)
 

@@ -23,7 +23,7 @@ PAGES = (
     ("audit", "Audit", "policy"),
     ("sites", "Sites", "domain"),
     ("training", "Training", "monitoring"),
-    ("trial", "Try it", "biotech"),
+    ("single_scan", "Try it", "biotech"),
 )
 
 

@@ -12,7 +12,7 @@ from infomri_core.results.frontier import Row, attacks, label
 
 _PARAMETERS = (
     *("sampler", "suppression", "beta", "seed", "exponent", "constraint", "noise_std"),
-    *("rounds", "local_steps", "batch_size", "learning_rate", "width", "norm", "mouth"),
+    *("rounds", "local_steps", "batch_size", "learning_rate", "width", "norm", "input", "mouth"),
 )
 
 

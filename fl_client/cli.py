@@ -80,7 +80,7 @@ def run(
     from fl_client.settings import read_settings
     from fl_client.supervision.kit_check import check_files
     from fl_client.supervision.site_lock import lock_folder
-    from fl_client.supervision.site_processes import site_parts
+    from fl_client.supervision.site_processes import site_processes
     from fl_client.supervision.supervisor import Supervisor
 
     _log_to_stdout()
@@ -93,7 +93,7 @@ def run(
     patiently(lambda: lock_folder(own), stop)
     _tell_isolation(settings, folder, with_vault, require_isolation)
     parts = patiently(
-        lambda: site_parts(config, settings, folder=folder, with_vault=with_vault), stop
+        lambda: site_processes(config, settings, folder=folder, with_vault=with_vault), stop
     )
     if metrics:
         _serve_metrics(settings, metrics)

@@ -16,7 +16,7 @@ from infomri_core.system.names import is_site_name
 from infomri_core.system.paths import anchored_uri
 
 JOBS = ("enrol", "moments", "train", "adapt", "evaluate", "release")
-_UNBOUNDED = ("max_released_fraction", "max_epsilon", "max_delta", "max_rate", "tell_budget")
+_UNBOUNDED = ("max_released_fraction", "max_epsilon", "max_delta", "max_rate", "report_budget")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Policy:
     leaves unchanged. ``max_epsilon`` at ``max_delta``: what all studies together may spend of the
     privacy of this site's patients; with it, plans without ``[privacy]`` are refused.
     ``max_rate``: the largest sampling rate of a plan with ``[privacy]``.
-    ``tell_budget``: whether it, and what was spent of it, leave with every update.
+    ``report_budget``: whether it, and what was spent of it, leave with every update.
     ``max_figures``: how many figures (counts, means, bins of histograms) all studies together may
     draw from this site's patients in ``figure_days``. ``must``: what the site demands of every
     plan.
@@ -123,7 +123,7 @@ class Policy:
     max_epsilon: float | None = None
     max_delta: float = 1e-5
     max_rate: float = 1.0
-    tell_budget: bool = False
+    report_budget: bool = field(default=False, metadata={"was": "tell_budget"})
     max_figures: int = 200_000
     figure_days: float = 365.0
     must: Must = field(default_factory=Must)
@@ -259,7 +259,12 @@ def _check(where: str, settings: SiteSettings) -> None:
     budget = policy.max_epsilon
     rules += [
         (budget is None or 0 < budget <= MAX_EPSILON, "[policy] max_epsilon", "0 .. 10^6", budget),
-        (not policy.tell_budget or budget is not None, "[policy] max_epsilon", "a budget", "none"),
+        (
+            not policy.report_budget or budget is not None,
+            "[policy] max_epsilon",
+            "a budget",
+            "none",
+        ),
         (0 < policy.max_delta < 1, "[policy] max_delta", "0 .. 1", policy.max_delta),
         (0 < policy.max_rate <= 1, "[policy] max_rate", "0 < max_rate <= 1", policy.max_rate),
         *problems(policy.must),

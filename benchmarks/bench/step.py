@@ -21,7 +21,7 @@ N_IMAGES = 64
 
 
 @dataclass(frozen=True)
-class Setting:
+class StudyContext:
     """One size of the problem, and the ratio that is aimed at."""
 
     size: int
@@ -31,14 +31,14 @@ class Setting:
 
 
 SETTINGS = (
-    Setting(64, 32, 16, 1.10),
-    Setting(128, 16, 16, 1.10),
-    Setting(128, 16, 64, 1.03),
-    Setting(320, 4, 16, 1.15),
+    StudyContext(64, 32, 16, 1.10),
+    StudyContext(128, 16, 16, 1.10),
+    StudyContext(128, 16, 64, 1.03),
+    StudyContext(320, 4, 16, 1.15),
 )
 
 
-def make_plan(setting: Setting) -> Plan:
+def make_plan(setting: StudyContext) -> Plan:
     """One learned arm; every unit takes part in each step of DP-SGD."""
     return parse_plan(
         tomli_w.dumps(
@@ -59,7 +59,7 @@ def make_plan(setting: Setting) -> Plan:
     )
 
 
-def measure(setting: Setting, n_times: int) -> dict[str, float]:
+def measure(setting: StudyContext, n_times: int) -> dict[str, float]:
     """Milliseconds of each kind of step, and the ratios to the bare network's."""
     plan, generator = make_plan(setting), torch.Generator().manual_seed(1)
     shape = (N_IMAGES, setting.size, setting.size)

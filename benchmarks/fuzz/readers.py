@@ -21,8 +21,8 @@ from infomri_core.data.importing.formats.dicom.scan import scan_dicom
 from infomri_core.data.importing.formats.ismrmrd.scan import scan_ismrmrd
 from infomri_core.data.importing.formats.nifti import scan_nifti
 from infomri_core.data.importing.formats.pictures import scan_pictures
-from infomri_core.data.importing.parts import Workshop
 from infomri_core.data.importing.patients import PatientRule
+from infomri_core.data.importing.staging import Workshop
 from infomri_core.data.importing.tables.label_table import read_labels
 from infomri_core.data.importing.volume import Journal, Volume
 from infomri_core.inference.scans import open_scan

@@ -60,7 +60,7 @@ def _budget(after: float, policy: Policy) -> str:
     if policy.max_epsilon is None:
         return "; this site has set no [policy] max_epsilon"
     verdict = "refused" if after > policy.max_epsilon else "within"
-    told = "; both leave with each update ([policy] tell_budget)" if policy.tell_budget else ""
+    told = "; both leave with each update ([policy] report_budget)" if policy.report_budget else ""
     return f": {verdict}, the site's budget is {policy.max_epsilon:g}{told}"
 
 

@@ -121,12 +121,12 @@ def told(reply: Update, context: Context, entries: Iterable[Entry], policy: Poli
     privacy = {} if context.charge is None else context.charge.privacy
     return dataclasses.replace(
         reply,
-        epsilon=told_epsilon(context.plan, entries),
-        budget=told_budget(privacy, policy),
+        epsilon=reported_epsilon(context.plan, entries),
+        budget=reported_budget(privacy, policy),
     )
 
 
-def told_epsilon(plan: Plan, entries: Iterable[Entry]) -> float | None:
+def reported_epsilon(plan: Plan, entries: Iterable[Entry]) -> float | None:
     """The epsilon that leaves with a reply: all that this study was charged here, at the plan's
     delta, rounded up to two decimals. It follows from the plan and from what was asked, and tells
     nothing of how many patients there are. None without privacy. Raises ``Refused("budget")``
@@ -140,11 +140,11 @@ def told_epsilon(plan: Plan, entries: Iterable[Entry]) -> float | None:
     return math.ceil(total * 100) / 100
 
 
-def told_budget(debited: Mapping[str, Any], policy: Policy) -> Budget | None:
+def reported_budget(debited: Mapping[str, Any], policy: Policy) -> Budget | None:
     """The budget that leaves with an update that was ``debited``, where the site tells it: what
     all studies have spent, rounded up as their epsilon is, and the site's limit."""
     spent_by_all, limit = debited.get("epsilon"), policy.max_epsilon
-    if not policy.tell_budget or spent_by_all is None or limit is None:
+    if not policy.report_budget or spent_by_all is None or limit is None:
         return None
     return Budget(math.ceil(spent_by_all * 100) / 100, limit)
 

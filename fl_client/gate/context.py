@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 class Context:
     """The approved plan, the task that asked, and the patients behind the reply.
     ``class_patients`` (L,): the smaller of the numbers of patients with and without the finding;
-    ``positive_patients`` (L,): those with it. ``departure``: the ledger entry of the reply, but
+    ``positive_patients`` (L,): those with it. ``ledger_entry``: the ledger entry of the reply, but
     for what left; ``consent``: whose k-space a release may hold; ``cost``: what the job costs;
     ``charge``: the ledger entry that says so; ``mask``: puts a reply under its task's masks. Of
     a scoring, ``scored`` are the slices behind it, ``slots`` (n,) their patients' groups, and
@@ -35,7 +35,7 @@ class Context:
     site: str
     plan: Plan
     task: SiteTask
-    departure: Entry
+    ledger_entry: Entry
     n_patients: int
     positive_patients: tuple[int, ...]
     class_patients: tuple[int, ...]
@@ -71,7 +71,7 @@ Check = Callable[[Any, Context, Rules], Checked]
 """How a job's reply becomes one that may leave; ``Refused`` where it must not."""
 
 
-def unfit(what: str) -> Refused:
+def refusal(what: str) -> Refused:
     """The refusal of a reply that must not leave; ``what`` it is stays in the site's log."""
     log.error("the gate held back %s", what)
     return Refused("gate", "the site's gate held the result back; its log says why")

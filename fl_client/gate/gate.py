@@ -51,16 +51,18 @@ class Gate:
         check_cohort(context.n_patients, self._policy)
         rules = Rules(self._policy, self._ledger.entries(), self._memory)
         checked = self._check_of(context.task)(reply, context, rules)
-        data = self._record(checked.reply, dataclasses.replace(context.departure, **checked.noted))
+        data = self._record(
+            checked.reply, dataclasses.replace(context.ledger_entry, **checked.noted)
+        )
         if "released" in checked.noted:
             self._memory.mark.move()
         return data
 
     def repeat(self, reply: bytes, context: Context) -> bytes | None:
         """``reply`` again, if the ledger knows that these very bytes left for this very task."""
-        departure = context.departure
+        ledger_entry = context.ledger_entry
         digest = hashlib.sha256(reply).hexdigest()
-        known = _identity(dataclasses.replace(departure, sha256=digest))
+        known = _identity(dataclasses.replace(ledger_entry, sha256=digest))
         first = next((e for e in self._ledger.entries() if _identity(e) == known), None)
         if first is None:
             log.warning("a kept reply is not the one that left: it is made anew")
@@ -68,21 +70,21 @@ class Gate:
         self._ledger.append(dataclasses.replace(first, repetition=True))
         return reply
 
-    def refuse(self, error: ErrorReply, departure: Entry) -> bytes:
+    def refuse(self, error: ErrorReply, ledger_entry: Entry) -> bytes:
         """The bytes of an error. It leaves even where the ledger cannot be written, because it
         then says just that; the site's log has it in any case."""
         safe = ErrorReply(error.code[:40], error.sentence[:MAX_SENTENCE])
         try:
-            return self._record(safe, dataclasses.replace(departure, note=safe.code))
+            return self._record(safe, dataclasses.replace(ledger_entry, note=safe.code))
         except Refused as refusal:
             return wire.encode(ErrorReply(refusal.code, refusal.sentence).to_message())
 
-    def _record(self, reply: SiteReply, departure: Entry) -> bytes:
+    def _record(self, reply: SiteReply, ledger_entry: Entry) -> bytes:
         message = reply.to_message()
         data = wire.encode(message)
         digest = hashlib.sha256(data).hexdigest()
         self._ledger.append(
-            dataclasses.replace(departure, kind=message.kind, n_bytes=len(data), sha256=digest)
+            dataclasses.replace(ledger_entry, kind=message.kind, n_bytes=len(data), sha256=digest)
         )
         return data
 

@@ -13,7 +13,7 @@ def counts_of(card: DatasetCard) -> dict[str, int]:
     return {"patients": card.n_patients, "slices": card.n_slices, **findings}
 
 
-def frozen_counts(
+def pinned_counts(
     entries: Sequence[Entry], names: set[str], days: float, now: datetime | None = None
 ) -> dict[str, int] | None:
     """The counts that leave in place of today's: those of the newest first card in the ledger,

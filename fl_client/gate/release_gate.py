@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 
 from fl_client.memory.ledger import Entry
-from fl_client.memory.release_memory import Question, ReleaseMemory, departure_record
+from fl_client.memory.release_memory import Question, ReleaseMemory, released_record
 from infomri_core.messages import ReleasedPatient, ReleaseReply, ReleaseTask
 from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import Refused
@@ -32,7 +32,7 @@ def admitted_release(
     task: ReleaseTask,
     plan: Plan,
     consent: Consent,
-    departure: Entry,
+    ledger_entry: Entry,
     memory: ReleaseMemory,
 ) -> tuple[ReleaseReply, Mapping[str, Any]]:
     """The part of ``reply`` that may leave, and what the ledger must keep of it.
@@ -42,12 +42,12 @@ def admitted_release(
     """
     form = (task.arm, task.acceleration, plan.task.shape)
     if (reply.arm, reply.acceleration, reply.shape) != form:
-        raise _unfit("a release of another arm, acceleration or shape")
+        raise _refusal("a release of another arm, acceleration or shape")
     for name, patient in reply.patients.items():
         if name not in consent.ids:
-            raise _unfit("the k-space of a patient who is not on the consent list")
+            raise _refusal("the k-space of a patient who is not on the consent list")
         _check_patient(patient, plan, task.acceleration)
-    question = Question(plan.study.name, departure.input, consent.key_id, reply.shape)
+    question = Question(plan.study.name, ledger_entry.input, consent.key_id, reply.shape)
     masks = {consent.ids[name]: patient.mask for name, patient in reply.patients.items()}
     admitted = memory.admit(question, masks)
     kept = {name: p for name, p in reply.patients.items() if consent.ids[name] in admitted}
@@ -56,7 +56,7 @@ def admitted_release(
         log.warning("%d patients are left out: [policy] max_released_fraction", left_out)
     if not kept:
         raise Refused("limit", "no patient of this site may have more k-space released")
-    record = departure_record(question, {name: masks[name] for name in admitted})
+    record = released_record(question, {name: masks[name] for name in admitted})
     return dataclasses.replace(reply, patients=kept), record
 
 
@@ -64,20 +64,20 @@ def _check_patient(patient: ReleasedPatient, plan: Plan, acceleration: float) ->
     height, width = plan.task.shape
     mask, values = patient.mask, patient.values
     if mask.shape != (height, width) or mask.dtype != np.bool_:
-        raise _unfit("a mask of another form")
+        raise _refusal("a mask of another form")
     units, n_sampled = height * width, int(mask.sum())
     if plan.constraint == "1d":
         if not (mask == mask[:1]).all():
-            raise _unfit("a mask that is not one of whole columns")
+            raise _refusal("a mask that is not one of whole columns")
         units, n_sampled = width, int(mask[0].sum())
     if n_sampled > int(np.ceil(units / acceleration - 1e-9)):
-        raise _unfit("more k-space than the acceleration allows")
+        raise _refusal("more k-space than the acceleration allows")
     if values.dtype != np.complex64 or values.shape[1:] != (mask.sum(),):
-        raise _unfit("values that are not those of the mask")
+        raise _refusal("values that are not those of the mask")
     if not np.isfinite(values).all():
-        raise _unfit("k-space that is not finite")
+        raise _refusal("k-space that is not finite")
 
 
-def _unfit(what: str) -> Refused:
+def _refusal(what: str) -> Refused:
     log.error("the gate held back %s", what)
     return Refused("gate", "the site's gate held the result back; its log says why")

@@ -16,21 +16,21 @@ _CLOSED = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
-class Hold:
+class ProbeResult:
     """One promise of the kernel's: whether it was seen to hold, in a sentence."""
 
     holds: bool
     sentence: str
 
 
-def survey(settings: SiteSettings, folder: Path, *, with_vault: bool = True) -> list[Hold]:
+def survey(settings: SiteSettings, folder: Path, *, with_vault: bool = True) -> list[ProbeResult]:
     """Try what each process will do, in children of this one; who calls it has one thread."""
     private = private_paths(settings)
-    holds = [_vault_hold()] if with_vault else []
+    holds = [_probe_vault()] if with_vault else []
     courier = courier_keeps(folder, settings.vault.socket_path)
     supernode = supernode_keeps(settings.superlink, folder)
-    holds.append(_data_hold("the courier", courier, private))
-    return [*holds, _data_hold("the SuperNode", supernode, private)]
+    holds.append(_probe_data("the courier", courier, private))
+    return [*holds, _probe_data("the SuperNode", supernode, private)]
 
 
 def private_paths(settings: SiteSettings) -> list[Path]:
@@ -45,7 +45,7 @@ def private_paths(settings: SiteSettings) -> list[Path]:
     return [*paths, state / "ledger.jsonl", state / "site.key", *signing, token, state]
 
 
-def _vault_hold() -> Hold:
+def _probe_vault() -> ProbeResult:
     def attempt() -> bool:
         confine.drop_network()
         try:
@@ -57,11 +57,11 @@ def _vault_hold() -> Hold:
     return _tried("the vault has no network", attempt)
 
 
-def _data_hold(name: str, keep: Confinement, private: list[Path]) -> Hold:
+def _probe_data(name: str, keep: Confinement, private: list[Path]) -> ProbeResult:
     what = f"{name} cannot open data, ledger and site key"
     covered = [str(path) for path in private if keep.covers(path)]
     if covered:
-        return Hold(False, f"{what}: no, {covered[0]} lies in a folder that it needs")
+        return ProbeResult(False, f"{what}: no, {covered[0]} lies in a folder that it needs")
 
     def attempt() -> bool:
         confine.confine(keep)
@@ -80,7 +80,7 @@ def _opens(path: Path) -> bool:
     return True
 
 
-def _tried(what: str, attempt: Callable[[], bool]) -> Hold:
+def _tried(what: str, attempt: Callable[[], bool]) -> ProbeResult:
     """Run ``attempt`` in a child: 0 it holds, 1 it does not, 2 the kernel does not offer it."""
     child = os.fork()
     if child == 0:
@@ -91,6 +91,6 @@ def _tried(what: str, attempt: Callable[[], bool]) -> Hold:
             os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code == 0:
-        return Hold(True, f"{what}: holds")
+        return ProbeResult(True, f"{what}: holds")
     why = "not on this machine" if code == 2 else "tried, and it could"
-    return Hold(False, f"{what}: no, {why}")
+    return ProbeResult(False, f"{what}: no, {why}")

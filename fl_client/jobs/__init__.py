@@ -4,7 +4,7 @@ A job says which rows of the table it reads, what it costs in epsilon, inputs an
 its reply is checked (:mod:`fl_client.jobs.declaration`); without that it cannot be registered.
 """
 
-from fl_client.jobs.questions import departure_of
+from fl_client.jobs.questions import ledger_entry_of
 from fl_client.jobs.service import Jobs
 
-__all__ = ["Jobs", "departure_of"]
+__all__ = ["Jobs", "ledger_entry_of"]

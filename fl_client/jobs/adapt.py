@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fl_client.gate.context import Checked, Context, Rules, unfit
+from fl_client.gate.context import Checked, Context, Rules, refusal
 from fl_client.jobs.declaration import Job, Premises, always_ready, training_rows
 from fl_client.jobs.forms import check_arms
 from fl_client.policy.cost import Cost
@@ -64,7 +64,7 @@ def run(context: Context, premises: Premises, cancelled: Callable[[], bool]) -> 
 def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
     """Networks of the form that came."""
     if not isinstance(reply, AdaptReply) or not isinstance(context.task, AdaptTask):
-        raise unfit("a reply that is not the task's")
+        raise refusal("a reply that is not the task's")
     return Checked(checked_attack(reply, context.task, rules.policy))
 
 
@@ -72,15 +72,15 @@ def checked_attack(reply: AdaptReply, task: AdaptTask, policy: Policy) -> AdaptR
     """The reply with its sample count rounded. Raises ``Refused``: "gate" when it is not what
     ``task`` asked for, "cohort" when too few slices stand behind it."""
     if set(reply.networks) != set(task.networks):
-        raise unfit("an attack for other groups than were asked for")
+        raise refusal("an attack for other groups than were asked for")
     for group, network in reply.networks.items():
         asked = task.networks[group]
         if {n: (a.dtype, a.shape) for n, a in network.items()} != {
             n: (a.dtype, a.shape) for n, a in asked.items()
         }:
-            raise unfit("an attack of another form")
+            raise refusal("an attack of another form")
         if not all(np.isfinite(array).all() for array in network.values()):
-            raise unfit("an attack whose weights are not finite")
+            raise refusal("an attack whose weights are not finite")
     n_samples = policy.coarse(reply.n_samples)
     if n_samples == 0:
         raise Refused("cohort", "too few slices stand behind this job at this site")

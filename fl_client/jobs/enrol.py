@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 
-from fl_client.gate.context import Checked, Context, Rules, unfit
-from fl_client.gate.pinned_counts import counts_of, frozen_counts
+from fl_client.gate.context import Checked, Context, Rules, refusal
+from fl_client.gate.pinned_counts import counts_of, pinned_counts
 from fl_client.jobs.declaration import Job, Premises, always_ready, nothing_more, whole_table
 from fl_client.policy.cost import Cost
 from fl_client.settings import Policy
@@ -42,10 +42,10 @@ def run(context: Context, premises: Premises, cancelled: Callable[[], bool]) -> 
 def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
     """The card with the counts that left before, or these, noted as the first."""
     if not isinstance(reply, DatasetCard):
-        raise unfit("a reply that is not the task's")
+        raise refusal("a reply that is not the task's")
     card = checked_card(reply, context, rules.policy)
     fresh = counts_of(card)
-    kept = frozen_counts(rules.entries, set(fresh), rules.policy.count_days)
+    kept = pinned_counts(rules.entries, set(fresh), rules.policy.count_days)
     counts = kept or fresh
     same = dataclasses.replace(
         card,
@@ -61,9 +61,9 @@ def checked_card(card: DatasetCard, context: Context, policy: Policy) -> Dataset
     task, labels = context.plan.task, classes_of(context.plan.task).names
     known = (card.site, card.labels, card.shape) == (context.site, labels, task.shape)
     if not known or len(card.n_positive) != len(labels):
-        raise unfit("a card of another site, shape or labels")
+        raise refusal("a card of another site, shape or labels")
     if any(len(key) > 40 or len(value) > 40 for key, value in card.versions.items()):
-        raise unfit("a card with malformed versions")
+        raise refusal("a card with malformed versions")
     positive = [
         policy.coarse(n) if patients >= policy.min_cohort else 0
         for n, patients in zip(card.n_positive, context.positive_patients, strict=True)

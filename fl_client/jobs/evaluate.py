@@ -10,7 +10,7 @@ from fl_client.gate import budget
 from fl_client.gate.checks.floors import check_floors
 from fl_client.gate.checks.noised import digest_of, noised_scores
 from fl_client.gate.checks.scores import checked_scores
-from fl_client.gate.context import Checked, Context, Rules, unfit
+from fl_client.gate.context import Checked, Context, Rules, refusal
 from fl_client.jobs.declaration import Job, Premises
 from fl_client.jobs.forms import check_arms, check_last_round, check_masking
 from fl_client.policy.cost import Cost
@@ -54,7 +54,7 @@ def admit(context: Context, premises: Premises) -> Context:
 
 def _grouped(context: Context, premises: Premises) -> Context:
     """The context with the scored slices, their patients' groups and this question's noise."""
-    plan, asked = context.plan, context.departure
+    plan, asked = context.plan, context.ledger_entry
     return dataclasses.replace(
         context,
         scored=premises.table.take(premises.site.scored(plan)),
@@ -103,7 +103,7 @@ def ready(context: Context, premises: Premises) -> None:
     """The slot of the masks is prepared and unused."""
     assert isinstance(context.task, EvaluateTask)
     if context.task.masking is not None:
-        masking, asked = context.task.masking, context.departure
+        masking, asked = context.task.masking, context.ledger_entry
         premises.sessions.check(context.plan, masking, asked, premises.entries())
 
 
@@ -118,10 +118,10 @@ def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
     the study centre together."""
     task, plan = context.task, context.plan
     if not isinstance(reply, EvaluateReply) or not isinstance(task, EvaluateTask):
-        raise unfit("a reply that is not the task's")
+        raise refusal("a reply that is not the task's")
     checked = noised_scores if plan.evaluation.noise else checked_scores
     scores = checked(reply, context, task, rules.policy)
-    spent = budget.told_epsilon(plan, rules.entries)
+    spent = budget.reported_epsilon(plan, rules.entries)
     noted = {}
     if context.noise is not None and plan.evaluation.noise:
         noted["note"] = f"noise {context.noise('name', digest_of(reply)).bytes(8).hex()}"
@@ -129,7 +129,7 @@ def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
     if not masks_scores(plan):
         return Checked(told, noted)
     if context.mask is None:
-        raise unfit("scores without masks")
+        raise refusal("scores without masks")
     return Checked(_checked_masked(context.mask(told), plan, task), noted)
 
 
@@ -137,7 +137,7 @@ def _checked_masked(reply: MaskedReply, plan: Plan, task: EvaluateTask) -> Maske
     """The masked sums, of the length that the task gives. ``Refused("gate")`` otherwise."""
     size = ring_size(form_of(plan, task.arms, task.attacks), task.attacks)
     if reply.vector.dtype != np.uint64 or reply.vector.shape != (size,):
-        raise unfit("masked sums of another form")
+        raise refusal("masked sums of another form")
     return reply
 
 

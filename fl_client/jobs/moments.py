@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from fl_client.gate import budget
-from fl_client.gate.context import Checked, Context, Rules, unfit
+from fl_client.gate.context import Checked, Context, Rules, refusal
 from fl_client.jobs.declaration import Job, Premises, always_ready, training_rows
 from fl_client.policy.cost import Cost
 from fl_client.settings import Policy
@@ -60,7 +60,7 @@ def run(context: Context, premises: Premises, cancelled: Callable[[], bool]) -> 
 def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
     """Of the plan's form, with what the study has spent."""
     if not isinstance(reply, MomentsReply):
-        raise unfit("a reply that is not the task's")
+        raise refusal("a reply that is not the task's")
     checked = checked_moments(reply, context, rules.policy)
     return Checked(budget.told(checked, context, rules.entries, rules.policy))
 
@@ -73,12 +73,12 @@ def checked_moments(reply: MomentsReply, context: Context, policy: Policy) -> Mo
     """
     total = reply.total
     if context.plan.moments is None or context.cost is None or context.cost.epsilon is None:
-        raise unfit("moments that the plan does not ask for")
+        raise refusal("moments that the plan does not ask for")
     if total.shape != (2, *context.plan.task.shape) or total.dtype != np.float32:
-        raise unfit("moments of another form")
+        raise refusal("moments of another form")
     whole = bool(np.isfinite(total).all())
     if not whole or not np.array_equal(total, symmetric(torch.from_numpy(total)).numpy()):
-        raise unfit("moments that are not finite or not symmetric")
+        raise refusal("moments that are not finite or not symmetric")
     n_units = policy.coarse(reply.n_units)
     if n_units == 0:
         raise Refused("cohort", "too few patients stand behind this job at this site")

@@ -12,7 +12,7 @@ from infomri_core.messages import (
     MomentsTask,
     SiteTask,
     TrainTask,
-    question_of,
+    task_digest,
     wire,
 )
 from infomri_core.messages.secure import SECURE_JOBS
@@ -22,7 +22,7 @@ UNREAD = Entry(run="", job="unknown", round=0, kind="", n_bytes=0, sha256="")
 """The entry of a message that cannot be read."""
 
 
-def departure_of(task: SiteTask, data: str = "", study: str = "") -> Entry:
+def ledger_entry_of(task: SiteTask, data: str = "", study: str = "") -> Entry:
     """The ledger entry of an answer to ``task``, asked of ``data`` by ``study``, but for what
     left. ``input`` is the question, so that a task sent again, with a new deadline, is the same
     task."""
@@ -33,7 +33,7 @@ def departure_of(task: SiteTask, data: str = "", study: str = "") -> Entry:
         kind="",
         n_bytes=0,
         sha256="",
-        input=question_of(task),
+        input=task_digest(task),
         data=data,
         study=study,
     )
@@ -61,8 +61,8 @@ def question_in(entry: Entry) -> tuple[str, int, str, str]:
 def reply_key(context: Context, policy: Policy) -> str:
     """Under which key the reply is kept: the question, the state of the data it was asked of,
     the site's policy, and the masks if it is to leave masked."""
-    task, departure = context.task, context.departure
-    key = [departure.run, departure.job, departure.input, departure.data, repr(policy)]
+    task, ledger_entry = context.task, context.ledger_entry
+    key = [ledger_entry.run, ledger_entry.job, ledger_entry.input, ledger_entry.data, repr(policy)]
     if isinstance(task, TrainTask | EvaluateTask) and task.masking is not None:
-        key.append(task.masking.binding(departure.input).hex())
+        key.append(task.masking.binding(ledger_entry.input).hex())
     return hashlib.sha256(repr(tuple(key)).encode()).hexdigest()

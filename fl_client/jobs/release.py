@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fl_client.gate.context import Checked, Context, Rules, unfit
+from fl_client.gate.context import Checked, Context, Rules, refusal
 from fl_client.gate.release_gate import Consent, admitted_release
 from fl_client.jobs.declaration import Job, Premises, always_ready
 from fl_client.jobs.forms import check_arms, check_last_round
@@ -80,11 +80,11 @@ def run(context: Context, premises: Premises, cancelled: Callable[[], bool]) -> 
 def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
     """Without those whose limit it would pass; the ledger remembers every position."""
     if not isinstance(reply, ReleaseReply) or not isinstance(context.task, ReleaseTask):
-        raise unfit("a reply that is not the task's")
+        raise refusal("a reply that is not the task's")
     if context.consent is None:
-        raise unfit("a release without consent")
+        raise refusal("a release without consent")
     checked, record = admitted_release(
-        reply, context.task, context.plan, context.consent, context.departure, rules.memory
+        reply, context.task, context.plan, context.consent, context.ledger_entry, rules.memory
     )
     check_cohort(len(checked.patients), rules.policy)
     return Checked(checked, {"released": record})

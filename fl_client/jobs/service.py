@@ -23,13 +23,13 @@ from fl_client.jobs import failure
 from fl_client.jobs.declaration import Job, Premises, SiteJobs
 from fl_client.jobs.questions import (
     UNREAD,
-    departure_of,
     header_entry,
+    ledger_entry_of,
     question_in,
     reply_key,
 )
 from fl_client.jobs.registry import check_of, job_named, plan_figures
-from fl_client.memory.high_water_mark import Mark
+from fl_client.memory.high_water_mark import HighWaterMark
 from fl_client.memory.ledger import CHARGE, Entry, Ledger
 from fl_client.memory.masking import Sessions
 from fl_client.memory.release_memory import ReleaseMemory
@@ -63,7 +63,7 @@ class _Turn:
     """A message's turn: whose it is, as far as it is read, when it was charged, and when its time
     is up (Unix time)."""
 
-    departure: Entry = UNREAD
+    ledger_entry: Entry = UNREAD
     charged: float | None = None
     end: float = math.inf
 
@@ -94,7 +94,7 @@ class Jobs:
         self._data_path = data_path
         self._enrolments = settings.vault.state / enrolment.NAME
         self._ledger = ledger
-        self._mark = Mark(ledger, settings.vault.state / "released.json")
+        self._mark = HighWaterMark(ledger, settings.vault.state / "released.json")
         memory = ReleaseMemory(ledger, self._mark, settings.policy.max_released_fraction)
         self._gate = gate.Gate(settings.policy, ledger, memory, check_of)
         self._cache = ReplyCache(settings.vault.state / "replies", settings.policy.cached_replies)
@@ -117,15 +117,15 @@ class Jobs:
             head = wire.peek(data)
             if head.kind == PING.kind:
                 return wire.encode(PONG)
-            turn.departure = header_entry(head)
+            turn.ledger_entry = header_entry(head)
             with self._turn(head, turn) as cancelled:
                 outcome, reply = self._answer(data, head, turn, cancelled)
-            _report(turn.departure, outcome, started, len(reply))
+            _report(turn.ledger_entry, outcome, started, len(reply))
             return reply
         except Exception as exception:
             error = failure.told(exception, self._stopping(), turn.charged is not None)
-        _report(turn.departure, f"refused ({error.code}: {error.sentence})", started)
-        return self._gate.refuse(error, turn.departure)
+        _report(turn.ledger_entry, f"refused ({error.code}: {error.sentence})", started)
+        return self._gate.refuse(error, turn.ledger_entry)
 
     def _answer(
         self, data: bytes, head: wire.Message, turn: _Turn, cancelled: Callable[[], bool]
@@ -190,12 +190,12 @@ class Jobs:
         """Everything that must hold before any work is done, by the policy as it is today."""
         table, entries = self._premises.table, self._ledger.entries()
         check_lost(entries, plan.study.name)
-        departure = departure_of(task, fingerprint(table, self._data_path), plan.study.name)
-        turn.departure = departure
-        enrolment.check_enrolled(entries, departure, self._enrolments)
+        ledger_entry = ledger_entry_of(task, fingerprint(table, self._data_path), plan.study.name)
+        turn.ledger_entry = ledger_entry
+        enrolment.check_enrolled(entries, ledger_entry, self._enrolments)
         counted = [count_patients(table.take(rows)) for rows in job.rows(plan, self._premises)]
         cost = job.cost(plan, task, table)
-        context = Context(self._name, plan, task, departure, *counted[0], cost=cost)
+        context = Context(self._name, plan, task, ledger_entry, *counted[0], cost=cost)
         if plan.aggregation.secure:
             self._premises.sessions.trust()
         context = job.admit(context, self._premises)
@@ -204,7 +204,7 @@ class Jobs:
         if cost.inputs:
             study = of_study(entries, plan)
             limit = 1 if cost.once else self._policy.max_inputs
-            limits.check_inputs(study, departure, one_state=job.one_state, limit=limit)
+            limits.check_inputs(study, ledger_entry, one_state=job.one_state, limit=limit)
         return context
 
     def _again(self, job: Job, key: str, context: Context) -> bytes | None:
@@ -218,7 +218,7 @@ class Jobs:
     def _charged(self, job: Job, context: Context, turn: _Turn) -> Context:
         """The context with its charge, which is on the disk before the first row is read. The
         same question of the same data is charged once, unless its noise is drawn anew."""
-        cost, departure, entries = context.cost, context.departure, self._ledger.entries()
+        cost, ledger_entry, entries = context.cost, context.ledger_entry, self._ledger.entries()
         assert cost is not None
         if cost.free:
             return context
@@ -227,18 +227,20 @@ class Jobs:
         if isinstance(context.task, EnrolTask):
             check_whole_study(context.plan, plan_figures(context.plan), entries, self._policy)
         asked = of_study(entries, context.plan)
-        known = [e for e in asked if e.kind == CHARGE and question_in(e) == question_in(departure)]
+        known = [
+            e for e in asked if e.kind == CHARGE and question_in(e) == question_in(ledger_entry)
+        ]
         figures = 0 if known else cost.figures
         check_figures(dataclasses.replace(cost, figures=figures), entries, self._policy)
         paid = known[0] if known and cost.epsilon is None else None
-        charge = paid or self._charge(cost, figures, departure)
+        charge = paid or self._charge(cost, figures, ledger_entry)
         turn.charged = self._clock()
         return dataclasses.replace(context, charge=charge)
 
-    def _charge(self, cost: Cost, figures: int, departure: Entry) -> Entry:
+    def _charge(self, cost: Cost, figures: int, ledger_entry: Entry) -> Entry:
         entries, debited = self._ledger.entries(), cost.epsilon
         entry = dataclasses.replace(
-            departure,
+            ledger_entry,
             kind=CHARGE,
             charge={"inputs": cost.inputs, "figures": figures},
             privacy={} if debited is None else budget.debit(debited, entries, self._policy),
@@ -254,13 +256,13 @@ class Jobs:
         budget.check_budget(plan, task, entries, self._policy, bounded=bounded, again=again)
 
 
-def _report(departure: Entry, outcome: str, started: float, n_bytes: int = 0) -> None:
+def _report(ledger_entry: Entry, outcome: str, started: float, n_bytes: int = 0) -> None:
     """One line a job."""
     log.info(
         "job=%s round=%d run=%s outcome=%s bytes=%d seconds=%.2f",
-        departure.job,
-        departure.round,
-        departure.run[:12] or "-",
+        ledger_entry.job,
+        ledger_entry.round,
+        ledger_entry.run[:12] or "-",
         outcome,
         n_bytes,
         time.monotonic() - started,

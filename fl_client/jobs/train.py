@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from fl_client.gate import budget
-from fl_client.gate.context import Checked, Context, Rules, unfit
+from fl_client.gate.context import Checked, Context, Rules, refusal
 from fl_client.jobs.declaration import Job, Premises, training_rows
 from fl_client.jobs.forms import check_arms, check_masking, check_round
 from fl_client.policy.cost import Cost
@@ -64,7 +64,7 @@ def ready(context: Context, premises: Premises) -> None:
     """The slot of the masks is prepared and unused."""
     assert isinstance(context.task, TrainTask)
     if context.task.masking is not None:
-        masking, asked = context.task.masking, context.departure
+        masking, asked = context.task.masking, context.ledger_entry
         premises.sessions.check(context.plan, masking, asked, premises.entries())
 
 
@@ -76,13 +76,13 @@ def run(context: Context, premises: Premises, cancelled: Callable[[], bool]) -> 
 def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
     """Of the task's form, with what the study has spent, and under its masks."""
     if not isinstance(reply, TrainReply) or not isinstance(context.task, TrainTask):
-        raise unfit("a reply that is not the task's")
+        raise refusal("a reply that is not the task's")
     checked = checked_weights(reply, context, context.task, rules.policy)
     told = budget.told(checked, context, rules.entries, rules.policy)
     if not context.plan.aggregation.secure:
         return Checked(told)
     if context.mask is None:
-        raise unfit("an update without masks")
+        raise refusal("an update without masks")
     return Checked(checked_masked(context.mask(told), context.task, context.plan))
 
 
@@ -92,15 +92,15 @@ def checked_weights(
     """The reply with its sample count rounded. Raises ``Refused``: "gate" when it is not what
     ``task`` asked for, "cohort" when too few slices stand behind it."""
     if sorted([*reply.arms, *reply.dropped]) != sorted(task.arms):
-        raise unfit("other arms than were asked for")
+        raise refusal("other arms than were asked for")
     if not set(reply.lost_state) <= set(task.arms):
-        raise unfit("lost state of other arms than were asked for")
+        raise refusal("lost state of other arms than were asked for")
     for name, flat in reply.arms.items():
         asked = task.arms[name]
         if (flat.dtype, flat.shape) != (asked.dtype, asked.shape):
-            raise unfit("weights of another form")
+            raise refusal("weights of another form")
         if not np.isfinite(flat).all():
-            raise unfit("weights that are not finite")
+            raise refusal("weights that are not finite")
     _check_losses(reply.losses, reply.arms, context.plan)
     n_samples = policy.coarse(reply.n_samples)
     if n_samples == 0:
@@ -114,7 +114,7 @@ def checked_masked(reply: MaskedReply, task: TrainTask, plan: Plan) -> MaskedRep
     It is random to whoever sees it: only its form can be checked."""
     size = ring_size({name: len(flat) for name, flat in task.arms.items()}, plan.task.told_terms)
     if reply.vector.dtype != np.uint64 or reply.vector.shape != (size,):
-        raise unfit("a masked vector of another form")
+        raise refusal("a masked vector of another form")
     return reply
 
 
@@ -125,12 +125,12 @@ def _losses(plan: Plan) -> int:
 
 def _check_losses(losses: Mapping[str, Mapping[str, float]], arms: Arrays, plan: Plan) -> None:
     if losses and not _losses(plan):
-        raise unfit("losses that stand outside epsilon")
+        raise refusal("losses that stand outside epsilon")
     for name, terms in losses.items():
         if name not in arms or not set(terms) <= set(plan.task.told_terms):
-            raise unfit("unrequested losses")
+            raise refusal("unrequested losses")
         if not all(isinstance(v, float) and math.isfinite(v) for v in terms.values()):
-            raise unfit("losses that are not finite")
+            raise refusal("losses that are not finite")
 
 
 def _check_variance(variance: np.ndarray, shape: tuple[int, int]) -> None:

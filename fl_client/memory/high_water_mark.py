@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 @final
-class Mark:
+class HighWaterMark:
     """The mark of ``ledger`` in the file ``path``."""
 
     def __init__(self, ledger: Ledger, path: Path) -> None:

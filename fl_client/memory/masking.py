@@ -34,7 +34,7 @@ from infomri_core.messages import (
     TrainTask,
     UnmaskReply,
     UnmaskTask,
-    question_of,
+    task_digest,
 )
 from infomri_core.messages.secure import Masking, context_of
 from infomri_core.plan.plan import Plan
@@ -95,28 +95,28 @@ class Sessions:
             raise Refused("secure-aggregation", sentence) from None
 
     def answer(
-        self, plan: Plan, task: SecureTask, departure: Entry, entries: Iterable[Entry]
+        self, plan: Plan, task: SecureTask, ledger_entry: Entry, entries: Iterable[Entry]
     ) -> SecureReply:
         """The answer to a task of ``plan``; ``entries`` of the ledger tell what was unmasked, and
-        ``departure`` is to be the next of them."""
+        ``ledger_entry`` is to be the next of them."""
         match task:
             case AnnounceTask():
                 return self._announce(plan, task)
             case ShareTask():
                 return self._share(plan, task)
             case UnmaskTask():
-                return self._unmask(plan, task, departure, entries)
+                return self._unmask(plan, task, ledger_entry, entries)
 
     def check(
-        self, plan: Plan, masking: Masking, departure: Entry, entries: Iterable[Entry]
+        self, plan: Plan, masking: Masking, ledger_entry: Entry, entries: Iterable[Entry]
     ) -> None:
         """Before any work is done: the slot is prepared, was not used before, and the sites of
         the round's sum, if there was one, all take part."""
         if not self._slot(plan, masking.session, masking.slot)[1].ready:
             raise Refused("secure-aggregation", "the slot is not prepared, or was used before")
-        before = summed_before(departure, entries)
+        before = summed_before(ledger_entry, entries)
         if before is not None and before - set(masking.shares):
-            raise _second_sum(departure, before)
+            raise _second_sum(ledger_entry, before)
 
     def mask(
         self, plan: Plan, task: TrainTask | EvaluateTask, reply: TrainReply | EvaluateReply
@@ -127,7 +127,7 @@ class Sessions:
             raise Refused("secure-aggregation", "the task names no masks")
         session, participant = self._slot(plan, masking.session, masking.slot)
         inbox = self._inbox(participant, masking)
-        vector, question = _vector(plan, task, reply, session.n_sites), question_of(task)
+        vector, question = _vector(plan, task, reply, session.n_sites), task_digest(task)
         masked = participant.mask(vector, inbox, masking.binding(question))
         asked = (task.to_message().kind, question, task.round)
         session.masked[masking.slot] = _Masked(*asked, frozenset(masking.shares))
@@ -176,7 +176,7 @@ class Sessions:
         return ShareReply(tuple(shares))
 
     def _unmask(
-        self, plan: Plan, task: UnmaskTask, departure: Entry, entries: Iterable[Entry]
+        self, plan: Plan, task: UnmaskTask, ledger_entry: Entry, entries: Iterable[Entry]
     ) -> UnmaskReply:
         session, participant = self._slot(plan, task.session, task.slot)
         masked = session.masked.get(task.slot)
@@ -189,9 +189,9 @@ class Sessions:
                 f"{task.job}, round {task.round}"
             )
             raise Refused("secure-aggregation", sentence)
-        before = summed_before(departure, entries, task.job)
+        before = summed_before(ledger_entry, entries, task.job)
         if before not in (None, frozenset(task.delivered)):
-            raise _second_sum(departure, before, task.job)
+            raise _second_sum(ledger_entry, before, task.job)
         return UnmaskReply(participant.unmask(task.delivered))
 
     def _slot(self, plan: Plan, session: str, slot: int) -> tuple[_Session, Participant]:
@@ -207,15 +207,19 @@ def summed(task: UnmaskTask) -> str:
 
 
 def summed_before(
-    departure: Entry, entries: Iterable[Entry], job: str = ""
+    ledger_entry: Entry, entries: Iterable[Entry], job: str = ""
 ) -> frozenset[str] | None:
-    """The sites whose sum of ``job`` (the departure's own by default) this site helped to unmask
-    in the study and round of ``departure``, whichever plan of the study asked for it; None where
+    """The sites whose sum of ``job`` (the entry's own by default) this site helped to unmask in
+    the study and round of ``ledger_entry``, whichever plan of the study asked for it; None where
     there was none."""
-    begins = _SUM[job or departure.job]
+    begins = _SUM[job or ledger_entry.job]
     for entry in entries:
-        of_round = (entry.job, entry.kind, entry.round) == ("unmask", "unmasked", departure.round)
-        if of_round and entry.note.startswith(begins) and same_study(entry, departure):
+        of_round = (entry.job, entry.kind, entry.round) == (
+            "unmask",
+            "unmasked",
+            ledger_entry.round,
+        )
+        if of_round and entry.note.startswith(begins) and same_study(entry, ledger_entry):
             return frozenset(entry.note.removeprefix(begins).split(", "))
     return None
 
@@ -236,11 +240,11 @@ def _vector(
     raise Refused("secure-aggregation", "a reply that is not the task's")
 
 
-def _second_sum(departure: Entry, before: frozenset[str] | None, job: str = "") -> Refused:
-    job = job or departure.job
+def _second_sum(ledger_entry: Entry, before: frozenset[str] | None, job: str = "") -> Refused:
+    job = job or ledger_entry.job
     sites = ", ".join(sorted(before or ()))
     kind = "scoring" if job == "evaluate" else "round"
-    which = "the scoring" if job == "evaluate" else f"round {departure.round}"
+    which = "the scoring" if job == "evaluate" else f"round {ledger_entry.round}"
     return Refused(
         "secure-aggregation",
         f"{which} of this study was unmasked as the {_SUM[job]}{sites}; two sums of one {kind} "

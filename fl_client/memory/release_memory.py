@@ -15,7 +15,7 @@ from typing import Any, final
 
 import numpy as np
 
-from fl_client.memory.high_water_mark import Mark
+from fl_client.memory.high_water_mark import HighWaterMark
 from fl_client.memory.ledger import Entry, Ledger
 from infomri_core.system.errors import Refused
 
@@ -38,7 +38,7 @@ class Question:
 class ReleaseMemory:
     """At most ``fraction`` of a patient's k-space positions ever leave, conjugates counted."""
 
-    def __init__(self, ledger: Ledger, mark: Mark, fraction: float) -> None:
+    def __init__(self, ledger: Ledger, mark: HighWaterMark, fraction: float) -> None:
         self._ledger = ledger
         self.mark = mark
         self._fraction = fraction
@@ -91,7 +91,7 @@ def released_unions(entries: list[Entry]) -> dict[str, np.ndarray]:
     return unions
 
 
-def departure_record(question: Question, masks: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def released_record(question: Question, masks: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """What the ledger keeps of a release."""
     return {
         "study": question.study,

@@ -28,7 +28,7 @@ _READY = re.compile(r"(INFO |\"message\": \")ready")
 
 
 @final
-class Unanswered:
+class StalledTask:
     """Follows the one message that a SuperNode handles. ``clock`` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

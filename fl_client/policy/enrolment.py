@@ -19,13 +19,13 @@ NAME = "enrolments"
 log = logging.getLogger(__name__)
 
 
-def check_enrolled(entries: Iterable[Entry], departure: Entry, path: Path) -> None:
-    """Raise ``Refused("data-changed")`` where the data behind ``departure`` are not those that
+def check_enrolled(entries: Iterable[Entry], ledger_entry: Entry, path: Path) -> None:
+    """Raise ``Refused("data-changed")`` where the data behind ``ledger_entry`` are not those that
     were enrolled for its plan, by the ledger's ``entries`` and the list at ``path``."""
-    fixed = enrolled(entries, departure.run, path, departure.study)
-    if fixed in (None, departure.data):
+    fixed = enrolled(entries, ledger_entry.run, path, ledger_entry.study)
+    if fixed in (None, ledger_entry.data):
         return
-    log.error("the data are not those that were enrolled for plan %s", departure.run[:12])
+    log.error("the data are not those that were enrolled for plan %s", ledger_entry.run[:12])
     raise Refused(
         "data-changed",
         "this site's data have changed since it enrolled for this plan; "

@@ -53,7 +53,7 @@ def check_cohort(n_patients: int, policy: Policy) -> None:
 
 
 def check_inputs(
-    entries: Iterable[Entry], departure: Entry, *, one_state: bool, limit: int
+    entries: Iterable[Entry], ledger_entry: Entry, *, one_state: bool, limit: int
 ) -> None:
     """At most ``limit`` different inputs for one study, job and round, ever, where the same
     weights on other data are another input. ``entries`` are the study's: what was charged counts,
@@ -62,17 +62,17 @@ def check_inputs(
     Scoring answers questions about patients (``one_state``): a study's is answered on one state
     of the data only, as two answers, before and after a patient came, would tell of that patient.
     """
-    asked = [e for e in entries if e.kind != "error" and e.job == departure.job]
-    if one_state and any(e.data not in ("", departure.data) for e in asked):
+    asked = [e for e in entries if e.kind != "error" and e.job == ledger_entry.job]
+    if one_state and any(e.data not in ("", ledger_entry.data) for e in asked):
         raise Refused(
             "data-changed",
             "this site's data have changed since it scored this study, and two scorings would "
             "tell of the patients who came or left; a plan of another study name starts anew",
         )
-    seen = {(e.input, e.data) for e in asked if e.round == departure.round}
-    if (departure.input, departure.data) not in seen and len(seen) >= limit:
+    seen = {(e.input, e.data) for e in asked if e.round == ledger_entry.round}
+    if (ledger_entry.input, ledger_entry.data) not in seen and len(seen) >= limit:
         raise Refused(
             "asked-often",
-            f"this site was asked '{departure.job}' of round {departure.round} of this study "
-            f"{len(seen)} times already; a plan of another study name starts anew",
+            f"this site was asked '{ledger_entry.job}' of round {ledger_entry.round} of this "
+            f"study {len(seen)} times already; a plan of another study name starts anew",
         )

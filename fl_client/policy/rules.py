@@ -1,7 +1,8 @@
 """The site's rules about plans, one registry: the vault refuses by it, ``plan show`` reads it out.
 
-A rule is a line of :data:`RULES`; what a plan is held against is :class:`Asked`. To add one, add
-its key to :class:`~fl_client.settings.Policy` or :class:`~fl_client.must.Must`, and its line here.
+A rule is a line of :data:`RULES`; what a plan is held against is :class:`PlanDemand`. To add
+one, add its key to :class:`~fl_client.settings.Policy` or :class:`~fl_client.must.Must`, and its
+line here.
 """
 
 import math
@@ -42,7 +43,7 @@ class Verdict:
 
 @final
 @dataclass(frozen=True)
-class Asked:
+class PlanDemand:
     """A plan, and what follows from it."""
 
     plan: Plan
@@ -63,12 +64,12 @@ class Rule:
 
     name: str
     wants: Callable[[Policy], Any]
-    asks: Callable[[Asked], Any]
+    asks: Callable[[PlanDemand], Any]
     allows: Callable[[Any, Any], bool]
     phrase: str
     told: Callable[[Any], str]
 
-    def judge(self, policy: Policy, asked: Asked) -> Verdict | None:
+    def judge(self, policy: Policy, asked: PlanDemand) -> Verdict | None:
         """The verdict on a plan; None where the site has no such rule."""
         wanted = self.wants(policy)
         if wanted is None or wanted is False or wanted == "":
@@ -224,7 +225,7 @@ RULES: tuple[Rule, ...] = (
 
 def verdicts(plan: Plan, policy: Policy) -> Iterator[Verdict]:
     """``plan`` against every rule that the site has, in the registry's order."""
-    asked = Asked(plan)
+    asked = PlanDemand(plan)
     for rule in RULES:
         verdict = rule.judge(policy, asked)
         if verdict is not None:

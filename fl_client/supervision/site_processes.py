@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from fl_client.network.courier import VAULT_SOCKET
 from fl_client.network.endings import Ending
 from fl_client.network.pulse import Pulse, pulse_file
-from fl_client.network.stalled_task import Unanswered
+from fl_client.network.stalled_task import StalledTask
 from fl_client.network.supernode import HOST, node_file, secret_file
 from fl_client.settings import SiteSettings
 from fl_client.sockets.channel import listening
-from fl_client.supervision.supervisor import Fault, Part
+from fl_client.supervision.supervisor import Fault, SiteProcess
 from infomri_core.machine.ports import check_port, without_local_proxy
 from infomri_core.system.errors import InputError
 from infomri_core.system.logs import message_of
@@ -62,9 +62,9 @@ _LASTING = frozenset({Ending.UNTRUSTED, Ending.NO_TLS})
 """What waiting does not change, in a connection that never stood."""
 
 
-def site_parts(
+def site_processes(
     config: Path, settings: SiteSettings, *, folder: Path | None = None, with_vault: bool = True
-) -> list[Part]:
+) -> list[SiteProcess]:
     """The parts of the site of ``settings``, read from ``config``, in the order to start them.
 
     Logs and Flower's own files go to ``folder``, by default the vault's state folder. Without the
@@ -77,16 +77,16 @@ def site_parts(
         check_port(HOST, settings.superlink.runtime_port, remedy)
     folder = (folder or settings.vault.state).resolve()
     _make_secret(secret_file(folder))
-    unanswered, pulse = Unanswered(), Pulse(pulse_file(folder))
+    stalled, pulse = StalledTask(), Pulse(pulse_file(folder))
     network = [
-        _executor(settings, folder, unanswered, pulse),
-        _supernode(config, settings, folder, with_vault, unanswered),
+        _executor(settings, folder, stalled, pulse),
+        _supernode(config, settings, folder, with_vault, stalled),
     ]
     return [_vault(config, settings, folder, pulse), *network] if with_vault else network
 
 
-def _vault(config: Path, settings: SiteSettings, folder: Path, pulse: Pulse) -> Part:
-    return Part(
+def _vault(config: Path, settings: SiteSettings, folder: Path, pulse: Pulse) -> SiteProcess:
+    return SiteProcess(
         name="vault",
         command=(
             sys.executable,
@@ -103,9 +103,11 @@ def _vault(config: Path, settings: SiteSettings, folder: Path, pulse: Pulse) -> 
     )
 
 
-def _executor(settings: SiteSettings, folder: Path, unanswered: Unanswered, pulse: Pulse) -> Part:
+def _executor(
+    settings: SiteSettings, folder: Path, stalled: StalledTask, pulse: Pulse
+) -> SiteProcess:
     command = (sys.executable, "-m", "fl_client.network.executor")
-    return Part(
+    return SiteProcess(
         name="executor",
         command=(*command, "--secret-file", str(secret_file(folder)), "--confine", str(folder)),
         log=folder / "log" / "executor.log",
@@ -115,15 +117,15 @@ def _executor(settings: SiteSettings, folder: Path, unanswered: Unanswered, puls
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         },
-        event=partial(_executor_event, unanswered),
+        event=partial(_executor_event, stalled),
         stuck=pulse.executor,
         begun=pulse.reset,
     )
 
 
 def _supernode(
-    config: Path, settings: SiteSettings, folder: Path, with_vault: bool, unanswered: Unanswered
-) -> Part:
+    config: Path, settings: SiteSettings, folder: Path, with_vault: bool, stalled: StalledTask
+) -> SiteProcess:
     command = (
         sys.executable,
         "-m",
@@ -131,15 +133,15 @@ def _supernode(
         "--config",
         str(config.resolve()),
     )
-    return Part(
+    return SiteProcess(
         name="supernode",
         command=(*command, "--folder", str(folder)),
         log=folder / "log" / "supernode.log",
         environment=_flower_environment(folder),
         needs="vault" if with_vault else None,
         fault=partial(_supernode_fault, settings, folder),
-        event=partial(_supernode_event, settings, folder, unanswered),
-        stuck=unanswered.verdict,
+        event=partial(_supernode_event, settings, folder, stalled),
+        stuck=stalled.verdict,
     )
 
 
@@ -163,9 +165,9 @@ def _vault_fault(code: int, lines: Sequence[str]) -> Fault | None:
     return Fault(why, final=code == INPUT_ERROR_CODE)
 
 
-def _executor_event(unanswered: Unanswered, line: str) -> str | None:
+def _executor_event(stalled: StalledTask, line: str) -> str | None:
     """A courier that died took its task along; the study centre asks again. A foreign bundle."""
-    unanswered.executor(line)
+    stalled.executor(line)
     if "refused a run" in line:
         return message_of(line, " ERROR ")
     _, found, ending = message_of(line, " WARNING ").partition("a courier ended with ")
@@ -173,9 +175,9 @@ def _executor_event(unanswered: Unanswered, line: str) -> str | None:
 
 
 def _supernode_event(
-    settings: SiteSettings, folder: Path, unanswered: Unanswered, line: str
+    settings: SiteSettings, folder: Path, stalled: StalledTask, line: str
 ) -> str | None:
-    unanswered.supernode(line)
+    stalled.supernode(line)
     if clock := _CLOCK.search(f" ERROR {message_of(line, ' ERROR ')}"):
         return clock[1]
     said = line[found.end() :] if (found := _FLOWER.match(line)) else line

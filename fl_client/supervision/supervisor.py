@@ -47,7 +47,7 @@ def _well() -> str | None:
 
 
 @dataclass(frozen=True)
-class Part:
+class SiteProcess:
     """One process of a site.
 
     ``ready`` tells whether a part that needs this one may start; ``fault(exit code, log lines)``
@@ -71,7 +71,7 @@ class Part:
 class _Watched:
     """A part, its process, and how often it died young."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: SiteProcess) -> None:
         self.part = part
         self.process: subprocess.Popen | None = None
         self.was_ready = False
@@ -158,7 +158,7 @@ class Supervisor:
 
     def __init__(
         self,
-        parts: Sequence[Part],
+        parts: Sequence[SiteProcess],
         say: Say,
         stop: threading.Event,
         *,
@@ -223,7 +223,7 @@ class Supervisor:
         if part.name not in self._said:
             self._say(f"{part.name}: started")
 
-    def _may_start(self, part: Part) -> bool:
+    def _may_start(self, part: SiteProcess) -> bool:
         return part.needs is None or self._watched[part.needs].was_ready
 
     def _after_death(self, watched: _Watched, code: int) -> None:
@@ -239,7 +239,7 @@ class Supervisor:
             return
         self._say_seldom(part, why, f"starting it again in {backoff:g} s")
 
-    def _say_seldom(self, part: Part, why: str, what_next: str) -> None:
+    def _say_seldom(self, part: SiteProcess, why: str, what_next: str) -> None:
         """A reason again and again is said once a minute."""
         before, when = self._said.get(part.name, ("", -REPEAT_SECONDS))
         if why != before or time.monotonic() - when >= REPEAT_SECONDS:

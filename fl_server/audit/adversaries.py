@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fl_server.audit.fitting import Grounds, Say, fit_attacks
+from fl_server.audit.fitting import FitContext, Say, fit_attacks
 from fl_server.settings import Audit
 from infomri_core import attacks
 from infomri_core.arms.build import build_model
@@ -17,7 +17,7 @@ from infomri_core.attacks.adversaries import Adversaries
 from infomri_core.attacks.certify import Certificate
 from infomri_core.attacks.floors.class_means import ClassMeans
 from infomri_core.attacks.floors.diagnosis import fit_together
-from infomri_core.attacks.full_image_classifier import Reader
+from infomri_core.attacks.full_image_classifier import FullImageClassifier
 from infomri_core.attacks.linkage import Likeness
 from infomri_core.attacks.networks.learned import LearnedAttack
 from infomri_core.data import SliceDataset
@@ -67,7 +67,7 @@ def fit_audit(
     kept, held_out = attacks.folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
     images, table = everything[torch.from_numpy(kept)], audit_set.table.take(kept)
     models = load_arms(plan, arms, device)
-    grounds = Grounds(
+    context = FitContext(
         plan,
         images,
         table.patients,
@@ -76,7 +76,7 @@ def fit_audit(
         settings.options,
         settings.size_curve,
     )
-    found = fit_attacks(grounds, plan.evaluation.attacks, say)
+    found = fit_attacks(context, plan.evaluation.attacks, say)
     fitted = FittedAudit(
         Adversaries(found.attacks), len(images), found.certificates, failed=found.failed
     )
@@ -91,7 +91,7 @@ def fit_audit(
         fitted.adversaries.class_means = means
     if settings.reader_steps:
         say("training a reader of full images, to see whether lesions stay legible")
-        reader = Reader(plan.task.shape)
+        reader = FullImageClassifier(plan.task.shape)
         fitted.adversaries.reader = reader.fit(
             plan, images, targets.to(device), settings.reader_steps
         )

@@ -47,7 +47,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Found:
+class ExternalAudit:
     """``quality``: mean of each of ``METRICS`` by attack and floor; empty without a truth."""
 
     quality: dict[str, dict[str, float]]
@@ -55,7 +55,7 @@ class Found:
     files: list[Path]
 
 
-def audit_masks(source: Source, say: Callable[[str], None]) -> Found:
+def audit_masks(source: Source, say: Callable[[str], None]) -> ExternalAudit:
     """Fit attacks for the masks on the audit set, rebuild the images, and compare with the truth.
 
     Writes ``external-audit.json``, the attacks' images as ``reconstructed-<attack>.npy`` and,
@@ -84,10 +84,10 @@ def audit_masks(source: Source, say: Callable[[str], None]) -> Found:
     with disk_errors_explained(source.out, again):
         for name, data in files.items():
             write_atomically(source.out / name, data)
-    return Found(quality, certificates, [source.out / name for name in files])
+    return ExternalAudit(quality, certificates, [source.out / name for name in files])
 
 
-def external_table(found: Found) -> ScreenTable:
+def external_table(found: ExternalAudit) -> ScreenTable:
     """Attacks and floors against the truth, the strongest attack first."""
     columns = [Column("attack")]
     columns += [Column(name, right=True) for name in ("PSNR, dB", "SSIM", "NMSE")]

@@ -27,7 +27,7 @@ class AttackFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Grounds:
+class FitContext:
     """What every attack of one study is fitted on, and the images it is certified on.
 
     ``images`` (n, H, W) with their ``patients`` (n,), ``held_out`` (k, H, W) of other patients;
@@ -102,7 +102,7 @@ class Fitted:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def fit_attacks(grounds: Grounds, names: Sequence[str], say: Say) -> Fitted:
+def fit_attacks(context: FitContext, names: Sequence[str], say: Say) -> Fitted:
     """Fit the floors and ``names`` and certify them against LMMSE, fitted for that if need be.
 
     An attack that runs out of memory, diverges or has too few images is in ``failed`` only. The
@@ -112,15 +112,15 @@ def fit_attacks(grounds: Grounds, names: Sequence[str], say: Say) -> Fitted:
     alone = [name for name in names if name != Ensemble.name]
     wanted = alone if REFERENCE in alone else [REFERENCE, *alone]
     for name in (*FLOORS, *wanted):
-        _try(fitted, name, say, lambda name=name: grounds.fit(name))  # type: ignore[misc]
+        _try(fitted, name, say, lambda name=name: context.fit(name))  # type: ignore[misc]
         if name in fitted.attacks and name not in FLOORS:
-            say(f"attack {name} fitted on {len(grounds.images)} images of the audit set")
+            say(f"attack {name} fitted on {len(context.images)} images of the audit set")
     reference = fitted.attacks.get(REFERENCE)
     for name in alone:
-        _certify(fitted, grounds, name, reference, say)
+        _certify(fitted, context, name, reference, say)
     if Ensemble.name in names:
-        _try(fitted, Ensemble.name, say, lambda: _ensemble(fitted, grounds))
-        _certify(fitted, grounds, Ensemble.name, reference, say)
+        _try(fitted, Ensemble.name, say, lambda: _ensemble(fitted, context))
+        _certify(fitted, context, Ensemble.name, reference, say)
     if REFERENCE not in names:
         fitted.attacks.pop(REFERENCE, None)
     return fitted
@@ -147,12 +147,12 @@ def _try(fitted: Fitted, name: str, say: Say, make: Callable[[], Attack]) -> Non
 
 
 def _certify(
-    fitted: Fitted, grounds: Grounds, name: str, reference: Attack | None, say: Say
+    fitted: Fitted, context: FitContext, name: str, reference: Attack | None, say: Say
 ) -> None:
     if name not in fitted.attacks or reference is None:
         return
     try:
-        fitted.certificates[name] = grounds.certify(fitted.attacks[name], reference)
+        fitted.certificates[name] = context.certify(fitted.attacks[name], reference)
     except AttackFailed as failure:
         del fitted.attacks[name]
         _fail(fitted, name, failure, say)
@@ -163,12 +163,12 @@ def _fail(fitted: Fitted, name: str, failure: AttackFailed, say: Say) -> None:
     say(f"attack {name} failed, the audit goes on without it: {failure}")
 
 
-def _ensemble(fitted: Fitted, grounds: Grounds) -> Attack:
-    others = [name for name in fitted.attacks if name in grounds.plan.evaluation.attacks]
+def _ensemble(fitted: Fitted, context: FitContext) -> Attack:
+    others = [name for name in fitted.attacks if name in context.plan.evaluation.attacks]
     members = ensemble_members(others, fitted.certificates)
     if len(members) < 2:
         raise AttackFailed("fewer than two attacks are left to average")
-    return Ensemble(grounds.plan.task.shape).bind(fitted.attacks, members)
+    return Ensemble(context.plan.task.shape).bind(fitted.attacks, members)
 
 
 def ensemble_members(

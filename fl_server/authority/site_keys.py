@@ -22,7 +22,7 @@ def list_of(public_keys: Mapping[str, Path]) -> bytes:
     return tomli_w.dumps({"sites": dict(sorted(sites.items()))}).encode()
 
 
-def introduce(kits: Sequence[SiteKit]) -> None:
+def write_site_lists(kits: Sequence[SiteKit]) -> None:
     """Write the list of all these sites into each one's kit."""
     text = list_of({kit.name: kit.vault_public_key for kit in kits})
     for kit in kits:

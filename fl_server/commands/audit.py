@@ -78,7 +78,7 @@ def audit(
         )
     elif run is not None and external is None:
         actions.audit_run(
-            actions.Asked(
+            actions.AuditRequest(
                 run,
                 audit,
                 data,

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fl_server.audit.external import Source, audit_masks, external_table
 from fl_server.inference.trained_arm import read_model
-from fl_server.study.evaluation.reaudit import Asked, Repeated, repeat_audit, run_folder
+from fl_server.study.evaluation.reaudit import AuditRequest, Repeated, repeat_audit, run_folder
 from fl_server.terminal.exit_codes import interrupted
 from fl_server.terminal.screen import Screen
 from fl_server.tracking.tracker import Tracker
@@ -20,10 +20,10 @@ from infomri_core.results.frontier import to_json
 from infomri_core.results.table import print_frontier
 from infomri_core.system.errors import InputError
 
-__all__ = ["Asked", "audit_external", "audit_run", "names", "numbers", "steps"]
+__all__ = ["AuditRequest", "audit_external", "audit_run", "names", "numbers", "steps"]
 
 
-def audit_run(asked: Asked, *, as_json: bool = False) -> None:
+def audit_run(asked: AuditRequest, *, as_json: bool = False) -> None:
     """Repeat the audit, print table and verdict, attach the files to the run in MLflow."""
     with _shown(as_json, _n_attacks(asked)) as say:
         repeated = repeat_audit(asked, say)
@@ -91,7 +91,7 @@ def _shown(as_json: bool, n_attacks: int) -> Iterator[Callable[[str], None]]:
         yield say
 
 
-def _n_attacks(asked: Asked) -> int:
+def _n_attacks(asked: AuditRequest) -> int:
     stored = parse_plan(read_model(run_folder(asked.run)).plan_text)
     return len(asked.attacks or stored.evaluation.attacks)
 

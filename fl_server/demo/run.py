@@ -11,7 +11,7 @@ import tomli_w
 from rich.console import Console
 
 from fl_server.authority.certificates import Authority, SiteKit, SiteOptions, site_kit
-from fl_server.authority.site_keys import introduce
+from fl_server.authority.site_keys import write_site_lists
 from fl_server.demo.plan import DemoOptions, DemoStudy, design
 from fl_server.operations.control import Control
 from fl_server.operations.superlink import SuperLink, SuperLinkOptions, environment
@@ -115,7 +115,7 @@ def provide_sites(folder: Path, study: DemoStudy, address: str, ca: Authority) -
         site_kit(folder / name, name, ca, SiteOptions(address, uri, vault=vault, policy=policy))
         for name, uri in study.sites.items()
     ]
-    introduce(kits)
+    write_site_lists(kits)
     return kits
 
 

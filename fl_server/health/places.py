@@ -52,7 +52,7 @@ class SiteFacts:
 
 
 @dataclass(frozen=True)
-class Asked:
+class DoctorRequest:
     """What the user named; every part is optional."""
 
     site: Path | None = None
@@ -63,7 +63,7 @@ class Asked:
     federation: Path | None = None
 
 
-def checks(asked: Asked) -> list[Check]:
+def checks(asked: DoctorRequest) -> list[Check]:
     """All checks that ``asked`` calls for: the machine's own, then those of each place."""
     if asked.superlink is not None:
         split_address(asked.superlink)
@@ -113,7 +113,7 @@ def read_site(path: Path) -> SiteFacts:
     )
 
 
-def _site(asked: Asked) -> tuple[SiteFacts | None, list[Check]]:
+def _site(asked: DoctorRequest) -> tuple[SiteFacts | None, list[Check]]:
     if asked.site is None:
         return None, []
     name = asked.site.name
@@ -140,7 +140,7 @@ def _site(asked: Asked) -> tuple[SiteFacts | None, list[Check]]:
     return site, found
 
 
-def _centre(asked: Asked) -> tuple[CentreSettings | None, list[Check]]:
+def _centre(asked: DoctorRequest) -> tuple[CentreSettings | None, list[Check]]:
     if asked.centre is None:
         return None, []
     name = asked.centre.name
@@ -156,7 +156,7 @@ def _centre(asked: Asked) -> tuple[CentreSettings | None, list[Check]]:
     ]
 
 
-def _others(asked: Asked, site: SiteFacts | None) -> Iterator[Check]:
+def _others(asked: DoctorRequest, site: SiteFacts | None) -> Iterator[Check]:
     certificate = asked.root_certificate or (site.root_certificate if site else None)
     address = asked.superlink or (site.address if site else None)
     if certificate is not None:

@@ -18,7 +18,7 @@ MODELS = "models"
 logger = logging.getLogger("infomri")
 
 
-def offer_models(directory: Path, plan: Plan, rows: Sequence[Row], tracker: Tracker) -> None:
+def register_models(directory: Path, plan: Plan, rows: Sequence[Row], tracker: Tracker) -> None:
     """Write the arms of the newest checkpoint of the run in ``directory`` as MLflow models, into
     ``directory/models``, and hand them to the registry.
 

@@ -7,7 +7,7 @@ from fl_server.operations.federation_folder import FederationFolder
 
 
 @dataclass(frozen=True)
-class Admission:
+class Registration:
     """What was changed: names admitted, and keys shut out."""
 
     registered: tuple[str, ...]
@@ -22,7 +22,7 @@ def connect(superlink: str, folder: FederationFolder) -> Control:
     return Control.named(superlink)
 
 
-def admit(control: Control, folder: FederationFolder) -> Admission:
+def register_nodes(control: Control, folder: FederationFolder) -> Registration:
     """Register every site of ``folder`` that the SuperLink does not know, and unregister every
     revoked key that it does. Doing it again changes nothing.
 
@@ -40,4 +40,4 @@ def admit(control: Control, folder: FederationFolder) -> Admission:
         if node is not None and node.status != "unregistered":
             control.unregister(node.node_id)
             unregistered.append(key.stem)
-    return Admission(tuple(registered), tuple(unregistered))
+    return Registration(tuple(registered), tuple(unregistered))

@@ -28,7 +28,7 @@ class Progress:
         self._guard = guard
         path.parent.mkdir(parents=True, exist_ok=True)
 
-    def tell(self, event: str, sentence: str, **details: Any) -> None:
+    def report(self, event: str, sentence: str, **details: Any) -> None:
         """Log ``sentence`` and append the event; a full disk loses the event, not the study."""
         self._guard()
         logger.info(sentence)

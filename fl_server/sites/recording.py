@@ -28,7 +28,7 @@ EVENTS = "events.jsonl"
 
 
 @final
-class WatchedSites:
+class RecordedSites:
     """Other ``sites``, whose answers are told as events ``answer`` and ``silent``.
 
     An answer says who (``site``), to what (``phase``, ``round``), after how many ``seconds``, how
@@ -84,11 +84,11 @@ class WatchedSites:
                 self._tracker.dataset(reply.site, reply.to_message().header)
             sizes = {"bytes_out": _size(tasks[node]), "bytes_in": _size(reply)}
             facts = _job(tasks[node]) | sizes | _told(reply)
-            self._tell(node, "answer", facts, self._clock() - started)
+            self._report(node, "answer", facts, self._clock() - started)
             self._count(tasks[node], sizes)
             yield node, reply
         for node, task in silent.items():
-            self._tell(node, "silent", _job(task), self._clock() - started)
+            self._report(node, "silent", _job(task), self._clock() - started)
         for number, n_bytes in self._traffic.items():
             self._tracker.traffic(number, n_bytes)
         self.publish()
@@ -100,7 +100,7 @@ class WatchedSites:
 
     def submitted(self, operator: str) -> None:
         """Tell who submitted or resumed the study."""
-        self._progress.tell("submitted", f"submitted by operator {operator}", operator=operator)
+        self._progress.report("submitted", f"submitted by operator {operator}", operator=operator)
         self._tracker.submitted(operator)
 
     def failed(self, error: BaseException) -> None:
@@ -108,13 +108,13 @@ class WatchedSites:
         why = str(error) or type(error).__name__
         if isinstance(error, SystemExit):
             why = "its process was stopped, by somebody or with the SuperLink"
-        self._progress.tell("failed", why)
+        self._progress.report("failed", why)
 
-    def _tell(self, node: str, event: str, facts: dict[str, Any], seconds: float) -> None:
+    def _report(self, node: str, event: str, facts: dict[str, Any], seconds: float) -> None:
         site = self._names.get(node, f"node {node}")
         how = "answered" if event == "answer" else "did not answer"
         sentence = f"{site} {how} {facts['phase']} after {seconds:.1f} s"
-        self._progress.tell(event, sentence, site=site, seconds=seconds, **facts)
+        self._progress.report(event, sentence, site=site, seconds=seconds, **facts)
 
     def _count(self, task: SiteTask, sizes: Mapping[str, int]) -> None:
         """Add to the bytes of the round that trains now; scoring and releases are no training."""

@@ -31,12 +31,12 @@ def completed_rows(directory: Path, plan: Plan) -> list[Row] | None:
     return read_results(directory / RESULTS)[0]
 
 
-def tell_completed(progress: Progress, directory: Path, rows: list[Row]) -> None:
+def report_completed(progress: Progress, directory: Path, rows: list[Row]) -> None:
     """Say that there is nothing to do, and show the results again."""
     sentence = "this study has completed; nothing is computed again"
-    progress.tell("resume", sentence, run=directory.name)
-    progress.tell("results", f"{len(rows)} rows", rows=[to_json(row) for row in rows])
-    progress.tell("finished", f"results in {directory / RESULTS}")
+    progress.report("resume", sentence, run=directory.name)
+    progress.report("results", f"{len(rows)} rows", rows=[to_json(row) for row in rows])
+    progress.report("finished", f"results in {directory / RESULTS}")
 
 
 def _digest(path: Path) -> str:

@@ -20,7 +20,7 @@ from infomri_core.plan.plan import Plan
 
 
 @dataclass(frozen=True)
-class Setting:
+class StudyContext:
     """One run of a plan over ``sites``; everything it leaves lies in ``directory``. ``sessions``
     are those of secure aggregation; ``guard`` is called before files are written, and may raise
     to keep them unwritten."""

@@ -67,16 +67,16 @@ class Roster:
                 )
             if not told:
                 missing = quorum - len(ready)
-                self._progress.tell("waiting", f"waiting for {counted(missing, 'more site')}")
+                self._progress.report("waiting", f"waiting for {counted(missing, 'more site')}")
                 told = True
             time.sleep(POLL_SECONDS)
 
-    def tell_refusal(self, node: str, reply: SiteReply, round_number: int) -> None:
+    def report_refusal(self, node: str, reply: SiteReply, round_number: int) -> None:
         """Report a reply that is not an answer to what was asked."""
         why = f"{reply.code}: {reply.sentence}" if isinstance(reply, ErrorReply) else "odd reply"
         where = f"round {round_number}: " if round_number else ""
         self._refusals[node] = why
-        self._progress.tell("refused", f"{where}{self.name(node)} refused: {why}")
+        self._progress.report("refused", f"{where}{self.name(node)} refused: {why}")
 
     def _reasons(self) -> str:
         """What the sites said that did not take part, for the end of a sentence."""
@@ -93,7 +93,7 @@ class Roster:
         """Ask again later, or never in this run, and say why."""
         passing = isinstance(reply, ErrorReply) and reply.code in PASSING
         self._retry_at[node] = time.monotonic() + RETRY_SECONDS if passing else math.inf
-        self.tell_refusal(node, reply, 0)
+        self.report_refusal(node, reply, 0)
 
     def _taken(self, card: DatasetCard, node: str, online: list[str]) -> bool:
         """Whether another node that is online takes part under this site's name."""
@@ -114,7 +114,7 @@ class Roster:
                 continue
             self._cards[node] = reply
             positives = ", ".join(f"{n} {k}" for k, n in zip(reply.labels, reply.n_positive))
-            self._progress.tell(
+            self._progress.report(
                 "enrolled",
                 f"site {reply.site}: {reply.n_patients} patients, {reply.n_slices} slices "
                 f"({positives})",

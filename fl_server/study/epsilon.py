@@ -17,7 +17,7 @@ def check_epsilon(plan: Plan, reply: TrainReply | MaskedReply | MomentsReply) ->
         raise InputError("reply: epsilon", expected, str(reply.epsilon), "update that site")
 
 
-def tell_epsilons(history: dict[str, Any], told: Mapping[str, float | None]) -> None:
+def report_epsilons(history: dict[str, Any], told: Mapping[str, float | None]) -> None:
     """Note what sites, by name, told of their spending in this study. Each number holds all that
     ever left the site for the study: replies that came late or were not used are in it too, and
     so the largest one told stands."""

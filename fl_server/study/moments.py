@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from fl_server.study.context import Setting
+from fl_server.study.context import StudyContext
 from fl_server.study.enrolment import deadline
 from fl_server.study.epsilon import check_epsilon
 from fl_server.study.failure import StudyFailed
@@ -17,26 +17,26 @@ from infomri_core.system.errors import InputError
 
 
 def sites_variance(
-    setting: Setting, public: KSpaceMoments
+    context: StudyContext, public: KSpaceMoments
 ) -> tuple[torch.Tensor, dict[str, float | None]]:
     """V (2, H, W) merged from the noised moments of all sites that answer, and the epsilon that
     each site, by name, told.
 
     Raises ``StudyFailed`` when fewer than the plan's quorum do.
     """
-    plan, roster, progress = setting.plan, setting.roster, setting.progress
+    plan, roster, progress = context.plan, context.roster, context.progress
     task = MomentsTask(plan.text, deadline(plan), public.mean.float().numpy())
     replies: dict[str, MomentsReply] = {}
     epsilons: dict[str, float | None] = {}
-    for node, reply in setting.sites.ask(task, roster.participants(1)):
+    for node, reply in context.sites.ask(task, roster.participants(1)):
         if not isinstance(reply, MomentsReply):
-            roster.tell_refusal(node, reply, 0)
+            roster.report_refusal(node, reply, 0)
             continue
         epsilons[roster.name(node)] = reply.epsilon
         try:
             check_moments(plan, reply)
         except InputError as error:
-            progress.tell("refused", f"moments of {roster.name(node)} not used: {error}")
+            progress.report("refused", f"moments of {roster.name(node)} not used: {error}")
             continue
         replies[node] = reply
     if len(replies) < plan.training.quorum:
@@ -47,7 +47,7 @@ def sites_variance(
     used = [replies[node] for node in sorted(replies)]
     counts = [reply.n_units for reply in used]
     merged = merged_variance(moments_rules(plan), [r.total for r in used], counts, public.variance)
-    progress.tell(
+    progress.report(
         "moments",
         f"k-space variance of {sum(counts)} {private(plan).unit}s (rounded) of {len(used)} sites, "
         f"noise {moments_rules(plan).noise_multiplier:g}",
@@ -66,15 +66,15 @@ def check_moments(plan: Plan, reply: MomentsReply) -> None:
     check_epsilon(plan, reply)
 
 
-def tell_clipping(setting: Setting, images: torch.Tensor, public: KSpaceMoments) -> None:
+def tell_clipping(context: StudyContext, images: torch.Tensor, public: KSpaceMoments) -> None:
     """Say how many of the audit patients the plan's clip would touch: a clip that touches most
     makes V too small, one far above all wastes privacy on noise."""
-    owners = setting.audit_set.table.patients
-    kspace_mean, clip = public.mean, moments_rules(setting.plan).clip
+    owners = context.audit_set.table.patients
+    kspace_mean, clip = public.mean, moments_rules(context.plan).clip
     units = [np.flatnonzero(owners == patient) for patient in np.unique(owners)]
     share = clipped_share(clip, units, lambda rows: images[rows], kspace_mean)
     sentence = f"[moments] clip = {clip:g} clips {share:.0%} of the audit set's patients"
-    setting.progress.tell("moments", sentence)
+    context.progress.report("moments", sentence)
 
 
 def public_moments(images: torch.Tensor) -> KSpaceMoments:

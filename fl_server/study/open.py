@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fl_server.inference.register import offer_models
+from fl_server.inference.register import register_models
 from fl_server.run import checkpoint
 from fl_server.run.events import Progress
 from fl_server.run.folder import find_run, run_name
@@ -14,8 +14,8 @@ from fl_server.run.run_lock import RunLock
 from fl_server.run.submission import Submission, record
 from fl_server.settings import CentreSettings
 from fl_server.sites.base import Sites
-from fl_server.sites.recording import EVENTS, WatchedSites
-from fl_server.study.completed import completed_rows, mark_completed, tell_completed
+from fl_server.sites.recording import EVENTS, RecordedSites
+from fl_server.study.completed import completed_rows, mark_completed, report_completed
 from fl_server.study.study import Study
 from fl_server.tracking.tracker import SAMPLE_SECONDS, Tracker
 from infomri_core.data import SliceDataset, open_dataset
@@ -49,7 +49,7 @@ def run_study(
         rows = completed_rows(directory, plan) if resume else None
         if rows is None:
             return _run(plan, centre, sites, directory, lock, submitted)
-        tell_completed(Progress(directory / EVENTS, lock.check), directory, rows)
+        report_completed(Progress(directory / EVENTS, lock.check), directory, rows)
         return rows
 
 
@@ -68,23 +68,23 @@ def _run(
     audit_set = open_dataset(centre.audit.data)
     tracker = Tracker(centre, plan, name, sample_seconds=SAMPLE_SECONDS, ours=lock.ours)
     tracker.dataset("audit set", audit_card(audit_set), "audit")
-    watched = WatchedSites(sites, directory, tracker, guard=lock.check)
+    recorded = RecordedSites(sites, directory, tracker, guard=lock.check)
     if submitted is not None:
         record(directory, submitted)
-        watched.submitted(submitted.operator)
-    study = Study(plan, centre, watched, audit_set, directory, tracker, device, lock.check)
+        recorded.submitted(submitted.operator)
+    study = Study(plan, centre, recorded, audit_set, directory, tracker, device, lock.check)
     try:
         rows = study.run()
     except BaseException as error:
         if not lock.ours():
             tracker.close()
             lock.check()
-        watched.failed(error)
-        watched.publish()
+        recorded.failed(error)
+        recorded.publish()
         tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
-    offer_models(directory, plan, rows, tracker)
-    watched.publish()
+    register_models(directory, plan, rows, tracker)
+    recorded.publish()
     tracker.finish("FINISHED")
     mark_completed(directory, plan)
     return rows

@@ -36,14 +36,14 @@ def collect_release(
     arm, rounds = plan.release.arm, plan.training.rounds
     told: dict[str, Any] = {"arm": arm, "acceleration": plan.release.acceleration, "sites": {}}
     if arm not in arms:
-        progress.tell("refused", f"no release: arm {arm} was dropped")
+        progress.report("refused", f"no release: arm {arm} was dropped")
         return told
     task = ReleaseTask(
         plan.text, rounds, deadline(plan), arm, plan.release.acceleration, arms[arm]
     )
     for node, reply in sites.ask(task, roster.participants(rounds)):
         if not isinstance(reply, ReleaseReply) or not _fits(reply, task, plan):
-            roster.tell_refusal(node, reply, rounds)
+            roster.report_refusal(node, reply, rounds)
             continue
         site = roster.name(node)
         path = directory / FOLDER / f"{site}.safetensors"
@@ -54,7 +54,7 @@ def collect_release(
             "n_slices": n_slices,
             "file": str(path.relative_to(directory)),
         }
-        progress.tell("released", f"site {site} released {n_slices} slices of sampled k-space")
+        progress.report("released", f"site {site} released {n_slices} slices of sampled k-space")
     told["sites"] = dict(sorted(told["sites"].items()))
     return told
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from fl_server.study.context import Setting
+from fl_server.study.context import StudyContext
 from fl_server.study.epsilon import check_epsilon
 from infomri_core.messages import MaskedReply, TrainReply
 from infomri_core.plan.plan import Plan
@@ -34,16 +34,18 @@ class Telling(Protocol):
     lost_state: dict[str, list[str]]
 
 
-def tell_lost_state(setting: Setting, answers: Telling, site: str, arms: Sequence[str]) -> None:
+def report_lost_state(
+    context: StudyContext, answers: Telling, site: str, arms: Sequence[str]
+) -> None:
     """Note, tell and mark the arms that went on at ``site`` with a fresh optimizer."""
     if not arms:
         return
     answers.lost_state[site] = sorted(arms)
     why = f"{site} had lost its optimizer state before round {answers.number}"
     for arm in answers.lost_state[site]:
-        setting.tracker.lost_state(arm, why)
+        context.tracker.lost_state(arm, why)
     sentence = f"{why}, and went on with a fresh one: {', '.join(answers.lost_state[site])}"
-    setting.progress.tell("lost-state", sentence)
+    context.progress.report("lost-state", sentence)
 
 
 def check_lost_state(plan: Plan, reply: TrainReply | MaskedReply, arms: Iterable[str]) -> None:

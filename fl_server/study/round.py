@@ -9,11 +9,11 @@ from typing import Protocol, final
 import numpy as np
 
 from fl_server.aggregation.strategy import Aggregate, aggregate, step
-from fl_server.study.context import Setting, State
+from fl_server.study.context import State, StudyContext
 from fl_server.study.enrolment import deadline
-from fl_server.study.epsilon import study_epsilon, tell_epsilons
+from fl_server.study.epsilon import report_epsilons, study_epsilon
 from fl_server.study.failure import StudyFailed
-from fl_server.study.reply_check import check_update, tell_lost_state
+from fl_server.study.reply_check import check_update, report_lost_state
 from fl_server.study.secure.round import gather_masked
 from infomri_core.arms.build import buffers_of
 from infomri_core.messages import TrainReply, TrainTask
@@ -24,18 +24,18 @@ ATTEMPTS = 3
 Losses = dict[str, dict[str, float]]
 
 
-def train_round(setting: Setting, state: State) -> None:
+def train_round(context: StudyContext, state: State) -> None:
     """Advance ``state`` by one round. Raises ``StudyFailed`` when the quorum of answers is missed
     ``ATTEMPTS`` times, or every arm has diverged; ``state`` is then as it was, but for what the
     sites have told of their spending."""
-    number, quorum = state.round + 1, setting.plan.training.quorum
-    gather = gather_masked if setting.plan.aggregation.secure else _gather
+    number, quorum = state.round + 1, context.plan.training.quorum
+    gather = gather_masked if context.plan.aggregation.secure else _gather
     for _ in range(ATTEMPTS):
         started = time.monotonic()
-        answers: Gathered = gather(setting, state, number)
-        tell_epsilons(state.history, answers.epsilons)
+        answers: Gathered = gather(context, state, number)
+        report_epsilons(state.history, answers.epsilons)
         if len(answers.sites) >= quorum:
-            _close(setting, state, answers, time.monotonic() - started)
+            _close(context, state, answers, time.monotonic() - started)
             return
     raise StudyFailed(
         f"round {number} was answered by fewer than {quorum} sites "
@@ -78,26 +78,26 @@ class Answers:
     epsilons: dict[str, float | None] = field(default_factory=dict)
     lost_state: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, setting: Setting, node: str, reply: TrainReply) -> None:
+    def add(self, context: StudyContext, node: str, reply: TrainReply) -> None:
         """Take a reply in, or tell why it is not used; never a part of it."""
-        where = setting.roster.name(node)
+        where = context.roster.name(node)
         self.epsilons[where] = reply.epsilon
         try:
-            check_update(setting.plan, reply, self.sums)
+            check_update(context.plan, reply, self.sums)
             for name, flat in reply.arms.items():
                 self.sums[name].check(flat, reply.n_samples)
         except InputError as error:
             sentence = f"round {self.number}: reply of {where} not used: {error}"
-            setting.progress.tell("refused", sentence)
+            context.progress.report("refused", sentence)
             return
         for name, flat in reply.arms.items():
             self.sums[name].add(flat, reply.n_samples)
         self.replies[where] = replace(reply, arms={})
-        tell_lost_state(setting, self, where, reply.lost_state)
+        report_lost_state(context, self, where, reply.lost_state)
         for name in reply.dropped:
             self.diverged.setdefault(name, []).append(where)
             sentence = f"round {self.number}: arm {name} diverged at {where}"
-            setting.progress.tell("diverged", sentence)
+            context.progress.report("diverged", sentence)
 
     @property
     def sites(self) -> Sequence[str]:
@@ -127,27 +127,27 @@ class Answers:
         }
 
 
-def _gather(setting: Setting, state: State, number: int) -> Answers:
-    plan, roster = setting.plan, setting.roster
+def _gather(context: StudyContext, state: State, number: int) -> Answers:
+    plan, roster = context.plan, context.roster
     nodes = roster.participants(number)
     sums = {name: aggregate(plan.aggregation, len(flat)) for name, flat in state.arms.items()}
     answers = Answers(number, sums)
     task = TrainTask(plan.text, number, deadline(plan), state.variance, state.arms)
-    for node, reply in setting.sites.ask(task, nodes):
+    for node, reply in context.sites.ask(task, nodes):
         if isinstance(reply, TrainReply):
-            answers.add(setting, node, reply)
+            answers.add(context, node, reply)
         else:
-            roster.tell_refusal(node, reply, number)
+            roster.report_refusal(node, reply, number)
     return answers
 
 
-def _close(setting: Setting, state: State, answers: Gathered, seconds: float) -> None:
-    dropped = answers.dropped(setting.plan.training.quorum)
-    plan = setting.plan
+def _close(context: StudyContext, state: State, answers: Gathered, seconds: float) -> None:
+    dropped = answers.dropped(context.plan.training.quorum)
+    plan = context.plan
     remaining = {k: v for k, v in state.arms.items() if k not in dropped}
     for name, why in dropped.items():
-        setting.progress.tell("dropped", f"round {answers.number}: arm {name} dropped: {why}")
-        setting.tracker.dropped(name, why)
+        context.progress.report("dropped", f"round {answers.number}: arm {name} dropped: {why}")
+        context.tracker.dropped(name, why)
     if not remaining:
         raise StudyFailed("every arm diverged; lower the learning rate in the plan")
     state.dropped |= dropped
@@ -162,10 +162,10 @@ def _close(setting: Setting, state: State, answers: Gathered, seconds: float) ->
             buffers_of(plan, plan.arm(name)) if plan.model.norm == "batch" else None,
         )
     state.round = answers.number
-    _report(setting, state, answers, seconds)
+    _report(context, state, answers, seconds)
 
 
-def _report(setting: Setting, state: State, answers: Gathered, seconds: float) -> None:
+def _report(context: StudyContext, state: State, answers: Gathered, seconds: float) -> None:
     number, sites, epsilon = answers.number, list(answers.sites), study_epsilon(state.history)
     told, lost = answers.losses(), answers.lost_state
     losses = {name: dict(told[name]) for name in state.arms if name in told}
@@ -174,7 +174,7 @@ def _report(setting: Setting, state: State, answers: Gathered, seconds: float) -
             "round": number,
             "sites": sites,
             "n_train": answers.n_samples,
-            "masked": setting.plan.aggregation.secure,
+            "masked": context.plan.aggregation.secure,
             "losses": losses,
             "epsilon": epsilon,
             "seconds": seconds,
@@ -184,15 +184,15 @@ def _report(setting: Setting, state: State, answers: Gathered, seconds: float) -
     shared = {"phase_seconds/train": seconds, "sites": float(len(sites))}
     if epsilon is not None:
         shared["epsilon"] = epsilon
-    setting.tracker.round(number, round_metrics(losses), shared)
-    term = setting.plan.task.loss_terms[0]
+    context.tracker.round(number, round_metrics(losses), shared)
+    term = context.plan.task.loss_terms[0]
     loss = ", ".join(f"{name} {terms[term]:.3f}" for name, terms in losses.items())
-    setting.progress.tell(
+    context.progress.report(
         "round",
-        f"round {number}/{setting.plan.training.rounds}: {len(sites)} sites, "
+        f"round {number}/{context.plan.training.rounds}: {len(sites)} sites, "
         f"{seconds:.1f} s, {term.upper()} {loss}",
         phase=number,
-        phases=setting.n_phases,
+        phases=context.n_phases,
         losses=losses,
         seconds=seconds,
     )

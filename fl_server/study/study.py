@@ -13,10 +13,10 @@ from fl_server.run.checkpoint import Checkpoint
 from fl_server.run.events import Progress
 from fl_server.settings import CentreSettings
 from fl_server.sites.base import Sites
-from fl_server.study.context import Setting, State
+from fl_server.study.context import State, StudyContext
 from fl_server.study.enrolment import Roster
-from fl_server.study.epsilon import tell_epsilons
-from fl_server.study.evaluation.evaluation import conclude
+from fl_server.study.epsilon import report_epsilons
+from fl_server.study.evaluation.evaluation import evaluate_study
 from fl_server.study.moments import public_moments, sites_variance, tell_clipping
 from fl_server.study.round import train_round
 from fl_server.tracking.tracker import Tracker
@@ -45,7 +45,7 @@ class Study:
         self.plan = plan
         progress = Progress(directory / "events.jsonl", guard)
         roster = Roster(sites, plan, progress)
-        self._setting = Setting(
+        self._setting = StudyContext(
             *(plan, centre, sites, roster, audit_set, directory, progress, tracker, device),
             guard=guard,
         )
@@ -60,12 +60,12 @@ class Study:
         while state.round < self.plan.training.rounds:
             train_round(self._setting, state)
             self._save(state)
-        return conclude(self._setting, state)
+        return evaluate_study(self._setting, state)
 
     def _restore(self) -> State:
         saved = checkpoint.latest(self._checkpoints, self.plan.digest)
         if saved is not None:
-            self._setting.progress.tell(
+            self._setting.progress.report(
                 "resume",
                 f"resuming after round {saved.round}",
                 steps=self.plan.training.rounds,
@@ -90,7 +90,7 @@ class Study:
         self._save(state)
         names = ", ".join(state.arms)
         sentence = f"study {self.plan.study.name}: arms {names}"
-        self._setting.progress.tell(
+        self._setting.progress.report(
             "start",
             sentence,
             steps=self.plan.training.rounds,
@@ -105,7 +105,7 @@ class Study:
         tell_clipping(self._setting, audit_images, public)
         variance, epsilons = sites_variance(self._setting, public)
         state = initial_state(self.plan, variance)
-        tell_epsilons(state.history, epsilons)
+        report_epsilons(state.history, epsilons)
         return state
 
     def _save(self, state: State) -> None:

@@ -23,7 +23,7 @@ def build_model(plan: Plan, arm: Arm, variance: torch.Tensor | None = None) -> S
         network = task.network(plan.model)
     generator = torch_generator(plan.study.seed, "policy", arm.seed)
     policy = build_policy(arm, task.shape, plan.constraint, start, variance, generator)
-    whitened = plan.model.mouth == "whitened"
+    whitened = plan.model.input == "whitened"
     return SampledModel(
         *(task, policy, network, plan.constraint, plan.method, plan.measurement.noise_std),
         whitening_weights(plan, variance) if whitened else None,

@@ -12,7 +12,7 @@ from infomri_core import attacks
 from infomri_core.attacks import FLOORS, Attack, Ensemble
 from infomri_core.attacks.floors.class_means import ClassMeans
 from infomri_core.attacks.floors.diagnosis import OWN, SHARED, DiagnosisFloor
-from infomri_core.attacks.full_image_classifier import READER, Reader
+from infomri_core.attacks.full_image_classifier import READER, FullImageClassifier
 from infomri_core.attacks.linkage import Likeness
 from infomri_core.messages.wire import Arrays
 from infomri_core.plan.adversary_knowledge import base_name
@@ -44,7 +44,7 @@ class Adversaries:
     diagnosis: dict[Cell, DiagnosisFloor] = field(default_factory=dict)
     class_means: ClassMeans | None = None
     likeness: Likeness | None = None
-    reader: Reader | None = None
+    reader: FullImageClassifier | None = None
     failed: dict[str, str] = field(default_factory=dict)
 
     def reconstruct(
@@ -112,7 +112,7 @@ def load_adversaries(
             loaded.likeness = Likeness.from_arrays(parts, shape).to(device)
             continue
         if name == READER:
-            loaded.reader = Reader(shape).load(parts).to(device)
+            loaded.reader = FullImageClassifier(shape).load(parts).to(device)
             continue
         if base_name(name) not in (*attacks.ATTACKS, *FLOORS):
             raise ValueError(f"no attack is called {name[:40]!r}")

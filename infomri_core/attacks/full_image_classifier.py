@@ -23,7 +23,7 @@ _MAX_LABELS = 256
 
 
 @final
-class Reader(Portable):
+class FullImageClassifier(Portable):
     """A classifier of full images (ResNet18 of the plan's width), trained on the audit set.
 
     It is shown each attack's images as if they were whole scans: its AUROC there, against that on
@@ -36,10 +36,12 @@ class Reader(Portable):
         super().__init__(shape)
         self.network: nn.Module = nn.Identity()
 
-    def fit(self, plan: Plan, images: Tensor, labels: Tensor, n_steps: int) -> "Reader":
+    def fit(
+        self, plan: Plan, images: Tensor, labels: Tensor, n_steps: int
+    ) -> "FullImageClassifier":
         """Train on ``images`` (n, H, W) with multi-hot ``labels`` (n, L); returns itself."""
         full = replace(plan.measurement, ratio_range=(1.0, 1.0))
-        model = replace(plan.model, norm="group", mouth="zero-filled")
+        model = replace(plan.model, norm="group", input="zero-filled")
         taught = replace(
             plan,
             measurement=full,

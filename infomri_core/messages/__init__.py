@@ -17,7 +17,7 @@ from infomri_core.messages.secure import (
     UnmaskReply,
     UnmaskTask,
 )
-from infomri_core.messages.task_digest import question_of
+from infomri_core.messages.task_digest import task_digest
 from infomri_core.messages.values import (
     DatasetCard,
     EnrolTask,
@@ -58,8 +58,8 @@ __all__ = [
     "TrainTask",
     "UnmaskReply",
     "UnmaskTask",
-    "question_of",
     "reply_from",
+    "task_digest",
     "task_from",
     "time_in",
 ]

@@ -94,7 +94,7 @@ class Masking:
 
     def binding(self, question: str) -> bytes:
         """What the masks are bound to: the sha256 of the ``question`` (a task without deadline
-        and masking, :func:`infomri_core.messages.question_of`) and of this masking."""
+        and masking, :func:`infomri_core.messages.task_digest`) and of this masking."""
         said = json.dumps(self.to_header(), sort_keys=True)
         return hashlib.sha256(labelled(question, said)).digest()
 

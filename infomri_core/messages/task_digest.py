@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _HOW_NOT_WHAT = {"deadline", "masking"}
 
 
-def question_of(task: "Exchanged") -> str:
+def task_digest(task: "Exchanged") -> str:
     """sha256, hex, of all that ``task`` says except when it is wanted and under which masks it is
     to leave: a task sent again with a new deadline asks the same."""
     message = task.to_message()

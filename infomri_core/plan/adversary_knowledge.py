@@ -8,7 +8,7 @@ the very site, inside its vault: an upper bound that nobody outside can have.
 from infomri_core.plan.plan import Plan
 
 PUBLIC, INSIDER, SAME_SITE = "public", "insider", "same-site"
-STRENGTHS = (PUBLIC, INSIDER, SAME_SITE)
+KNOWLEDGE = (PUBLIC, INSIDER, SAME_SITE)
 ADAPTABLE = ("unet", "unrolled", "cnn")
 """Attacks that can go on training on other images, the strongest first."""
 CLOSED_FORM = "lmmse"
@@ -24,14 +24,14 @@ def base_name(name: str) -> str:
     return name.partition("@")[0]
 
 
-def strength(name: str) -> str:
+def knowledge(name: str) -> str:
     """Whose images trained it."""
     return name.partition("@")[2] or PUBLIC
 
 
 def described(name: str) -> str:
     """The attack in words: ``'unet', trained further by the other sites``."""
-    return f"'{base_name(name)}'{_TRAINED[strength(name)]}"
+    return f"'{base_name(name)}'{_TRAINED[knowledge(name)]}"
 
 
 def adapted_attack(plan: Plan) -> str | None:

@@ -3,9 +3,9 @@
 from infomri_core.plan.adversary_knowledge import (
     ADAPTABLE,
     INSIDER,
+    KNOWLEDGE,
     PUBLIC,
     SAME_SITE,
-    STRENGTHS,
     adapted_attack,
 )
 from infomri_core.plan.plan import Plan
@@ -23,7 +23,7 @@ def masks_scores(plan: Plan) -> bool:
 def adversary_rules(plan: Plan) -> list[Rule]:
     """Whose images may train the attacks."""
     e, where = plan.evaluation, "[evaluation] adversaries"
-    known = set(e.adversaries) <= set(STRENGTHS) and len(set(e.adversaries)) == len(e.adversaries)
+    known = set(e.adversaries) <= set(KNOWLEDGE) and len(set(e.adversaries)) == len(e.adversaries)
     insider, steps = INSIDER in e.adversaries, e.adversary_steps
     hidden = "no insider with secure aggregation: it needs what each site's update says"
     outside = "no insider or same-site with [privacy]: what they learn stands outside epsilon"
@@ -33,7 +33,7 @@ def adversary_rules(plan: Plan) -> list[Rule]:
         (
             known and PUBLIC in e.adversaries,
             where,
-            f"public, and others of {', '.join(STRENGTHS)}",
+            f"public, and others of {', '.join(KNOWLEDGE)}",
             e.adversaries,
         ),
         (not (insider and plan.aggregation.secure), where, hidden, e.adversaries),

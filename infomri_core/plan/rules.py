@@ -50,10 +50,10 @@ def _study_rules(plan: Plan) -> list[Rule]:
         (4 <= model.width <= 256, "[model] width", "4 .. 256", model.width),
         (model.norm in ("group", "batch"), "[model] norm", "group or batch", model.norm),
         (
-            model.mouth in ("zero-filled", "whitened"),
-            "[model] mouth",
+            model.input in ("zero-filled", "whitened"),
+            "[model] input",
             "zero-filled or whitened",
-            model.mouth,
+            model.input,
         ),
         (
             model.start in ("spectral", "random"),

@@ -47,7 +47,7 @@ def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, P
         h.section("Diagnosis against what attackers rebuild", tables.frontier(rows)),
         h.section("Differences", tables.differences(meta.get("differences") or [])),
         h.section("Figures", *(h.picture(path, text) for text, path in figures.items())),
-        h.section("Three strengths of adversary", tables.strengths(rows)),
+        h.section("Three strengths of adversary", tables.adversaries_by_knowledge(rows)),
         h.section("Every attack", tables.attacks(rows)),
         h.section("The attackers' own test", *_certificates(meta)),
         h.section("Each site", _sites(meta)),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from infomri_core.plan.adversary_knowledge import STRENGTHS, base_name, strength
+from infomri_core.plan.adversary_knowledge import KNOWLEDGE, base_name, knowledge
 from infomri_core.report.html import Cell, table
 from infomri_core.results.frontier import Row, label
 from infomri_core.results.frontier import attacks as attack_names
@@ -56,18 +56,18 @@ def attacks(rows: Sequence[Row]) -> str:
     return table(headers, lines, caption)
 
 
-def strengths(rows: Sequence[Row]) -> str:
+def adversaries_by_knowledge(rows: Sequence[Row]) -> str:
     """One line a strength of adversary: how far its best attack gets; '' where one was tried."""
     names = attack_names(rows)
-    if len({strength(name) for name in names}) < 2:
+    if len({knowledge(name) for name in names}) < 2:
         return ""
     lines = []
-    for kind in STRENGTHS:
+    for kind in KNOWLEDGE:
         found = [
             (row.psnr[name], name, row)
             for row in rows
             for name in row.psnr
-            if strength(name) == kind
+            if knowledge(name) == kind
         ]
         if not found:
             continue

@@ -1,6 +1,8 @@
 """TOML tables into frozen dataclasses: strict, typed, and helpful about typing errors."""
 
 import dataclasses
+import functools
+import logging
 import tomllib
 import types
 import typing
@@ -10,6 +12,8 @@ from typing import Any, TypeVar
 from infomri_core.system.errors import InputError, nearest
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -47,12 +51,14 @@ def build(cls: type[T], table: dict[str, Any], where: str) -> T:
 
     Nested dataclasses are built from sub-tables, unless they are built already, ``tuple[X, ...]``
     from arrays, ``dict[str, X]`` from tables, ``Path`` from strings. A field whose metadata says
-    ``toml: False`` is no key. Unknown keys, missing keys and wrong types raise ``InputError``.
+    ``toml: False`` is no key; one with ``was`` is read under that name of the version before,
+    too. Unknown keys, missing keys and wrong types raise ``InputError``.
     """
     if not isinstance(table, dict):
         raise InputError(where, "a table", _kind(table), "write it as [section]")
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls) if _is_key(field)}  # type: ignore[arg-type]
+    table = _under_new_names(table, fields, where)
     for key in table:
         if key not in fields:
             hint = nearest(key, fields) or f"the keys are {', '.join(fields)}"
@@ -65,6 +71,27 @@ def build(cls: type[T], table: dict[str, Any], where: str) -> T:
             raise InputError(where, f"the key '{name}'", "none", "add it")
     values = {key: _convert(hints[key], value, f"{where} {key}") for key, value in table.items()}
     return cls(**values)
+
+
+def _under_new_names(
+    table: dict[str, Any], fields: dict[str, dataclasses.Field[Any]], where: str
+) -> dict[str, Any]:
+    """The table with keys of the version before under today's names. ``InputError`` where it has
+    a key under both."""
+    today = {f.metadata["was"]: name for name, f in fields.items() if "was" in f.metadata}
+    for old in today.keys() & table.keys():
+        if today[old] in table:
+            remedy = f"remove '{old}', the old name of '{today[old]}'"
+            raise InputError(where, f"'{today[old]}' only", f"'{old}' as well", remedy)
+        _report_renamed(where, old, today[old])
+    return {today.get(key, key): value for key, value in table.items()}
+
+
+@functools.cache
+def _report_renamed(where: str, old: str, new: str) -> None:
+    """Once a process: a vault reads a plan with every message."""
+    line = "%s: '%s' is called '%s' now; the next version no longer reads the old name"
+    log.warning(line, where, old, new)
 
 
 def _is_key(field: dataclasses.Field[Any]) -> bool:

@@ -23,7 +23,7 @@ from infomri_core.attacks.linear.lmmse import LMMSE
 from infomri_core.physics.images import psnr, ssim
 from infomri_core.physics.kspace import fft2c
 from infomri_core.randomness.seeds import numpy_generator, torch_generator
-from infomri_core.weight_attacks.inversion_search import Expired, Found, Target, invert
+from infomri_core.weight_attacks.inversion_search import Expired, InversionResult, Target, invert
 from infomri_core.weight_attacks.updates import Protection, Update, local_update
 
 
@@ -106,8 +106,8 @@ def audit_case(
 
 
 def _best(
-    tried: Sequence[Found], target: Target, start: Tensor, truth: Tensor
-) -> tuple[Found, Tensor]:
+    tried: Sequence[InversionResult], target: Target, start: Tensor, truth: Tensor
+) -> tuple[InversionResult, Tensor]:
     """The search that came nearest to the ``truth``, and its images; ``start`` if none did."""
     answers = [
         (found, _in_order(answer, truth))
@@ -118,7 +118,7 @@ def _best(
 
 
 @torch.no_grad()
-def _answers(found: Found, target: Target) -> Iterator[Tensor]:
+def _answers(found: InversionResult, target: Target) -> Iterator[Tensor]:
     """Images (B, H, W) in [0, 1]: as found, and LMMSE of the k-space found, each as it is and
     with the energy of a typical image: the network's normalisation hides an image's scale.
 

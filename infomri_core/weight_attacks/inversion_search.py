@@ -34,7 +34,7 @@ Expired = Callable[[], bool]
 
 @final
 @dataclass(frozen=True)
-class Found:
+class InversionResult:
     """Guesses at the k-space, (B, H, W) or (K, B, H, W), that was measured; images (B, H, W)
     where the attack looked for them; how far it ended from the update: is that a match?"""
 
@@ -85,7 +85,7 @@ def invert(
     n_steps: int,
     generator: torch.Generator,
     expired: Expired = lambda: False,
-) -> list[Found]:
+) -> list[InversionResult]:
     """What every search finds that the update gives a hold: activations, spans, or where there is
     neither, matching; ``n_steps`` steps of Adam, or as many of L-BFGS for each image."""
     n_local, n, height, width = target.masks.shape
@@ -107,7 +107,7 @@ def invert(
 
 def _by_activations(
     target: Target, block: BasicBlock, inputs: Tensor, z: Tensor, n_steps: int, expired: Expired
-) -> Found:
+) -> InversionResult:
     """Each image by itself, after a short search of every input under every mask has said which
     belong together."""
     n_local, n = target.masks.shape[:2]
@@ -129,7 +129,7 @@ def _by_activations(
     with torch.no_grad():
         kspace, images = target.guess(torch.cat(found, dim=0 if target.knows_masks else 1))
     furthest = float(torch.stack(far).max())
-    return Found(kspace, images, "activations", furthest, furthest < FOLLOWED)
+    return InversionResult(kspace, images, "activations", furthest, furthest < FOLLOWED)
 
 
 def _paired(
@@ -151,7 +151,9 @@ def _paired(
     return torch.from_numpy(rows)
 
 
-def _by_spans(target: Target, spans: Spans, z: Tensor, n_steps: int, expired: Expired) -> Found:
+def _by_spans(
+    target: Target, spans: Spans, z: Tensor, n_steps: int, expired: Expired
+) -> InversionResult:
     def outside(z: Tensor) -> Tensor:
         return spans.outside(target.measured(target.guess(z)[0]).flatten(0, 1))
 
@@ -159,7 +161,7 @@ def _by_spans(target: Target, spans: Spans, z: Tensor, n_steps: int, expired: Ex
     with torch.no_grad():
         kspace, images = target.guess(z)
         share = float(outside(z).mean())
-    return Found(kspace, images, "spans", share, share < FOLLOWED)
+    return InversionResult(kspace, images, "spans", share, share < FOLLOWED)
 
 
 def _minimised(
@@ -182,7 +184,7 @@ def _minimised(
     return z.detach()
 
 
-def _by_matching(target: Target, z: Tensor, n_steps: int, expired: Expired) -> Found:
+def _by_matching(target: Target, z: Tensor, n_steps: int, expired: Expired) -> InversionResult:
     z = z.requires_grad_()
     optimizer = torch.optim.Adam([z], lr=STEP)
     best, least, nearest = z.detach().clone(), float("inf"), float("inf")
@@ -199,4 +201,4 @@ def _by_matching(target: Target, z: Tensor, n_steps: int, expired: Expired) -> F
         optimizer.step()
     with torch.no_grad():
         kspace, images = target.guess(best)
-    return Found(kspace, images, "matching", nearest, nearest < MATCHED)
+    return InversionResult(kspace, images, "matching", nearest, nearest < MATCHED)

@@ -7,7 +7,7 @@ import pytest
 
 from fl_client.network.clocks import await_agreement
 from fl_client.settings import read_settings
-from fl_client.supervision.site_processes import site_parts
+from fl_client.supervision.site_processes import site_processes
 from fl_server.authority.certificates import SiteOptions, authority, site_kit
 
 
@@ -39,6 +39,6 @@ def test_the_sentence_reaches_the_operator(
     (sentence,) = said_until_agreed(caplog, 60.0, 0.0)
     options = SiteOptions("127.0.0.1:8000", "phantom:?seed=1")
     kit = site_kit(tmp_path / "kit", "north", authority(tmp_path / "ca"), options)
-    parts = {part.name: part for part in site_parts(kit.settings, read_settings(kit.settings))}
+    parts = {part.name: part for part in site_processes(kit.settings, read_settings(kit.settings))}
     told = parts["supernode"].event(f"2026-01-01 12:00:00,000 ERROR {sentence}")
     assert told == sentence

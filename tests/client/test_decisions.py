@@ -11,7 +11,7 @@ from dashboard.reading.sites import sites_of, table
 from fl_client.policy.decisions import MAX_WHY, declined_file, read_declined, safe_reason
 from fl_client.policy.seen_plans import MAX_PLANS, SeenPlans
 from fl_server.run.events import Progress, read_events
-from fl_server.sites.recording import EVENTS, WatchedSites
+from fl_server.sites.recording import EVENTS, RecordedSites
 from fl_server.study.enrolment import Roster
 from fl_server.study.failure import StudyFailed
 from infomri_core.messages import DatasetCard, ErrorReply, SiteReply, SiteTask
@@ -128,8 +128,8 @@ class Declining:
 def test_the_reason_reaches_the_study_lead_in_terminal_status_and_dashboard(
     tmp_path: Path,
 ) -> None:
-    watched = WatchedSites(Declining(), tmp_path, SilentTracker())  # type: ignore[arg-type]
-    roster = Roster(watched, PLAN, Progress(tmp_path / EVENTS))
+    recorded = RecordedSites(Declining(), tmp_path, SilentTracker())  # type: ignore[arg-type]
+    roster = Roster(recorded, PLAN, Progress(tmp_path / EVENTS))
     why = "declined: north declined this plan: no secure aggregation"
     with pytest.raises(StudyFailed, match=why):
         roster.participants(1)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from fl_client.gate.cohort import count_patients
 from fl_client.gate.context import Context
 from fl_client.gate.gate import Gate
-from fl_client.jobs import departure_of
+from fl_client.jobs import ledger_entry_of
 from fl_client.jobs.registry import check_of
-from fl_client.memory.high_water_mark import Mark
+from fl_client.memory.high_water_mark import HighWaterMark
 from fl_client.memory.ledger import Ledger
 from fl_client.memory.release_memory import ReleaseMemory
 from fl_client.settings import Policy
@@ -50,7 +50,7 @@ ARM = next(iter(SIZES))
 @contextlib.contextmanager
 def gate(folder: Path, **policy: Any) -> Iterator[tuple[Gate, Ledger]]:
     with contextlib.closing(Ledger.open(folder / "ledger.jsonl")) as ledger:
-        memory = ReleaseMemory(ledger, Mark(ledger, Path(folder) / "released.json"), 0.1)
+        memory = ReleaseMemory(ledger, HighWaterMark(ledger, Path(folder) / "released.json"), 0.1)
         yield Gate(Policy(**policy), ledger, memory, check_of), ledger
 
 
@@ -63,7 +63,7 @@ def context(
     counts = (n_patients, positive, positive)
     scored = site.table.take(site.scored(PLAN))
     groups = {"scored": scored, "slots": site.groups(PLAN)}
-    return Context("north", PLAN, task, departure_of(task), *counts, **groups)
+    return Context("north", PLAN, task, ledger_entry_of(task), *counts, **groups)
 
 
 def through(
@@ -116,15 +116,15 @@ def test_what_leaves_stands_in_the_ledger_first(
 
 
 def test_an_error_leaves_even_when_the_ledger_cannot_be_written(tmp_path: Path) -> None:
-    departure = departure_of(enrol_task())
+    ledger_entry = ledger_entry_of(enrol_task())
     with gate(tmp_path) as (the_gate, ledger):
-        data = the_gate.refuse(ErrorReply("data", "s" * 10_000), departure)
+        data = the_gate.refuse(ErrorReply("data", "s" * 10_000), ledger_entry)
         reply = reply_from(wire.decode(data))
         assert isinstance(reply, ErrorReply)
         assert len(reply.sentence) <= 400
         assert [(e.kind, e.note) for e in ledger.entries()] == [("error", "data")]
         (tmp_path / "ledger.jsonl").unlink()
-        data = the_gate.refuse(ErrorReply("data", "why"), departure)
+        data = the_gate.refuse(ErrorReply("data", "why"), ledger_entry)
         assert reply_from(wire.decode(data)) == ErrorReply(
             "ledger", "the site's ledger was changed from outside; "
             "nothing leaves until it is recovered"

@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from fl_client.gate.context import Context
 from fl_client.gate.gate import Gate
 from fl_client.gate.release_gate import Consent
-from fl_client.jobs import departure_of
+from fl_client.jobs import ledger_entry_of
 from fl_client.jobs.registry import check_of
-from fl_client.memory.high_water_mark import Mark
+from fl_client.memory.high_water_mark import HighWaterMark
 from fl_client.memory.ledger import Ledger
 from fl_client.memory.release_memory import ReleaseMemory, closure, pack_mask, unpack_mask
 from fl_client.settings import Policy
@@ -66,7 +66,7 @@ def renamed(plan: Plan) -> Context:
     """A release of ``plan`` by a site that enrolled anew: other ids under another key."""
     task = release_task(plan)
     ids = {pseudonym(SECRET, plan.study.name, p): permanent_id("new", p) for p in PATIENTS}
-    context = Context("north", plan, task, departure_of(task), 2, (), ())
+    context = Context("north", plan, task, ledger_entry_of(task), 2, (), ())
     return dataclasses.replace(context, consent=Consent("new key", ids))
 
 
@@ -84,7 +84,7 @@ class Border(RuleBasedStateMachine):
         self.rolled_back = False
 
     def gate(self) -> Gate:
-        memory = ReleaseMemory(self.ledger, Mark(self.ledger, self.mark), LIMIT)
+        memory = ReleaseMemory(self.ledger, HighWaterMark(self.ledger, self.mark), LIMIT)
         return Gate(Policy(min_cohort=1), self.ledger, memory, check_of)
 
     @rule(
@@ -98,7 +98,7 @@ class Border(RuleBasedStateMachine):
         flat = np.full(3, weights, np.float32)
         task = release_task(plan, arm=arm, acceleration=acceleration, weights=flat)
         ids = {pseudonym(SECRET, study, p): permanent_id(SECRET, p) for p in PATIENTS}
-        context = Context("north", plan, task, departure_of(task), 2, (), ())
+        context = Context("north", plan, task, ledger_entry_of(task), 2, (), ())
         context = dataclasses.replace(context, consent=Consent("key", ids))
         try:
             data = self.gate().leave(sampled(plan, task, weights), context)
@@ -170,7 +170,7 @@ class Border(RuleBasedStateMachine):
 
     def gate_is_marked(self) -> None:
         if self.ledger.entries():
-            Mark(self.ledger, self.mark).move()
+            HighWaterMark(self.ledger, self.mark).move()
 
     @invariant()
     def no_more_than_the_limit_ever_left(self) -> None:

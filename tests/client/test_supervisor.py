@@ -13,8 +13,8 @@ import pytest
 from fl_client.network.endings import Ending
 from fl_client.settings import read_settings
 from fl_client.supervision import supervisor
-from fl_client.supervision.site_processes import site_parts
-from fl_client.supervision.supervisor import Fault, Part, Supervisor
+from fl_client.supervision.site_processes import site_processes
+from fl_client.supervision.supervisor import Fault, SiteProcess, Supervisor
 from fl_server.authority.certificates import SiteOptions, authority, site_kit
 from infomri_core.system.errors import InputError
 from tests.support.realfederation import wait_for
@@ -27,12 +27,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "REPEAT_SECONDS", 0.0)
 
 
-def part(folder: Path, name: str, script: str, **options: object) -> Part:
-    return Part(name, ("/bin/sh", "-c", script), folder / f"{name}.log", **options)  # type: ignore[arg-type]
+def part(folder: Path, name: str, script: str, **options: object) -> SiteProcess:
+    return SiteProcess(name, ("/bin/sh", "-c", script), folder / f"{name}.log", **options)  # type: ignore[arg-type]
 
 
 def supervise(
-    *parts: Part,
+    *parts: SiteProcess,
     until: Callable[[list[str]], bool],
     exits: bool = False,
     told: Path | None = None,
@@ -94,7 +94,7 @@ def test_the_same_reason_again_and_again_is_said_once_a_minute(
 
 def test_a_part_that_cannot_be_started_is_said_and_tried_again(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("where the folder of the log should be")
-    cannot = Part("cannot", ("/bin/true",), tmp_path / "file" / "log" / "cannot.log")
+    cannot = SiteProcess("cannot", ("/bin/true",), tmp_path / "file" / "log" / "cannot.log")
     code, said = supervise(cannot, until=lambda said: len(said) == 3)
     assert code == 0
     assert all(s.startswith("cannot: cannot be started: ") for s in said[:3])
@@ -214,15 +214,15 @@ def config(tmp_path: Path) -> Path:
 
 def test_a_complete_kit_has_three_parts_and_the_network_side_two(config: Path) -> None:
     settings = read_settings(config)
-    names = [p.name for p in site_parts(config, settings)]
+    names = [p.name for p in site_processes(config, settings)]
     assert names == ["vault", "executor", "supernode"]
-    without = site_parts(config, settings, with_vault=False, folder=config.parent / "own")
+    without = site_processes(config, settings, with_vault=False, folder=config.parent / "own")
     assert [p.name for p in without] == ["executor", "supernode"]
     assert all(p.log.is_relative_to(config.parent / "own") for p in without)
 
 
 def test_no_port_is_chosen_before_the_supernode_starts(config: Path) -> None:
-    commands = {p.name: p.command for p in site_parts(config, read_settings(config))}
+    commands = {p.name: p.command for p in site_processes(config, read_settings(config))}
     for command in commands.values():
         assert not {"--port", "--runtime-api"} & set(command)
 
@@ -243,17 +243,17 @@ def test_unusable_credentials_are_refused_before_anything_starts(
         path.write_bytes(content)
     path.chmod(mode)
     with pytest.raises(InputError, match=expected):
-        site_parts(config, read_settings(config))
+        site_processes(config, read_settings(config))
 
 
 def test_a_missing_credential_is_named(config: Path) -> None:
     (config.parent / "node.key").unlink()
     with pytest.raises(InputError, match=r"node\.key: expected a readable file"):
-        site_parts(config, read_settings(config))
+        site_processes(config, read_settings(config))
 
 
 def test_the_courier_s_death_has_the_supernode_started_again(config: Path) -> None:
-    listed = {part.name: part for part in site_parts(config, read_settings(config))}
+    listed = {part.name: part for part in site_processes(config, read_settings(config))}
     supernode, executor = listed["supernode"], listed["executor"]
     supernode.event("INFO :      Receiving: train message (ID: 1)")
     executor.event("2026-01-01 12:00:00,000 INFO courier 7 started")
@@ -276,7 +276,7 @@ def test_an_exit_code_is_told_with_its_remedy_and_nothing_lasts_that_once_stood(
     config: Path, code: int, expected: str, lasting: bool
 ) -> None:
     settings = read_settings(config)
-    supernode = {part.name: part for part in site_parts(config, settings)}["supernode"]
+    supernode = {part.name: part for part in site_processes(config, settings)}["supernode"]
     words = ["[SSL] certificate verify failed", "activate", "address already in use"]
     fault = supernode.fault(code, words)
     assert fault is not None and fault.final is lasting
@@ -288,7 +288,7 @@ def test_an_exit_code_is_told_with_its_remedy_and_nothing_lasts_that_once_stood(
 
 
 def test_a_courier_that_dies_is_told_and_nothing_else_of_the_executor(config: Path) -> None:
-    listed = {part.name: part for part in site_parts(config, read_settings(config))}
+    listed = {part.name: part for part in site_processes(config, read_settings(config))}
     event = listed["executor"].event
     assert event is not None
     told = event("2026-01-01 12:00:00,000 WARNING a courier ended with status -9")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fl_client.jobs import departure_of
+from fl_client.jobs import ledger_entry_of
 from fl_client.policy.limits import parse_approvals
 from fl_client.sockets.status import PING, PONG
 from infomri_core.data.fingerprint import fingerprint
@@ -261,7 +261,7 @@ def test_jobs_run_one_at_a_time_and_a_ping_is_answered_meanwhile(tmp_path: Path)
 def test_a_task_is_known_by_everything_but_its_deadline() -> None:
     task = train_task()
     same = dataclasses.replace(task, deadline=1.0)
-    assert departure_of(task) == departure_of(same)
+    assert ledger_entry_of(task) == ledger_entry_of(same)
     arms = dict(task.arms)
     changed = arms[ARM].copy()
     changed[-1] = np.float32(1e-30)
@@ -271,4 +271,4 @@ def test_a_task_is_known_by_everything_but_its_deadline() -> None:
         dataclasses.replace(task, plan_text=task.plan_text + " "),
         dataclasses.replace(task, variance=task.variance.astype(np.float64)),
     ):
-        assert departure_of(other).input != departure_of(task).input
+        assert ledger_entry_of(other).input != ledger_entry_of(task).input

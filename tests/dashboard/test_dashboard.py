@@ -236,7 +236,7 @@ def test_every_page_says_something_sensible_of_every_state(uri: str, open_app):
         ("brain", "audit", "not audited yet"),
         ("brain", "sites", "No site has answered"),
         ("brain", "training", "Round 3 of 4, running"),
-        ("brain", "trial", "Come back"),
+        ("brain", "single_scan", "Come back"),
         ("heart", "sampling", "has kept no trained arms"),
         ("heart", "audit", "ended early"),
         ("heart", "sites", "ended early"),
@@ -249,7 +249,7 @@ def test_every_page_says_something_sensible_of_every_state(uri: str, open_app):
         assert expected in shown, (study, page, shown)
 
 
-@pytest.mark.parametrize("page", ["sampling", "audit", "sites", "training", "trial"])
+@pytest.mark.parametrize("page", ["sampling", "audit", "sites", "training", "single_scan"])
 def test_every_page_survives_a_store_that_does_not_answer(page: str, open_app):
     app = open_app("http://127.0.0.1:9")
     app.switch_page(f"views/{page}.py").run()

@@ -22,7 +22,7 @@ from infomri_core.machine.ports import free_port
 from tests.support.dashboard_stores import finished, running
 
 CHROMIUM = shutil.which("chromium")
-PAGES = ("", "sampling", "audit", "sites", "training", "trial")
+PAGES = ("", "sampling", "audit", "sites", "training", "single_scan")
 pytestmark = [
     pytest.mark.processes,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
@@ -92,7 +92,7 @@ def test_every_page_of_a_finished_study_is_drawn(
 ):
     page.goto(f"{address}/{name}")
     settled(page)
-    drawn = page.locator("[data-testid=stImage]" if name == "trial" else ".js-plotly-plot")
+    drawn = page.locator("[data-testid=stImage]" if name == "single_scan" else ".js-plotly-plot")
     expect(drawn.first).to_be_visible(timeout=TIMEOUT_MS)
     expect(page.locator("[data-testid=stAlert]", has_text="does not answer")).to_have_count(0)
     page.screenshot(path=pictures / f"{name or 'frontier'}.png")

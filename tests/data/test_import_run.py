@@ -168,7 +168,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(
 
 
 def test_two_imports_do_not_write_one_archive(folder: Path, tmp_path: Path) -> None:
-    from infomri_core.data.importing.parts import Workshop
+    from infomri_core.data.importing.staging import Workshop
 
     workshop = Workshop(tmp_path / "s.h5")
     with pytest.raises(InputError, match="another at work"):

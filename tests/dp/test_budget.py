@@ -178,7 +178,7 @@ def test_the_budget_is_told_where_the_site_says_so_only_and_is_that_of_all_studi
     with jobs_in(tmp_path / "silent", site, max_epsilon=100.0) as (jobs, _, _):
         reply = ask(jobs, train_task(private_plan()))
         assert isinstance(reply, TrainReply) and reply.budget is None
-    told_by = {"max_epsilon": 100.0, "tell_budget": True}
+    told_by = {"max_epsilon": 100.0, "report_budget": True}
     with jobs_in(tmp_path / "open", site, **told_by) as (jobs, _, ledger):
         replies = [ask(jobs, train_task(private_plan(name))) for name in ("one", "two")]
         whole = [entry.privacy["epsilon"] for entry in charges(ledger)]
@@ -186,7 +186,7 @@ def test_the_budget_is_told_where_the_site_says_so_only_and_is_that_of_all_studi
     assert [budget.limit for budget in budgets if budget] == [100.0, 100.0]
     for budget, exact in zip(budgets, whole, strict=True):
         assert budget is not None and exact <= budget.spent < exact + 0.01
-    with jobs_in(tmp_path / "bare", site, tell_budget=True) as (jobs, _, _):
+    with jobs_in(tmp_path / "bare", site, report_budget=True) as (jobs, _, _):
         reply = ask(jobs, train_task())
         assert isinstance(reply, TrainReply) and reply.budget is None
 

@@ -16,7 +16,7 @@ def test_the_cost_of_an_audit_is_told_beside_that_of_its_training() -> None:
 
 
 def test_a_step_is_held_against_the_bare_network() -> None:
-    found = step.measure(step.Setting(16, 4, 4, goal=1.1), n_times=1)
+    found = step.measure(step.StudyContext(16, 4, 4, goal=1.1), n_times=1)
     assert found["step / bare"] == found["step, ms"] / found["bare, ms"] > 0
     assert found["DP-SGD / step"] == found["DP-SGD, ms"] / found["step, ms"] > 0
 

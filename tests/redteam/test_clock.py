@@ -3,7 +3,7 @@
 import dataclasses
 from datetime import UTC, datetime, timedelta
 
-from fl_client.gate.pinned_counts import frozen_counts
+from fl_client.gate.pinned_counts import pinned_counts
 from fl_client.memory.ledger import CHARGE, Entry, dated
 from fl_client.policy.figures import drawn
 
@@ -31,8 +31,8 @@ def test_counts_that_left_under_a_clock_set_back_stay_frozen() -> None:
     """Otherwise two cards, before and after a patient came, leave within one period."""
     card = {"patients": 40}
     entries = [figures(2, 0), at(3000, kind="card", counts=card)]
-    assert frozen_counts(entries, {"patients"}, 30.0, NOW) == card
-    assert frozen_counts(entries[1:], {"patients"}, 30.0, NOW) is None
+    assert pinned_counts(entries, {"patients"}, 30.0, NOW) == card
+    assert pinned_counts(entries[1:], {"patients"}, 30.0, NOW) is None
 
 
 def test_times_of_a_chain_never_go_back() -> None:

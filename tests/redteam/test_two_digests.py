@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fl_client.gate.budget import told_epsilon
+from fl_client.gate.budget import reported_epsilon
 from fl_server.study.failure import StudyFailed
 from infomri_core.messages import ErrorReply, TrainReply, reply_from, wire
 from infomri_core.plan.plan import Plan
@@ -80,7 +80,7 @@ def test_the_epsilon_of_a_study_is_told_whole(tmp_path: Path) -> None:
         assert isinstance(first, TrainReply) and isinstance(second, TrainReply)
         assert first.epsilon is not None and second.epsilon is not None
         assert second.epsilon > first.epsilon
-        assert told_epsilon(plan, ledger.entries()) == second.epsilon
+        assert reported_epsilon(plan, ledger.entries()) == second.epsilon
 
 
 def test_a_round_is_unmasked_over_one_set_of_sites(tmp_path: Path) -> None:

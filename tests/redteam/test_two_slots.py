@@ -31,8 +31,8 @@ from infomri_core.messages import (
     TrainTask,
     UnmaskReply,
     UnmaskTask,
-    question_of,
     reply_from,
+    task_digest,
     wire,
 )
 from infomri_core.messages.secure import context_of
@@ -99,7 +99,7 @@ class HostileCentre:
         assert task.masking is not None
         sizes = {name: len(flat) for name, flat in task.arms.items()}
         context = context_of(self._plan.digest, KEY, slot)
-        binding = task.masking.binding(question_of(task))
+        binding = task.masking.binding(task_digest(task))
         collector = Collector(
             ring_size(sizes, self._plan.task.told_terms),
             context,

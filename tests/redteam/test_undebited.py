@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fl_client.gate.budget import spent, told_epsilon
+from fl_client.gate.budget import reported_epsilon, spent
 from fl_client.memory.ledger import Entry, Ledger, read_ledger
 from infomri_core.dp.accounting import epsilon
 from infomri_core.messages import AdaptTask, ErrorReply, TrainReply
@@ -86,7 +86,7 @@ def test_rounds_that_failed_stand_in_the_epsilon_that_is_told(tmp_path: Path) ->
         reply = ask(jobs, train_task(plan))
         assert isinstance(reply, TrainReply) and reply.epsilon is not None
         assert epsilon([ROUND, ROUND], 1e-5) <= reply.epsilon
-        assert reply.epsilon == told_epsilon(plan, ledger.entries())
+        assert reply.epsilon == reported_epsilon(plan, ledger.entries())
 
 
 def test_failing_again_and_again_ends_at_the_budget(tmp_path: Path) -> None:

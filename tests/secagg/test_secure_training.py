@@ -90,10 +90,10 @@ def test_a_vault_that_lost_its_keys_in_a_restart_takes_part_again(tmp_path: Path
     with federation(tmp_path / "plain", secure_plan(False), names=names) as plain:
         expected = plain.train()
     with federation(tmp_path / "secure", secure_plan(), names=names) as secure:
-        setting, state = secure.setting(), first_state(secure.plan)
-        train_round(setting, state)
+        context, state = secure.context(), first_state(secure.plan)
+        train_round(context, state)
         secure.start("c")
-        train_round(setting, state)
+        train_round(context, state)
         assert_same(state, expected)
         assert secure.kinds("a").count("announced") == 2
 
@@ -121,14 +121,14 @@ def test_a_resumed_study_makes_new_keys_and_ends_the_same(tmp_path: Path) -> Non
         expected = whole.train()
     with federation(tmp_path / "resumed", secure_plan()) as made:
         state = made.train(1)
-        train_round(made.setting(), state)
+        train_round(made.context(), state)
         assert made.kinds("a").count("announced") == 2
     assert_same(state, expected)
 
 
 def test_differential_privacy_is_debited_and_told_under_masks_too(tmp_path: Path) -> None:
     privacy = {"noise_multiplier": 2.0, "rate": 0.25, "lot": 4}
-    budget = {"max_epsilon": 50.0, "tell_budget": True}
+    budget = {"max_epsilon": 50.0, "report_budget": True}
     plan = secure_plan(privacy=privacy, evaluation={"attacks": ["lmmse"]})
     with federation(tmp_path, plan, names=("a", "b", "c"), policy=budget) as made:
         for site in made.drawn.values():
@@ -183,8 +183,8 @@ def test_nor_is_it_where_the_centre_says_that_a_site_was_in_the_sum(
 ) -> None:
     with federation(tmp_path, secure_plan()) as made:
         made.train(1)
-        setting, state = made.setting(), first_state(made.plan)
-        session = session_for(setting, setting.roster.participants(1), 1)
+        context, state = made.context(), first_state(made.plan)
+        session = session_for(context, context.roster.participants(1), 1)
         assert session is not None
         nodes = {name: node for node, name in session.members.items()}
         shares = {name: session.shares[0][name] for name in "abc"} | ({"d": {}} if empty else {})

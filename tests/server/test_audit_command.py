@@ -10,7 +10,7 @@ import torch
 
 from fl_server.audit.data_check import check_audit_data, check_intensities, split_for_scoring
 from fl_server.commands import audit_actions
-from fl_server.study.evaluation.reaudit import Asked, repeat_audit
+from fl_server.study.evaluation.reaudit import AuditRequest, repeat_audit
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.results.frontier import read_results
 from infomri_core.system.errors import InputError
@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def again(run: Path, out: Path, **asked: object) -> list[str]:
     """The names of what a repeated audit wrote."""
-    wanted = replace(Asked(run, steps=QUICK, out=out, device="cpu"), **asked)  # type: ignore[arg-type]
+    wanted = replace(AuditRequest(run, steps=QUICK, out=out, device="cpu"), **asked)  # type: ignore[arg-type]
     return [path.name for path in repeat_audit(wanted, lambda sentence: None).files]
 
 
@@ -74,7 +74,7 @@ def test_an_audit_is_repeated_on_held_out_patients_with_another_attack(run: Path
 
 def test_other_data_are_scored_by_the_command(run: Path, tmp_path: Path, capsys):
     audit_actions.audit_run(
-        Asked(
+        AuditRequest(
             run,
             AUDIT_URI,
             site_uri("c").replace("=20", "=40"),

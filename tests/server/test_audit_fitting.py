@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fl_server.audit import fitting
-from fl_server.audit.fitting import Grounds, fit_attacks
+from fl_server.audit.fitting import FitContext, fit_attacks
 from fl_server.settings import read_settings
 from infomri_core.attacks.networks.cnn import CNNAttack
 from infomri_core.attacks.networks.learned import LearnedAttack
@@ -33,7 +33,7 @@ def _grounds(n=28, size_curve=False):
     names = ("tv", "cnn", "unet", "ensemble")
     plan = small_plan()
     plan = replace(plan, evaluation=replace(plan.evaluation, attacks=names))
-    return Grounds(
+    return FitContext(
         plan,
         images[:n],
         dataset.table.patients[:n],
@@ -44,9 +44,9 @@ def _grounds(n=28, size_curve=False):
     )
 
 
-def _fit(grounds):
+def _fit(context):
     said = []
-    return fit_attacks(grounds, grounds.plan.evaluation.attacks, said.append), said
+    return fit_attacks(context, context.plan.evaluation.attacks, said.append), said
 
 
 class OutOfMemory(CNNAttack):
@@ -78,8 +78,8 @@ def test_an_attack_that_fails_is_named_and_the_others_go_on(kind, why, monkeypat
         return attack(shape, **options) if name == "cnn" else build(name, shape, **options)
 
     monkeypatch.setattr(fitting.attacks, "build", build_failing)
-    grounds = _grounds()
-    fitted, said = _fit(grounds)
+    context = _grounds()
+    fitted, said = _fit(context)
     assert why in fitted.failed["cnn"]
     assert any("cnn failed" in sentence for sentence in said)
     assert set(fitted.certificates) == {"tv", "unet", "ensemble"}

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from fl_server.authority import certificates
 from fl_server.authority.certificates import SiteKit, SiteOptions
-from fl_server.authority.site_keys import introduce
+from fl_server.authority.site_keys import write_site_lists
 from fl_server.commands.operations.doctor import doctor
 from fl_server.health import machine, study
 from fl_server.health.finding import Finding, Level, ok, run_checks
@@ -41,7 +41,7 @@ def kit(tmp_path: Path) -> SiteKit:
     ca = certificates.authority(tmp_path / "ca")
     options = SiteOptions("127.0.0.1:1", PHANTOM)
     made = certificates.site_kit(tmp_path / "north", "north", ca, options)
-    introduce([made])
+    write_site_lists([made])
     return made
 
 

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from fl_server.authority import certificates
 from fl_server.authority.certificates import SiteKit, SiteOptions
-from fl_server.authority.site_keys import introduce
+from fl_server.authority.site_keys import write_site_lists
 from fl_server.health import trust
 from fl_server.health.finding import Finding, Level, run_checks
-from fl_server.health.places import Asked, checks
+from fl_server.health.places import DoctorRequest, checks
 
 
 def levels(findings: Iterator[Finding]) -> list[Level]:
@@ -32,14 +32,14 @@ def kits(tmp_path: Path) -> list[SiteKit]:
     made = [
         certificates.site_kit(tmp_path / n, n, ca, options) for n in ("north", "south", "east")
     ]
-    introduce(made)
+    write_site_lists(made)
     return made
 
 
 def secure(kit: SiteKit) -> Finding:
     """What the doctor, asked for this kit, says of secure aggregation."""
     wanted = ("vault key", "secure aggregation")
-    found = list(run_checks(c for c in checks(Asked(site=kit.settings)) if c[0] in wanted))
+    found = list(run_checks(c for c in checks(DoctorRequest(site=kit.settings)) if c[0] in wanted))
     return max(reversed(found), key=lambda finding: list(Level).index(finding.level))
 
 
@@ -67,7 +67,7 @@ def test_what_would_have_a_secure_plan_refused_is_found_with_its_remedy(kits: li
     assert secure(south).level is Level.PROBLEM and "public half" in secure(south).found
     south.vault_key.unlink()
     assert secure(south).level is Level.PROBLEM and "vault.key" in secure(south).found
-    introduce([east])
+    write_site_lists([east])
     assert secure(east).level is Level.WARNING and "all" in secure(east).remedy
     for path in (east.vault_key, east.folder / "sites.toml"):
         path.unlink()

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from fl_client.settings import read_settings
 from fl_server.cli import app
 from fl_server.health.finding import Level
-from fl_server.health.places import Asked, checks
+from fl_server.health.places import DoctorRequest, checks
 from fl_server.operations.control import NodeState, public_key_bytes
 from fl_server.operations.federation_folder import FederationFolder
-from fl_server.operations.node_registration import Admission, admit
+from fl_server.operations.node_registration import Registration, register_nodes
 from infomri_core.secagg.trust import Trust, read_trust
 from infomri_core.system.errors import InputError
 
@@ -138,13 +138,13 @@ def test_the_superlink_is_made_to_agree_with_the_folder_and_then_left_alone(
     folder: FederationFolder,
 ) -> None:
     superlink: Any = Register()
-    assert admit(superlink, folder) == Admission(("a", "b"), ())
-    assert admit(superlink, folder) == Admission((), ())
+    assert register_nodes(superlink, folder) == Registration(("a", "b"), ())
+    assert register_nodes(superlink, folder) == Registration((), ())
     run("--revoke-site", "a", "--add-site", "a", "--out", str(folder.path))
-    change = admit(superlink, folder)
+    change = register_nodes(superlink, folder)
     assert change.registered == ("a",)
     assert [key.rpartition("-")[0] for key in change.unregistered] == ["a"]
-    assert admit(superlink, folder) == Admission((), ())
+    assert register_nodes(superlink, folder) == Registration((), ())
     states = [(node.name, node.status) for node in superlink.nodes()]
     assert states == [("a", "unregistered"), ("b", "registered"), ("a", "registered")]
 
@@ -172,7 +172,7 @@ def test_doctor_warns_before_a_certificate_of_the_folder_ends(
     folder: FederationFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def levels() -> dict[str, Level]:
-        found = dict(checks(Asked(federation=folder.path)))
+        found = dict(checks(DoctorRequest(federation=folder.path)))
         names = ("ca/ca.crt", "server/server.crt")
         return {name: next(iter(found[name]())).level for name in names}
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from fl_server.cli import app
 from fl_server.inference.mlflow_model import IMAGE, IMAGINARY, REAL, save_model
-from fl_server.inference.register import MODELS, offer_models
+from fl_server.inference.register import MODELS, register_models
 from fl_server.inference.trained_arm import open_arm, read_model
 from fl_server.settings import Audit, Centre, CentreSettings, Mlflow
 from fl_server.tracking.registry import APPROVED, CANDIDATE, model_name, register, versions
@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     rows = [Row(ARM, "infomri", 1e-3, 0, 4.0, auroc=0.9, psnr={"unet": 15.0})]
     tracker.result(rows)
-    offer_models(directory, plan, rows, tracker)
+    register_models(directory, plan, rows, tracker)
     tracker.finish("FINISHED")
     return directory
 

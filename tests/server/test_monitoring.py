@@ -140,11 +140,11 @@ def test_a_status_of_an_older_or_foreign_vault_is_none(tmp_path: Path) -> None:
 
 def test_prometheus_reads_runs_and_sites_of_the_centre(tmp_path: Path) -> None:
     progress = Progress(tmp_path / "knee-1" / "events.jsonl")
-    progress.tell("round", "round 1", phase=1, phases=5, seconds=7.0)
-    progress.tell("refused", "site b refused")
-    progress.tell("round", "round 2", phase=2, phases=5, seconds=9.0)
+    progress.report("round", "round 1", phase=1, phases=5, seconds=7.0)
+    progress.report("refused", "site b refused")
+    progress.report("round", "round 2", phase=2, phases=5, seconds=9.0)
     for event in ("audit", "evaluate", "finished"):
-        progress.tell(event, event)
+        progress.report(event, event)
     nodes = [NodeState("1", "a", "online"), NodeState("2", "b", "offline")]
     port = free_port()
     serve_centre(CentreFigures(tmp_path, lambda: nodes), ("127.0.0.1", port))

@@ -107,7 +107,7 @@ def test_shuffled_arrivals_mappings_and_checkpoints_give_the_same_bytes(
     monkeypatch.setattr(wire, "load", any_order)
     broken = study(plan, Shuffled(local_sites(tmp_path / "b"), 1), tmp_path / "b")
     with monkeypatch.context() as patch:
-        patch.setattr("fl_server.study.study.conclude", lambda setting, state: [])
+        patch.setattr("fl_server.study.study.evaluate_study", lambda context, state: [])
         broken.run()
     study(plan, Shuffled(local_sites(tmp_path / "b"), 2), tmp_path / "b").run()
     assert results(tmp_path / "a" / "run") == results(tmp_path / "b" / "run")

@@ -60,12 +60,12 @@ def test_a_holder_that_stands_still_is_overtaken_and_finds_out(tmp_path: Path) -
     # Within its context a holder beats; this one, like a stopped process, does not.
     still = RunLock.acquire(tmp_path, "the first")
     progress = Progress(tmp_path / "events.jsonl", still.check)
-    progress.tell("round", "written while it held the folder")
+    progress.report("round", "written while it held the folder")
     with RunLock.acquire(tmp_path, "the second", sleep=quick) as second:
         assert second.epoch == still.epoch + 1
         assert not still.ours()
         with pytest.raises(Overtaken, match="held by the second"):
-            progress.tell("failed", "written by a ghost")
+            progress.report("failed", "written by a ghost")
         second.check()
     sentences = [event["sentence"] for event in read_events(tmp_path / "events.jsonl")[0]]
     assert sentences == ["written while it held the folder"]

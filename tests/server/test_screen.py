@@ -125,10 +125,10 @@ def test_a_follower_shows_what_is_written_while_it_watches_and_not_what_was_befo
     tmp_path: Path,
 ):
     shown, progress = console(), Progress(tmp_path / "run" / "events.jsonl")
-    progress.tell("start", "first")
+    progress.report("start", "first")
     with Follower(tmp_path / "run" / "events.jsonl", shown):
-        progress.tell("resume", "again")
-        progress.tell("finished", "last")
+        progress.report("resume", "again")
+        progress.report("finished", "last")
     assert text_of(shown) == "  again\n  last\n"
 
 

@@ -110,7 +110,7 @@ def expected(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     wanted = Simulated(3, DATA, 2)
     _write(folder, plan, divide(plan, DATA, 3, 2), wanted)
     with ExitStack() as stack:
-        stack.enter_context(mock.patch("fl_server.study.study.conclude"))
+        stack.enter_context(mock.patch("fl_server.study.study.evaluate_study"))
         handles = {}
         for node, site in enumerate(sorted((folder / "sites").iterdir()), start=1):
             settings = read_settings(site / "site.toml")

@@ -7,7 +7,7 @@ from typing import Any
 
 import tomli_w
 
-from fl_server.study.epsilon import study_epsilon, tell_epsilons
+from fl_server.study.epsilon import report_epsilons, study_epsilon
 from infomri_core.messages import SiteReply, SiteTask, TrainReply
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
@@ -24,8 +24,8 @@ def private_plan() -> Plan:
 def test_epsilon_is_the_largest_that_any_site_ever_told() -> None:
     history: dict[str, Any] = {"rounds": []}
     assert study_epsilon(history) is None
-    tell_epsilons(history, {"a": 1.0, "b": 3.0})
-    tell_epsilons(history, {"a": 2.0, "b": 0.5, "c": None})
+    report_epsilons(history, {"a": 1.0, "b": 3.0})
+    report_epsilons(history, {"a": 2.0, "b": 0.5, "c": None})
     assert history["epsilons"] == {"a": 2.0, "b": 3.0}
     assert study_epsilon(history) == 3.0
 

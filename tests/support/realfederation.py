@@ -12,7 +12,7 @@ from subprocess import Popen
 from typing import Any
 
 from fl_server.authority.certificates import SiteKit, SiteOptions, site_kit
-from fl_server.authority.site_keys import introduce
+from fl_server.authority.site_keys import write_site_lists
 from fl_server.operations.control import Control, RunState
 from fl_server.operations.superlink import SuperLink, SuperLinkOptions
 from fl_server.serverapp import run_config
@@ -104,7 +104,7 @@ class Federation(ExitStack):
 
     def join_sites(self, *names: str, data: Callable[[str], str] = lambda _: ANY_DATA) -> None:
         kits = [self.provide(name, data(name), device="cpu", threads=1) for name in names]
-        introduce(kits)
+        write_site_lists(kits)
         for kit in kits:
             self.control.register(kit.public_key, kit.name)
             self.start_site(kit)

@@ -25,7 +25,7 @@ from fl_client.settings import Data, Policy, Secure, SiteSettings, SuperLink, Va
 from fl_client.settings import Site as SiteName
 from fl_server.run.events import Progress
 from fl_server.sites.grid import GridSites
-from fl_server.study.context import Setting, State
+from fl_server.study.context import State, StudyContext
 from fl_server.study.enrolment import Roster
 from fl_server.study.round import train_round
 from infomri_core.arms.build import arm_sizes
@@ -143,21 +143,23 @@ class Federation:
 
         return handle
 
-    def setting(self) -> Setting:
-        """A study's setting over these sites."""
+    def context(self) -> StudyContext:
+        """A study's context over these sites."""
         run = self.folder / "run"
         run.mkdir(exist_ok=True)
         progress, tracker = Progress(run / "events.jsonl"), SilentTracker()
         roster = Roster(self.sites, self.plan, progress)
         centre, none, device = settings(self.folder), cast(Any, None), torch.device("cpu")
         silent = cast(Any, tracker)
-        return Setting(self.plan, centre, self.sites, roster, none, run, progress, silent, device)
+        return StudyContext(
+            self.plan, centre, self.sites, roster, none, run, progress, silent, device
+        )
 
     def train(self, rounds: int = 2) -> State:
         """The state after so many rounds."""
-        setting, state = self.setting(), first_state(self.plan)
+        context, state = self.context(), first_state(self.plan)
         for _ in range(rounds):
-            train_round(setting, state)
+            train_round(context, state)
         return state
 
     def events(self) -> str:

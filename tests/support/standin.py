@@ -74,7 +74,7 @@ def run_client(config: Path) -> int:
     vault = (sys.executable, "-m", "tests.support.standin", "vault", "--config", str(config))
     listed = [
         replace(part, command=vault) if part.name == "vault" else part
-        for part in site_processes.site_parts(config, read_settings(config))
+        for part in site_processes.site_processes(config, read_settings(config))
     ]
     stop = cli._stop_on_signals()
     return Supervisor(listed, logging.getLogger("infomri.client").info, stop).run()

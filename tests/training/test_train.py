@@ -166,7 +166,7 @@ def test_schedules_have_the_shape_they_state() -> None:
 
 def test_the_whitening_of_the_mouth_travels_with_the_weights(tmp_path: Path) -> None:
     table = small_table(rounds=1, local_steps=1)
-    table["model"]["mouth"] = "whitened"
+    table["model"]["input"] = "whitened"
     plan = parse_plan(tomli_w.dumps(table))
     arms, variance = start(plan)
     model = build_model(plan, plan.arms[1])

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from fl_client.gate.context import Context, unfit
+from fl_client.gate.context import Context, refusal
 from fl_client.settings import Policy
 from infomri_core.attacks.adversaries import BREAKDOWNS
 from infomri_core.messages import EvaluateReply, EvaluateTask
@@ -25,20 +25,20 @@ def noised_scores(
     """
     mechanism = evaluation_mechanism(context.plan)
     if mechanism is None or context.noise is None:
-        raise unfit("scores without the plan's noise")
+        raise refusal("scores without the plan's noise")
     if task.round != context.plan.training.rounds or reply.scores or reply.noise is not None:
-        raise unfit("other scores than were asked for")
+        raise refusal("other scores than were asked for")
     if reply.n_patients != context.n_patients:
-        raise unfit("scores of other patients")
+        raise refusal("scores of other patients")
     asked = set(task.attacks)
     if not all(n in asked and why in BREAKDOWNS for n, why in reply.failed.items()):
-        raise unfit("a breakdown of an attack that nobody asked for")
+        raise refusal("a breakdown of an attack that nobody asked for")
     form, most = form_of(context.plan, task.arms, task.attacks), reply.n_patients * UNIT
     shapes = {family: array.shape for family, array in reply.sums.items()}
     if shapes != form.shapes() or any(a.dtype != np.int64 for a in reply.sums.values()):
-        raise unfit("sums of another form")
+        raise refusal("sums of another form")
     if any(np.abs(array).max() > most for array in reply.sums.values()):
-        raise unfit("sums beyond what the patients can have")
+        raise refusal("sums beyond what the patients can have")
     stream = context.noise(digest_of(reply))
     log.info("scores leave under noise of multiplier %.4g", mechanism[0])
     return dataclasses.replace(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fl_client.gate.cohort import Groups, count_groups
-from fl_client.gate.context import Context, unfit
+from fl_client.gate.context import Context, refusal
 from fl_client.settings import Policy
 from infomri_core.attacks.adversaries import BREAKDOWNS, LINKAGE
 from infomri_core.attacks.full_image_classifier import FULL_IMAGE, READER
@@ -27,13 +27,13 @@ def checked_scores(
     """The reply, coarse. Raises ``Refused("gate")`` when it is not what ``task`` asked for."""
     plan = context.plan
     if task.round != plan.training.rounds:
-        raise unfit("scores before the last round")
+        raise refusal("scores before the last round")
     cells = {(arm, a) for arm in task.arms for a in plan.measurement.accelerations}
     if set(reply.scores) != cells or reply.n_patients != context.n_patients:
-        raise unfit("other scores than were asked for")
+        raise refusal("other scores than were asked for")
     asked = {*task.attacks, *same_site_attacks(plan)}
     if not all(n in asked and why in BREAKDOWNS for n, why in reply.failed.items()):
-        raise unfit("a breakdown of an attack that nobody asked for")
+        raise refusal("a breakdown of an attack that nobody asked for")
     everyone, attacked = _groups(context, policy)
     exclusive = classes_of(plan.task).exclusive
     scores = {
@@ -54,7 +54,7 @@ def _groups(context: Context, policy: Policy) -> tuple[Groups, Groups]:
     """Who stands behind the slots: of all scored slices, and of those that are attacked."""
     table, slots = context.scored, context.slots
     if table is None or slots is None:
-        raise unfit("scores whose groups are not known")
+        raise refusal("scores whose groups are not known")
     rows = attacked_rows(table.patients, context.plan.evaluation.attack_slices)
     try:
         everyone, attacked = (
@@ -62,10 +62,10 @@ def _groups(context: Context, policy: Policy) -> tuple[Groups, Groups]:
             count_groups(table.take(rows), slots[rows]),
         )
     except ValueError:
-        raise unfit("groups that cut a patient in two") from None
+        raise refusal("groups that cut a patient in two") from None
     for groups in (everyone, attacked):
         if groups.patients[groups.patients > 0].min() < policy.min_cohort:
-            raise unfit("a group of fewer patients than the minimum cohort")
+            raise refusal("a group of fewer patients than the minimum cohort")
     return everyone, attacked
 
 
@@ -78,7 +78,7 @@ def _legibility(
 ) -> dict[str, ScoreHistogram]:
     """The histograms under the limits of the diagnosis' own."""
     if read and not (READER in asked and set(read) <= {FULL_IMAGE, *asked}):
-        raise unfit("a reading that nobody asked for")
+        raise refusal("a reading that nobody asked for")
     return {name: _histogram(h, groups, exclusive, policy) for name, h in read.items()}
 
 
@@ -91,9 +91,9 @@ def _histogram(
     n_decisions = groups.slices * (1 if exclusive else n_labels)
     fits = histogram.counts.shape == (SLOTS, n_labels, 2, N_BINS)
     if not fits or (histogram.counts.sum(-1) != groups.labels).any():
-        raise unfit("a histogram of other slices than the groups'")
+        raise refusal("a histogram of other slices than the groups'")
     if not np.array_equal(histogram.total, n_decisions):
-        raise unfit("decisions on other slices than the groups'")
+        raise refusal("decisions on other slices than the groups'")
     keep = (groups.classes.sum(0) >= policy.min_class_cohort).all(-1)
     counts = np.where(keep[:, None, None], histogram.counts, 0)
     classes = groups.classes[:, keep].reshape(SLOTS, -1)
@@ -103,19 +103,19 @@ def _histogram(
     try:
         whole = ScoreHistogram.from_arrays({**histogram.to_arrays(), "counts": counts})
     except ValueError:
-        raise unfit("a histogram that is not one") from None
+        raise refusal("a histogram that is not one") from None
     return whole.pooled(coarser(behind, minimum))
 
 
 def _quality(quality: ImageQuality, name: str, asked: set[str], groups: Groups) -> ImageQuality:
     if name not in asked:
-        raise unfit("the quality of an attack that nobody asked for")
+        raise refusal("the quality of an attack that nobody asked for")
     if not np.array_equal(quality.weight, groups.slices):
-        raise unfit("the quality of other images than the groups'")
+        raise refusal("the quality of other images than the groups'")
     try:
         return ImageQuality.from_arrays(quality.rounded().to_arrays())
     except ValueError:
-        raise unfit("image quality that is not finite") from None
+        raise refusal("image quality that is not finite") from None
 
 
 def _linkage(
@@ -126,9 +126,9 @@ def _linkage(
     if linkage is None:
         return None
     if LINKAGE not in task.attacks or linkage.weight.shape != (SLOTS, 2):
-        raise unfit("a linkage that nobody asked for")
+        raise refusal("a linkage that nobody asked for")
     if (linkage.weight > groups.patients[:, None]).any():
-        raise unfit("a linkage of more patients than the groups have")
+        raise refusal("a linkage of more patients than the groups have")
     least = max(policy.min_cohort, policy.round_to)
     for k, kind in enumerate(KINDS):
         weight = linkage.weight[:, k]
@@ -136,4 +136,4 @@ def _linkage(
     try:
         return LinkageSummary.from_arrays(linkage.rounded(policy.round_to).to_arrays())
     except ValueError:
-        raise unfit("a linkage that is not one") from None
+        raise refusal("a linkage that is not one") from None

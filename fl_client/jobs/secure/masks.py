@@ -47,4 +47,4 @@ def run(context: Context, premises: Premises, cancelled: Callable[[], bool]) -> 
     plan, task = context.plan, context.task
     assert isinstance(task, AnnounceTask | ShareTask | UnmaskTask)
     entries = of_study(premises.entries(), plan)
-    return premises.sessions.answer(plan, task, context.departure, entries)
+    return premises.sessions.answer(plan, task, context.ledger_entry, entries)

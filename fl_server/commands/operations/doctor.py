@@ -43,10 +43,10 @@ def doctor(
 
     Example: `infomri doctor --config site.toml`
     """
-    from fl_server.health.places import Asked, checks
+    from fl_server.health.places import DoctorRequest, checks
     from infomri_core.system.progress import on_stderr
 
-    asked = Asked(config, centre, superlink, root_certificate, data, federation)
+    asked = DoctorRequest(config, centre, superlink, root_certificate, data, federation)
     wanted, findings = checks(asked), list[Finding]()
     with on_stderr().phase("checking", unit="checks", total=len(wanted)) as step:
         for check in wanted:

@@ -151,7 +151,7 @@ def _introduce(folder: "FederationFolder") -> None:
 
 
 def _tell_superlink(folder: "FederationFolder", superlink: str) -> None:
-    from fl_server.operations.node_registration import admit, connect
+    from fl_server.operations.node_registration import connect, register_nodes
     from infomri_core.machine.hints import shell_command
 
     if not superlink:
@@ -159,7 +159,7 @@ def _tell_superlink(folder: "FederationFolder", superlink: str) -> None:
         typer.echo(f"next, at the SuperLink: {command} --register HOST:PORT")
         return
     with connect(superlink, folder) as control:
-        change = admit(control, folder)
+        change = register_nodes(control, folder)
     typer.echo(f"registered: {', '.join(change.registered) or 'nothing new'}")
     typer.echo(f"unregistered: {', '.join(change.unregistered) or 'nothing new'}")
 

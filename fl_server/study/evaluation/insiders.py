@@ -6,7 +6,7 @@ import numpy as np
 
 from fl_server.aggregation.mean import WeightedMean
 from fl_server.audit.adversaries import FittedAudit
-from fl_server.study.context import Setting, State
+from fl_server.study.context import State, StudyContext
 from fl_server.study.enrolment import deadline
 from infomri_core.messages import AdaptReply, AdaptTask
 from infomri_core.messages.adapt import NETWORK
@@ -18,40 +18,40 @@ ALL = "all"
 
 
 def train_insiders(
-    setting: Setting, state: State, fitted: FittedAudit, nodes: Sequence[str]
+    context: StudyContext, state: State, fitted: FittedAudit, nodes: Sequence[str]
 ) -> dict[str, dict[str, np.ndarray]]:
     """For each node its insiders' attack, as arrays: the sample-weighted mean of what the *other*
     nodes made of the public one, over the plan's ``insider_rounds``.
 
     A node that no other answered for is absent.
     """
-    name = insider_attack(setting.plan)
+    name = insider_attack(context.plan)
     public = fitted.adversaries.attacks.get(base_name(name)) if name else None
     if public is None:
         return {}
     if len(nodes) < 2:
-        setting.progress.tell("attack", "no insider's attack: it takes two sites")
+        context.progress.report("attack", "no insider's attack: it takes two sites")
         return {}
     arrays = public.to_arrays()
     start = {key: a for key, a in arrays.items() if not key.startswith(NETWORK)}
     first = {key: a for key, a in arrays.items() if key.startswith(NETWORK)}
     networks: dict[str, Arrays] = dict.fromkeys(nodes, first)
-    for number in range(1, setting.plan.evaluation.insider_rounds + 1):
-        networks = _train(setting, state, start, networks, number)
-    setting.progress.tell(
+    for number in range(1, context.plan.evaluation.insider_rounds + 1):
+        networks = _train(context, state, start, networks, number)
+    context.progress.report(
         "attack", f"insiders trained {base_name(name or '')} at {len(nodes)} sites"
     )
     return {node: {**start, **network} for node, network in networks.items()}
 
 
 def _train(
-    setting: Setting, state: State, start: Arrays, networks: Mapping[str, Arrays], number: int
+    context: StudyContext, state: State, start: Arrays, networks: Mapping[str, Arrays], number: int
 ) -> dict[str, Arrays]:
     """One round: each node trains what will attack the others."""
-    plan = setting.plan
+    plan = context.plan
     same = len({id(network) for network in networks.values()}) == 1
     tasks = {}
-    for trainer in setting.roster.participants(plan.training.rounds):
+    for trainer in context.roster.participants(plan.training.rounds):
         others = {node: network for node, network in networks.items() if node != trainer}
         groups = {ALL: next(iter(networks.values()))} if same else others
         if groups:
@@ -59,16 +59,16 @@ def _train(
                 plan.text, number, deadline(plan), state.arms, start, groups
             )
     means = {node: _Mean() for node in networks}
-    for trainer, reply in setting.sites.ask_each(tasks):
+    for trainer, reply in context.sites.ask_each(tasks):
         if not isinstance(reply, AdaptReply) or not _fits(reply, tasks[trainer]):
-            setting.roster.tell_refusal(trainer, reply, number)
+            context.roster.report_refusal(trainer, reply, number)
             continue
         try:
             for node, mean in means.items():
                 if node != trainer:
                     mean.add(reply.networks[ALL if same else node], reply.n_samples)
         except InputError as error:
-            setting.progress.tell("refused", f"attack of {trainer} not used: {error}")
+            context.progress.report("refused", f"attack of {trainer} not used: {error}")
     return {node: mean.value() for node, mean in means.items() if mean.n_samples}
 
 

@@ -48,7 +48,7 @@ REFERENCE = "lmmse"
 
 
 @dataclass(frozen=True)
-class Asked:
+class AuditRequest:
     """What ``infomri audit`` was told; None and () mean the run's own.
 
     ``steps``: optimizer steps by attack, and of the 'reader' of full images (0: none).
@@ -82,7 +82,7 @@ class Repeated:
     unwritten: InputError | None = None
 
 
-def repeat_audit(asked: Asked, say: Callable[[str], None]) -> Repeated:
+def repeat_audit(asked: AuditRequest, say: Callable[[str], None]) -> Repeated:
     """Fit the attacks anew and score them here; the arms stay as they were trained.
 
     Writes results, figures and report. ``InputError`` for a run, data or attacks that won't do,
@@ -144,7 +144,7 @@ def run_folder(path: Path) -> Path:
     return folder_with(path.resolve(), "checkpoints")
 
 
-def _asked_plan(plan: Plan, asked: Asked) -> Plan:
+def _asked_plan(plan: Plan, asked: AuditRequest) -> Plan:
     """The plan with the attacks and accelerations asked for; its identity stays the study's."""
     names = asked.attacks or plan.evaluation.attacks
     for name in names:
@@ -163,12 +163,12 @@ def _asked_plan(plan: Plan, asked: Asked) -> Plan:
     )
 
 
-def _centre(asked: Asked, folder: Path) -> CentreSettings | None:
+def _centre(asked: AuditRequest, folder: Path) -> CentreSettings | None:
     path = asked.centre or folder.parent / "centre.toml"
     return read_settings(path) if asked.centre or path.is_file() else None
 
 
-def _audit_settings(asked: Asked, folder: Path, centre: CentreSettings | None) -> Audit:
+def _audit_settings(asked: AuditRequest, folder: Path, centre: CentreSettings | None) -> Audit:
     """The centre's audit settings, with the URI and the steps that were asked for."""
     uri = asked.audit or (centre.audit.data if centre else "") or _stored_uri(folder)
     if not uri:
@@ -190,7 +190,7 @@ def _stored_uri(folder: Path) -> str:
     return str(read_results(path)[1].get("audit_data") or "") if path.is_file() else ""
 
 
-def _data(plan: Plan, asked: Asked, uri: str) -> tuple[SliceDataset, SliceDataset, str]:
+def _data(plan: Plan, asked: AuditRequest, uri: str) -> tuple[SliceDataset, SliceDataset, str]:
     """What to fit on, what to score on, and the second in words."""
     audit_set = open_dataset(uri)
     if asked.data is None:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from fl_server.study.context import Setting
+from fl_server.study.context import StudyContext
 from fl_server.study.secure.session import session_for, stage_deadline
 from fl_server.study.sessions import Session
 from infomri_core.messages import (
@@ -17,7 +17,7 @@ from infomri_core.messages import (
     TrainTask,
     UnmaskReply,
     UnmaskTask,
-    question_of,
+    task_digest,
 )
 from infomri_core.messages.secure import context_of
 from infomri_core.secagg import Collector, Unmasking
@@ -42,14 +42,14 @@ class Question:
 
 
 def ask_masked(
-    setting: Setting,
+    context: StudyContext,
     nodes: Sequence[str],
     question: Question,
     read: Callable[[np.ndarray, int], T],
 ) -> tuple[list[str], T] | None:
     """The sites in the sum, in ascending order, and what ``read`` makes of it, given their number;
     None where it is to be tried again, and every reason is told."""
-    session = session_for(setting, nodes, question.round)
+    session = session_for(context, nodes, question.round)
     if session is None:
         return None
     present = [node for node in nodes if node in session.members]
@@ -57,32 +57,32 @@ def ask_masked(
     shares = session.shares[slot]
     names = [session.members[node] for node in present]
     task = question.task(Masking(session.key, slot, {name: shares[name] for name in names}))
-    collector = _collector(setting, session, task, question.size)
-    _collect(setting, session, task, present, collector, question)
+    collector = _collector(context, session, task, question.size)
+    _collect(context, session, task, present, collector, question)
     delivered = collector.delivered
-    fewest = max(setting.plan.training.quorum, session.threshold)
+    fewest = max(context.plan.training.quorum, session.threshold)
     if len(delivered) < fewest:
         what = "updates" if question.job == "train" else "sums of scores"
         sentence = f"{len(delivered)} masked {what} came, {fewest} are needed"
-        tell(setting, question.round, sentence)
+        report(context, question.round, sentence)
         return None
     try:
-        ring = collector.total(_unmaskings(setting, session, slot, collector, question))
+        ring = collector.total(_unmaskings(context, session, slot, collector, question))
         return delivered, read(ring, len(delivered))
     except (Refused, ValueError) as error:
         session.lost = True
         sentence = f"the sum over {', '.join(delivered)} is not had: {error}"
-        tell(setting, question.round, sentence)
+        report(context, question.round, sentence)
         return None
 
 
-def tell(setting: Setting, number: int, sentence: str) -> None:
+def report(context: StudyContext, number: int, sentence: str) -> None:
     """Report why something of round ``number`` is not used."""
-    setting.progress.tell("refused", f"round {number}: {sentence}")
+    context.progress.report("refused", f"round {number}: {sentence}")
 
 
-def _collector(setting: Setting, session: Session, task: MaskedTask, size: int) -> Collector:
-    masking, plan = task.masking, setting.plan
+def _collector(context: StudyContext, session: Session, task: MaskedTask, size: int) -> Collector:
+    masking, plan = task.masking, context.plan
     assert masking is not None
     return Collector(
         size,
@@ -91,12 +91,12 @@ def _collector(setting: Setting, session: Session, task: MaskedTask, size: int) 
         session.announcements[masking.slot],
         list(masking.shares),
         plan.aggregation.degree,
-        masking.binding(question_of(task)),
+        masking.binding(task_digest(task)),
     )
 
 
 def _collect(
-    setting: Setting,
+    context: StudyContext,
     session: Session,
     task: MaskedTask,
     present: Sequence[str],
@@ -104,10 +104,10 @@ def _collect(
     question: Question,
 ) -> None:
     """Add masked answers to ``collector`` as they arrive."""
-    for node, reply in setting.sites.ask(task, present):
+    for node, reply in context.sites.ask(task, present):
         if not isinstance(reply, MaskedReply):
             session.lost |= isinstance(reply, ErrorReply) and reply.code == "secure-aggregation"
-            setting.roster.tell_refusal(node, reply, task.round)
+            context.roster.report_refusal(node, reply, task.round)
             continue
         name = session.members[node]
         try:
@@ -115,23 +115,23 @@ def _collect(
             collector.add(name, reply.vector)
             question.used(name, reply)
         except (InputError, Refused) as error:
-            tell(setting, task.round, f"reply of {name} not used: {error}")
+            report(context, task.round, f"reply of {name} not used: {error}")
 
 
 def _unmaskings(
-    setting: Setting, session: Session, slot: int, collector: Collector, question: Question
+    context: StudyContext, session: Session, slot: int, collector: Collector, question: Question
 ) -> dict[str, Unmasking]:
     """Shares of the sites that delivered, until they are enough."""
-    plan, delivered = setting.plan, tuple(collector.delivered)
+    plan, delivered = context.plan, tuple(collector.delivered)
     nodes = [node for node, name in session.members.items() if name in delivered]
     until, number = stage_deadline(plan), question.round
     task = UnmaskTask(plan.text, number, until, session.key, slot, delivered, question.job)
     answers: dict[str, Unmasking] = {}
-    for node, reply in setting.sites.ask(task, nodes):
+    for node, reply in context.sites.ask(task, nodes):
         if isinstance(reply, UnmaskReply):
             answers[session.members[node]] = reply.unmasking
         else:
-            setting.roster.tell_refusal(node, reply, number)
+            context.roster.report_refusal(node, reply, number)
         if collector.enough(answers):
             break
     return answers

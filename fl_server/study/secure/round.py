@@ -11,10 +11,10 @@ from typing import final
 
 import numpy as np
 
-from fl_server.study.context import Setting, State
+from fl_server.study.context import State, StudyContext
 from fl_server.study.enrolment import deadline
 from fl_server.study.epsilon import check_epsilon
-from fl_server.study.reply_check import check_lost_state, tell_lost_state
+from fl_server.study.reply_check import check_lost_state, report_lost_state
 from fl_server.study.secure.collect import Question, ask_masked
 from infomri_core.messages import MaskedReply, TrainTask
 from infomri_core.secagg.update import UpdateSum, ring_size, sum_from_ring
@@ -57,10 +57,10 @@ class MaskedAnswers:
         }
 
 
-def gather_masked(setting: Setting, state: State, number: int) -> MaskedAnswers:
+def gather_masked(context: StudyContext, state: State, number: int) -> MaskedAnswers:
     """The sum of the sites' updates in round ``number``, or an answer without one; every reason
     is told."""
-    plan, answers = setting.plan, MaskedAnswers(number)
+    plan, answers = context.plan, MaskedAnswers(number)
     sizes = {name: len(flat) for name, flat in state.arms.items()}
     with_losses, terms = plan.privacy is None or plan.privacy.losses, plan.task.told_terms
 
@@ -77,22 +77,22 @@ def gather_masked(setting: Setting, state: State, number: int) -> MaskedAnswers:
         ),
         ring_size(sizes, terms),
         check,
-        lambda site, reply: tell_lost_state(setting, answers, site, reply.lost_state),
+        lambda site, reply: report_lost_state(context, answers, site, reply.lost_state),
     )
-    nodes = setting.roster.participants(number)
+    nodes = context.roster.participants(number)
     found = ask_masked(
-        setting, nodes, question, lambda ring, n: sum_from_ring(ring, sizes, terms, n, with_losses)
+        context, nodes, question, lambda ring, n: sum_from_ring(ring, sizes, terms, n, with_losses)
     )
     if found is not None:
         answers.sites, answers.total = found
-        _tell_diverged(setting, answers)
+        _report_diverged(context, answers)
     return answers
 
 
-def _tell_diverged(setting: Setting, answers: MaskedAnswers) -> None:
+def _report_diverged(context: StudyContext, answers: MaskedAnswers) -> None:
     n_sites = len(answers.sites)
     for name, arm in answers.total.arms.items() if answers.total else ():
         if arm.n_sites < n_sites:
             where = f"{n_sites - arm.n_sites} of {n_sites} sites, which ones is hidden"
             sentence = f"round {answers.number}: arm {name} diverged at {where}"
-            setting.progress.tell("diverged", sentence)
+            context.progress.report("diverged", sentence)

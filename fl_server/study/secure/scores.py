@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from fl_server.study.context import Setting, State
+from fl_server.study.context import State, StudyContext
 from fl_server.study.enrolment import deadline
-from fl_server.study.epsilon import check_epsilon, tell_epsilons
+from fl_server.study.epsilon import check_epsilon, report_epsilons
 from fl_server.study.failure import StudyFailed
 from fl_server.study.secure.collect import Question, ask_masked
 from infomri_core.messages import EvaluateTask, MaskedReply
@@ -15,16 +15,16 @@ ATTEMPTS = 3
 
 
 def gather_scores(
-    setting: Setting, state: State, task: EvaluateTask, form: Form
+    context: StudyContext, state: State, task: EvaluateTask, form: Form
 ) -> tuple[list[str], ScoresSum]:
     """The sites in the sum, and their noised sums of ``form`` together.
 
     Raises ``StudyFailed`` when fewer than the quorum answered ``ATTEMPTS`` times.
     """
-    plan = setting.plan
+    plan = context.plan
 
     def check(site: str, reply: MaskedReply) -> None:
-        tell_epsilons(state.history, {site: reply.epsilon})
+        report_epsilons(state.history, {site: reply.epsilon})
         check_epsilon(plan, reply)
 
     question = Question(
@@ -36,8 +36,8 @@ def gather_scores(
     )
     for _ in range(ATTEMPTS):
         found = ask_masked(
-            setting,
-            setting.roster.participants(state.round),
+            context,
+            context.roster.participants(state.round),
             question,
             lambda ring, n_sites: sum_from_ring(ring, form, task.attacks, n_sites),
         )

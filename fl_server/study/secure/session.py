@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from fl_server.study.context import Setting
+from fl_server.study.context import StudyContext
 from fl_server.study.enrolment import PASSING, deadline
 from fl_server.study.sessions import Session
 from infomri_core.messages import (
@@ -34,12 +34,12 @@ SPARE_SLOTS = 2
 Reply = TypeVar("Reply", AnnounceReply, ShareReply)
 
 
-def session_for(setting: Setting, nodes: Sequence[str], number: int) -> Session | None:
+def session_for(context: StudyContext, nodes: Sequence[str], number: int) -> Session | None:
     """A session that serves round ``number`` over ``nodes``; None where too few sites would take
     part, which is told."""
-    sessions, fewest = setting.sessions, setting.plan.training.quorum
+    sessions, fewest = context.sessions, context.plan.training.quorum
     if sessions.current is None or not sessions.current.serves(nodes, fewest):
-        sessions.current = _prepared(setting, nodes, number)
+        sessions.current = _prepared(context, nodes, number)
     return sessions.current
 
 
@@ -48,22 +48,22 @@ def stage_deadline(plan: Plan) -> float:
     return min(deadline(plan), time.time() + STAGE_SECONDS)
 
 
-def _prepared(setting: Setting, nodes: Sequence[str], number: int) -> Session | None:
-    plan, until = setting.plan, stage_deadline(setting.plan)
+def _prepared(context: StudyContext, nodes: Sequence[str], number: int) -> Session | None:
+    plan, until = context.plan, stage_deadline(context.plan)
     key, n_slots = secrets.token_hex(16), min(MAX_SLOTS, _sums_to_come(plan, number))
     asked: set[str] = set()
     announced = _ask(
-        setting,
+        context,
         AnnounceTask(plan.text, number, until, key, n_slots),
         nodes,
         AnnounceReply,
-        lambda node, reply: _own(reply, setting.roster.name(node), n_slots),
+        lambda node, reply: _own(reply, context.roster.name(node), n_slots),
         asked,
     )
     slots = tuple(zip(*(reply.announcements for reply in announced.values()), strict=True))
-    names = {setting.roster.name(node) for node in announced}
+    names = {context.roster.name(node) for node in announced}
     shared = _ask(
-        setting,
+        context,
         ShareTask(plan.text, number, stage_deadline(plan), key, slots),
         list(announced),
         ShareReply,
@@ -72,20 +72,20 @@ def _prepared(setting: Setting, nodes: Sequence[str], number: int) -> Session | 
         ),
         asked,
     )
-    members = {node: setting.roster.name(node) for node in shared}
+    members = {node: context.roster.name(node) for node in shared}
     rules = plan.aggregation
     threshold = threshold_for(rules.threshold, len(names), rules.degree)
     fewest = max(plan.training.quorum, threshold)
     if len(members) < fewest:
         sentence = f"round {number}: {len(members)} sites made keys, {fewest} are needed"
-        setting.progress.tell("waiting", sentence)
+        context.progress.report("waiting", sentence)
         return None
     shares = tuple(
         {members[node]: reply.shares[slot] for node, reply in shared.items()}
         for slot in range(n_slots)
     )
     told = f"keys for {n_slots} sums of {len(members)} sites; {threshold} of them can unmask one"
-    setting.progress.tell("secure", told)
+    context.progress.report("secure", told)
     return Session(key, slots, shares, members, frozenset(asked), threshold)
 
 
@@ -98,7 +98,7 @@ def _own(reply: AnnounceReply, name: str, n_slots: int) -> bool:
 
 
 def _ask(
-    setting: Setting,
+    context: StudyContext,
     task: SecureTask,
     nodes: Sequence[str],
     kind: type[Reply],
@@ -108,11 +108,11 @@ def _ask(
     """Replies of the ``kind`` that fit, by node in a fixed order. Who answered is ``asked``, but
     for refusals that may pass."""
     replies: dict[str, Reply] = {}
-    for node, reply in setting.sites.ask(task, nodes):
+    for node, reply in context.sites.ask(task, nodes):
         if isinstance(reply, kind) and fits(node, reply):
             replies[node] = reply
         else:
-            setting.roster.tell_refusal(node, reply, task.round)
+            context.roster.report_refusal(node, reply, task.round)
         if not _passing(reply):
             asked.add(node)
     return dict(sorted(replies.items()))

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from infomri_core.data.hdf5.guarded import make_room
-from infomri_core.data.importing.parts import TOP, Part
+from infomri_core.data.importing.staging import TOP, Part
 from infomri_core.data.importing.tables.label_table import Kind, LabelTable, Row
 
 _ROW, _HEAD = 256, 1 << 16

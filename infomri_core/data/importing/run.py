@@ -10,8 +10,8 @@ import numpy as np
 from infomri_core.data.importing.archive import Entry, write_archive
 from infomri_core.data.importing.choice import PLANES, Choice
 from infomri_core.data.importing.identity import keyed, patient_code, site_secret
-from infomri_core.data.importing.parts import Workshop
 from infomri_core.data.importing.report import Report, report_paths, write_reports
+from infomri_core.data.importing.staging import Workshop
 from infomri_core.data.importing.tables.label_join import Rows, join
 from infomri_core.data.importing.tables.label_table import Kind, LabelTable, read_labels
 from infomri_core.data.importing.volume import Journal, Volume

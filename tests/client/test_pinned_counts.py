@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from fl_client.gate.pinned_counts import frozen_counts
+from fl_client.gate.pinned_counts import pinned_counts
 from fl_client.memory.ledger import read_ledger
 from infomri_core.messages import DatasetCard
 from tests.support.vault_fakes import (
@@ -38,6 +38,6 @@ def test_after_the_period_the_counts_are_taken_anew(tmp_path: Path) -> None:
     counts, now = next(e.counts for e in entries if e.counts), datetime.now(UTC)
     names = set(counts)
     assert counts["patients"] == 20
-    assert frozen_counts(entries, names, 30.0, now + timedelta(days=29)) == counts
-    assert frozen_counts(entries, names, 30.0, now + timedelta(days=31)) is None
-    assert frozen_counts(entries, {"patients"}, 30.0, now) is None
+    assert pinned_counts(entries, names, 30.0, now + timedelta(days=29)) == counts
+    assert pinned_counts(entries, names, 30.0, now + timedelta(days=31)) is None
+    assert pinned_counts(entries, {"patients"}, 30.0, now) is None

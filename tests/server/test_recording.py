@@ -12,7 +12,7 @@ import torch
 from fl_server.run import checkpoint
 from fl_server.run.events import read_events
 from fl_server.sites.local import LocalSites
-from fl_server.sites.recording import EVENTS, WatchedSites
+from fl_server.sites.recording import EVENTS, RecordedSites
 from infomri_core.attacks.adversaries import load_adversaries
 from infomri_core.messages import EnrolTask, ErrorReply, SiteReply, SiteTask
 from infomri_core.physics.kspace import zero_fill
@@ -42,8 +42,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, small.SilentTra
     folder = tmp_path_factory.mktemp("watched")
     tracker = small.SilentTracker()
     sites: LocalSites = small.local_sites(folder)
-    watched = WatchedSites(sites, folder / "run", tracker)
-    small.study(small.small_plan(rounds=1), watched, folder, tracker).run()
+    recorded = RecordedSites(sites, folder / "run", tracker)
+    small.study(small.small_plan(rounds=1), recorded, folder, tracker).run()
     return folder / "run", tracker
 
 
@@ -93,10 +93,10 @@ def test_the_study_is_kept_whole(run):
 
 def test_a_refusal_and_a_silence_are_told(tmp_path: Path):
     plan = small.small_plan()
-    watched = WatchedSites(Unwell(), tmp_path, small.SilentTracker())
-    list(watched.ask(EnrolTask(plan.text, time.time() + 1), ["1", "2"]))
-    watched.failed(RuntimeError("nobody left"))
-    watched.failed(SystemExit(0))
+    recorded = RecordedSites(Unwell(), tmp_path, small.SilentTracker())
+    list(recorded.ask(EnrolTask(plan.text, time.time() + 1), ["1", "2"]))
+    recorded.failed(RuntimeError("nobody left"))
+    recorded.failed(SystemExit(0))
     refused, silent, failed, stopped = events(tmp_path)
     assert (refused["site"], refused["refused"]) == (
         "node 1",

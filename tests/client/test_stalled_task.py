@@ -2,7 +2,7 @@
 
 import pytest
 
-from fl_client.network.stalled_task import GRACE_SECONDS, SILENCE_SECONDS, Unanswered
+from fl_client.network.stalled_task import GRACE_SECONDS, SILENCE_SECONDS, StalledTask
 
 RECEIVED = "\x1b[92mINFO \x1b[0m:      Receiving: train message (ID: 1)"
 SENDING = "INFO :      Sending: train message (ID: 2)"
@@ -13,21 +13,21 @@ READY = "2026-01-01 12:00:00,000 INFO ready"
 
 
 class Follow:
-    """An ``Unanswered`` fed line by line at a clock of its own."""
+    """An ``StalledTask`` fed line by line at a clock of its own."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.unanswered = Unanswered(lambda: self.now)
+        self.stalled = StalledTask(lambda: self.now)
 
     def read(self, *lines: str) -> "Follow":
         for line in lines:
             of_executor = "courier" in line or line is READY
-            (self.unanswered.executor if of_executor else self.unanswered.supernode)(line)
+            (self.stalled.executor if of_executor else self.stalled.supernode)(line)
         return self
 
     def after(self, seconds: float) -> str | None:
         self.now += seconds
-        return self.unanswered.verdict()
+        return self.stalled.verdict()
 
 
 @pytest.fixture
