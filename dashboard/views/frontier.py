@@ -13,7 +13,7 @@ from dashboard.reading.runs import Arms, Sweep
 from dashboard.tables import arm_facts, frontier_columns, frontier_table
 from infomri_core.report.verdict import verdict
 from infomri_core.results.frontier import Row, attacks, label, psnr_of
-from infomri_core.results.operating_point import linkage_sentence, operating_point
+from infomri_core.results.operating_point import guessing, linkage_sentence, operating_point
 
 _INTRODUCTION = (
     "Each point is one way of sampling k-space. **Up** is a better diagnosis, **left** is a "
@@ -68,9 +68,10 @@ def _first_words(rows: Sequence[Row]) -> None:
     said = verdict(rows, {})
     score = AUROC.form(point.auroc or 0.0)
     st.markdown(
-        f"**{label(point, rows)} at {point.acceleration:g}x is the operating point one would "
-        f"approve: AUROC {score}, PSNR {point.psnr_worst or 0.0:.1f} dB of the strongest attack, "
-        f"'{point.worst_attack}'. {said.headline}** {linkage_sentence(point)}"
+        f"**The operating point is {label(point, rows)} at {point.acceleration:g}x: AUROC {score}"
+        f"{', not told from guessing' if guessing(point) else ''}, PSNR "
+        f"{point.psnr_worst or 0.0:.1f} dB of the strongest attack, '{point.worst_attack}'. "
+        f"{said.headline}** {linkage_sentence(point)}"
     )
 
 

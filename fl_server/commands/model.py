@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from infomri_core.results.frontier import Row
     from infomri_core.system.screen_table import ScreenTable
 
-GUESSING = 0.5
-
 model_app = typer.Typer(no_args_is_help=True)
 Store = Annotated[
     str,
@@ -108,7 +106,7 @@ def _show(rows: "Sequence[Row]") -> None:
     from rich.console import Console
 
     from infomri_core.report.verdict import verdict
-    from infomri_core.results.operating_point import linkage_sentence
+    from infomri_core.results.operating_point import guessing, linkage_sentence
     from infomri_core.results.table import print_frontier
 
     console = Console(stderr=True)
@@ -119,8 +117,7 @@ def _show(rows: "Sequence[Row]") -> None:
     console.print(verdict(rows, {}).headline, style="bold")
     console.print(linkage_sentence(rows[-1]))
     for row in rows:
-        low = row.auroc if row.auroc_low is None else row.auroc_low
-        if low is None or low <= GUESSING:
+        if guessing(row):
             console.print(
                 f"At {row.acceleration:g}x its AUROC is not told from guessing (0.5).",
                 style="bold red",

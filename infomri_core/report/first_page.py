@@ -9,7 +9,7 @@ from infomri_core.plan.adversary_knowledge import described
 from infomri_core.report import html as h
 from infomri_core.report.verdict import Verdict
 from infomri_core.results.frontier import Row, label
-from infomri_core.results.operating_point import RULE, operating_point
+from infomri_core.results.operating_point import RULE, guessing, operating_point
 
 _TAGS = {
     "void": "Verdict: audit void",
@@ -85,7 +85,8 @@ def _asked(rows: Sequence[Row], meta: Mapping[str, Any]) -> dict[str, object]:
 
 def _figures(point: Row, meta: Mapping[str, Any]) -> dict[str, str]:
     return {
-        "Diagnosis": _with_interval("AUROC", point.auroc, point.auroc_low, point.auroc_high),
+        "Diagnosis": _with_interval("AUROC", point.auroc, point.auroc_low, point.auroc_high)
+        + ("; not told from guessing (0.5)" if guessing(point) else ""),
         "Strongest attack": _attack(point),
         "... against having measured nothing": _above(point.psnr_gain, point.psnr_prior),
         "... against knowing the diagnosis alone": _above(

@@ -22,6 +22,13 @@ def operating_point(rows: Sequence[Row]) -> Row | None:
     return min(enough, key=lambda row: (row.psnr_worst or 0.0, -(row.auroc or 0.0)))
 
 
+def guessing(row: Row) -> bool:
+    """Whether the diagnosis is not told from guessing: the AUROC, or the lower end of its 95 %
+    interval where there is one, is 0.5 or less."""
+    low = row.auroc if row.auroc_low is None else row.auroc_low
+    return low is None or low <= 0.5
+
+
 def linked(row: Row) -> bool:
     """Whether linkage finds more patients than guessing does: its rank-1 share, or the lower end
     of its interval where there is one, is above twice the chance."""

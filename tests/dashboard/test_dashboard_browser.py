@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,10 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
 ]
 TIMEOUT_MS = 90_000
+CUT_OFF = """
+[...document.querySelectorAll('[data-testid=stMetricValue], [data-testid=stMetricLabel]')]
+    .filter(shown => shown.scrollWidth > shown.clientWidth + 1).map(shown => shown.textContent)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +103,35 @@ def test_every_page_of_a_finished_study_is_drawn(
     page.screenshot(path=pictures / f"{name or 'frontier'}.png")
 
 
+@pytest.mark.parametrize(("width", "theme"), [(800, "light"), (900, "dark"), (1400, "dark")])
+def test_pages_call_out_to_nobody_fit_their_width_and_follow_the_readers_theme(
+    page: Page, address: str, pictures: Path, width: int, theme: str
+):
+    """Requests of all pages stay on this machine; no figure of a metric is cut off."""
+    assert page.context.browser is not None
+    context = page.context.browser.new_context(
+        viewport={"width": width, "height": 1100}, color_scheme=theme
+    )
+    context.set_default_timeout(TIMEOUT_MS)
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    opened = context.new_page()
+    for name in PAGES:
+        opened.goto(f"{address}/{name}?study=small")
+        settled(opened)
+        expect(opened.locator("[data-testid=stSkeleton]")).to_have_count(0, timeout=TIMEOUT_MS)
+        opened.screenshot(path=pictures / f"{name or 'frontier'}-{width}-{theme}.png")
+        assert opened.evaluate(CUT_OFF) == []
+        background = opened.evaluate(
+            "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+        )
+        red = int(background.split("(")[1].split(",")[0])
+        assert (red < 128) == (theme == "dark")
+    context.close()
+    local = (address, address.replace("http", "ws", 1), "data:", "blob:")
+    assert [url for url in asked if not url.startswith(local)] == []
+
+
 def test_a_click_on_a_point_opens_its_run(page: Page, address: str, pictures: Path):
     page.goto(address)
     settled(page)
@@ -136,6 +170,29 @@ def test_the_curves_of_a_running_study_grow_by_themselves(
     page.screenshot(path=pictures / "running.png")
     tracker.finish("FINISHED")
     expect(page.get_by_text("Round 2 of 3", exact=True)).to_be_visible(timeout=TIMEOUT_MS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_the_server_ends_with_its_command(folder: Path, address: str, number: signal.Signals):
+    port = free_port()
+    command = [processes.script("infomri"), "dashboard", "--run", str(folder)]
+    server = processes.start([*command, "--port", str(port)], folder / f"{number.name}.log")
+    try:
+        wait_for_server(f"http://127.0.0.1:{port}", server)
+        server.send_signal(number)
+        assert server.wait(60) == (-number if number is signal.SIGKILL else 0)
+        until = time.monotonic() + 30
+        while _answers(port) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not _answers(port)
+    finally:
+        processes.stop(server, grace=2.0)
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), urlopen(f"http://127.0.0.1:{port}/_stcore/health"):
+        return True
+    return False
 
 
 def test_the_privacy_report_is_downloaded_whole(page: Page, address: str):

@@ -25,6 +25,8 @@ SMALL = (
     ("patients=40", "patients=14&size=32"),
     ("--attacks lmmse,tv,cnn,unet --steps cnn=400,unet=1500", "--attacks lmmse --steps reader=0"),
     (" /export ", " export "),
+    ("visitor&patients=2", "visitor&patients=2&size=32"),
+    ("infomri model approve", "infomri model approve --yes"),
 )
 
 
@@ -85,7 +87,6 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("fl_server.central.Audit", partial(Audit, reader_steps=2))
     tables = blocks(TUTORIAL, "toml")
     (tmp_path / "plan.toml").write_text(small(tables[0]))
-    np.save(tmp_path / "scan.npy", np.random.default_rng(0).random((32, 32)).astype(np.float32))
     said: dict[str, str] = {}
     for line in invocations(TUTORIAL):
         if RUN_BY[line.subcommand] != IN_TUTORIAL:
