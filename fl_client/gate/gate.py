@@ -65,7 +65,7 @@ class Gate:
         known = _identity(dataclasses.replace(ledger_entry, sha256=digest))
         first = next((e for e in self._ledger.entries() if _identity(e) == known), None)
         if first is None:
-            log.warning("a kept reply is not the one that left: it is made anew")
+            log.warning("a kept reply is not the one that left: it is made again")
             return None
         self._ledger.append(dataclasses.replace(first, repetition=True))
         return reply

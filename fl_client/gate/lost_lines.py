@@ -46,7 +46,7 @@ def check_lost(entries: Iterable[Entry], study: str) -> None:
             raise Refused(
                 "ledger",
                 "lines of this site's ledger are lost, of this study perhaps; a plan of another "
-                "study name starts anew",
+                "study name starts again",
             )
 
 

@@ -249,5 +249,5 @@ def _second_sum(ledger_entry: Entry, before: frozenset[str] | None, job: str = "
         "secure-aggregation",
         f"{which} of this study was unmasked as the {_SUM[job]}{sites}; two sums of one {kind} "
         "would tell the sites apart, so only that one can be had again; a plan of another study "
-        "name starts anew",
+        "name starts again",
     )

@@ -67,12 +67,12 @@ def check_inputs(
         raise Refused(
             "data-changed",
             "this site's data have changed since it scored this study, and two scorings would "
-            "tell of the patients who came or left; a plan of another study name starts anew",
+            "tell of the patients who came or left; a plan of another study name starts again",
         )
     seen = {(e.input, e.data) for e in asked if e.round == ledger_entry.round}
     if (ledger_entry.input, ledger_entry.data) not in seen and len(seen) >= limit:
         raise Refused(
             "asked-often",
             f"this site was asked '{ledger_entry.job}' of round {ledger_entry.round} of this "
-            f"study {len(seen)} times already; a plan of another study name starts anew",
+            f"study {len(seen)} times already; a plan of another study name starts again",
         )

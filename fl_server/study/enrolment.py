@@ -73,7 +73,11 @@ class Roster:
 
     def report_refusal(self, node: str, reply: SiteReply, round_number: int) -> None:
         """Report a reply that is not an answer to what was asked."""
-        why = f"{reply.code}: {reply.sentence}" if isinstance(reply, ErrorReply) else "odd reply"
+        why = (
+            f"{reply.code}: {reply.sentence}"
+            if isinstance(reply, ErrorReply)
+            else "malformed reply"
+        )
         where = f"round {round_number}: " if round_number else ""
         self._refusals[node] = why
         self._progress.report("refused", f"{where}{self.name(node)} refused: {why}")

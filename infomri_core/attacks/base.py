@@ -95,7 +95,7 @@ def check_images(images: Tensor, shape: tuple[int, int]) -> None:
             "use audit data of the study's shape",
         )
     if not bool(torch.isfinite(images).all()):
-        raise InputError("audit set", "finite pixels", "NaN or infinity", "mend the audit data")
+        raise InputError("audit set", "finite pixels", "NaN or infinity", "fix the audit data")
 
 
 def folds(

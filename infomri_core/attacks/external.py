@@ -128,5 +128,5 @@ def _array(path: Path, expected: str, kinds: str, ndim: tuple[int, ...]) -> np.n
     if array.ndim not in ndim or array.size == 0:
         raise InputError(path.name, expected, str(array.shape), "make it fit")
     if not np.isfinite(array).all():
-        raise InputError(path.name, "finite values", "NaN or infinity", "mend it")
+        raise InputError(path.name, "finite values", "NaN or infinity", "fix it")
     return array

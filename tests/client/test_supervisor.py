@@ -1,4 +1,4 @@
-"""The supervisor: what dies is started again, what cannot be mended ends it, nothing is left."""
+"""The supervisor: what dies is started again, what cannot be fixed ends it, nothing is left."""
 
 import json
 import os

@@ -29,7 +29,7 @@ PADDING = {"padding": np.zeros(6 * MEBIBYTE, np.uint8)}
 
 
 def padded(task: SiteTask) -> bytes:
-    """The task with arrays that nobody asked for."""
+    """The task with unrequested arrays."""
     message = task.to_message()
     return wire.encode(wire.Message(message.kind, message.header, {**message.arrays, **PADDING}))
 

@@ -28,7 +28,7 @@ def told(error: Exception) -> list[logging.LogRecord]:
 
 
 @pytest.mark.parametrize(
-    "error", [StudyFailed("quorum of 100% missed"), InputError("plan", "beta", "-1", "mend it")]
+    "error", [StudyFailed("quorum of 100% missed"), InputError("plan", "beta", "-1", "fix it")]
 )
 def test_a_failure_that_says_what_to_do_is_one_sentence(error: Exception):
     (record,) = told(error)

@@ -32,7 +32,7 @@ def noised_scores(
         raise refusal("scores of other patients")
     asked = set(task.attacks)
     if not all(n in asked and why in BREAKDOWNS for n, why in reply.failed.items()):
-        raise refusal("a breakdown of an attack that nobody asked for")
+        raise refusal("a breakdown of an attack that the task did not request")
     form, most = form_of(context.plan, task.arms, task.attacks), reply.n_patients * UNIT
     shapes = {family: array.shape for family, array in reply.sums.items()}
     if shapes != form.shapes() or any(a.dtype != np.int64 for a in reply.sums.values()):

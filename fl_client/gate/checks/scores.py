@@ -33,7 +33,7 @@ def checked_scores(
         raise refusal("other scores than were asked for")
     asked = {*task.attacks, *same_site_attacks(plan)}
     if not all(n in asked and why in BREAKDOWNS for n, why in reply.failed.items()):
-        raise refusal("a breakdown of an attack that nobody asked for")
+        raise refusal("a breakdown of an attack that the task did not request")
     everyone, attacked = _groups(context, policy)
     exclusive = classes_of(plan.task).exclusive
     scores = {
@@ -78,7 +78,7 @@ def _legibility(
 ) -> dict[str, ScoreHistogram]:
     """The histograms under the limits of the diagnosis' own."""
     if read and not (READER in asked and set(read) <= {FULL_IMAGE, *asked}):
-        raise refusal("a reading that nobody asked for")
+        raise refusal("a reading that the task did not request")
     return {name: _histogram(h, groups, exclusive, policy) for name, h in read.items()}
 
 
@@ -109,7 +109,7 @@ def _histogram(
 
 def _quality(quality: ImageQuality, name: str, asked: set[str], groups: Groups) -> ImageQuality:
     if name not in asked:
-        raise refusal("the quality of an attack that nobody asked for")
+        raise refusal("the quality of an attack that the task did not request")
     if not np.array_equal(quality.weight, groups.slices):
         raise refusal("the quality of other images than the groups'")
     try:
@@ -126,7 +126,7 @@ def _linkage(
     if linkage is None:
         return None
     if LINKAGE not in task.attacks or linkage.weight.shape != (SLOTS, 2):
-        raise refusal("a linkage that nobody asked for")
+        raise refusal("a linkage that the task did not request")
     if (linkage.weight > groups.patients[:, None]).any():
         raise refusal("a linkage of more patients than the groups have")
     least = max(policy.min_cohort, policy.round_to)

@@ -134,9 +134,7 @@ class Hdf5File:
         for start in range(0, len(flat), step):
             block = decoded[start : start + step]
             if max(map(len, block), default=0) > MAX_TEXT:
-                raise InputError(
-                    where, f"words of {MAX_TEXT} characters", "longer ones", "mend it"
-                )
+                raise InputError(where, f"words of {MAX_TEXT} characters", "longer ones", "fix it")
             flat[start : start + step] = block
         return flat
 

@@ -203,11 +203,11 @@ def _check(options: PhantomOptions, uri: DataUri) -> None:
     at_least(options.seed, 0, uri.text, "seed")
     if not all(0.0 <= p <= 1.0 for p in options.prevalence):
         raise InputError(
-            f"{uri.text} prevalence", "a share in [0, 1]", f"{options.prevalence}", "mend it"
+            f"{uri.text} prevalence", "a share in [0, 1]", f"{options.prevalence}", "fix it"
         )
     if not all(0.1 <= i <= 10.0 for i in options.intensity):
         raise InputError(
-            f"{uri.text} intensity", "an exponent in [0.1, 10]", f"{options.intensity}", "mend it"
+            f"{uri.text} intensity", "an exponent in [0.1, 10]", f"{options.intensity}", "fix it"
         )
 
 

@@ -39,7 +39,7 @@ def oracle_probabilities(
     the partner of a real image says nothing new. Positions are in, out, or, the last one, partly.
     """
     if not 0.0 < ratio <= 1.0:
-        raise InputError("oracle ratio", "a share in (0, 1]", f"{ratio}", "mend it")
+        raise InputError("oracle ratio", "a share in (0, 1]", f"{ratio}", "fix it")
     energy = finding_energy(size, n_patients, seed, noise_std)
     score = (energy / energy.sum(dim=(-2, -1), keepdim=True)).sum(dim=0)
     score = score - 2.0 * score.max() * _partner(size)
