@@ -20,6 +20,7 @@ from infomri_core.dp.dp import PrivateGradients
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.secret_stream import SecretStream
+from infomri_core.suppression.marginal import MarginalEntropy
 from infomri_core.training.fit import Gradients, make_optimizer, plain_gradients
 
 N = 32
@@ -52,12 +53,13 @@ def step_of(plan: Plan, private: bool) -> Callable[[], None]:
     def fetch(rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         return images[rows], labels[rows]
 
+    penalty = MarginalEntropy(variance, plan.measurement.noise_std)
     if private:
         units = [np.array([i]) for i in range(N)]
         stream = SecretStream.fresh()
-        gradients: Gradients = PrivateGradients(plan, variance, units, fetch, stream)
+        gradients: Gradients = PrivateGradients(plan, penalty, units, fetch, stream)
     else:
-        gradients = plain_gradients(plan, variance, N, fetch, ("timing",))
+        gradients = plain_gradients(plan, penalty, N, fetch, ("timing",))
     optimizer = make_optimizer(model, plan.training)
 
     def step() -> None:

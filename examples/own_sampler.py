@@ -31,6 +31,7 @@ from infomri_core.sampling import SamplingPolicy, UniformPolicy, VariableDensity
 from infomri_core.sampling.fixed import relative_distance
 from infomri_core.summaries.groups import partition
 from infomri_core.summaries.metrics import ScoreHistogram
+from infomri_core.suppression.marginal import MarginalEntropy
 from infomri_core.training.fit import Stretch, train_steps
 
 RATIO = 1 / 8
@@ -99,7 +100,8 @@ def train(policy: SamplingPolicy, plan: Plan, beta: float, data: SliceDataset) -
         return images[rows], labels[rows]
 
     stretch = Stretch(0, plan.training.local_steps, plan.total_steps, ("example",))
-    train_steps(model, plan, beta, variance, len(images), fetch, stretch)
+    penalty = MarginalEntropy(variance, noise_std)
+    train_steps(model, plan, beta, penalty, len(images), fetch, stretch)
     return model.eval()
 
 

@@ -14,10 +14,15 @@ from infomri_core.dp.dp import PrivateGradients
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.secret_stream import SecretStream
+from infomri_core.suppression.base import Suppression
+from infomri_core.suppression.factors import audit_factors
+from infomri_core.suppression.registry import SUPPRESSIONS, build_suppression
 from infomri_core.training.fit import Gradients, make_optimizer, plain_gradients
 
 BETA = 1e-4
 N_IMAGES = 64
+MARGINAL = "marginal"
+RATIO = 0.06
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,12 @@ def measure(setting: StudyContext, n_times: int) -> dict[str, float]:
         index = torch.from_numpy(rows)
         return images[index], labels[index]
 
-    plain = plain_gradients(plan, variance, N_IMAGES, fetch, ("bench",))
+    noise_std = plan.measurement.noise_std
+    factors = audit_factors(images)
+    kinds = {k: build_suppression(k, variance, factors, noise_std) for k in SUPPRESSIONS}
+    plain = plain_gradients(plan, kinds[MARGINAL], N_IMAGES, fetch, ("bench",))
     units = [np.array([i]) for i in range(setting.batch)]
-    private = PrivateGradients(plan, variance, units, fetch, SecretStream.fresh())
+    private = PrivateGradients(plan, kinds[MARGINAL], units, fetch, SecretStream.fresh())
     ready = torch.randn(setting.batch, 2, *shape[1:], generator=generator)
     last = ready.to(memory_format=torch.channels_last)
     steps = {
@@ -81,6 +89,7 @@ def measure(setting: StudyContext, n_times: int) -> dict[str, float]:
         "bare, channels last": _bare(plan, last, labels[: setting.batch]),
         "step": _step(plan, variance, plain),
         "DP-SGD": _step(plan, variance, private),
+        **{name: _penalty(kinds[name], ready) for name in kinds},
     }
     seconds = in_turns(steps, n_times)
     return {
@@ -89,7 +98,21 @@ def measure(setting: StudyContext, n_times: int) -> dict[str, float]:
         "step / bare, channels last": seconds["step"] / seconds["bare, channels last"],
         "goal": setting.goal,
         "DP-SGD / step": seconds["DP-SGD"] / seconds["step"],
+        **{f"{name} / step": seconds[name] / seconds["step"] for name in kinds},
     }
+
+
+def _penalty(suppression: Suppression, ready: torch.Tensor) -> Callable[[], None]:
+    """A suppression and its slope, for as many masks as the batch has."""
+    generator = torch.Generator().manual_seed(2)
+    masks = (torch.rand(len(ready), *ready.shape[2:], generator=generator) < RATIO).float()
+    masks.requires_grad_()
+
+    def penalise() -> None:
+        masks.grad = None
+        suppression.mean(masks).backward()
+
+    return penalise
 
 
 def _step(plan: Plan, variance: torch.Tensor, gradients: Gradients) -> Callable[[], None]:

@@ -19,6 +19,7 @@ from infomri_core.messages import MaskedReply, SiteReply, TrainReply, TrainTask
 from infomri_core.messages.wire import Arrays
 from infomri_core.plan.plan import Plan
 from infomri_core.secagg.update import ring_size
+from infomri_core.suppression.registry import RANK, needs_factors
 from infomri_core.system.errors import Refused
 
 
@@ -30,6 +31,7 @@ def admit(context: Context, premises: Premises) -> Context:
     check_masking(plan, masked=task.masking is not None)
     check_arms(task.arms, premises.sizes(plan))
     _check_variance(task.variance, plan.task.shape)
+    check_factors(task.factors, plan)
     if task.masking is None:
         return context
     return dataclasses.replace(context, mask=partial(premises.sessions.mask, plan, task))
@@ -56,8 +58,9 @@ def bounded(plan: Plan) -> bool:
 
 
 def array_bytes(plan: Plan, premises: Premises) -> int:
-    """The arms' weights and the variance of k-space."""
-    return 4 * sum(premises.sizes(plan).values()) + 8 * 2 * plan.task.shape[0] * plan.task.shape[1]
+    """The arms' weights, the variance of k-space, and factors of its covariance."""
+    n_pixels, n_factors = plan.task.shape[0] * plan.task.shape[1], RANK * _needs_factors(plan)
+    return 4 * sum(premises.sizes(plan).values()) + (8 * 2 + 4 * n_factors) * n_pixels
 
 
 def ready(context: Context, premises: Premises) -> None:
@@ -138,6 +141,22 @@ def _check_variance(variance: np.ndarray, shape: tuple[int, int]) -> None:
         raise Refused("bad-task", f"the variance must be float32 or float64 of {(2, *shape)}")
     if not (np.isfinite(variance).all() and (variance >= 0).all()):
         raise Refused("bad-task", "the variance must be finite and not negative")
+
+
+def check_factors(factors: np.ndarray | None, plan: Plan) -> None:
+    """Raise ``Refused("bad-task")`` unless factors (q, H, W) come only where an arm needs them."""
+    if (factors is not None) != _needs_factors(plan):
+        raise Refused("bad-task", "factors of the covariance come where a suppression needs them")
+    if factors is None:
+        return
+    if factors.dtype != np.float32 or factors.shape[1:] != tuple(plan.task.shape):
+        raise Refused("bad-task", f"the factors must be float32 images of {plan.task.shape}")
+    if not (len(factors) <= RANK and np.isfinite(factors).all()):
+        raise Refused("bad-task", f"the factors must be finite and at most {RANK}")
+
+
+def _needs_factors(plan: Plan) -> bool:
+    return needs_factors(arm.suppression for arm in plan.arms)
 
 
 JOB = Job(

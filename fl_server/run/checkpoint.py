@@ -25,7 +25,8 @@ class Checkpoint:
 
     ``arms``: flat float32 weights by arm name. ``variance``: (2, H, W) of noiseless k-space.
     ``dropped``: diverged arms and why, in words. ``history``: any JSON value. ``server``: the
-    aggregation's own state by arm name.
+    aggregation's own state by arm name. ``factors`` (q, H, W) of the audit set's covariance, where
+    a suppression needs them.
     """
 
     plan_text: str
@@ -35,6 +36,7 @@ class Checkpoint:
     dropped: Mapping[str, str] = field(default_factory=dict)
     history: Any = None
     server: Mapping[str, Arrays] = field(default_factory=dict)
+    factors: np.ndarray | None = None
 
     @property
     def plan_digest(self) -> str:
@@ -99,6 +101,8 @@ def _to_bytes(checkpoint: Checkpoint) -> bytes:
     for name, state in checkpoint.server.items():
         arrays |= {f"server/{name}/{key}": array for key, array in state.items()}
     arrays["variance"] = checkpoint.variance
+    if checkpoint.factors is not None:
+        arrays["factors"] = checkpoint.factors
     # The history grows with the rounds; a message's header is bounded, its arrays are not.
     arrays["history"] = np.frombuffer(json.dumps(checkpoint.history).encode(), dtype=np.uint8)
     header = {
@@ -125,6 +129,7 @@ def _from_bytes(data: bytes) -> Checkpoint:
         dropped={str(name): str(why) for name, why in header["dropped"].items()},
         history=json.loads(arrays["history"].tobytes()),
         server=_server_from(arrays),
+        factors=arrays.get("factors"),
     )
 
 

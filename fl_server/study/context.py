@@ -53,3 +53,4 @@ class State:
     dropped: dict[str, str] = field(default_factory=dict)
     history: dict[str, Any] = field(default_factory=lambda: {"rounds": []})
     server: dict[str, ServerState] = field(default_factory=dict)
+    factors: np.ndarray | None = None

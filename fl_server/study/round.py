@@ -132,7 +132,8 @@ def _gather(context: StudyContext, state: State, number: int) -> Answers:
     nodes = roster.participants(number)
     sums = {name: aggregate(plan.aggregation, len(flat)) for name, flat in state.arms.items()}
     answers = Answers(number, sums)
-    task = TrainTask(plan.text, number, deadline(plan), state.variance, state.arms)
+    given = (state.variance, state.arms, None, state.factors)
+    task = TrainTask(plan.text, number, deadline(plan), *given)
     for node, reply in context.sites.ask(task, nodes):
         if isinstance(reply, TrainReply):
             answers.add(context, node, reply)

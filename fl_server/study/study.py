@@ -25,6 +25,8 @@ from infomri_core.arms.weights import flatten
 from infomri_core.data import SliceDataset
 from infomri_core.plan.plan import Plan
 from infomri_core.results.frontier import Row
+from infomri_core.suppression.factors import audit_factors
+from infomri_core.suppression.registry import needs_factors
 
 
 @final
@@ -84,9 +86,13 @@ class Study:
                 dict(saved.dropped),
                 dict(saved.history),
                 dict(saved.server),
+                saved.factors,
             )
         audit_set = self._setting.audit_set
-        state = self._begin(audit_set.images(np.arange(len(audit_set))))
+        audit_images = audit_set.images(np.arange(len(audit_set)))
+        state = self._begin(audit_images)
+        if needs_factors(arm.suppression for arm in self.plan.arms):
+            state.factors = audit_factors(audit_images).numpy()
         self._save(state)
         names = ", ".join(state.arms)
         sentence = f"study {self.plan.study.name}: arms {names}"
@@ -117,6 +123,7 @@ class Study:
             state.dropped,
             state.history,
             state.server,
+            state.factors,
         )
         keep = self._setting.centre.centre.keep_checkpoints
         self._setting.guard()

@@ -12,6 +12,7 @@ from infomri_core.arms.build import build_model
 from infomri_core.attacks.base import Portable
 from infomri_core.models.resnet import ResNet18
 from infomri_core.plan.plan import Aggregation, Arm, Plan
+from infomri_core.suppression.marginal import MarginalEntropy
 from infomri_core.system.errors import InputError
 from infomri_core.training.fit import Stretch, train_steps
 
@@ -55,7 +56,7 @@ class FullImageClassifier(Portable):
             classifier,
             taught,
             0.0,
-            torch.ones(2, *self.shape, device=images.device),
+            MarginalEntropy(torch.ones(2, *self.shape, device=images.device), full.noise_std),
             len(images),
             lambda rows: (images[rows], labels[rows]),
             Stretch(0, n_steps, n_steps, (plan.study.seed, READER)),

@@ -20,7 +20,7 @@ from infomri_core.dp.per_sample import (
 from infomri_core.plan.plan import Plan, Privacy
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.sampling import draw_masks
-from infomri_core.suppression.marginal import MarginalEntropy
+from infomri_core.suppression.base import Suppression
 from infomri_core.system.errors import InputError
 from infomri_core.training.fit import Fetch
 
@@ -56,7 +56,7 @@ class PrivateGradients:
     def __init__(
         self,
         plan: Plan,
-        variance: torch.Tensor,
+        suppression: Suppression,
         units: Sequence[np.ndarray],
         fetch: Fetch,
         stream: SecretStream,
@@ -66,7 +66,7 @@ class PrivateGradients:
         ``canaries``, whose indices ``fetch`` never sees."""
         self._plan = plan
         self._privacy = private(plan)
-        self._suppression = MarginalEntropy(variance, plan.measurement.noise_std)
+        self._suppression = suppression
         self._units = units
         self._fetch = fetch
         self._stream = stream
@@ -145,12 +145,12 @@ class PrivateGradients:
         """Add the sum over ``lot`` masks of beta grad H; returns their mean H (nats)."""
         lot = self._privacy.lot
         masks = draw_masks(probabilities, lot, model.constraint, model.method, self._stream)
-        entropy = self._suppression(masks)
+        figure = self._suppression.mean(masks)
         if beta != 0 and policy:
-            found = torch.autograd.grad(beta * entropy.sum(), policy)
+            found = torch.autograd.grad(beta * lot * figure, policy)
             for parameter, gradient in zip(policy, found):
                 total[parameter] += gradient
-        return entropy.detach().mean()
+        return figure.detach()
 
 
 def add_clipped(

@@ -24,6 +24,7 @@ from infomri_core.dp_audit.canaries import Guesses, best_bound
 from infomri_core.plan.plan import Arm, Plan, Privacy
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.randomness.seeds import numpy_generator
+from infomri_core.suppression.factors import audit_suppression
 from infomri_core.system.errors import Cancelled
 from infomri_core.training.fit import Stretch, train_steps
 
@@ -155,7 +156,9 @@ def _audited(
         return images[chosen], targets[chosen]
 
     noise = SecretStream.public(*stream, "noise")
-    inner = PrivateGradients(plan, variance, everyone, fetch, noise, canaries.add)
+    noise_std = plan.measurement.noise_std
+    penalty = audit_suppression(arm.suppression, images, variance, noise_std)
+    inner = PrivateGradients(plan, penalty, everyone, fetch, noise, canaries.add)
 
     def gradients(model: SampledModel, beta: float) -> LossTerms:
         terms = inner(model, beta)
@@ -165,7 +168,7 @@ def _audited(
     stretch = Stretch(0, n_steps, n_steps, stream)
     try:
         train_steps(
-            *(model, plan, arm.beta, variance, n, fetch, stretch, None, cancelled, gradients)
+            *(model, plan, arm.beta, penalty, n, fetch, stretch, None, cancelled, gradients)
         )
     except Cancelled:
         if not canaries.n_steps:

@@ -58,7 +58,8 @@ def task_from(message: Message) -> SiteTask:
             raise Refused("bad-message", "a train task without 'variance'")
         masking = masking_from(message.header.get("masking"))
         variance = message.arrays["variance"]
-        return TrainTask(plan, round_number, deadline, variance, arms, masking)
+        factors = message.arrays.get("factors")
+        return TrainTask(plan, round_number, deadline, variance, arms, masking, factors)
     if message.kind == "evaluate":
         return evaluate_task_from(message, plan, round_number, deadline, arms)
     raise Refused("unknown-job", "this site has no job of that name")

@@ -64,7 +64,8 @@ class DatasetCard:
 @dataclass(frozen=True)
 class TrainTask:
     """One round for every arm. ``arms``: flat float32 weights; ``variance``: (2, H, W).
-    ``masking``: how the update is to be masked, where the plan has secure aggregation."""
+    ``masking``: how the update is to be masked, where the plan has secure aggregation.
+    ``factors`` (q, H, W) of the audit set's covariance, where an arm's suppression needs them."""
 
     plan_text: str
     round: int
@@ -72,12 +73,16 @@ class TrainTask:
     variance: np.ndarray
     arms: Arrays
     masking: Masking | None = None
+    factors: np.ndarray | None = None
 
     def to_message(self) -> Message:
         header = {"plan": self.plan_text, "round": self.round, "deadline": self.deadline}
         if self.masking is not None:
             header["masking"] = self.masking.to_header()
-        return Message("train", header, {"variance": self.variance, **under("arm", self.arms)})
+        arrays = {"variance": self.variance, **under("arm", self.arms)}
+        if self.factors is not None:
+            arrays["factors"] = self.factors
+        return Message("train", header, arrays)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import InputError
 
 SAMPLERS = ("infomri", "uniform", "variable-density")
-SUPPRESSIONS = ("marginal", "none")
+SUPPRESSIONS = ("marginal", "joint", "attack", "none")
 STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed-mean", "multi-krum")
 SUMMED = ("fedavg", "fedprox", "fedadam")
 """Strategies that need the sum of the weights only: those that secure aggregation can serve."""
@@ -151,10 +151,17 @@ def _arm_rules(plan: Plan) -> list[Rule]:
             ),
             (0 <= arm.beta < 1e6, f"[[arms]] {i} beta", "beta >= 0", arm.beta),
             (
-                arm.beta == 0 or (learned and arm.suppression == "marginal"),
+                arm.beta == 0 or (learned and arm.suppression != "none"),
                 f"[[arms]] {i} beta",
-                "beta > 0 only with sampler 'infomri' and suppression 'marginal'",
+                "beta > 0 only with sampler 'infomri' and a suppression",
                 f"{arm.sampler}, {arm.suppression}, {arm.beta}",
+            ),
+            (
+                plan.constraint == "2d" or arm.suppression in ("marginal", "none"),
+                f"[[arms]] {i} suppression",
+                "marginal or none with [measurement] constraint = '1d': the others know the slope "
+                "of single points, not of columns",
+                arm.suppression,
             ),
             (0 <= arm.seed < 2**32, f"[[arms]] {i} seed", "0 .. 2^32 - 1", arm.seed),
             (0 < arm.exponent <= 100, f"[[arms]] {i} exponent", "0 .. 100", arm.exponent),

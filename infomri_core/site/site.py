@@ -45,6 +45,7 @@ from infomri_core.site.release import keyed, permanent_id, pseudonym, release_pa
 from infomri_core.site.site_attacks import Own, chosen_rows
 from infomri_core.site.worst_patient import WorstPatients
 from infomri_core.summaries.groups import MIN_COHORT, groups_within
+from infomri_core.suppression import Suppression, build_suppression
 from infomri_core.system.device import even_time, pick_device
 from infomri_core.system.errors import Refused
 from infomri_core.training import fit
@@ -135,22 +136,22 @@ class Site:
         self._check_training(plan)
         lost = self._store.lost(plan, task.arms, task.round - 1)
         variance = torch.from_numpy(task.variance.astype(np.float32)).to(self._device)
+        factors = None if task.factors is None else torch.from_numpy(task.factors).to(self._device)
+        known = (variance, factors, plan.measurement.noise_std)
         arms: dict[str, np.ndarray] = {}
         losses: dict[str, dict[str, float]] = {}
         dropped: list[str] = []
         for name, flat in task.arms.items():
-            arm = plan.arm(name)
             try:
-                arms[name], losses[name] = self._train_arm(
-                    plan, arm, flat, task.round, variance, cancelled
-                )
+                penalty = build_suppression(plan.arm(name).suppression, *known)
+                asked = (plan, plan.arm(name), flat, task.round, penalty, cancelled)
+                arms[name], losses[name] = self._train_arm(*asked)
             except Diverged:
                 dropped.append(name)
                 self._store.save(plan.digest, name, task.round, {})
-        if plan.privacy is not None and not plan.privacy.losses:
-            losses = {}
+        told = losses if plan.privacy is None or plan.privacy.losses else {}
         spent = study_epsilon(plan, len(task.arms), task.round)
-        return TrainReply(len(self._train), arms, losses, tuple(dropped), spent, lost_state=lost)
+        return TrainReply(len(self._train), arms, told, tuple(dropped), spent, lost_state=lost)
 
     def evaluate(self, plan: Plan, task: EvaluateTask, cancelled: Cancelled) -> EvaluateReply:
         """Scores of every arm and attack on the validation patients. Who was rebuilt best is
@@ -216,7 +217,7 @@ class Site:
         arm: Arm,
         flat: np.ndarray,
         round_number: int,
-        variance: torch.Tensor,
+        penalty: Suppression,
         cancelled: Cancelled,
     ) -> tuple[np.ndarray, dict[str, float]]:
         model = load_model(plan, arm.name, flat).to(self._device)
@@ -224,9 +225,9 @@ class Site:
         stream = site_stream(plan, self.name, arm.seed, round_number)
         stretch = Stretch((round_number - 1) * steps, steps, plan.total_steps, stream)
         losses, state = train_steps(
-            *(model, plan, arm.beta, variance, len(self._train), self._fetch(plan), stretch),
+            *(model, plan, arm.beta, penalty, len(self._train), self._fetch(plan), stretch),
             *(self._store.load(plan.digest, arm.name, round_number - 1), cancelled),
-            self._private(plan, variance),
+            self._private(plan, penalty),
         )
         weights = flatten(model)
         if not np.isfinite(weights).all():
@@ -249,12 +250,12 @@ class Site:
             cancelled,
         )
 
-    def _private(self, plan: Plan, variance: torch.Tensor) -> Gradients | None:
+    def _private(self, plan: Plan, penalty: Suppression) -> Gradients | None:
         """DP-SGD where the plan asks for it, with noise that nobody can foretell or repeat."""
         if plan.privacy is None:
             return None
         stream = SecretStream.fresh(self._secret)
-        return PrivateGradients(plan, variance, self._units(plan), self._fetch(plan), stream)
+        return PrivateGradients(plan, penalty, self._units(plan), self._fetch(plan), stream)
 
     def _units(self, plan: Plan) -> list[np.ndarray]:
         return units_of(plan, self._dataset.table.patients[self._train])

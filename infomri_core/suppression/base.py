@@ -22,6 +22,9 @@ class Suppression(ABC):
     unit: ClassVar[str]
     most_masks: ClassVar[int | None] = None
 
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
     @abstractmethod
     def evaluate(self, masks: Tensor) -> tuple[Tensor, Slope]:
         """The figure (B,) of binary masks (B, H, W), and what computes its slope (B, H, W).

@@ -22,6 +22,7 @@ class MarginalEntropy(Suppression):
     unit: ClassVar[str] = "nat"
 
     def __init__(self, variance: Tensor, noise_std: float) -> None:
+        super().__init__(variance.device)
         self._alone, self._discount = entropy_terms(variance, noise_std)
         index = torch.arange(self._alone.numel(), device=variance.device)
         self._partner = reflect(index.view(self._alone.shape)).flatten()

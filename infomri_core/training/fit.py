@@ -11,7 +11,7 @@ import torch
 from infomri_core.arms.sampled_model import LossTerms, SampledModel
 from infomri_core.plan.plan import Plan, Training
 from infomri_core.randomness.seeds import numpy_generator, torch_generator
-from infomri_core.suppression.marginal import MarginalEntropy
+from infomri_core.suppression.base import Suppression
 from infomri_core.system.errors import Cancelled
 from infomri_core.training.proximal import Proximal
 
@@ -80,7 +80,7 @@ def train_steps(
     model: SampledModel,
     plan: Plan,
     beta: float,
-    variance: torch.Tensor,
+    suppression: Suppression,
     n_slices: int,
     fetch: Fetch,
     stretch: Stretch,
@@ -95,13 +95,13 @@ def train_steps(
     ``Cancelled`` between two steps, ``Diverged`` when the loss is not finite.
     """
     if gradients is None:
-        gradients = plain_gradients(plan, variance, n_slices, fetch, stretch.stream)
+        gradients = plain_gradients(plan, suppression, n_slices, fetch, stretch.stream)
     optimizer = make_optimizer(model, plan.training)
     if state is not None:
         load_optimizer(optimizer, state)
     proximal = Proximal(model.parameters(), plan.aggregation.proximal_weight)
     names = model.task.told_terms
-    sums = torch.zeros(len(names), device=variance.device)
+    sums = torch.zeros(len(names), device=suppression.device)
     model.train()
     for i in range(stretch.n_steps):
         if cancelled():
@@ -120,7 +120,7 @@ def train_steps(
 
 def plain_gradients(
     plan: Plan,
-    variance: torch.Tensor,
+    suppression: Suppression,
     n_slices: int,
     fetch: Fetch,
     stream: tuple[str | int, ...],
@@ -128,10 +128,9 @@ def plain_gradients(
     """The gradient of the objective over a batch of distinct slices: one ratio a step, one mask a
     sample. Raises ``Diverged`` when the loss is not finite."""
     order = numpy_generator(*stream, "batches")
-    generator = torch_generator(*stream, "masks", device=variance.device)
+    generator = torch_generator(*stream, "masks", device=suppression.device)
     low, high = plan.measurement.ratio_range
     size = min(plan.training.batch_size, n_slices)
-    suppression = MarginalEntropy(variance, plan.measurement.noise_std)
 
     def gradients(model: SampledModel, beta: float) -> LossTerms:
         images, targets = fetch(order.choice(n_slices, size, replace=False))

@@ -20,6 +20,8 @@ from infomri_core.dp.dp import PrivateGradients, units_of
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.randomness.seeds import derive_seed, numpy_generator, torch_generator
+from infomri_core.suppression.base import Suppression
+from infomri_core.suppression.factors import audit_suppression
 from infomri_core.training.fit import Fetch, Gradients, Stretch, train_steps
 from infomri_core.weight_attacks.roc import separation
 
@@ -144,12 +146,13 @@ def audit_membership(
     groups = np.split(names, [n // 2, n // 2 + max(1, n // 4)])
     member, other, population = (np.flatnonzero(np.isin(patients, g)) for g in groups)
     few = numpy_generator(seed, "membership-control").permutation(member)[:N_CONTROL]
-    guarded = _private_gradients(plan, images, targets, variance, member, patients, seed)
+    penalty = audit_suppression(arm.suppression, images, variance, plan.measurement.noise_std)
+    guarded = _private_gradients(plan, images, targets, penalty, member, patients, seed)
 
     def attacked(
         plan: Plan, rows: np.ndarray, n_steps: int, n_references: int, own: Gradients | None
     ) -> dict[str, Any]:
-        shared = (plan, arm, images, targets, variance, n_steps)
+        shared = (plan, arm, images, targets, variance, penalty, n_steps)
         references = [
             _trained(*shared, population, (seed, k + 1), cancelled) for k in range(n_references)
         ]
@@ -177,7 +180,7 @@ def _private_gradients(
     plan: Plan,
     images: Tensor,
     targets: Tensor,
-    variance: Tensor,
+    penalty: Suppression,
     rows: np.ndarray,
     patients: np.ndarray,
     seed: int,
@@ -186,7 +189,7 @@ def _private_gradients(
         return None
     stream = SecretStream.public(seed, "membership-dp")
     fetch = _fetch(images, targets, rows)
-    return PrivateGradients(plan, variance, units_of(plan, patients[rows]), fetch, stream)
+    return PrivateGradients(plan, penalty, units_of(plan, patients[rows]), fetch, stream)
 
 
 def _fetch(images: Tensor, targets: Tensor, rows: np.ndarray) -> Fetch:
@@ -203,6 +206,7 @@ def _trained(
     images: Tensor,
     targets: Tensor,
     variance: Tensor,
+    penalty: Suppression,
     n_steps: int,
     rows: np.ndarray,
     stream: tuple[int, int],
@@ -214,7 +218,7 @@ def _trained(
     if stream[1] > 0:
         _restart(model, derive_seed(*stream, "start"))
     train_steps(
-        *(model, plan, arm.beta, variance, len(rows), _fetch(images, targets, rows)),
+        *(model, plan, arm.beta, penalty, len(rows), _fetch(images, targets, rows)),
         *(Stretch(0, n_steps, n_steps, (*stream, "membership")), None, cancelled, gradients),
     )
     return model.eval()

@@ -13,13 +13,13 @@ from infomri_core.attacks.floors.class_means import ClassMeans
 from infomri_core.attacks.floors.diagnosis import DiagnosisFloor
 from infomri_core.attacks.floors.prior import k_means
 from infomri_core.attacks.linear.conjugate import symmetrise, wiener
-from infomri_core.attacks.linear.covariance import spread
 from infomri_core.attacks.networks.learned import Progress
 from infomri_core.attacks.sparse.tv import TotalVariation, divergence, gradient
 from infomri_core.attacks.sparse.wavelet import DAUBECHIES4, HAAR, WaveletNorm
 from infomri_core.attacks.sparse.wavelet import analyse as wavelets_of
 from infomri_core.attacks.sparse.wavelet import synthesise as image_of
 from infomri_core.models.unrolled import UnrolledNetwork
+from infomri_core.physics.covariance import spread
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import fft2c, measure, zero_fill
 from infomri_core.sampling import VariableDensityPolicy, draw_masks

@@ -7,7 +7,7 @@ import torch
 from infomri_core import attacks
 from infomri_core.attacks.linear import covariance
 from infomri_core.attacks.linear.conjugate import symmetrise, wiener
-from infomri_core.attacks.linear.covariance import spread
+from infomri_core.physics.covariance import spread
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import fft2c, measure, reflect
 from infomri_core.sampling import UniformPolicy, VariableDensityPolicy, draw_masks

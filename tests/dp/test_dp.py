@@ -25,6 +25,7 @@ from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.sampling import draw_masks
+from infomri_core.suppression.marginal import MarginalEntropy
 from infomri_core.system.errors import InputError
 from tests.support.small import small_table
 from tests.training.test_train import a_site, never, start
@@ -63,13 +64,23 @@ def images_and_labels(plan: Plan, n: int, scale: float = 1.0) -> tuple[torch.Ten
     return images, labels
 
 
+def penalty(plan: Plan) -> MarginalEntropy:
+    return MarginalEntropy(VARIANCE, plan.measurement.noise_std)
+
+
 def gradients(
     plan: Plan, model: SampledModel, units: int = N_IMAGES, seed: str = "s", scale: float = 1.0
 ) -> PrivateGradients:
     images, labels = images_and_labels(plan, units, scale)
     rows = [np.array([i]) for i in range(units)]
     stream = SecretStream.public(seed)
-    return PrivateGradients(plan, VARIANCE, rows, lambda r: (images[r], labels[r]), stream)
+    return PrivateGradients(
+        plan,
+        penalty(plan),
+        rows,
+        lambda r: (images[r], labels[r]),
+        stream,
+    )
 
 
 def flat(model: nn.Module) -> torch.Tensor:
@@ -246,7 +257,13 @@ def test_a_patient_gives_one_slice_a_step_and_each_of_them_at_times() -> None:
     assert [u.tolist() for u in slices] == [[i] for i in range(6)]
     images, labels = images_and_labels(plan, 6)
     stream = SecretStream.public("slices")
-    step = PrivateGradients(plan, VARIANCE, units, lambda r: (images[r], labels[r]), stream)
+    step = PrivateGradients(
+        plan,
+        penalty(plan),
+        units,
+        lambda r: (images[r], labels[r]),
+        stream,
+    )
     draws = [step.draw() for _ in range(100)]
     assert all(sorted(set(patients[d])) == ["a", "b", "c"] and len(d) == 3 for d in draws)
     assert set(np.concatenate(draws)) == set(range(6))

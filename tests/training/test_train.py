@@ -16,6 +16,7 @@ from infomri_core.messages import TrainTask
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.site.site import Site
+from infomri_core.suppression.marginal import MarginalEntropy
 from infomri_core.system.errors import Cancelled, InputError, Refused
 from infomri_core.training.fit import (
     Diverged,
@@ -125,6 +126,7 @@ def test_the_steps_of_a_stretch_do_not_depend_on_where_it_was_cut() -> None:
         return dataset.images(rows), labels[rows]
 
     variance = torch.from_numpy(start(plan)[1])
+    penalty = MarginalEntropy(variance, plan.measurement.noise_std)
 
     def run(cut: bool) -> np.ndarray:
         model, state = build_model(plan, plan.arms[0], variance), None
@@ -134,7 +136,7 @@ def test_the_steps_of_a_stretch_do_not_depend_on_where_it_was_cut() -> None:
                 model = build_model(plan, plan.arms[0])
                 unflatten(model, flat)
             stretch = Stretch(2 * i, 2, 4, ("s", i))
-            _, new = train_steps(model, plan, 1e-3, variance, 16, fetch, stretch, state)
+            _, new = train_steps(model, plan, 1e-3, penalty, 16, fetch, stretch, state)
             state = new
         return flatten(model)
 
@@ -151,7 +153,8 @@ def test_divergence_is_noticed_before_weights_are_touched() -> None:
 
     with pytest.raises(Diverged):
         stretch = Stretch(0, 1, 1, ("s",))
-        train_steps(model, plan, 0.0, torch.ones(2, 32, 32), 8, fetch, stretch)
+        penalty = MarginalEntropy(torch.ones(2, 32, 32), plan.measurement.noise_std)
+        train_steps(model, plan, 0.0, penalty, 8, fetch, stretch)
     np.testing.assert_array_equal(flatten(model), before)
 
 

@@ -73,7 +73,8 @@ def gather_masked(context: StudyContext, state: State, number: int) -> MaskedAns
         "train",
         number,
         lambda masking: TrainTask(
-            plan.text, number, deadline(plan), state.variance, state.arms, masking
+            *(plan.text, number, deadline(plan), state.variance, state.arms, masking),
+            factors=state.factors,
         ),
         ring_size(sizes, terms),
         check,

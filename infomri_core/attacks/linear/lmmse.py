@@ -9,8 +9,8 @@ from torch import Tensor
 
 from infomri_core.attacks.base import Attack, Policies, check_images, folds
 from infomri_core.attacks.linear.conjugate import symmetrise
-from infomri_core.attacks.linear.covariance import MAX_RANK, Spread, spread
 from infomri_core.attacks.scenarios import Scenarios
+from infomri_core.physics.covariance import MAX_RANK, Spread, spread
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import fft2c, ifft2c, reflect
 from infomri_core.system.errors import InputError

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from infomri_core.attacks.base import Policies, check_images
 from infomri_core.attacks.linear.conjugate import wiener
-from infomri_core.attacks.linear.covariance import spread
 from infomri_core.attacks.networks.learned import Batch, LearnedAttack, Progress
 from infomri_core.attacks.networks.refined import check_width, width_in
 from infomri_core.models.unet import UNet
+from infomri_core.physics.covariance import spread
 from infomri_core.physics.kspace import fft2c
 from infomri_core.system.errors import InputError
 
