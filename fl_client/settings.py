@@ -12,7 +12,7 @@ from fl_client.must import Must, Problem, problems
 from infomri_core.messages.budget import MAX_EPSILON
 from infomri_core.system.config import build, read_toml
 from infomri_core.system.errors import InputError
-from infomri_core.system.names import is_site_name
+from infomri_core.system.names import SITE_NAME, is_site_name
 from infomri_core.system.paths import anchored_uri
 
 JOBS = ("enrol", "moments", "train", "adapt", "evaluate", "release")
@@ -222,7 +222,7 @@ def _check(where: str, settings: SiteSettings) -> None:
     jobs, runtime = set(policy.jobs) <= set(JOBS), link.runtime_port
     listed = policy.approvals in ("any", "listed")
     rules: list[Problem] = [
-        (is_site_name(name), "[site] name", "up to 64 letters, digits, - _ .", name),
+        (is_site_name(name), "[site] name", SITE_NAME, name),
         (bool(host) and _is_port(port), "[superlink] address", "host:port", link.address),
         (secured, "[superlink] root_certificate", "a file (or insecure = true)", "none"),
         (runtime is None or 0 < runtime < 65536, "[superlink] runtime_port", "a port", runtime),

@@ -1,69 +1,124 @@
-"""Run the cases and print the table of ``docs/operations.md``."""
+"""Run faults and print their table; ``--docs`` writes it into ``docs/operations.md``."""
 
+import argparse
+import json
 import os
 import platform
+import statistics
 import sys
-import tempfile
 import time
-import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.faults.cases import CASES, Case
-from benchmarks.faults.kinds import NotHere
-from benchmarks.faults.world import World, wait_for
+from benchmarks.faults.fault import Shot, schedule, smallest
+from benchmarks.faults.registry import BY_NAME, FAULTS
+from benchmarks.faults.run import Result, run
 from benchmarks.markdown import table_line
-from infomri_core.machine import processes
 
-HEAD = ("fault", "the study", "took", "weights", "ledgers", "the operator reads")
-
-
-def run(case: Case, folder: Path) -> tuple[bool, list[str]]:
-    """Whether all went as it should, and the cells of the case's row."""
-    started = time.monotonic()
-    name = "".join(c if c.isalnum() else "-" for c in case.name)
-    try:
-        with World(folder, name, **case.training) as world:
-            try:
-                line = case.course(world)
-                outcome = world.state().outcome
-            except AssertionError:
-                print(world.told(), file=sys.stderr)
-                raise
-            seconds = time.monotonic() - started
-            for client in world.clients.values():
-                processes.stop(client, 20.0)
-        wait_for(lambda: world.pids() == [], 20, lambda: str(world.pids()))
-        same = world.undisturbed() if case.same_participants else None
-        n, approved = world.ledgers()
-    except NotHere as reason:
-        return True, [case.name, f"not shown here: {reason}", "", "", "", ""]
-    except Exception:
-        traceback.print_exc()
-        return False, [case.name, "OTHERWISE", "", "", "", ""]
-    how = "completed" if world.run_id == world.first_run else "completed when resumed"
-    weights = {None: "of who took part", True: "bit for bit", False: "DIFFER"}[same]
-    cells = [how if outcome == "completed" else outcome.upper(), f"{seconds:.0f} s", weights]
-    good = outcome == "completed" and same is not False and approved and bool(line)
-    ledgers = f"{n} entries, unbroken" if approved else "NOT APPROVED"
-    told = f"`{line.replace('`', '')}`" if line else "NOTHING"
-    return good, [case.name, *cells, ledgers, told]
+ROOT = Path(__file__).parents[2]
+BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
+HEAD = ("fault", "studies", "ended", "took longer by", "weights", "the operator reads")
 
 
-def main(words: Sequence[str]) -> int:
-    """Exit code 0 when every case ended as it should."""
-    chosen = [case for case in CASES if not words or any(word in case.name for word in words)]
-    cores, load = os.cpu_count(), os.getloadavg()[0]
-    machine = f"{platform.system()} {platform.machine()}, {cores} cores, load {load:.0f}"
-    print(f"{time.strftime('%Y-%m-%d')}, {machine}, seed 5\n\n{table_line(HEAD)}")
-    print(table_line(["---"] * len(HEAD)), flush=True)
+def table(results: Iterable[Result]) -> list[str]:
+    """One line a kind: how many studies, how they ended, the median of the time that it cost."""
+    kinds: dict[str, list[Result]] = {}
+    for result in results:
+        kinds.setdefault(result.shot.fault, []).append(result)
+    lines = [table_line(HEAD), table_line(["---"] * len(HEAD))]
+    for name in sorted(kinds):
+        of_kind = kinds[name]
+        shown = [r for r in of_kind if r.ended.startswith("completed")]
+        endings = sorted({r.ended or f"LOST: {r.why}" for r in of_kind})
+        extra = f"{statistics.median(r.extra for r in shown):.0f} s" if shown else ""
+        apart = max((r.distance for r in shown), default=0.0)
+        masked = BY_NAME[name].secure
+        same = "" if masked or not shown else f"within {apart:.0e}" if apart else "bit for bit"
+        told = next((r.line or r.why for r in of_kind if r.line or r.why), "")
+        told = f"`{told.replace('`', '').replace('|', '/')[:160]}`" if told else ""
+        lines.append(table_line([name, str(len(of_kind)), "; ".join(endings), extra, same, told]))
+    return lines
+
+
+def about(seed: int | None, results: Sequence[Result]) -> str:
+    """When, where and from what seed a table is."""
+    lost = sum(result.lost for result in results)
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, no GPU"
+    chosen = "every fault by name" if seed is None else f"seed {seed}"
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {machine}, load {os.getloadavg()[0]:.0f}, {chosen}: "
+        f"{len(results)} studies, {lost} lost."
+    )
+
+
+def write_docs(path: Path, text: str) -> None:
+    """Put ``text`` between the marks in a document."""
+    before, _, rest = path.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def stored(path: Path) -> list[Result]:
+    """The results in a file, of runs in several parts; the last of a number counts."""
+    made = [Result.from_json(json.loads(line)) for line in path.read_text().splitlines()]
+    return list({result.shot: result for result in made}.values())
+
+
+def shown(shots: Sequence[Shot], path: Path | None) -> list[Result]:
+    """Run a schedule, print each result as it comes, and append it to the file at ``path``."""
     results = []
-    with tempfile.TemporaryDirectory(prefix="faults") as place:
-        for number, case in enumerate(chosen):
-            good, cells = run(case, Path(place) / str(number))
-            print(table_line(cells), flush=True)
-            results.append(good)
-    return 0 if all(results) else 1
+    for result in run(shots):
+        results.append(result)
+        shot, ended = result.shot, result.ended or "LOST"
+        print(f"{shot.number} {shot.fault} ({shot.phase}, {shot.site}): {ended}, {result.why}")
+        sys.stdout.flush()
+        if path is not None:
+            with path.open("a") as stream:
+                stream.write(json.dumps(result.to_json()) + "\n")
+    return results
+
+
+def shrunk(shots: Sequence[Shot]) -> list[Shot]:
+    """The least of a schedule whose last shot was lost."""
+
+    def lost(some: Sequence[Shot]) -> bool:
+        print(f"  again with {[s.number for s in some]}", file=sys.stderr, flush=True)
+        return any(result.lost for result in run(some, loud=False))
+
+    return smallest(shots, lost)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit code 0 when no study was lost."""
+    parser = argparse.ArgumentParser(prog="make faults ARGS=", description=__doc__)
+    parser.add_argument("words", nargs="*", help="faults whose name holds a word; default: all")
+    parser.add_argument("--random", type=int, default=0, help="so many random ones")
+    parser.add_argument("--seed", type=int, default=1, help="of the schedule")
+    parser.add_argument("--start", type=int, default=0, help="begin with this number")
+    parser.add_argument("--list", action="store_true", help="print the schedule and stop")
+    parser.add_argument("--shrink", action="store_true", help="find the least that is lost")
+    parser.add_argument("--results", type=Path, help="append each result to this file, as JSON")
+    parser.add_argument("--of", type=Path, help="run nothing: the table of a file of results")
+    parser.add_argument("--docs", action="store_true", help="write docs/operations.md")
+    options = parser.parse_args(arguments)
+    words = options.words
+    chosen = [f for f in FAULTS if not words or any(word in f.name for word in words)]
+    n = options.random or len(chosen)
+    shots = schedule(chosen, options.seed, n)[options.start :]
+    if options.list:
+        print("\n".join(map(str, shots)))
+        return 0
+    results = stored(options.of) if options.of else shown(shots, options.results)
+    seed = options.seed if options.random else None
+    text = "\n".join([about(seed, results), "", *table(results)])
+    print(f"\n{text}", flush=True)
+    if options.docs:
+        write_docs(ROOT / "docs" / "operations.md", text)
+    lost = next((i for i, result in enumerate(results) if result.lost), None)
+    if lost is not None and options.shrink:
+        least = shrunk([result.shot for result in results[: lost + 1]])
+        print(f"the least that is lost: {least}")
+    return int(lost is not None)
 
 
 if __name__ == "__main__":

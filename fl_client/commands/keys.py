@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from infomri_core.system.errors import InputError
+from infomri_core.system.names import SITE_NAME, is_site_name
 
 app = typer.Typer(help="This site's keys and its startup kit.", no_args_is_help=True)
 
@@ -23,6 +24,9 @@ def request(
     from infomri_core.kits.key_request import parse_request, private_key, public_line, request_of
     from infomri_core.system.files import check_output
 
+    if not is_site_name(name):
+        got = f"{name[:80]!r}, {len(name)} characters"
+        raise InputError("NAME", f"a name of {SITE_NAME}", got, "choose another")
     check_output(out, "a folder for keys and request")
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     place = out / f"{name}.request.json"

@@ -47,6 +47,7 @@ from infomri_core.kits.key_request import KeyRequest
 from infomri_core.kits.kit import LIST_SIGNATURE, list_signature
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import write_atomically
+from infomri_core.system.names import SITE_NAME, is_site_name
 
 RENEW_WITHIN = datetime.timedelta(days=30)
 
@@ -234,6 +235,6 @@ def _canonical(host: str) -> str:
 
 
 def _check_name(name: str) -> None:
-    plain = all(c.isascii() and (c.isalnum() or c in "-_.") for c in name)
-    if not (name and name[0].isalnum() and plain and len(name) <= 64):
-        raise InputError("--sites", "letters, digits, - _ . for a name", repr(name), "rename it")
+    if not is_site_name(name):
+        got = f"{name!r}, {len(name)} characters"
+        raise InputError("--sites", f"names of {SITE_NAME}", got, "rename it")

@@ -1,6 +1,8 @@
 """Starts and stops a real ``flower-superlink`` with TLS, node authentication and SQLite state."""
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sysconfig
 import time
@@ -16,6 +18,7 @@ from infomri_core.machine.ports import check_port, without_local_proxy
 from infomri_core.system.errors import InputError
 
 START_SECONDS = 60.0
+DATABASE = "state.db"
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -100,7 +103,7 @@ class SuperLink(AbstractContextManager["SuperLink"]):
             *("--ssl-certfile", str(server / "server.crt")),
             *("--ssl-keyfile", str(server / "server.key")),
             *("--host", self.options.host, "--port", str(self.options.port)),
-            *("--database", str(folder / "state.db")),
+            *("--database", str(folder / DATABASE)),
             "--enable-supernode-auth",
             "--disable-runtime-dependency-installation",
         ]
@@ -116,6 +119,25 @@ class SuperLink(AbstractContextManager["SuperLink"]):
                     return
                 except InputError:
                     time.sleep(0.1)
+        _check_database(self.options.folder / DATABASE)
         lines = self.log.read_text(errors="replace").splitlines()[-5:]
         got = " | ".join(lines) or "silence"
         raise InputError(self.address, "a SuperLink that starts", got, f"see {self.log}")
+
+
+def _check_database(path: Path) -> None:
+    """Raise ``InputError`` where the SuperLink's database is damaged, and say how to go on."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as opened:
+            found = str(opened.execute("PRAGMA quick_check").fetchone()[0])
+    except sqlite3.OperationalError:
+        # Not there, or held by another: not what this is about.
+        return
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    if found != "ok":
+        remedy = (
+            "move it away and start again; register the sites again (`infomri provision "
+            "--register`), then `infomri run --resume RUN`: checkpoints are not in it"
+        )
+        raise InputError(str(path), "the SuperLink's database", f"a damaged one ({found})", remedy)

@@ -87,7 +87,7 @@ def follow(
             if state.finished:
                 break
         sleep(RETRY_SECONDS)
-    _refuse_failure(screen.run or run_id, state)
+    _refuse_failure(screen.run, state)
     return [from_json(row) for row in screen.rows]
 
 
@@ -135,10 +135,12 @@ def _number_in(name: str) -> str:
 
 
 def _refuse_failure(run: str, state: RunState) -> None:
-    if state.outcome != "completed":
-        why = state.details or ("`infomri stop`" if state.outcome == "stopped" else "see above")
-        raise StudyFailed(
-            f"run {state.run_id} {state.outcome}: {why}. "
-            f"`{shell_command('infomri', 'run', '--resume', run)}` continues it from its last "
-            "checkpoint"
-        )
+    """``run``: the name that the study told once it had a checkpoint; '' where it had none."""
+    if state.outcome == "completed":
+        return
+    why = state.details or ("`infomri stop`" if state.outcome == "stopped" else "see above")
+    remedy = "it has no checkpoint yet: submit its plan again"
+    if run:
+        command = shell_command("infomri", "run", "--resume", run)
+        remedy = f"`{command}` continues it from its last checkpoint"
+    raise StudyFailed(f"run {state.run_id} {state.outcome}: {why}. {remedy}")

@@ -167,6 +167,8 @@ def load_library(uri: str) -> None:
         os.environ.setdefault(name, value)
     # Each lost connection would be told twice, once by whom we did not ask.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    # So would a database that is lost, with a traceback; whoever sends a record says it once.
+    logging.getLogger("mlflow.store.db.utils").addFilter(without_traceback)
     if "mlflow" in sys.modules and not uri.startswith(PREFIX):
         return
     with warnings.catch_warnings():
@@ -177,6 +179,12 @@ def load_library(uri: str) -> None:
         if uri.startswith(PREFIX):
             import mlflow.store.model_registry.sqlalchemy_store
             import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
+def without_traceback(record: logging.LogRecord) -> bool:
+    """Whether a record of another library is shown: not where it is an exception that is raised
+    to us as well."""
+    return not record.exc_info
 
 
 def _dataset(record: Record) -> Any:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -148,7 +149,7 @@ class Tracker:
             logger.warning(
                 "%s holds what MLflow has not got yet: `%s` sends it",
                 self._spool.path,
-                shell_command("infomri", "resend", self._spool.path.parent),
+                resend_command(self._spool.path.parent),
             )
 
     def flush(self) -> bool:
@@ -217,6 +218,15 @@ class Tracker:
             if not is_permanent(error):
                 raise
             logger.warning("MLflow refused a '%s' record: %s", record.get("do"), _short(error))
+
+
+def resend_command(run: Path) -> str:
+    """The command that sends what the run in the folder ``run`` has spooled, as it is pasted: with
+    the centre.toml of this process where none lies beside the run."""
+    centre = os.environ.get("INFOMRI_CENTRE", "")
+    beside = run.parent / "centre.toml"
+    named = ("--centre", Path(centre).resolve()) if centre and not beside.exists() else ()
+    return shell_command("infomri", "resend", run.resolve(), *named)
 
 
 def _short(error: Exception) -> str:

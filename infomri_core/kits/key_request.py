@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from infomri_core.kits.signing import sign, signed_by
 from infomri_core.secagg.trust import fingerprint
 from infomri_core.system.errors import InputError
-from infomri_core.system.names import is_site_name
+from infomri_core.system.names import SITE_NAME, is_site_name
 
 _CONTEXT = "infomri-request-v1"
 _PARTS = ("node", "vault")
@@ -72,7 +72,7 @@ def parse_request(data: bytes, where: str) -> KeyRequest:
     except (ValueError, KeyError, TypeError):
         raise InputError(where, "a request for a kit", "something else", remedy) from None
     if not is_site_name(made.site):
-        raise InputError(where, "a site's name", repr(made.site[:80]), remedy)
+        raise InputError(where, f"a site's name, {SITE_NAME}", repr(made.site[:80]), remedy)
     keys = {name: _key(getattr(made, name), f"{where}: {name}") for name in _PARTS}
     for name, key in keys.items():
         if not signed_by(key, _CONTEXT, _signed(made), proofs[name]):

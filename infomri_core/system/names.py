@@ -1,5 +1,8 @@
 """What a name may be that also names files, runs and senders of messages."""
 
+SITE_NAME = "up to 64 letters, digits, - _ . that begin with a letter or digit"
+"""What an error says was expected of a name."""
+
 
 def is_site_name(text: str) -> bool:
     """Whether ``text`` can name a site, and so a file too: up to 64 letters, digits, - _ ."""

@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from typer.testing import CliRunner
 
+from fl_client.cli import app as site_app
 from fl_client.settings import read_settings
 from fl_server.cli import app
 from fl_server.health.finding import Level
@@ -159,8 +160,20 @@ def test_a_revoked_site_leaves_no_kit_behind(folder: FederationFolder) -> None:
 
 @pytest.mark.parametrize("name", ["../a", "", ".hidden", "a b"])
 def test_a_name_that_is_no_file_name_is_refused(folder: FederationFolder, name: str) -> None:
-    with pytest.raises(InputError, match="for a name"):
+    with pytest.raises(InputError, match="names of up to 64 letters"):
         folder.add_site(name)
+
+
+def test_a_name_of_66_letters_is_refused_with_the_limit(
+    folder: FederationFolder, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"up to 64 letters.*66 characters"):
+        folder.add_site("x" * 66)
+    line = ["keys", "request", "x" * 66, "--out", str(tmp_path / "new")]
+    with pytest.raises(InputError, match=r"up to 64 letters.*66 characters"):
+        CliRunner().invoke(site_app, line, catch_exceptions=False)
+    assert not (tmp_path / "new").exists()
+    folder.add_site("x" * 64)
 
 
 def test_a_site_needs_a_federation_first(tmp_path: Path) -> None:

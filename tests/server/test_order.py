@@ -27,6 +27,8 @@ from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from tests.support.small import local_sites, small_table, study
 
+THREE = ("a", "b", "c")
+"""Of two terms a floating sum has one order."""
 TIMES = {"created", "seconds", "phase_seconds"}
 
 
@@ -96,7 +98,7 @@ def test_shuffled_arrivals_mappings_and_checkpoints_give_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = small(rounds=2)
-    study(plan, local_sites(tmp_path / "a"), tmp_path / "a").run()
+    study(plan, local_sites(tmp_path / "a", THREE), tmp_path / "a").run()
     load: Callable[[bytes], dict[str, np.ndarray]] = wire.load
 
     def any_order(data: bytes) -> dict[str, np.ndarray]:
@@ -105,11 +107,11 @@ def test_shuffled_arrivals_mappings_and_checkpoints_give_the_same_bytes(
         return dict(items)
 
     monkeypatch.setattr(wire, "load", any_order)
-    broken = study(plan, Shuffled(local_sites(tmp_path / "b"), 1), tmp_path / "b")
+    broken = study(plan, Shuffled(local_sites(tmp_path / "b", THREE), 1), tmp_path / "b")
     with monkeypatch.context() as patch:
         patch.setattr("fl_server.study.study.evaluate_study", lambda context, state: [])
         broken.run()
-    study(plan, Shuffled(local_sites(tmp_path / "b"), 2), tmp_path / "b").run()
+    study(plan, Shuffled(local_sites(tmp_path / "b", THREE), 2), tmp_path / "b").run()
     assert results(tmp_path / "a" / "run") == results(tmp_path / "b" / "run")
     arms = [checkpoint.latest(tmp_path / n / "run" / "checkpoints").arms for n in "ab"]  # type: ignore[union-attr]
     assert all(arms[0][name].tobytes() == arms[1][name].tobytes() for name in arms[0])

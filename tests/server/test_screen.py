@@ -173,6 +173,13 @@ def test_a_failed_run_is_resumed_by_the_name_its_checkpoints_have():
         followed(FakeControl([log], outcome="failed"))
 
 
+def test_a_run_that_failed_before_its_first_checkpoint_is_not_told_to_be_resumed():
+    log = log_line(event="enrolled", time=1.0, sentence="site a", site="a")
+    with pytest.raises(StudyFailed, match="submit its plan again") as failed:
+        followed(FakeControl([log], outcome="failed"))
+    assert "--resume" not in str(failed.value)
+
+
 @pytest.mark.parametrize(
     ("resume", "complaint"), [("knee-9", "it knows: 7, 8"), ("knee-8", "infomri stop 8")]
 )

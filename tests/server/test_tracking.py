@@ -11,7 +11,7 @@ from fl_server.settings import Audit, Centre, CentreSettings, Mlflow
 from fl_server.tracking.runs import MlflowRuns, is_permanent
 from fl_server.tracking.spool import Spool
 from fl_server.tracking.system_metrics import SystemSampler
-from fl_server.tracking.tracker import Tracker
+from fl_server.tracking.tracker import Tracker, resend_command
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.results.frontier import Row
@@ -111,6 +111,25 @@ def test_a_resumed_run_goes_on_in_the_runs_it_had(store, tmp_path, plan):
     after = runs_of(store, plan)
     assert {run.info.run_id for run in after.values()} == {r.info.run_id for r in before.values()}
     assert after[LEARNED].data.metrics["train/ce"] == 0.6
+
+
+def test_a_deleted_database_is_told_in_one_sentence_without_a_traceback(
+    tmp_path, plan, monkeypatch, capfd
+):
+    monkeypatch.setenv("INFOMRI_CENTRE", str(tmp_path / "etc" / "centre.toml"))
+    lost = centre(tmp_path / "lost", tmp_path)
+    tracker = Tracker(lost, plan, "run-1", retry_seconds=0.0)
+    tracker.round(1, {LEARNED: {"train/ce": 0.7}})
+    assert tracker.flush()
+    (tmp_path / "lost" / "deep" / "mlflow.db").unlink()
+    tracker.round(2, {LEARNED: {"train/ce": 0.6}})
+    tracker.finish("FINISHED")
+    assert not tracker.flush()
+    assert "Traceback" not in "".join(capfd.readouterr())
+    words = ["resend", str(tmp_path / "run-1"), "--centre", str(tmp_path / "etc" / "centre.toml")]
+    assert resend_command(tmp_path / "run-1").endswith(" ".join(words))
+    (tmp_path / "centre.toml").touch()
+    assert "--centre" not in resend_command(tmp_path / "run-1")
 
 
 def test_an_unreachable_store_loses_nothing_and_stops_nothing(store, tmp_path, plan, caplog):

@@ -13,7 +13,10 @@ def resend(
         typer.Option("--store", help="MLflow's URI; default: the one of centre.toml."),
     ] = "",
     centre: Annotated[
-        Path | None, typer.Option("--centre", help="centre.toml; default: beside the run.")
+        Path | None,
+        typer.Option(
+            "--centre", envvar="INFOMRI_CENTRE", help="centre.toml; default: beside the run."
+        ),
     ] = None,
 ) -> None:
     """Send what a run could not report while MLflow was out of reach; exit code 1 if it still is.
