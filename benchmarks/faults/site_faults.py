@@ -9,7 +9,7 @@ from collections.abc import Callable
 from benchmarks.faults import machine
 from benchmarks.faults.fault import Fault, Heal, NotHere, Shot
 from benchmarks.faults.world import NAMES, World
-from fl_server.operations.certificates import SiteKit
+from fl_server.authority.certificates import SiteKit
 from tests.support.realfederation import wait_for
 
 VAULT, EXECUTOR = "fl_client.vault.process", "fl_client.network.executor"

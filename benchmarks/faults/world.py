@@ -19,8 +19,8 @@ from benchmarks.faults.relay import Relay
 from fl_client.commands.plans import approve
 from fl_client.memory.ledger import read_ledger
 from fl_server.authority.certificates import SiteKit
+from fl_server.authority.site_keys import introduce
 from fl_server.operations.control import RunState
-from fl_server.operations.site_keys import introduce
 from fl_server.run import checkpoint
 from fl_server.run.events import read_events
 from fl_server.study.round import train_round
