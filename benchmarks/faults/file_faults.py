@@ -147,7 +147,7 @@ def _begun(world: World) -> float:
 
 
 FAULTS = (
-    Fault("vault.sock removed", socket_removed, "has given no echo"),
+    Fault("vault.sock removed", socket_removed),
     Fault("kept replies lost with the vault", cache_lost),
     Fault("kept replies damaged, vault killed", cache_damaged),
     Fault("optimizer state cut", optimizer_cut, phases=("train",), hold=90.0),

@@ -5,6 +5,7 @@ cannot pass by waiting (a wrong certificate, missing data) is left alone, with a
 what to do; the process stays, and says how things stand in a file that ``status`` reads.
 """
 
+import contextlib
 import json
 import re
 import subprocess
@@ -185,7 +186,9 @@ class Supervisor:
             running = [w.process for w in self._watched.values() if w.process is not None]
             processes.stop_all(running[::-1])
             if self._told is not None:
-                self._told.unlink(missing_ok=True)
+                # A folder that has become read-only keeps the last state until the next start.
+                with contextlib.suppress(OSError):
+                    self._told.unlink(missing_ok=True)
             self._say("stopped")
         return int(self._gave_up())
 

@@ -21,6 +21,7 @@ import torch
 
 from fl_client.isolation import confine
 from fl_client.jobs import Jobs
+from fl_client.memory.chain.held import InUse
 from fl_client.memory.chain.lines import RECOVERED
 from fl_client.memory.chain.recovery import check_signature
 from fl_client.memory.ledger import Ledger
@@ -109,7 +110,7 @@ def site_key(path: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0 after SIGTERM, 2 when the input is refused,
-    3 when the state folder cannot be written."""
+    3 when the state folder cannot be written, or another vault has it still."""
     parser = argparse.ArgumentParser(prog="python -m fl_client.vault.process", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the site's site.toml")
     options = parser.parse_args(arguments)
@@ -128,6 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         confine.apply(confine.drop_network, "no network, Unix sockets only")
         with even_time():
             run_vault(read_settings(options.config), stop)
+    except InUse as error:
+        log.error("%s", error)
+        return 3
     except InputError as error:
         log.error("%s", error)
         return 2

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,10 +25,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from fl_server.authority.operators import Operator, check_operator, fingerprint
 from infomri_core.system.errors import InputError
+from infomri_core.system.files import append_line
 
 CONTEXT = b"infomri-submission-v1\n"
 KEY = "operator"
 FILE = "submissions.jsonl"
+logger = logging.getLogger(__name__)
 _LASTS = datetime.timedelta(days=1)
 _SKEW = datetime.timedelta(minutes=10)
 _WHERE = "run config: operator"
@@ -93,16 +96,19 @@ def check_statement(
 
 def record(directory: Path, submission: Submission) -> None:
     """Add a submission to a run's folder: the first, and one for each resumption."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / FILE).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(asdict(submission)) + "\n")
+    append_line(directory / FILE, json.dumps(asdict(submission)))
 
 
 def operators_of(directory: Path) -> list[str]:
-    """The names of those who submitted and resumed a run, in order, each once."""
-    path = directory / FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return list(dict.fromkeys(str(json.loads(line)["operator"]) for line in lines))
+    """The names of those who submitted and resumed a run, in order, each once; a line that a
+    killed writer left torn is skipped."""
+    path, names = directory / FILE, []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            names.append(str(json.loads(line)["operator"]))
+        except (ValueError, KeyError, TypeError):
+            logger.warning("%s: a torn line was skipped", path)
+    return list(dict.fromkeys(names))
 
 
 def _parsed(text: str) -> tuple[dict[str, str], x509.Certificate, bytes]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_server.run.events import read_events
-from fl_server.run.submission import Submission, operators_of, record
+from fl_server.run.submission import FILE, Submission, operators_of, record
 from fl_server.sites.recording import EVENTS, RecordedSites
 from fl_server.tracking.tracker import SPOOL, Tracker
 from infomri_core.report.report import render
@@ -24,6 +24,8 @@ def test_the_operator_stands_in_folder_events_tracking_and_report(tmp_path: Path
     sites: Any = Nowhere()
     for name in ("ada", "bob", "ada"):
         record(tmp_path / "run", Submission(name, "00", "2026-11-26T12:00:00+00:00"))
+        with (tmp_path / "run" / FILE).open("ab") as torn:
+            torn.write(b'{"operator": "e')
     RecordedSites(sites, tmp_path / "run", tracker).submitted("ada")
     (event,), _ = read_events(tmp_path / "run" / EVENTS)
     assert (event["event"], event["operator"]) == ("submitted", "ada")
