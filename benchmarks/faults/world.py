@@ -19,7 +19,7 @@ from benchmarks.faults.relay import Relay
 from fl_client.commands.plans import approve
 from fl_client.memory.ledger import read_ledger
 from fl_server.authority.certificates import SiteKit
-from fl_server.authority.site_keys import introduce
+from fl_server.authority.site_keys import write_site_lists
 from fl_server.operations.control import RunState
 from fl_server.run import checkpoint
 from fl_server.run.events import read_events
@@ -79,7 +79,7 @@ class World(Federation):
         """Start the study centre and the sites, and wait until all are connected."""
         self.start_superlink(tomli_w.dumps(CENTRE))
         kits = [self._provide(letter) for letter in self.letters]
-        introduce(kits)
+        write_site_lists(kits)
         for kit in kits:
             self.control.register(kit.public_key, kit.name)
             self.start_site(kit)
