@@ -50,7 +50,7 @@ class ConsoleProgress:
 
         if not self._console.is_terminal:
             yield count
-            self._console.print(f"{name}: {done} {unit}")
+            self._console.print(f"{name}: {done} {unit.removesuffix('s') if done == 1 else unit}")
             return
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
         with Bar(

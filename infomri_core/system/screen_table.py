@@ -77,7 +77,7 @@ class ScreenTable:
         stream = io.StringIO()
         writer = csv.writer(stream)
         writer.writerow([column.title or "mark" for column in self.columns])
-        writer.writerows([_plain(cell) for cell in row] for row in self.rows)
+        writer.writerows([_plain(cell).strip() for cell in row] for row in self.rows)
         return stream.getvalue()
 
     def _table(self) -> Table:

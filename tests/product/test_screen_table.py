@@ -59,4 +59,4 @@ def test_csv_holds_the_cells(rows: list[tuple[str, str, str, str]]) -> None:
     styled = [(Text(row[0], "red"), *row[1:]) for row in rows]
     read = list(csv.reader(io.StringIO(ScreenTable(COLUMNS, styled).csv(), newline="")))
     assert read[0] == ["run", "AUROC", "strongest", "details"]
-    assert [tuple(row) for row in read[1:]] == rows
+    assert [tuple(row) for row in read[1:]] == [tuple(c.strip() for c in row) for row in rows]
