@@ -23,15 +23,19 @@ import numpy as np
 from infomri_core.data import open_dataset
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.score_noise.bounded_scores import BoundedScores
-from infomri_core.score_noise.mechanism import EDGES, SHARES, UNIT, Form, noise_multiplier, noised
+from infomri_core.score_noise.mechanism import Form, noise_multiplier, noised
 from infomri_core.summaries.groups import partition
 from infomri_core.summaries.metrics import LOGIT_LIMIT, N_BINS, ScoreHistogram
+from infomri_core.tasks.classification import EDGES, Classification
+from infomri_core.tasks.task import UNIT
 
 TARGETS = "phantom:?hospital=site&patients=60&slices=1&size=32&seed=5&prevalence=0.4"
 KNOWN = "phantom:?hospital=centre&patients=200&slices=1&size=32&seed=6&prevalence=0.4"
 PLACES, STEPS, HASHES = 8, 8, 4
 DELTA = 1e-5
 DIMENSIONS = (1, 2, 4, 8, 16)
+TASK = Classification((1, 1), ("finding",))
+"""Any task with one label: what is attacked is the form of its scores."""
 
 
 @dataclass(frozen=True)
@@ -76,18 +80,16 @@ def target_attack(
     axes, scale, centre = components(known, n_components)
     signs = np.sign((targets - centre) @ axes)
     cells = tuple(("arm", float(c)) for c in range(2 * n_components))
-    form, multiplier = Form(cells, 1), noise_multiplier(epsilon, DELTA)
+    form, multiplier = Form(cells, TASK), noise_multiplier(epsilon, DELTA)
     told = np.empty_like(signs)
     high, low = 2 * EDGES[-1], 2 * EDGES[0]
     for i in range(len(targets)):
-        labels = np.zeros((len(targets), 1), np.uint8)
-        edges = np.broadcast_to(EDGES, form.edges_shape)
-        rules = (False, edges, np.zeros(0), 1.0)
-        sums = BoundedScores(form, np.arange(len(targets)), labels, *rules)
+        reference = np.broadcast_to(TASK.reference(None), form.reference_shape)
+        sums = BoundedScores(form, np.arange(len(targets)), reference, np.zeros(0), 1.0)
         for c, cell in enumerate(cells):
-            logits = np.zeros((len(targets), 1))
-            logits[i] = high if signs[i, c % n_components] > 0 else low
-            sums.add(cell, logits, np.zeros(0, np.int64), {})
+            evidence = np.zeros((len(targets), TASK.n_evidence))
+            evidence[i, 0] = high if signs[i, c % n_components] > 0 else low
+            sums.add(cell, evidence, np.zeros(0, np.int64), {})
         stream = SecretStream.derived(f"noise of one study {seed}", i, n_components)
         seen = noised(sums.sums(), form, multiplier, stream)["scores"][:, 0, 0] / UNIT
         told[i] = (seen[:, -1] - seen[:, 0]).reshape(2, n_components).mean(0)
@@ -135,10 +137,10 @@ def _asked(bins: np.ndarray, groups: np.ndarray, epsilon: float | None, seed: in
     counts = ScoreHistogram.from_scores(logits, labels, groups).counts[:, :, 0].astype(float)
     if epsilon is None:
         return counts
-    form = Form(tuple(("arm", float(c)) for c in range(HASHES * bins.shape[1])), 1)
+    form = Form(tuple(("arm", float(c)) for c in range(HASHES * bins.shape[1])), TASK)
     multiplier = noise_multiplier(epsilon, DELTA)
     # The noise of 64 bins a cell, as if the product kept so many: a gift to the adversary.
-    std = multiplier * sqrt(len(form.cells) / SHARES["scores"])
+    std = multiplier * sqrt(len(form.cells) / form.shares()["scores"])
     return counts + np.random.default_rng(seed).normal(size=counts.shape) * std
 
 

@@ -62,7 +62,7 @@ def scores(plan: Plan, data: SliceDataset, audit: SliceDataset, folder: Path) ->
     found = site.evaluate(without_noise(plan), scored, lambda: False).scores
     texts = []
     for arm in plan.arms:
-        auroc = found[arm.name, 4.0].histogram.auroc_estimate()
+        auroc = found[arm.name, 4.0].task.auroc_estimate()
         texts.append(f"{_two(auroc.value)} ({_two(auroc.low)} to {_two(auroc.high)})")
     return texts
 

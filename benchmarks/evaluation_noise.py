@@ -16,8 +16,9 @@ from scipy.stats import norm
 
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.score_noise.bounded_scores import BoundedScores
-from infomri_core.score_noise.mechanism import N_BINS, Form, noise_multiplier, noised
+from infomri_core.score_noise.mechanism import Form, noise_multiplier, noised
 from infomri_core.score_noise.noised_scores import NoisedScores
+from infomri_core.tasks.classification import N_BINS, Classification
 
 N_SITES, DELTA, CLIP_DB = 3, 1e-5, 4.0
 ATTACKS = ("diagnosis", "cnn", "lmmse", "unet")
@@ -49,9 +50,11 @@ def measured(
     for number in range(n_studies):
         scores = study(n_patients, n_arms, n_labels, epsilon, draw, number)
         cell, expected = scores.form.cells[0], np.full(scores.form.n_quality, MEAN_DB)
-        found.append(scores.auroc(cell))
-        _, low, high = scores.psnr(cell, expected, CLIP_DB)["unet"]
-        psnr.append(((high or 0.0) - (low or 0.0)) / 2)
+        edges = np.broadcast_to(EDGES_AT, scores.form.reference_shape)
+        auroc = scores.figures(cell, edges)["auroc"]
+        found.append((auroc.value, auroc.low, auroc.high))
+        rebuilt = scores.psnr(cell, expected, CLIP_DB)["unet"]
+        psnr.append(((rebuilt.high or 0.0) - (rebuilt.low or 0.0)) / 2)
     defined = np.array([f for f in found if f[0] is not None], float).reshape(-1, 3)
     value, low, high = defined.T if len(defined) else np.full((3, 1), np.nan)
     covered = (low <= TRUE_AUROC) & (high >= TRUE_AUROC)
@@ -74,7 +77,8 @@ def study(
 ) -> NoisedScores:
     """The summed scores of all sites of one study, one slice a patient."""
     cells = tuple((f"arm {i}", a) for i in range(n_arms) for a in (8.0, 16.0))
-    form = Form(cells, n_labels, ATTACKS, ("mean",))
+    names = tuple(f"finding {i}" for i in range(n_labels))
+    form = Form(cells, Classification((1, 1), names), ATTACKS, ("mean",))
     sites = [_site(form, n_patients, epsilon, draw, f"{number} {k}") for k in range(N_SITES)]
     merged = sites[0]
     for other in sites[1:]:
@@ -85,18 +89,18 @@ def study(
 def _site(
     form: Form, n_patients: int, epsilon: float | None, draw: np.random.Generator, name: str
 ) -> NoisedScores:
-    ill = draw.random((n_patients, form.n_labels)) < 1 / 3
+    ill = draw.random((n_patients, len(form.task.answer_names))) < 1 / 3
     names, rows = np.arange(n_patients), np.arange(n_patients)
     expected = np.full(form.n_quality, MEAN_DB)
-    edges = np.broadcast_to(EDGES_AT, form.edges_shape)
-    bounded = BoundedScores(form, names, ill.astype(np.uint8), False, edges, expected, CLIP_DB)
+    edges = np.broadcast_to(EDGES_AT, form.reference_shape)
+    bounded = BoundedScores(form, names, edges, expected, CLIP_DB)
     for cell in form.cells:
         logits = SCALE * (draw.normal(size=ill.shape) + SEPARATION * (ill - 0.5)) + BIAS
         quality = {
             name: draw.normal(MEAN_DB, SPREAD_DB, (n_patients, 4))
             for name in (*form.attacks, *form.floors)
         }
-        bounded.add(cell, logits, rows, quality)
+        bounded.add(cell, np.hstack((logits, ill)), rows, quality)
     if epsilon is None:
         return NoisedScores.of(form, bounded.sums(), 0.0)
     multiplier = noise_multiplier(epsilon, DELTA)

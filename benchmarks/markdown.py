@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from infomri_core.results.frontier import Row, attacks, label, read_results
+from infomri_core.results.frontier import Row, attacks, label, read_results, utility_of
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """One line an arm and acceleration; * marks an attack that failed its control."""
     names = attacks(rows)
-    head = ["arm", "at", "AUROC (95 %)", *(f"{name} dB" for name in names)]
+    head = ["arm", "at", f"{utility_of(rows).title} (95 %)", *(f"{name} dB" for name in names)]
     head += ["strongest", "floor", "gain", "diagnosis", "redundancy"]
     lines = [head, ["---"] * len(head), *(_cells(row, rows, names) for row in rows)]
     return "\n".join(map(table_line, lines))
@@ -30,7 +30,7 @@ def _cells(row: Row, rows: Sequence[Row], names: Sequence[str]) -> list[str]:
     return [
         label(row, rows),
         f"{row.acceleration:g}x",
-        _auroc(row),
+        _utility(row),
         *psnr,
         _decibel(row.psnr_worst),
         _decibel(row.psnr_prior),
@@ -40,12 +40,13 @@ def _cells(row: Row, rows: Sequence[Row], names: Sequence[str]) -> list[str]:
     ]
 
 
-def _auroc(row: Row) -> str:
-    if row.auroc is None:
+def _utility(row: Row) -> str:
+    found, form = row.utility, utility_of([row]).form
+    if found.value is None:
         return "undefined"
-    if row.auroc_low is None or row.auroc_high is None:
-        return f"{row.auroc:.3f}"
-    return f"{row.auroc:.3f} ({row.auroc_low:.3f}-{row.auroc_high:.3f})"
+    if found.low is None or found.high is None:
+        return form(found.value)
+    return f"{form(found.value)} ({form(found.low)}-{form(found.high)})"
 
 
 def _decibel(value: float | None) -> str:

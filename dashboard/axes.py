@@ -1,10 +1,12 @@
-"""What the frontier's axes can show: how well one diagnoses, and how much an attacker gets."""
+"""What the frontier's axes can show: how well the task is done, and how much an attacker gets."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from infomri_core.results.frontier import Row, psnr_of
+from infomri_core.tasks.figures import Figure
+from infomri_core.tasks.registry import DEFAULT, figures_of
 
 WORST = "worst"
 Interval = tuple[float | None, float | None]
@@ -14,7 +16,7 @@ _NONE: Interval = (None, None)
 @dataclass(frozen=True)
 class Axis:
     """One figure of a row under an attack. ``reading`` says what better means; ``form`` formats a
-    value with its unit."""
+    value with its unit; ``limits`` bound it, where it has bounds."""
 
     name: str
     title: str
@@ -22,6 +24,7 @@ class Axis:
     value: Callable[[Row, str], float | None]
     interval: Callable[[Row, str], Interval]
     form: Callable[[float], str]
+    limits: tuple[float | None, float | None] = (None, None)
 
 
 class Point(NamedTuple):
@@ -56,16 +59,17 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 class Ceiling(NamedTuple):
-    """What the diagnosis could be with all of k-space: its AUROC, and whose it is."""
+    """How well the task could be done with all of k-space: its first figure, and whose it is."""
 
-    auroc: float
+    utility: float
     whose: str
 
 
 def ceiling(rows: Sequence[Row]) -> Ceiling | None:
-    """That of an arm at acceleration 1, or else of the classifier that the audit trained on its
+    """That of an arm at acceleration 1, or else of the network that the audit trained on its
     own patients' full images; None where a study has neither."""
-    full = [row.auroc for row in rows if row.acceleration == 1 and row.auroc is not None]
+    found = [row.utility.value for row in rows if row.acceleration == 1]
+    full = [value for value in found if value is not None]
     if full:
         return Ceiling(max(full), "all of k-space")
     read = [row.legibility["full image"] for row in rows if "full image" in row.legibility]
@@ -122,24 +126,26 @@ EPSILON = Axis(
     lambda row, attack: _NONE,
     lambda value: f"epsilon {value:.2f}",
 )
-AUROC = Axis(
-    "AUROC",
-    "AUROC (0.5 is guessing)",
-    "higher is a better diagnosis",
-    lambda row, attack: row.auroc,
-    lambda row, attack: (row.auroc_low, row.auroc_high),
-    _share,
-)
-ACCURACY = Axis(
-    "accuracy",
-    "accuracy (share of answers)",
-    "higher is a better diagnosis",
-    lambda row, attack: row.accuracy,
-    lambda row, attack: _NONE,
-    _share,
-)
 PRIVACY = (PSNR, GAIN, SSIM, EPSILON)
-UTILITY = (AUROC, ACCURACY)
+
+
+def utility_axes(rows: Sequence[Row]) -> list[Axis]:
+    """The figures of the rows' task of which more is better, the first one first."""
+    kind = rows[0].task if rows else DEFAULT
+    return [_axis(figure) for figure in figures_of(kind) if figure.higher]
+
+
+def _axis(figure: Figure) -> Axis:
+    def interval(row: Row, attack: str) -> Interval:
+        return row.figure(figure.name).low, row.figure(figure.name).high
+
+    return Axis(
+        *(figure.title, figure.label, figure.reading),
+        lambda row, attack: row.figure(figure.name).value,
+        interval,
+        figure.form,
+        (figure.least, figure.most),
+    )
 
 
 def defined(axes: Sequence[Axis], rows: Sequence[Row]) -> list[Axis]:

@@ -8,7 +8,8 @@ import streamlit as st
 
 from dashboard.axes import Axis, front, place
 from dashboard.reading.runs import Arms
-from infomri_core.results.frontier import Row, attacks, label
+from infomri_core.results.frontier import Row, attacks, label, utility_of
+from infomri_core.tasks.registry import DEFAULT, figures_of
 
 _PARAMETERS = (
     *("sampler", "suppression", "beta", "seed", "exponent", "constraint", "noise_std"),
@@ -27,12 +28,12 @@ def frontier_table(
 def frontier_columns(rows: Sequence[Row]) -> dict[str, Any]:
     """How :func:`frontier_table` prints its figures."""
     decibel = st.column_config.NumberColumn(format="%.1f")
-    share = st.column_config.NumberColumn(format="%.3f")
     names = ["strongest", "floor", "gain", "diagnosis alone"]
     names += [f"PSNR {name}" for name in attacks(rows)]
     return {
         **dict.fromkeys(names, decibel),
-        **dict.fromkeys(["AUROC", "from", "to", "accuracy", "linkage"], share),
+        **_figure_columns(rows),
+        "linkage": share,
         "redundancy": st.column_config.NumberColumn(format="%.0f"),
     }
 
@@ -114,8 +115,8 @@ def linkage_table(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def site_scores(meta: Mapping[str, Any], rows: Sequence[Row]) -> pd.DataFrame:
-    """Each site's own AUROC and PSNR by arm and acceleration, from the meta of the results."""
-    names = {row.arm: label(row, rows) for row in rows}
+    """Each site's own first figure and PSNR by arm and acceleration, from the results' meta."""
+    names, figure = {row.arm: label(row, rows) for row in rows}, utility_of(rows)
     places = {name: i for i, name in enumerate(names)}
     entries = sorted(
         meta.get("per_site") or [],
@@ -127,9 +128,9 @@ def site_scores(meta: Mapping[str, Any], rows: Sequence[Row]) -> pd.DataFrame:
                 "site": entry["site"],
                 "arm": names.get(entry["arm"], entry["arm"]),
                 "acceleration": f"{entry['acceleration']:g}x",
-                "AUROC": entry.get("auroc"),
-                "from": entry.get("auroc_low"),
-                "to": entry.get("auroc_high"),
+                figure.title: entry.get(figure.name),
+                "from": entry.get(f"{figure.name}_low"),
+                "to": entry.get(f"{figure.name}_high"),
                 "groups": entry.get("groups"),
                 **{f"PSNR {name}": value for name, value in (entry.get("psnr") or {}).items()},
                 "patients": entry.get("n_patients"),
@@ -143,11 +144,7 @@ def _line(row: Row, rows: Sequence[Row], on_front: bool) -> dict[str, object]:
     return {
         "arm": label(row, rows),
         "Pareto-optimal": on_front,
-        "AUROC": row.auroc,
-        "from": row.auroc_low,
-        "to": row.auroc_high,
-        "groups": row.auroc_groups,
-        "accuracy": row.accuracy,
+        **_figures(row),
         **{f"PSNR {name}": row.psnr.get(name) for name in attacks(rows)},
         "strongest": row.psnr_worst,
         "floor": row.psnr_prior,
@@ -159,6 +156,34 @@ def _line(row: Row, rows: Sequence[Row], on_front: bool) -> dict[str, object]:
         "audit slices": row.n_audit,
         "patients": row.n_patients,
     }
+
+
+def _figures(row: Row) -> dict[str, object]:
+    """The task's figures by title: the first with its interval."""
+    first, *others = figures_of(row.task)
+    found = row.utility
+    ends = {"from": found.low, "to": found.high, "groups": found.n_groups}
+    return {
+        first.title: found.value,
+        **ends,
+        **{f.title: row.figure(f.name).value for f in others},
+    }
+
+
+def site_columns(rows: Sequence[Row]) -> dict[str, Any]:
+    """How :func:`site_scores` prints its figures."""
+    decibel = st.column_config.NumberColumn(format="%.1f")
+    of_attacks = dict.fromkeys([f"PSNR {name}" for name in attacks(rows)], decibel)
+    figure = utility_of(rows)
+    form = st.column_config.NumberColumn(format=f"%.{figure.digits}f")
+    return of_attacks | dict.fromkeys([figure.title, "from", "to"], form)
+
+
+def _figure_columns(rows: Sequence[Row]) -> dict[str, Any]:
+    first, *others = figures_of(rows[0].task if rows else DEFAULT)
+    names = dict.fromkeys((first.title, "from", "to"), first.digits)
+    names |= {figure.title: figure.digits for figure in others}
+    return {n: st.column_config.NumberColumn(format=f"%.{d}f") for n, d in names.items()}
 
 
 def _with_interval(row: Row, name: str) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from dashboard.axes import (
-    AUROC,
     GAIN,
     PSNR,
     WORST,
@@ -17,6 +16,7 @@ from dashboard.axes import (
     ceiling,
     front,
     place,
+    utility_axes,
 )
 from infomri_core.results.frontier import Row, label, psnr_of, traces
 from infomri_core.results.label_places import label_places
@@ -32,14 +32,17 @@ def frontier(
     rows: Sequence[Row],
     attack: str = WORST,
     x: Axis = PSNR,
-    y: Axis = AUROC,
+    y: Axis | None = None,
     everywhere: Sequence[Row] = (),
 ) -> go.Figure:
-    """``y`` against ``x`` for the rows of one acceleration, one trace a sampler and seed.
+    """``y``, by default the task's first figure, against ``x`` for the rows of one acceleration,
+    one trace a sampler and seed.
 
     Bars are 95 % intervals. Arms that another beats on both are faded. ``customdata`` holds the
     arm's name. The ceiling is looked for among ``everywhere``, the rows at all accelerations.
     """
+    utility = utility_axes(rows)[0]
+    y = y or utility
     points = place(rows, x, y, attack)
     best = {point.row.arm for point in front(points)}
     figure = go.Figure()
@@ -47,8 +50,8 @@ def frontier(
     for trace in traces(point.row for point in points):
         figure.add_trace(_trace(trace, points, (x, y), attack, best))
     _floors(figure, rows, x)
-    above = ceiling([*rows, *everywhere]) if y is AUROC else None
-    _ceiling(figure, above)
+    above = ceiling([*rows, *everywhere]) if y.name == utility.name else None
+    _ceiling(figure, above, y)
     _label(figure, points, (x, y), attack, above)
     who = "strongest attack" if attack == WORST else f"attack '{attack}'"
     figure.update_layout(
@@ -134,7 +137,7 @@ def _label(
     ]
     lines = _floor_values([p.row for p in points], axes[0])
     x0, x1 = _range([*spans[0], *((v, v) for v in lines)])
-    y0, y1 = _range([*spans[1], *([(above.auroc, above.auroc)] if above else [])])
+    y0, y1 = _range([*spans[1], *([(above.utility, above.utility)] if above else [])])
     figure.update_xaxes(range=[x0, x1])
     figure.update_yaxes(range=[y0, y1])
     learned = [p for p in points if p.row.sampler == "infomri"]
@@ -250,11 +253,11 @@ def _line(figure: go.Figure, values: Sequence[float | None], dash: str, name: st
     _legend(figure, f"{name} ({max(defined):.1f} dB)", line)
 
 
-def _ceiling(figure: go.Figure, found: Ceiling | None) -> None:
+def _ceiling(figure: go.Figure, found: Ceiling | None, y: Axis) -> None:
     if found is not None:
         line = {"color": GREY, "dash": "dashdot", "width": 1.5}
-        figure.add_hline(found.auroc, line=line)
-        _legend(figure, f"ceiling: {found.whose} ({found.auroc:.3f})", line)
+        figure.add_hline(found.utility, line=line)
+        _legend(figure, f"ceiling: {found.whose} ({y.form(found.utility)})", line)
 
 
 def _legend(figure: go.Figure, name: str, line: Mapping[str, object]) -> None:

@@ -14,6 +14,7 @@ from infomri_core.machine.moved_store import beside, local_path
 from infomri_core.machine.sqlite_uri import sqlite_path
 from infomri_core.results.frontier import Row
 from infomri_core.results.metric_names import rows_of
+from infomri_core.tasks.registry import DEFAULT
 
 _PAGE = 1000
 NEWEST = 100
@@ -202,6 +203,7 @@ def _rows(run: Any) -> list[Row]:
         beta=float(values.get("beta", 0.0)),
         seed=int(values.get("seed", 0)),
         acceleration=0.0,
+        task=values.get("task", DEFAULT),
         rounds=int(values.get("rounds", 0)),
     )
     return rows_of(arm, run.data.metrics)

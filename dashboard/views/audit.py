@@ -134,12 +134,7 @@ def _sites(found: Results) -> None:
     table = tables.site_scores(found.meta, found.rows)
     if not table.empty:
         st.subheader("Site by site", anchor=False)
-        names = [name for name in table if name.startswith("PSNR")]
-        one = dict.fromkeys(names, st.column_config.NumberColumn(format="%.1f"))
-        three = dict.fromkeys(
-            ["AUROC", "from", "to"], st.column_config.NumberColumn(format="%.3f")
-        )
-        st.dataframe(table, hide_index=True, column_config=one | three)
+        st.dataframe(table, hide_index=True, column_config=tables.site_columns(found.rows))
 
 
 choice.show("Audit", page)

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import choice
-from dashboard.axes import AUROC, PRIVACY, UTILITY, WORST, Axis, Point, defined, place
+from dashboard.axes import PRIVACY, WORST, Axis, Point, defined, place, utility_axes
 from dashboard.figures import frontier
 from dashboard.operating import Suggestion, default_least, suggest
 from dashboard.reading import cache
 from dashboard.reading.runs import Arms, Sweep
 from dashboard.tables import arm_facts, frontier_columns, frontier_table
 from infomri_core.report.verdict import verdict
-from infomri_core.results.frontier import Row, attacks, label, psnr_of
+from infomri_core.results.frontier import Row, attacks, label, psnr_of, utility_of
 from infomri_core.results.operating_point import guessing, linkage_sentence, operating_point
 
 _INTRODUCTION = (
@@ -21,8 +21,8 @@ _INTRODUCTION = (
     "worse on both measures than another arm. Click a point to open its run."
 )
 _READING = """
-- **AUROC** is how well the model tells the findings apart: 1 is perfect, 0.5 is guessing. Bars are
-  95 % intervals over patients.
+- **{utility}** is how well the task is done ({scale}): {reading}. Bars are 95 % intervals over
+  patients.
 - **PSNR** is how well an attack rebuilds the image from the sampled k-space. A weak attack proves
   nothing, so the strongest one counts. An attack marked weak failed a test on images that it
   should have rebuilt.
@@ -32,7 +32,7 @@ _READING = """
   gives these attacks nothing beyond the diagnosis it was made for.
 - **Ceiling** (horizontal line): the diagnosis with all of k-space measured. Where the plan has an
   acceleration of 1, it is the best arm there; else, where the audit has trained a reader of full
-  images on its own patients, it is that reader's AUROC on them, which an arm may well exceed.
+  images on its own patients, it is that reader's {utility} on them, which an arm may well exceed.
 - **Redundancy** is the share of sampled points whose conjugate partner was sampled as well.
 - All of this is about *released measurements*. It does not protect the model's weights.
 """
@@ -66,9 +66,10 @@ def _first_words(rows: Sequence[Row]) -> None:
     if point is None:
         return
     said = verdict(rows, {})
-    score = AUROC.form(point.auroc or 0.0)
+    figure = utility_of(rows)
+    score = f"{figure.title} {figure.form(point.utility.value or 0.0)}"
     st.markdown(
-        f"**The operating point is {label(point, rows)} at {point.acceleration:g}x: AUROC {score}"
+        f"**The operating point is {label(point, rows)} at {point.acceleration:g}x: {score}"
         f"{', not told from guessing' if guessing(point) else ''}, PSNR "
         f"{point.psnr_worst or 0.0:.1f} dB of the strongest attack, '{point.worst_attack}'. "
         f"{said.headline}** {linkage_sentence(point)}"
@@ -104,7 +105,9 @@ def _frontier(uri: str, found: Arms) -> None:
     )
     st.caption("PSNR, floor, gain and diagnosis alone in dB; redundancy in percent.")
     with st.expander("How to read this", expanded=False):
-        st.markdown(_READING)
+        told = utility_of(found.rows)
+        words = {"utility": told.title, "scale": told.scale, "reading": told.reading}
+        st.markdown(_READING.format(**words))
 
 
 def _for_a_paper(uri: str, sweep: Sweep) -> None:
@@ -136,9 +139,10 @@ def _switches(everything: Sequence[Row]) -> tuple[list[Row], str, Axis, Axis]:
         format_func=lambda name: "strongest" if name == WORST else name,
         key="attack",
     )
-    utility = {axis.name: axis for axis in defined(UTILITY, everything)} or {"AUROC": UTILITY[0]}
+    axes = utility_axes(everything)
+    utility = {axis.name: axis for axis in defined(axes, everything) or axes[:1]}
     privacy = {axis.name: axis for axis in defined(PRIVACY, everything)} or {"PSNR": PRIVACY[0]}
-    y = columns[2].selectbox("Diagnosis by", list(utility), key="utility")
+    y = columns[2].selectbox("Utility by", list(utility), key="utility")
     x = columns[3].selectbox("Attacker's image by", list(privacy), key="privacy")
     rows = [row for row in everything if row.acceleration == chosen]
     return rows, attack, privacy[x], utility[y]
@@ -148,8 +152,7 @@ def _suggestion(points: Sequence[Point], x: Axis, y: Axis, attack: str) -> None:
     left, middle, right = st.columns([2, 3, 6], vertical_alignment="center")
     least = left.number_input(
         f"{y.name} at least",
-        0.0,
-        1.0,
+        *y.limits,
         round(default_least(points, y, attack), 3),
         0.01,
         format="%.3f",
@@ -159,7 +162,7 @@ def _suggestion(points: Sequence[Point], x: Axis, y: Axis, attack: str) -> None:
     found = suggest(points, x, y, least, attack)
     if found is None:
         best = max(point.y for point in points)
-        right.warning(f"No arm reaches {y.name} {least:.3f}; the best has {y.form(best)}.")
+        right.warning(f"No arm reaches {y.name} {y.form(least)}; the best has {y.form(best)}.")
         return
     _card(middle, found, points, x)
     right.markdown(f"**Suggested operating point.** {found.price}")

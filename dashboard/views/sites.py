@@ -7,8 +7,9 @@ from dashboard.figures import site_plots
 from dashboard.reading import cache, sites
 from dashboard.reading.record import Results
 from dashboard.reading.runs import Sweep
-from dashboard.tables import site_scores
+from dashboard.tables import site_columns, site_scores
 from infomri_core.dp.outside_epsilon import summed_sentence
+from infomri_core.results.frontier import utility_of
 
 _NOTHING = (
     "No site has answered in this run yet, or it was made by a version that did not tell of "
@@ -76,14 +77,12 @@ def _local(found: Results) -> None:
         key="site-acceleration",
         required=True,
     )
-    names = [name for name in table if name.startswith("PSNR")]
-    columns = dict.fromkeys(names, st.column_config.NumberColumn(format="%.1f"))
-    shares = dict.fromkeys(["AUROC", "from", "to"], st.column_config.NumberColumn(format="%.3f"))
     shown = table[table["acceleration"] == at].drop(columns="acceleration")
-    st.dataframe(shown, hide_index=True, column_config=columns | shares)
+    st.dataframe(shown, hide_index=True, column_config=site_columns(found.rows))
     st.caption(
-        "AUROC with its 95 % interval over the site's validation patients; PSNR of each attack in "
-        "dB. A site lets them leave only for at least its minimum cohort."
+        f"{utility_of(found.rows).title} with its 95 % interval over the site's validation "
+        "patients; PSNR of each attack in dB. A site lets them leave only for at least its "
+        "minimum cohort."
     )
 
 

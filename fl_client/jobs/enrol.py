@@ -11,12 +11,11 @@ from fl_client.settings import Policy
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import DatasetCard, EnrolTask, SiteReply
 from infomri_core.plan.plan import Plan
-from infomri_core.tasks.task import classes_of
 
 
 def figures(plan: Plan) -> int:
     """Patients, slices, and slices with each finding."""
-    return 2 + len(classes_of(plan.task).names)
+    return 2 + len(plan.task.finding_names)
 
 
 def cost(plan: Plan, task: EnrolTask, table: SliceTable) -> Cost:
@@ -58,9 +57,9 @@ def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
 
 def checked_card(card: DatasetCard, context: Context, policy: Policy) -> DatasetCard:
     """The card as it may leave. Raises ``Refused("gate")`` unless it is of this site and plan."""
-    task, labels = context.plan.task, classes_of(context.plan.task).names
-    known = (card.site, card.labels, card.shape) == (context.site, labels, task.shape)
-    if not known or len(card.n_positive) != len(labels):
+    task = context.plan.task
+    known = (context.site, task.finding_names, task.shape)
+    if (card.site, card.labels, card.shape) != known or len(card.n_positive) != len(card.labels):
         raise refusal("a card of another site, shape or labels")
     if any(len(key) > 40 or len(value) > 40 for key, value in card.versions.items()):
         raise refusal("a card with malformed versions")

@@ -27,9 +27,9 @@ from infomri_core.score_noise.mechanism import evaluation_mechanism, form_of, n_
 from infomri_core.score_noise.ring import ring_size
 from infomri_core.summaries.groups import SLOTS
 from infomri_core.summaries.linkage_summary import FIGURES, KINDS
-from infomri_core.summaries.metrics import METRICS, N_BINS
+from infomri_core.summaries.metrics import METRICS
+from infomri_core.summaries.summary import n_numbers as n_summed
 from infomri_core.system.errors import Refused
-from infomri_core.tasks.task import classes_of
 
 
 def admit(context: Context, premises: Premises) -> Context:
@@ -64,11 +64,11 @@ def _grouped(context: Context, premises: Premises) -> Context:
 
 
 def _check_middles(task: EvaluateTask, plan: Plan) -> None:
-    """Edges and expected PSNRs where the plan has noise, and there only."""
+    """Reference and expected PSNRs where the plan has noise, and there only."""
     if plan.evaluation.noise:
         check_middles(form_of(plan, task.arms, task.attacks), task)
-    elif task.edges.size or task.expected.size:
-        raise Refused("bad-task", "the task has edges, the plan's scores have no noise")
+    elif task.reference.size or task.expected.size:
+        raise Refused("bad-task", "the task has a reference, the plan's scores have no noise")
 
 
 def rows(plan: Plan, premises: Premises) -> tuple[np.ndarray, ...]:
@@ -150,15 +150,15 @@ def _attacks(plan: Plan) -> set[str]:
 def _figures(plan: Plan, arms: Collection[str], attacks: Collection[str]) -> int:
     """Numbers in the summaries of ``arms`` and ``attacks``: those of the vector under noise, or of
     every group of patients. Whether an attack broke down is one figure too."""
-    n_labels, rebuilt = len(classes_of(plan.task).names), set(attacks) - {LINKAGE, READER}
+    rebuilt = set(attacks) - {LINKAGE, READER}
     if plan.evaluation.noise:
         return n_numbers(form_of(plan, arms, attacks)) + len(rebuilt) + 1
-    histogram = n_labels * 2 * N_BINS + 2
-    cell = histogram + len(rebuilt) * (len(METRICS) + 1)
+    summary = n_summed(plan.task.summary_shapes())
+    cell = summary + len(rebuilt) * (len(METRICS) + 1)
     if LINKAGE in attacks:
         cell += len(KINDS) * (len(FIGURES) + 2)
     if READER in attacks:
-        cell += (len(rebuilt - {*FLOORS, *DIAGNOSES}) + 1) * histogram
+        cell += (len(rebuilt - {*FLOORS, *DIAGNOSES}) + 1) * summary
     n_cells = len(arms) * len(plan.measurement.accelerations)
     return SLOTS * n_cells * cell + len(rebuilt) + 1
 

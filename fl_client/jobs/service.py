@@ -193,7 +193,8 @@ class Jobs:
         ledger_entry = ledger_entry_of(task, fingerprint(table, self._data_path), plan.study.name)
         turn.ledger_entry = ledger_entry
         enrolment.check_enrolled(entries, ledger_entry, self._enrolments)
-        counted = [count_patients(table.take(rows)) for rows in job.rows(plan, self._premises)]
+        read = job.rows(plan, self._premises)
+        counted = [count_patients(plan, table.take(rows)) for rows in read]
         cost = job.cost(plan, task, table)
         context = Context(self._name, plan, task, ledger_entry, *counted[0], cost=cost)
         if plan.aggregation.secure:

@@ -142,7 +142,7 @@ def _logits(
     logits = []
     for batch in images.split(BATCH):
         masks = model.draw(1 / cell[1], len(batch), generator)
-        logits.append(model.output(model.measure(batch, masks, generator)))
+        logits.append(model.task.disclosed(model.output(model.measure(batch, masks, generator))))
     return torch.cat(logits)
 
 

@@ -51,7 +51,7 @@ def shown_cell(rows: Sequence[Row]) -> tuple[str, float] | None:
     hardest = max(row.acceleration for row in rows)
     there = [row for row in rows if row.acceleration == hardest]
     protected = [row for row in there if row.suppression != "none"] or there
-    best = max(protected, key=lambda row: row.auroc or 0.0)
+    best = max(protected, key=lambda row: row.utility.value or 0.0)
     return best.arm, best.acceleration
 
 
@@ -69,7 +69,8 @@ def make_examples(
     generator = torch_generator(plan.study.seed, "examples", *cell, device=device)
     masks = model.draw(1 / cell[1], len(truth), generator)
     measurement = model.measure(truth, masks, generator)
-    rebuilt = fitted.adversaries.reconstruct(cell, measurement, masks, model.output(measurement))
+    disclosed = model.task.disclosed(model.output(measurement))
+    rebuilt = fitted.adversaries.reconstruct(cell, measurement, masks, disclosed)
     images = {ZERO_FILLED: zero_fill(measurement).abs().clamp(0, 1)}
     images |= {name: image for name, image in rebuilt.items() if name not in FLOORS}
     quality = {name: psnr(image, truth).cpu().numpy() for name, image in images.items()}

@@ -1,18 +1,20 @@
 """``infomri compare``: one study, or two side by side."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from fl_server.report.comparison import Finished, Pair
+    from infomri_core.results.frontier import Row
     from infomri_core.system.screen_table import ScreenTable
+    from infomri_core.tasks.figures import Figure
 
-_HEADERS = {"auroc": "AUROC", "psnr_worst": "strongest\nattack, dB", "psnr_gain": "gain, dB"}
-_FORMS = {"auroc": "{:.3f}", "psnr_worst": "{:.1f}", "psnr_gain": "{:+.1f}"}
-_CHANGES = {"auroc": "{:+.3f}", "psnr_worst": "{:+.1f}", "psnr_gain": "{:+.1f}"}
+_HEADERS = {"psnr_worst": "strongest\nattack, dB", "psnr_gain": "gain, dB"}
+_FORMS = {"psnr_worst": "{:.1f}", "psnr_gain": "{:+.1f}"}
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")]
 
@@ -28,8 +30,8 @@ def compare(
     """Show two completed studies side by side, arm by arm, and what differs in their plans.
 
     A change is the second minus the first, with its 95 % interval: the conservative one, as
-    nothing is known of how two studies err together. A change of AUROC is marked * where it
-    leaves out zero.
+    nothing is known of how two studies err together. A change of the task's figure is marked *
+    where it leaves out zero.
 
     Example: `infomri compare runs/knee-123 runs/knee-124`
     """
@@ -64,11 +66,12 @@ def compare(
 
 def _frontiers(first: "Finished", second: "Finished") -> "ScreenTable":
     from fl_server.report.comparison import pairs
-    from infomri_core.results.frontier import labels
+    from infomri_core.results.frontier import labels, utility_of
     from infomri_core.system.screen_table import Column, ScreenTable
 
     columns = [Column("arm"), Column("at", right=True)]
-    for header in _HEADERS.values():
+    figure = utility_of(first.rows or second.rows)
+    for header in (figure.title, *_HEADERS.values()):
         gap = "\n" * header.count("\n")
         flat = header.replace("\n", " ")
         columns += [
@@ -78,35 +81,40 @@ def _frontiers(first: "Finished", second: "Finished") -> "ScreenTable":
         ]
     names = labels([*first.rows, *second.rows])
     rows = [
-        (names[pair.arm], f"{pair.acceleration:g}x", *_cells(pair))
+        (names[pair.arm], f"{pair.acceleration:g}x", *_cells(pair, figure))
         for pair in pairs(first.rows, second.rows)
     ]
     return ScreenTable(columns, rows, f"first: {first.name}   second: {second.name}")
 
 
-def _cells(pair: "Pair") -> list[str]:
-    cells = []
-    for name in _HEADERS:
-        a, b = pair.figures(name)
-        mark = "*" if name == "auroc" and pair.apart else ""
-        intervals = (
-            (_interval(pair.first), _interval(pair.second)) if name == "auroc" else ("", "")
-        )
-        cells += [_text(a, _FORMS[name]) + intervals[0], _text(b, _FORMS[name]) + intervals[1]]
-        ends = pair.interval(name)
-        within = "" if ends is None else "\n" + " ".join(_CHANGES[name].format(e) for e in ends)
-        cells.append(_text(pair.change(name), _CHANGES[name]) + mark + within)
+def _cells(pair: "Pair", figure: "Figure") -> list[str]:
+    a, b = pair.figures(figure.name)
+    within = _within(pair, figure.name, figure.change)
+    cells = [
+        _text(a, figure.form) + _interval(pair.first, figure),
+        _text(b, figure.form) + _interval(pair.second, figure),
+        _text(pair.change(figure.name), figure.change) + ("*" if pair.apart else "") + within,
+    ]
+    for name, form in _FORMS.items():
+        cells += [_text(value, form.format) for value in pair.figures(name)]
+        change = "{:+.1f}".format
+        cells.append(_text(pair.change(name), change) + _within(pair, name, change))
     return cells
 
 
-def _interval(row: Any) -> str:
-    if row is None or row.auroc_low is None or row.auroc_high is None:
+def _within(pair: "Pair", name: str, form: Callable[[float], str]) -> str:
+    ends = pair.interval(name)
+    return "" if ends is None else "\n" + " ".join(map(form, ends))
+
+
+def _interval(row: "Row | None", figure: "Figure") -> str:
+    if row is None or row.utility.low is None or row.utility.high is None:
         return ""
-    return f"\n{row.auroc_low:.3f}-{row.auroc_high:.3f}"
+    return f"\n{figure.form(row.utility.low)}-{figure.form(row.utility.high)}"
 
 
-def _text(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)
+def _text(value: float | None, form: Callable[[float], str]) -> str:
+    return "-" if value is None else form(value)
 
 
 def _plans(first: "Finished", second: "Finished") -> "ScreenTable | str":

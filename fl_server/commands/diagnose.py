@@ -1,4 +1,4 @@
-"""``infomri diagnose``: class probabilities from k-space under the learned mask."""
+"""``infomri diagnose``: a task's answers from k-space under the learned mask."""
 
 from pathlib import Path
 from typing import Annotated
@@ -60,13 +60,13 @@ def diagnose(
     INPUT is a .npy file of images or of centred complex k-space, (H, W) or (n, H, W), a greyscale
     .png, or a data URI such as slices:knees.h5?split=val.
 
-    Writes one CSV row a slice: each label's probability (mean and standard deviation over the
-    draws), the arm, and how many different points of k-space were measured. A file of images is
-    divided by its own 99.9th percentile and clipped to [0, 1], so give a volume as one file
-    (n, H, W); it is measured with the noise of the training. A file of single-coil k-space has
-    noise of its own: it is scaled alike and only the mask is applied. Whether a complex .npy file
-    is k-space or an image with phase cannot be seen: say --kspace, or --magnitude for the
-    magnitude image of its k-space.
+    Writes one CSV row a slice: each answer, such as a label's probability (mean and standard
+    deviation over the draws), the arm, and how many different points of k-space were measured.
+    A file of images is divided by its own 99.9th percentile and clipped to [0, 1], so give a
+    volume as one file (n, H, W); it is measured with the noise of the training. A file of
+    single-coil k-space has noise of its own: it is scaled alike and only the mask is applied.
+    Whether a complex .npy file is k-space or an image with phase cannot be seen: say --kspace, or
+    --magnitude for the magnitude image of its k-space.
 
     Example: `infomri diagnose --model runs/knee --beta 3e-5 --acceleration 32 knee.npy`
     """
@@ -92,7 +92,7 @@ def diagnose(
             for row in diagnose_scan(trained, scan, acceleration, seed, draws):
                 rows.append(row)
                 step()
-    table = to_csv(trained.plan.task.answer_names, rows)
+    table = to_csv(trained.plan.task, rows)
     if out is None:
         typer.echo(table, nl=False)
     else:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from infomri_core.results.frontier import Row
     from infomri_core.system.screen_table import ScreenTable
 
+_FIGURES = "figures, strongest attack"
+
 model_app = typer.Typer(no_args_is_help=True)
 Store = Annotated[
     str,
@@ -106,6 +108,7 @@ def _show(rows: "Sequence[Row]") -> None:
     from rich.console import Console
 
     from infomri_core.report.verdict import verdict
+    from infomri_core.results.frontier import utility_of
     from infomri_core.results.operating_point import guessing, linkage_sentence
     from infomri_core.results.table import print_frontier
 
@@ -117,9 +120,11 @@ def _show(rows: "Sequence[Row]") -> None:
     console.print(verdict(rows, {}).headline, style="bold")
     console.print(linkage_sentence(rows[-1]))
     for row in rows:
-        if guessing(row):
+        figure = utility_of([row])
+        if figure.chance is not None and guessing(row):
             console.print(
-                f"At {row.acceleration:g}x its AUROC is not told from guessing (0.5).",
+                f"At {row.acceleration:g}x its {figure.title} is not told from that of guessing "
+                f"({figure.form(figure.chance)}).",
                 style="bold red",
             )
 
@@ -139,7 +144,7 @@ def _table(found: "Sequence[Version]") -> "ScreenTable":
     from infomri_core.system.screen_table import Column, ScreenTable
 
     columns = [Column("model"), Column("version"), Column("aliases")]
-    columns += [Column("AUROC, strongest attack"), Column("registered", prose=True)]
+    columns += [Column(_FIGURES), Column("registered", prose=True)]
     columns += [Column("approved by", prose=True)]
     rows = []
     for version in found:
@@ -150,11 +155,13 @@ def _table(found: "Sequence[Version]") -> "ScreenTable":
 
 
 def _figures(version: "Version") -> str:
-    """Lines such as '16x: 0.912, 17.3 dB'."""
-    lines = []
+    """Lines such as '16x: AUROC 0.912, 17.3 dB'."""
+    from infomri_core.tasks.registry import DEFAULT, figures_of
+
+    lines, utility = [], figures_of(version.tags.get("infomri.task") or DEFAULT)[0]
     for key, value in sorted(version.tags.items()):
         figure, _, at = key.partition("/")
-        if figure == "auroc":
+        if figure == utility.name:
             psnr = version.tags.get(f"psnr_worst/{at}")
-            lines.append(f"{at}: {value}" + (f", {psnr} dB" if psnr else ""))
+            lines.append(f"{at}: {utility.title} {value}" + (f", {psnr} dB" if psnr else ""))
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from fl_server.tracking.registry import model_name
 from fl_server.tracking.tracker import Tracker
 from infomri_core.plan.plan import Plan
 from infomri_core.report.verdict import verdict
-from infomri_core.results.frontier import Row, labels, pareto
+from infomri_core.results.frontier import Row, labels, pareto, utility_of
 
 MODELS = "models"
 
@@ -55,8 +55,9 @@ def description(plan: Plan, arm: str, rows: Sequence[Row]) -> str:
 
 def in_words(row: Row) -> str:
     """The figures of a row in one line."""
+    figure, utility = utility_of([row]), row.utility.value
     said = [
-        None if row.auroc is None else f"AUROC {row.auroc:.3f}",
+        None if utility is None else f"{figure.title} {figure.form(utility)}",
         None if row.psnr_worst is None else f"strongest attack {row.psnr_worst:.1f} dB",
         None
         if row.psnr_gain_diagnosis is None
@@ -68,14 +69,15 @@ def in_words(row: Row) -> str:
 
 def figures(arm: str, rows: Sequence[Row]) -> dict[str, str]:
     """What a version of the arm says of itself in the registry, by acceleration."""
-    tags = {"infomri.arm": arm}
+    tags = {"infomri.arm": arm, "infomri.task": rows[0].task if rows else ""}
     for row in rows:
         if row.arm != arm:
             continue
         at = f"{row.acceleration:g}x"
         rivals = [r for r in rows if r.acceleration == row.acceleration]
-        named = {"auroc": row.auroc, "psnr_worst": row.psnr_worst, "psnr_gain": row.psnr_gain}
-        named |= {"linkage": row.linkage_same_rank1}
+        utility = utility_of([row]).name
+        named = {utility: row.utility.value, "psnr_worst": row.psnr_worst}
+        named |= {"psnr_gain": row.psnr_gain, "linkage": row.linkage_same_rank1}
         tags |= {f"{name}/{at}": f"{v:.4g}" for name, v in named.items() if v is not None}
         tags[f"pareto/{at}"] = "yes" if row in pareto(rivals) else "no"
     return tags

@@ -1,4 +1,4 @@
-"""From scans to a table of class probabilities."""
+"""From scans to a table of a trained arm's answers."""
 
 import csv
 import io
@@ -9,11 +9,14 @@ from fl_server.inference.trained_arm import TrainedArm
 from infomri_core.inference.inference import diagnose_images, diagnose_kspace, sampling_ratio
 from infomri_core.inference.scans import Scan
 from infomri_core.randomness.seeds import torch_generator
+from infomri_core.tasks.task import Task
 
 
-def columns(labels: Sequence[str]) -> list[str]:
-    """The table's columns: where a row comes from, each label's ``p_`` and ``sd_``, the dose."""
-    scores = [f"{part}_{label}" for label in labels for part in ("p", "sd")]
+def columns(task: Task) -> list[str]:
+    """The table's columns: where a row comes from, each answer's mean (``p_`` where it is a
+    probability) and ``sd_``, the dose."""
+    parts = (task.answer_prefix, "sd")
+    scores = [f"{part}_{name}" for name in task.answer_names for part in parts]
     return ["input", "slice", *scores, "arm", "acceleration", "draws", "points"]
 
 
@@ -37,11 +40,11 @@ def diagnose_scan(
             number += 1
 
 
-def to_csv(labels: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def to_csv(task: Task, rows: Iterable[Sequence[str]]) -> str:
     """The table as CSV text, header first."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns(labels))
+    writer.writerow(columns(task))
     writer.writerows(rows)
     return text.getvalue()
 

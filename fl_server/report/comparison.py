@@ -8,13 +8,12 @@ from typing import Any
 from fl_server.run.folder import folder_with
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import read_plan
-from infomri_core.results.frontier import Row, read_results
+from infomri_core.results.frontier import Row, read_results, utility_of
 from infomri_core.summaries.jackknife import Estimate, conservative_difference
 from infomri_core.system.errors import InputError
 
 RESULTS = "results.json"
-FIGURES: Mapping[str, Callable[[Row], float | None]] = {
-    "auroc": lambda row: row.auroc,
+PRIVACY: Mapping[str, Callable[[Row], float | None]] = {
     "psnr_worst": lambda row: row.psnr_worst,
     "psnr_gain": lambda row: row.psnr_gain,
 }
@@ -39,9 +38,9 @@ class Pair:
     second: Row | None
 
     def figures(self, name: str) -> tuple[float | None, float | None]:
-        """One of ``FIGURES`` in both."""
-        figure = FIGURES[name]
-        a, b = (None if row is None else figure(row) for row in (self.first, self.second))
+        """One of ``PRIVACY``, or of the task's figures, in both."""
+        known = PRIVACY.get(name, lambda row: row.figure(name).value)
+        a, b = (None if row is None else known(row) for row in (self.first, self.second))
         return a, b
 
     def change(self, name: str) -> float | None:
@@ -52,30 +51,27 @@ class Pair:
     def interval(self, name: str) -> tuple[float, float] | None:
         """The 95 % interval of :meth:`change`; None where a figure has none. Two studies tell
         nothing of how their patients' figures go together: it is the conservative one."""
-        read = _ENDS.get(name)
-        if read is None or self.first is None or self.second is None:
+        if self.first is None or self.second is None:
             return None
-        found = conservative_difference(read(self.first), read(self.second))
+        ends = (
+            _psnr_of(row) if name == "psnr_worst" else row.figure(name)
+            for row in (self.first, self.second)
+        )
+        found = conservative_difference(*ends)
         return None if found.low is None or found.high is None else (found.low, found.high)
 
     @property
     def apart(self) -> bool:
-        """Whether the interval of the change of AUROC leaves out zero: the 95 % intervals of both
-        have then no value in common."""
-        ends = self.interval("auroc")
+        """Whether the interval of the change of utility leaves out zero: the 95 % intervals of
+        both have then no value in common."""
+        known = [row for row in (self.first, self.second) if row is not None]
+        ends = self.interval(utility_of(known).name)
         return ends is not None and not ends[0] <= 0 <= ends[1]
-
-
-def _auroc_of(row: Row) -> Estimate:
-    return Estimate(row.auroc, row.auroc_low, row.auroc_high)
 
 
 def _psnr_of(row: Row) -> Estimate:
     name = row.worst_attack or ""
     return Estimate(row.psnr_worst, row.psnr_low.get(name), row.psnr_high.get(name))
-
-
-_ENDS: Mapping[str, Callable[[Row], Estimate]] = {"auroc": _auroc_of, "psnr_worst": _psnr_of}
 
 
 def read_finished(place: Path) -> Finished:
@@ -112,9 +108,11 @@ def _changed(pair: Pair, name: str) -> dict[str, Any]:
 
 def to_json(first: Finished, second: Finished) -> dict[str, Any]:
     """The comparison as JSON values: ``runs``, ``arms`` and ``plan``."""
+    utility = utility_of(first.rows).name
     arms = [
-        {"arm": pair.arm, "acceleration": pair.acceleration, "auroc_intervals_apart": pair.apart}
-        | {name: _changed(pair, name) for name in FIGURES}
+        {"arm": pair.arm, "acceleration": pair.acceleration}
+        | {f"{utility}_intervals_apart": pair.apart}
+        | {name: _changed(pair, name) for name in (utility, *PRIVACY)}
         for pair in pairs(first.rows, second.rows)
     ]
     plan = None
@@ -128,6 +126,7 @@ def _flat(plan: Plan) -> dict[str, Any]:
     settings = {
         name: value for name, value in asdict(plan).items() if name not in ("arms", "text")
     }
+    settings["task"]["kind"] = plan.task.kind
     names = {f"arm {arm.name}": "present" for arm in plan.arms}
     return dict(_leaves("", settings)) | names
 

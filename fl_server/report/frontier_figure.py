@@ -1,10 +1,10 @@
-"""The frontier as a figure for reports: AUROC against what the strongest attack rebuilds."""
+"""The frontier as a figure for reports: utility against what the strongest attack rebuilds."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infomri_core.results.frontier import Row, label, traces
+from infomri_core.results.frontier import Row, label, traces, utility_of
 from infomri_core.results.label_places import Box, label_places
 from infomri_core.results.palette import GREY, style_of
 
@@ -22,7 +22,7 @@ _PANEL_POINTS, _LETTER = (300, 210), 5.2
 def frontier(rows: Sequence[Row], path: Path) -> list[Path]:
     """Draw one panel an acceleration; write ``path`` with .png and .svg, and return both paths.
 
-    Bars are 95 % intervals. Rows without AUROC or attack are named below their panel.
+    Bars are 95 % intervals. Rows without utility or attack are named below their panel.
     """
     from matplotlib import rc_context
 
@@ -50,16 +50,18 @@ def _draw(rows: Sequence[Row]) -> "Figure":
         _panel(axes, [row for row in rows if row.acceleration == acceleration])
         axes.set_title(f"acceleration {acceleration:g}x" if acceleration else "no rows")
     # Only now: the panels share this axis, and a limit set early would cut the later ones off.
-    panels[0].set_ylim(top=min(1.01, panels[0].get_ylim()[1]))
+    utility = utility_of(rows)
+    if utility.most is not None:
+        panels[0].set_ylim(top=min(utility.most + 0.01, panels[0].get_ylim()[1]))
     for axes, acceleration in zip(panels, accelerations):
         _label(axes, [row for row in rows if row.acceleration == acceleration])
-    panels[0].set_ylabel("AUROC (higher: better diagnosis)")
+    panels[0].set_ylabel(f"{utility.title} ({utility.reading})")
     _legend(figure, panels)
     return figure
 
 
 def _panel(axes: "Axes", rows: Sequence[Row]) -> None:
-    placed = [row for row in rows if row.auroc is not None and row.psnr]
+    placed = [row for row in rows if row.utility.value is not None and row.psnr]
     for trace in traces(placed):
         _trace(axes, trace)
     _line(axes, [row.psnr_prior for row in rows], "--", "floor: nothing measured")
@@ -74,13 +76,13 @@ def _panel(axes: "Axes", rows: Sequence[Row]) -> None:
 
 def _trace(axes: "Axes", rows: Sequence[Row]) -> None:
     style = style_of(rows[0].sampler)
-    x, y = [row.psnr_worst or 0.0 for row in rows], [row.auroc or 0.0 for row in rows]
+    x, y = [row.psnr_worst or 0.0 for row in rows], [row.utility.value or 0.0 for row in rows]
     psnr = [_interval(row, row.psnr_low, row.psnr_high) for row in rows]
     axes.errorbar(
         x,
         y,
         xerr=_bars(x, psnr),
-        yerr=_bars(y, [(row.auroc_low, row.auroc_high) for row in rows]),
+        yerr=_bars(y, [(row.utility.low, row.utility.high) for row in rows]),
         color=style.colour,
         marker=_MARKERS.get(rows[0].sampler, "D"),
         markersize=7,
@@ -94,9 +96,9 @@ def _trace(axes: "Axes", rows: Sequence[Row]) -> None:
 
 def _label(axes: "Axes", rows: Sequence[Row]) -> None:
     """The learned arms' beta, each beside the trace at the end of a thin line."""
-    placed = [row for row in rows if row.auroc is not None and row.psnr]
+    placed = [row for row in rows if row.utility.value is not None and row.psnr]
     learned = [row for row in placed if row.sampler == "infomri"]
-    points = [_fraction(axes, row.psnr_worst or 0.0, row.auroc or 0.0) for row in learned]
+    points = [_fraction(axes, row.psnr_worst or 0.0, row.utility.value or 0.0) for row in learned]
     texts = [_beta(row.beta) for row in learned]
     widths = [(len(text) + 2) * _LETTER / _PANEL_POINTS[0] for text in texts]
     height = 14 / _PANEL_POINTS[1]
@@ -105,7 +107,7 @@ def _label(axes: "Axes", rows: Sequence[Row]) -> None:
     for row, text, at in zip(learned, texts, places):
         axes.annotate(
             text,
-            (row.psnr_worst or 0.0, row.auroc or 0.0),
+            (row.psnr_worst or 0.0, row.utility.value or 0.0),
             at,
             textcoords="axes fraction",
             ha="center",
@@ -118,9 +120,9 @@ def _label(axes: "Axes", rows: Sequence[Row]) -> None:
 
 def _box(axes: "Axes", row: Row) -> Box:
     """What a point's marker and bars cover of the panel."""
-    x, y = row.psnr_worst or 0.0, row.auroc or 0.0
+    x, y = row.psnr_worst or 0.0, row.utility.value or 0.0
     left, right = (x if v is None else v for v in _interval(row, row.psnr_low, row.psnr_high))
-    bottom, top = (y if v is None else v for v in (row.auroc_low, row.auroc_high))
+    bottom, top = (y if v is None else v for v in (row.utility.low, row.utility.high))
     (x0, y0), (x1, y1) = _fraction(axes, left, bottom), _fraction(axes, right, top)
     return (x0 - 0.02, y0 - 0.02, x1 + 0.02, y1 + 0.02)
 

@@ -11,7 +11,8 @@ from infomri_core.report.report import write_report
 from infomri_core.results.frontier import Row, write_results
 
 _FRONTIER = (
-    "Diagnosis (AUROC) against what the strongest attacker rebuilds (PSNR), with 95 % intervals. "
+    "How well the task is done against what the strongest attacker rebuilds (PSNR), with 95 % "
+    "intervals. "
     "The lines are what can be answered with nothing measured, and from the diagnosis alone."
 )
 _EXAMPLES = (

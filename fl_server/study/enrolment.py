@@ -117,10 +117,10 @@ class Roster:
                 self._refused(node, ErrorReply("site-name", sentence))
                 continue
             self._cards[node] = reply
-            positives = ", ".join(f"{n} {k}" for k, n in zip(reply.labels, reply.n_positive))
+            found = ", ".join(f"{n} {k}" for k, n in zip(reply.labels, reply.n_positive))
             self._progress.report(
                 "enrolled",
-                f"site {reply.site}: {reply.n_patients} patients, {reply.n_slices} slices "
-                f"({positives})",
+                f"site {reply.site}: {reply.n_patients} patients, {reply.n_slices} slices"
+                + (f" ({found})" if found else ""),
                 site=reply.site,
             )

@@ -138,6 +138,7 @@ class MlflowRuns:
 def parameters_of(plan: Plan, arm: Arm | None) -> dict[str, str]:
     """What an arm and its study were run with, by the names that MLflow's compare view shows."""
     values = asdict(plan.measurement) | asdict(plan.model) | asdict(plan.training)
+    values["task"] = plan.task.kind
     values |= {"study_seed": plan.study.seed, "strategy": plan.aggregation.strategy}
     if plan.privacy is not None:
         values |= asdict(plan.privacy)

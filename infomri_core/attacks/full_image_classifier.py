@@ -1,4 +1,4 @@
-"""Can a lesion still be seen in what an attack rebuilds? A reader of full images is asked."""
+"""Can the task still be done on what an attack rebuilds? A reader of full images is asked."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,10 +25,10 @@ _MAX_LABELS = 256
 
 @final
 class FullImageClassifier(Portable):
-    """A classifier of full images (ResNet18 of the plan's width), trained on the audit set.
+    """The task's network for full images (ResNet18 of the plan's width), trained on the audit set.
 
-    It is shown each attack's images as if they were whole scans: its AUROC there, against that on
-    the true images, says how legible lesions remain.
+    It is shown each attack's images as if they were whole scans: its first figure there, against
+    that on the true images, says how legible it remains what the task looks for.
     """
 
     name = READER
@@ -38,9 +38,9 @@ class FullImageClassifier(Portable):
         self.network: nn.Module = nn.Identity()
 
     def fit(
-        self, plan: Plan, images: Tensor, labels: Tensor, n_steps: int
+        self, plan: Plan, images: Tensor, targets: Tensor, n_steps: int
     ) -> "FullImageClassifier":
-        """Train on ``images`` (n, H, W) with multi-hot ``labels`` (n, L); returns itself."""
+        """Train on ``images`` (n, H, W) with the task's ``targets`` (n, ...); returns itself."""
         full = replace(plan.measurement, ratio_range=(1.0, 1.0))
         model = replace(plan.model, norm="group", input="zero-filled")
         taught = replace(
@@ -58,7 +58,7 @@ class FullImageClassifier(Portable):
             0.0,
             MarginalEntropy(torch.ones(2, *self.shape, device=images.device), full.noise_std),
             len(images),
-            lambda rows: (images[rows], labels[rows]),
+            lambda rows: (images[rows], targets[rows]),
             Stretch(0, n_steps, n_steps, (plan.study.seed, READER)),
         )
         self.network = classifier.network
@@ -66,8 +66,8 @@ class FullImageClassifier(Portable):
         return self
 
     @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
-        """Logits (B, L) for images (B, H, W) in [0, 1]."""
+    def output(self, images: Tensor) -> Tensor:
+        """The task's output for images (B, H, W) in [0, 1]."""
         read: Tensor = self.network(torch.stack((images, torch.zeros_like(images)), dim=1))
         return read
 

@@ -47,10 +47,16 @@ class SliceDataset(ABC):
 
     table: SliceTable
     shape: tuple[int, int]
+    mask_names: tuple[str, ...] = ()
+    """What :meth:`masks` outline, in order; empty where nothing is outlined."""
 
     @abstractmethod
     def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         """Images (k, H, W), float32 in [0, 1], of the given rows of ``table``."""
+
+    def masks(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        """Where in the image each of ``mask_names`` is, (k, M, H, W), uint8 of zeros and ones."""
+        return torch.zeros(len(indices), len(self.mask_names), *self.shape, dtype=torch.uint8)
 
     def check(self, indices: np.ndarray) -> None:  # noqa: B027
         """Refuse bad pixels among the given rows now, as far as that is cheap (``InputError``)."""
@@ -72,6 +78,10 @@ class Subset(SliceDataset):
         self._indices = indices
         self.table = parent.table.take(indices)
         self.shape = parent.shape
+        self.mask_names = parent.mask_names
 
     def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         return self._parent.images(self._indices[np.asarray(indices, dtype=np.int64)])
+
+    def masks(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        return self._parent.masks(self._indices[np.asarray(indices, dtype=np.int64)])

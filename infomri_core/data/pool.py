@@ -22,16 +22,25 @@ class Pool(SliceDataset):
         self._parts = list(parts)
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
         self.shape = first.shape
+        self.mask_names = first.mask_names
         self.table = _join([part.table for part in parts])
 
     def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        return self._gathered(indices, torch.empty(len(indices), *self.shape), "images")
+
+    def masks(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        shape = (len(indices), len(self.mask_names), *self.shape)
+        return self._gathered(indices, torch.zeros(shape, dtype=torch.uint8), "masks")
+
+    def _gathered(
+        self, indices: Sequence[int] | np.ndarray, result: torch.Tensor, what: str
+    ) -> torch.Tensor:
         rows = np.asarray(indices, dtype=np.int64)
-        result = torch.empty(len(rows), *self.shape)
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         for i, part in enumerate(self._parts):
             here = np.flatnonzero(owner == i)
             if len(here):
-                result[torch.from_numpy(here)] = part.images(rows[here] - self._starts[i])
+                result[torch.from_numpy(here)] = getattr(part, what)(rows[here] - self._starts[i])
         return result
 
 
@@ -43,6 +52,7 @@ def pool(parts: Sequence[SliceDataset]) -> SliceDataset:
 def _check_alike(first: SliceDataset, other: SliceDataset) -> None:
     for what, expected, got in (
         ("images of shape", first.shape, other.shape),
+        ("masks", first.mask_names, other.mask_names),
         ("labels", first.table.label_names, other.table.label_names),
         ("exclusive", first.table.exclusive, other.table.exclusive),
     ):

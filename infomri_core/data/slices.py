@@ -1,4 +1,5 @@
-"""Slice archives: one HDF5 file with columns ``image``, ``label``, ``patient`` and more."""
+"""Slice archives: one HDF5 file with columns ``image``, ``label``, ``patient`` and more, perhaps a
+``mask``."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from infomri_core.data.uri import DataUri, Selection, read_options
 from infomri_core.system.errors import InputError, nearest
 
 REQUIRED = ("image", "patient")
+MASK = "mask"
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,17 @@ class SliceArchive(SliceDataset):
     slices is first asked for; ``InputError`` then if it holds NaN or no signal.
     """
 
-    def __init__(self, file: Hdf5File, images: h5py.Dataset, table: SliceTable) -> None:
+    def __init__(
+        self,
+        file: Hdf5File,
+        images: h5py.Dataset,
+        table: SliceTable,
+        outlines: h5py.Dataset | None = None,
+    ) -> None:
         self._path = file.path
         # The file stays open as long as its images are in use.
-        self._file, self._images = file, images
+        self._file, self._images, self._outlines = file, images, outlines
+        self.mask_names = () if outlines is None else (MASK,)
         self._patient_names, self._patient = np.unique(table.patients, return_inverse=True)
         self._scales = np.full(len(self._patient_names), np.nan)
         self.table = table
@@ -56,6 +65,15 @@ class SliceArchive(SliceDataset):
             raw[start:stop] = self._read(unique[start], unique[stop - 1] + 1)
         scale = self.scales(self._patient[unique])[:, None, None]
         return torch.from_numpy(normalise(raw, scale)[inverse])
+
+    def masks(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        if self._outlines is None:
+            return super().masks(indices)
+        rows = np.asarray(indices, dtype=np.int64).reshape(-1)
+        unique, inverse = np.unique(rows, return_inverse=True)
+        with damage_refused(f"{self._path} {MASK}"):
+            found = self._outlines[unique] if len(unique) else np.zeros((0, *self.shape))
+        return torch.from_numpy((np.asarray(found) > 0).astype(np.uint8)[inverse])[:, None]
 
     def scales(self, patients: np.ndarray) -> np.ndarray:
         """The grey value that becomes 1, for patients by number."""
@@ -88,7 +106,8 @@ def open_slices(uri: DataUri) -> tuple[SliceDataset, Selection]:
     options = read_options(SliceOptions, uri)
     file = open_hdf5(Path(uri.path).expanduser(), max(options.limit_gib, 0.0))
     images = _images(file, options)
-    return SliceArchive(file, images, _read_table(file, len(images), options)), options
+    table = _read_table(file, len(images), options)
+    return SliceArchive(file, images, table, _outlines(file, images)), options
 
 
 def _read_table(file: Hdf5File, n_slices: int, options: SliceOptions) -> SliceTable:
@@ -135,6 +154,21 @@ def _images(file: Hdf5File, options: SliceOptions) -> h5py.Dataset:
         got = f"{image.shape[1]} x {image.shape[2]} points: spectra?"
         raise InputError(f"{file.path} image", "images", got, "store images, not spectra")
     return image
+
+
+def _outlines(file: Hdf5File, images: h5py.Dataset) -> h5py.Dataset | None:
+    """The archive's data set 'mask', if it has one."""
+    if MASK not in file:
+        return None
+    outlines = file.dataset(MASK)
+    if outlines.shape != images.shape or outlines.dtype.kind not in "uifb":
+        raise InputError(
+            f"{file.path} {MASK}",
+            f"numbers of shape {images.shape}, zero outside the outlines",
+            f"{outlines.dtype} {outlines.shape}",
+            "store one mask an image, or give the data set another name",
+        )
+    return outlines
 
 
 def _column(file: Hdf5File, name: str, n_slices: int) -> np.ndarray:

@@ -10,16 +10,20 @@ import numpy as np
 from infomri_core.messages.secure import Masking, masking_from
 from infomri_core.messages.wire import Arrays, Message, under, within
 from infomri_core.summaries.linkage_summary import LinkageSummary
-from infomri_core.summaries.metrics import ImageQuality, ScoreHistogram
+from infomri_core.summaries.metrics import ImageQuality
+from infomri_core.summaries.summary import Summary
+from infomri_core.tasks.registry import DEFAULT, task_class
 
-_MIDDLES = ("edges", "expected")
+TASK, QUALITY, LINKAGE, LEGIBILITY = "task", "quality", "linkage", "legibility"
+
+_MIDDLES = ("reference", "expected")
 
 
 @dataclass(frozen=True)
 class EvaluateTask:
     """Score arms and attacks. ``attacks`` maps an attack's name to its arrays. Where the
-    plan has noise, ``edges`` (C, L, bins - 1) lie between the bins of each label's scores, and
-    ``expected`` are the PSNRs in dB about which a patient's are clipped, both in the order of
+    plan has noise, ``reference`` (C, ...) is what the task bounds its sums by, and ``expected``
+    are the PSNRs in dB about which a patient's are clipped, both in the order of
     :class:`~infomri_core.score_noise.mechanism.Form`. ``masking``: how the sums are to be masked,
     where the plan has secure aggregation."""
 
@@ -28,7 +32,7 @@ class EvaluateTask:
     deadline: float
     arms: Arrays
     attacks: Mapping[str, Arrays] = field(default_factory=dict)
-    edges: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    reference: np.ndarray = field(default_factory=lambda: np.zeros(0))
     expected: np.ndarray = field(default_factory=lambda: np.zeros(0))
     masking: Masking | None = None
 
@@ -51,22 +55,47 @@ class EvaluateTask:
 
 @dataclass(frozen=True)
 class Scores:
-    """One arm at one acceleration: classification, the quality of each attack's images, how
-    often a measurement is matched to its patient (None where nobody asked), and what a reader of
-    full images makes of each attack's (and of the true ones)."""
+    """One arm at one acceleration: how well the ``task`` is done, the quality of each attack's
+    images, how often a measurement is matched to its patient (None where nobody asked), and how
+    well the task is done by a network for full images on each attack's (and on the true ones)."""
 
-    histogram: ScoreHistogram
+    task: Summary
     quality: Mapping[str, ImageQuality]
     linkage: LinkageSummary | None = None
-    legibility: Mapping[str, ScoreHistogram] = field(default_factory=dict)
+    legibility: Mapping[str, Summary] = field(default_factory=dict)
+
+    def named(self) -> dict[str, Summary]:
+        """Every summary by its path: ``task``, ``quality/NAME``, ``linkage``,
+        ``legibility/NAME``."""
+        found: dict[str, Summary] = {TASK: self.task}
+        found |= {f"{QUALITY}/{name}": summary for name, summary in self.quality.items()}
+        if self.linkage is not None:
+            found[LINKAGE] = self.linkage
+        return found | {f"{LEGIBILITY}/{name}": s for name, s in self.legibility.items()}
+
+    @classmethod
+    def of(cls, named: Mapping[str, Any]) -> "Scores":
+        """What :meth:`named` gave."""
+
+        def inside(path: str) -> dict[str, Any]:
+            start = f"{path}/"
+            return {n.removeprefix(start): s for n, s in named.items() if n.startswith(start)}
+
+        return cls(named[TASK], inside(QUALITY), named.get(LINKAGE), inside(LEGIBILITY))
+
+    def merge(self, other: "Scores") -> "Scores":
+        """Both sites' groups; a summary that only one of them has stays as it is."""
+        mine, theirs = self.named(), other.named()
+        both = {n: mine[n].merge(s) if n in mine else s for n, s in theirs.items()}
+        return Scores.of(mine | both)
 
 
 @dataclass(frozen=True)
 class EvaluateReply:
     """``scores[arm, acceleration]``; ``n_patients`` rounded by the gate. ``epsilon`` is what the
     study has spent here in all, at the plan's delta; None where it has no privacy, or no gate.
-    ``failed``: attacks that broke down at the site, and by what
-    (:data:`~infomri_core.attacks.adversaries.BREAKDOWNS`).
+    ``task``: the kind of the plan's task. ``failed``: attacks that broke down at the site, and by
+    what (:data:`~infomri_core.attacks.adversaries.BREAKDOWNS`).
 
     Where the plan has noise there are ``sums`` in place of ``scores``: one vector by family, its
     form that of plan and task, with ``noise`` the multiplier of the noise in it; None: not yet.
@@ -78,26 +107,23 @@ class EvaluateReply:
     failed: Mapping[str, str] = field(default_factory=dict)
     sums: Mapping[str, np.ndarray] = field(default_factory=dict)
     noise: float | None = None
+    task: str = DEFAULT
 
     def to_message(self) -> Message:
         arrays: dict[str, np.ndarray] = dict(under("sums", self.sums))
         cells = []
         for i, ((arm, acceleration), scores) in enumerate(sorted(self.scores.items(), key=_cell)):
-            names = sorted(scores.quality), sorted(scores.legibility)
-            cells.append([arm, acceleration, *names])
-            arrays |= under(f"{i}/histogram", scores.histogram.to_arrays())
-            for name, quality in scores.quality.items():
-                arrays |= under(f"{i}/quality/{name}", quality.to_arrays())
-            if scores.linkage is not None:
-                arrays |= under(f"{i}/linkage", scores.linkage.to_arrays())
-            for name, histogram in scores.legibility.items():
-                arrays |= under(f"{i}/legibility/{name}", histogram.to_arrays())
+            named = dict(sorted(scores.named().items()))
+            cells.append([arm, acceleration, list(named)])
+            for name, summary in named.items():
+                arrays |= under(f"{i}/{name}", summary.to_arrays())
         header = {
             "n_patients": self.n_patients,
             "cells": cells,
             "epsilon": self.epsilon,
             "failed": dict(self.failed),
             "noise": self.noise,
+            "task": self.task,
         }
         return Message("evaluated", header, arrays)
 
@@ -116,8 +142,8 @@ def evaluate_task_from(
         attacks.setdefault(name, {})[part] = array
     middles = [message.arrays.get(name, np.zeros(0)) for name in _MIDDLES]
     masking = masking_from(message.header.get("masking"))
-    edges, expected = middles
-    return EvaluateTask(plan, number, deadline, arms, attacks, edges, expected, masking)
+    reference, expected = middles
+    return EvaluateTask(plan, number, deadline, arms, attacks, reference, expected, masking)
 
 
 def evaluated_from(message: Message) -> EvaluateReply:
@@ -125,9 +151,13 @@ def evaluated_from(message: Message) -> EvaluateReply:
     the form."""
     header = message.header
     scores = {}
-    for i, (arm, acceleration, attacks, read) in enumerate(header["cells"]):
-        scores[str(arm), float(acceleration)] = _scores_from(
-            within(str(i), message.arrays), attacks, read
+    task = str(header["task"])
+    kinds: dict[str, type[Summary]] = {QUALITY: ImageQuality, LINKAGE: LinkageSummary}
+    kinds |= dict.fromkeys((TASK, LEGIBILITY), task_class(task).summary)
+    for i, (arm, acceleration, names) in enumerate(header["cells"]):
+        cell = within(str(i), message.arrays)
+        scores[str(arm), float(acceleration)] = Scores.of(
+            {n: kinds[n.partition("/")[0]].from_arrays(within(n, cell)) for n in names}
         )
     epsilon = None if header["epsilon"] is None else float(header["epsilon"])
     if epsilon is not None and not 0 <= epsilon < math.inf:
@@ -137,14 +167,4 @@ def evaluated_from(message: Message) -> EvaluateReply:
     if noise is not None and not 0 < noise < math.inf:
         raise ValueError("noise")
     sums = within("sums", message.arrays)
-    return EvaluateReply(int(header["n_patients"]), scores, epsilon, failed, sums, noise)
-
-
-def _scores_from(cell: Arrays, attacks: list[str], read: list[str]) -> Scores:
-    linkage = within("linkage", cell)
-    return Scores(
-        ScoreHistogram.from_arrays(within("histogram", cell)),
-        {name: ImageQuality.from_arrays(within(f"quality/{name}", cell)) for name in attacks},
-        LinkageSummary.from_arrays(linkage) if linkage else None,
-        {name: ScoreHistogram.from_arrays(within(f"legibility/{name}", cell)) for name in read},
-    )
+    return EvaluateReply(int(header["n_patients"]), scores, epsilon, failed, sums, noise, task)

@@ -8,7 +8,7 @@ from infomri_core.dp.outside_epsilon import EXACT_SCORES
 from infomri_core.plan.adversary_knowledge import described
 from infomri_core.report import html as h
 from infomri_core.report.verdict import Verdict
-from infomri_core.results.frontier import Row, label
+from infomri_core.results.frontier import Row, label, utility_of
 from infomri_core.results.operating_point import RULE, guessing, operating_point
 
 _TAGS = {
@@ -85,8 +85,7 @@ def _asked(rows: Sequence[Row], meta: Mapping[str, Any]) -> dict[str, object]:
 
 def _figures(point: Row, meta: Mapping[str, Any]) -> dict[str, str]:
     return {
-        "Diagnosis": _with_interval("AUROC", point.auroc, point.auroc_low, point.auroc_high)
-        + ("; not told from guessing (0.5)" if guessing(point) else ""),
+        "How well the task is done": _utility(point),
         "Strongest attack": _attack(point),
         "... against having measured nothing": _above(point.psnr_gain, point.psnr_prior),
         "... against knowing the diagnosis alone": _above(
@@ -126,6 +125,14 @@ def _linkage(point: Row) -> str:
     return f"{share:.0%} of patients are found among {candidates:.0f} scans{also} ({guess})"
 
 
+def _utility(point: Row) -> str:
+    figure, found = utility_of([point]), point.utility
+    form = f"{{:.{figure.digits}f}}"
+    ends = (found.value, found.low, found.high)
+    told = "; not told from guessing" if guessing(point) else ""
+    return _with_interval(figure.title, *ends, form, figure.unit) + told
+
+
 def _lesions(point: Row) -> str:
     full = point.legibility.get("full image")
     rebuilt = {k: v for k, v in point.legibility.items() if k != "full image"}
@@ -133,7 +140,9 @@ def _lesions(point: Row) -> str:
         return "not measured"
     name = max(rebuilt, key=lambda n: rebuilt[n])
     beside = "" if full is None else f"; in full images {full:.3f}"
-    return f"AUROC {rebuilt[name]:.3f} in those of '{name}'{beside} (0.5 is guessing)"
+    figure = utility_of([point])
+    found = f"{figure.title} {figure.form(rebuilt[name])} in those of '{name}'"
+    return f"{found}{beside} ({figure.scale})"
 
 
 def _epsilon(meta: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from infomri_core.report.first_page import first_page, in_words
 from infomri_core.report.verdict import verdict
 from infomri_core.report.weights import weights
 from infomri_core.report.words import ADVERSARIES, METHOD, OUTSIDE
-from infomri_core.results.frontier import Row
+from infomri_core.results.frontier import Row, utility_of
 from infomri_core.system.files import write_atomically
 
 
@@ -45,12 +45,12 @@ def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, P
         h.section("What protected weights and scores", h.paragraphs(weights_sentences(meta))),
         h.section("Outside the guarantee", h.bullets(OUTSIDE)),
         h.section("Diagnosis against what attackers rebuild", tables.frontier(rows)),
-        h.section("Differences", tables.differences(meta.get("differences") or [])),
+        h.section("Differences", _differences(rows, meta)),
         h.section("Figures", *(h.picture(path, text) for text, path in figures.items())),
         h.section("Three strengths of adversary", tables.adversaries_by_knowledge(rows)),
         h.section("Every attack", tables.attacks(rows)),
         h.section("The attackers' own test", *_certificates(meta)),
-        h.section("Each site", _sites(meta)),
+        h.section("Each site", _sites(rows, meta)),
         h.section("Matching a measurement with candidate scans", *_linkage(rows)),
         h.section("Attacks on weights and updates", *weights(meta.get("weights") or {})),
         h.section("Method", h.paragraphs(METHOD)),
@@ -74,9 +74,13 @@ def _adversaries() -> str:
     return h.table(["Adversary", "Can", "Cannot"], cells)
 
 
-def _sites(meta: Mapping[str, Any]) -> str:
-    summed = summed_sentence(meta)
-    return h.paragraphs([summed]) if summed else tables.sites(meta.get("per_site") or [])
+def _differences(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
+    return tables.differences(meta.get("differences") or [], utility_of(rows))
+
+
+def _sites(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
+    summed, found = summed_sentence(meta), meta.get("per_site") or []
+    return h.paragraphs([summed]) if summed else tables.sites(found, utility_of(rows))
 
 
 def _study(rows: Sequence[Row], meta: Mapping[str, Any]) -> dict[str, object]:

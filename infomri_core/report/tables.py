@@ -5,8 +5,10 @@ from typing import Any
 
 from infomri_core.plan.adversary_knowledge import KNOWLEDGE, base_name, knowledge
 from infomri_core.report.html import Cell, table
-from infomri_core.results.frontier import Row, label
+from infomri_core.results.frontier import Row, label, utility_of
 from infomri_core.results.frontier import attacks as attack_names
+from infomri_core.summaries.jackknife import Estimate
+from infomri_core.tasks.figures import Figure
 
 WEAK = "weak"
 TRAINED_BY = {
@@ -21,7 +23,7 @@ def frontier(rows: Sequence[Row]) -> str:
     headers = [
         "Arm",
         "Acceleration",
-        "AUROC (95 %)",
+        f"{utility_of(rows).title} (95 %)",
         "Strongest attack",
         "PSNR, dB (95 %)",
         "Nothing measured",
@@ -36,9 +38,9 @@ def frontier(rows: Sequence[Row]) -> str:
 def attacks(rows: Sequence[Row]) -> str:
     """One line an arm, acceleration and attack: PSNR, SSIM, NMSE and legibility of lesions."""
     headers = ["Arm", "Acceleration", "Attack", "PSNR, dB (95 %)", "SSIM", "NMSE"]
-    legible = any(row.legibility for row in rows)
+    legible, figure = any(row.legibility for row in rows), utility_of(rows)
     if legible:
-        headers.append("Lesions legible (AUROC)")
+        headers.append(f"Findings legible ({figure.title})")
     lines = [
         _attack_line(row, name, rows, legible)
         for row in rows
@@ -50,8 +52,8 @@ def attacks(rows: Sequence[Row]) -> str:
     )
     if legible:
         caption += (
-            " Lesions legible: AUROC of a classifier trained on full images, applied to what the "
-            "attack rebuilt, and in brackets to the full images themselves."
+            f" Findings legible: {figure.title} of a network trained on full images, applied to "
+            "what the attack rebuilt, and in brackets to the full images themselves."
         )
     return table(headers, lines, caption)
 
@@ -115,23 +117,23 @@ def certificates(found: Mapping[str, Mapping[str, Any]]) -> str:
     return table(headers, lines, caption)
 
 
-def differences(found: Sequence[Mapping[str, Any]]) -> str:
+def differences(found: Sequence[Mapping[str, Any]], figure: Figure) -> str:
     """One line for two arms, or one arm at two accelerations: second less first, with the 95 %
     interval; '' where nothing is stored of it."""
     headers = [
         "First",
         "Second",
-        "AUROC, change (95 %)",
+        f"{figure.title}, change (95 %)",
         "Strongest attack, dB (95 %)",
         "Interval",
     ]
     lines = []
     for item in found:
-        auroc, psnr = item.get("auroc") or {}, item.get("psnr") or {}
+        utility, psnr = item.get(figure.name) or {}, item.get("psnr") or {}
         lines.append(
             [
                 *(Cell(f"{item[k][0]} at {float(item[k][1]):g}x") for k in ("first", "second")),
-                _changed(auroc, "{:+.3f}".format),
+                _changed(utility, figure.change),
                 _changed(psnr, "{:+.1f}".format),
                 Cell(str(item.get("how", ""))),
             ]
@@ -143,14 +145,14 @@ def _changed(ends: Mapping[str, Any], form: Callable[[float], str]) -> Cell:
     return _interval(ends.get("value"), ends.get("low"), ends.get("high"), form)
 
 
-def sites(found: Sequence[Mapping[str, Any]]) -> str:
+def sites(found: Sequence[Mapping[str, Any]], figure: Figure) -> str:
     """One line a site, arm and acceleration; sites below their minimum cohort send nothing."""
     headers = [
         "Site",
         "Patients",
         "Arm",
         "Acceleration",
-        "AUROC (95 %)",
+        f"{figure.title} (95 %)",
         "Strongest attack",
         "PSNR, dB",
     ]
@@ -164,12 +166,7 @@ def sites(found: Sequence[Mapping[str, Any]]) -> str:
                 Cell(str(item.get("n_patients", "")), style="n"),
                 Cell(str(item.get("arm", ""))),
                 _number(item.get("acceleration"), "{:g}x".format),
-                _interval(
-                    item.get("auroc"),
-                    item.get("auroc_low"),
-                    item.get("auroc_high"),
-                    "{:.3f}".format,
-                ),
+                _interval(*_own(item, figure), figure.form),
                 Cell(strongest),
                 _number(psnr.get(strongest), "{:.1f}".format),
             ]
@@ -205,7 +202,7 @@ def _frontier_line(row: Row, rows: Sequence[Row]) -> list[Cell]:
     low, high = row.psnr_low.get(best), row.psnr_high.get(best)
     return [
         *_place(row, rows),
-        _interval(row.auroc, row.auroc_low, row.auroc_high, "{:.3f}".format),
+        _interval(*_ends(row.utility), utility_of([row]).form),
         Cell(best or "none", WEAK if weak else "", WEAK if weak else ""),
         _interval(row.psnr_worst, low, high, "{:.1f}".format),
         _number(row.psnr_prior, "{:.1f}".format),
@@ -227,14 +224,23 @@ def _attack_line(row: Row, name: str, rows: Sequence[Row], legible: bool) -> lis
         _number(row.nmse.get(name), "{:.3f}".format),
     ]
     if legible:
-        cells.append(_legible(row, name))
+        cells.append(_legible(row, name, utility_of([row])))
     return cells
 
 
-def _legible(row: Row, name: str) -> Cell:
+def _legible(row: Row, name: str, figure: Figure) -> Cell:
     full = row.legibility.get("full image")
-    note = "" if full is None else f"({full:.3f})"
-    return Cell(_number(row.legibility.get(name), "{:.3f}".format).text, note, "n")
+    note = "" if full is None else f"({figure.form(full)})"
+    return Cell(_number(row.legibility.get(name), figure.form).text, note, "n")
+
+
+def _own(item: Mapping[str, Any], figure: Figure) -> tuple[Any, Any, Any]:
+    name = figure.name
+    return item.get(name), item.get(f"{name}_low"), item.get(f"{name}_high")
+
+
+def _ends(found: Estimate) -> tuple[float | None, float | None, float | None]:
+    return found.value, found.low, found.high
 
 
 def _place(row: Row, rows: Sequence[Row]) -> tuple[Cell, Cell]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from infomri_core.plan.adversary_knowledge import described
-from infomri_core.results.frontier import Row, label
+from infomri_core.results.frontier import Row, label, utility_of
 from infomri_core.results.operating_point import linkage_sentence, linked, operating_point
 
 NEGLIGIBLE_DB = 0.2
@@ -82,9 +82,7 @@ def _within(point: Row, rows: Sequence[Row]) -> Verdict:
 
 def _beyond(point: Row, judged: Sequence[Row], rows: Sequence[Row]) -> Verdict:
     floor, known = _floor(point), _known(point)
-    detects = (
-        "" if point.auroc is None else f", which diagnoses with an AUROC of {point.auroc:.3f}"
-    )
+    detects = _utility(point, ", which has")
     sentences = [
         f"Against {_place(point, rows)}{detects}, the attacker {_attacker(point)} rebuilt "
         f"images at {point.psnr_worst:.1f} dB{_interval(point)}, where {known} alone allows "
@@ -93,10 +91,10 @@ def _beyond(point: Row, judged: Sequence[Row], rows: Sequence[Row]) -> Verdict:
         linkage_sentence(point),
     ]
     most = max(judged, key=_gain)
-    least = min(judged, key=lambda row: (_gain(row), -(row.auroc or 0.0)))
+    least = min(judged, key=lambda row: (_gain(row), -(row.utility.value or 0.0)))
     for what, row in (("most", most), ("least", least)):
         if row is not point:
-            told = "" if row.auroc is None else f", at an AUROC of {row.auroc:.3f}"
+            told = _utility(row, ", at")
             beyond = f"{_gain(row):+.1f} dB beyond {_known(row)}"
             sentences.append(
                 f"The attacker gained {what} against {_place(row, rows)}: {beyond}{told}."
@@ -117,6 +115,12 @@ def _beyond(point: Row, judged: Sequence[Row], rows: Sequence[Row]) -> Verdict:
 def _found(row: Row) -> str:
     share = row.linkage_same_rank1 or 0.0
     return f"linkage finds {'every patient' if share >= 0.995 else f'{share:.0%} of the patients'}"
+
+
+def _utility(row: Row, before: str) -> str:
+    """How well the task is done, after ``before``; '' where it is undefined."""
+    figure, value = utility_of([row]), row.utility.value
+    return "" if value is None else f"{before} {figure.title} {figure.form(value)}"
 
 
 def _gained(row: Row) -> float | None:

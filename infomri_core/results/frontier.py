@@ -1,4 +1,7 @@
-"""The privacy/utility frontier: one row an arm and acceleration, as in ``results.json``."""
+"""The privacy/utility frontier: one row an arm and acceleration, as in ``results.json``.
+
+In the file a task's figures lie flat: ``auroc``, ``auroc_low``, ``auroc_high``, ``auroc_groups``.
+"""
 
 import dataclasses
 import json
@@ -9,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from infomri_core.results.arm_names import display_names
+from infomri_core.summaries.jackknife import Estimate
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import write_atomically
+from infomri_core.tasks.figures import Figure, Figures, flat, from_flat
+from infomri_core.tasks.registry import DEFAULT, figures_of
 
 _DERIVED = ("worst_attack", "psnr_worst", "psnr_gain", "psnr_gain_diagnosis")
 
@@ -19,18 +25,20 @@ _DERIVED = ("worst_attack", "psnr_worst", "psnr_gain", "psnr_gain_diagnosis")
 class Row:
     """What one arm at one acceleration lets a physician see, and an attacker.
 
-    PSNR in dB; mappings go from an attack's name to its figure and hold attacks that use the
-    measurement. ``psnr_prior``: the best answer that uses neither measurement nor diagnosis.
-    ``psnr_diagnosis``: the image regressed on the model's logits. None means undefined.
+    ``task`` is the task's kind, ``figures`` says how well it is done, by the names of its
+    :class:`~infomri_core.tasks.figures.Figure`. PSNR in dB; mappings go from an attack's name to
+    its figure and hold attacks that use the measurement. ``psnr_prior``: the best answer that
+    uses neither measurement nor diagnosis. ``psnr_diagnosis``: the image regressed on the model's
+    answer alone. None means undefined.
     ``linkage_*``: success of who holds ``linkage_gallery`` candidate scans in finding the patient
     by the very scan (``same``) or another slice (``other``): rank-1 share and AUC, with intervals
     by name (``same_rank1`` ...).
-    ``legibility``: AUROC of a classifier of full images on what each attack rebuilt, and on the
-    'full image' itself, with its interval.
+    ``legibility``: the task's first figure of a network for full images on what each attack
+    rebuilt, and on the 'full image' itself, with its interval.
     ``epsilon``: of the weights of the whole study, the largest of any site; None without
     differential privacy.
-    ``auroc_groups``, ``psnr_groups``: groups of patients behind the intervals; with one there is
-    no interval, and None where an earlier version made intervals by another way.
+    ``psnr_groups``: groups of patients behind the intervals; with one there is no interval, and
+    None where they were made by another way.
     ``certified``: attacks that passed their test on the control mask; the others are weak.
     """
 
@@ -40,11 +48,8 @@ class Row:
     seed: int
     acceleration: float
     suppression: str = "none"
-    auroc: float | None = None
-    auroc_low: float | None = None
-    auroc_high: float | None = None
-    auroc_groups: int | None = None
-    accuracy: float | None = None
+    task: str = DEFAULT
+    figures: Figures = field(default_factory=dict)
     psnr: Mapping[str, float] = field(default_factory=dict)
     psnr_low: Mapping[str, float] = field(default_factory=dict)
     psnr_high: Mapping[str, float] = field(default_factory=dict)
@@ -71,6 +76,15 @@ class Row:
     n_patients: int = 0
     rounds: int = 0
     epsilon: float | None = None
+
+    @property
+    def utility(self) -> Estimate:
+        """The task's first figure: the utility axis."""
+        return self.figure(figures_of(self.task)[0].name)
+
+    def figure(self, name: str) -> Estimate:
+        """One of the task's figures; without a value where it is undefined."""
+        return self.figures.get(name, Estimate(None))
 
     @property
     def worst_attack(self) -> str | None:
@@ -102,20 +116,27 @@ def psnr_of(row: Row, attack: str) -> float | None:
     return row.psnr_worst if attack == "worst" else row.psnr.get(attack)
 
 
+def utility_of(rows: Sequence[Row]) -> Figure:
+    """The figure of the utility axis, that of the first row's task."""
+    return figures_of(rows[0].task if rows else DEFAULT)[0]
+
+
 def pareto(rows: Iterable[Row], attack: str = "worst") -> list[Row]:
-    """The rows that no other row beats: AUROC at least as high, PSNR at least as low, one better.
+    """The rows that no other row beats: utility at least as high, PSNR at least as low, one
+    better.
 
     Rows in which either figure is undefined are left out.
     """
     points = [
-        (row.auroc, psnr, row)
+        (utility, psnr, row)
         for row in rows
-        if row.auroc is not None and (psnr := psnr_of(row, attack)) is not None
+        if (utility := row.utility.value) is not None
+        and (psnr := psnr_of(row, attack)) is not None
     ]
     return [
         row
-        for auroc, psnr, row in points
-        if not any(a >= auroc and p <= psnr and (a > auroc or p < psnr) for a, p, _ in points)
+        for utility, psnr, row in points
+        if not any(u >= utility and p <= psnr and (u > utility or p < psnr) for u, p, _ in points)
     ]
 
 
@@ -169,6 +190,7 @@ def read_results(path: Path) -> tuple[list[Row], dict[str, Any]]:
 def to_json(row: Row) -> dict[str, Any]:
     """The row as JSON values, with the derived figures."""
     values = {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
+    values |= flat(figures_of(row.task), values.pop("figures"))
     values |= {name: getattr(row, name) for name in _DERIVED}
     return _defined(values)
 
@@ -178,6 +200,7 @@ def from_json(values: Mapping[str, Any]) -> Row:
     names = {f.name for f in dataclasses.fields(Row)}
     known = {name: value for name, value in values.items() if name in names}
     known["certified"] = tuple(known.get("certified", ()))
+    known["figures"] = from_flat(figures_of(values.get("task", DEFAULT)), values)
     return Row(**known)
 
 

@@ -5,14 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from infomri_core.results.frontier import Row, to_json
+from infomri_core.tasks.figures import flat, from_flat
+from infomri_core.tasks.registry import figures_of
 
 _SINGLE = (
-    "auroc",
-    "auroc_low",
-    "auroc_high",
-    "auroc_groups",
     "psnr_groups",
-    "accuracy",
     "psnr_prior",
     "psnr_diagnosis",
     "redundancy",
@@ -23,7 +20,7 @@ _SINGLE = (
     "linkage_other_auc",
     "linkage_gallery",
 )
-_WHOLE = ("auroc_groups", "psnr_groups", "n_patients")
+_WHOLE = ("psnr_groups", "n_patients")
 _DERIVED = ("psnr_worst", "psnr_gain", "psnr_gain_diagnosis")
 _PER_ATTACK = (
     *("psnr", "psnr_low", "psnr_high", "psnr_of_mean_mse", "ssim", "nmse"),
@@ -39,7 +36,8 @@ def metrics_of(row: Row) -> dict[str, float]:
     """The row's defined figures by metric name; what is undefined has no metric."""
     values = to_json(row)
     at = f"{row.acceleration:g}x"
-    found = {f"{name}/{at}": values[name] for name in _SINGLE + _DERIVED}
+    names = (*_of_task(row.task), *_SINGLE, *_DERIVED)
+    found = {f"{name}/{at}": values[name] for name in names}
     for name in _PER_ATTACK + _PER_FIGURE:
         found |= {f"{name}/{attack}/{at}": value for attack, value in values[name].items()}
     found |= {f"{_CERTIFIED}/{a}/{at}": float(a in row.certified) for a in row.psnr}
@@ -50,13 +48,14 @@ def metrics_of(row: Row) -> dict[str, float]:
 def rows_of(arm: Row, metrics: Mapping[str, float]) -> list[Row]:
     """One row an acceleration found in ``metrics``, in ascending order.
 
-    ``arm`` gives what metrics don't say (name, sampler, beta, ...). Names that are no figure of a
-    row are ignored.
+    ``arm`` gives what metrics don't say (name, task, sampler, beta, ...). Names that are no
+    figure of a row are ignored.
     """
     cells: dict[str, dict[str, float]] = {}
     for name, value in metrics.items():
         path, _, at = name.rpartition("/")
         if path.split("/")[0] in (
+            *_of_task(arm.task),
             *_SINGLE,
             *_PER_ATTACK,
             *_PER_FIGURE,
@@ -73,8 +72,14 @@ def _row(arm: Row, acceleration: float, cell: Mapping[str, float]) -> Row:
     figures: dict[str, Any] = {name: cell[name] for name in _SINGLE if name in cell}
     figures |= {name: dict(_within(cell, name)) for name in _PER_ATTACK + _PER_FIGURE}
     figures |= {name: int(figures[name]) for name in _WHOLE if name in figures}
+    figures["figures"] = from_flat(figures_of(arm.task), cell)
     figures["certified"] = tuple(a for a, passed in _within(cell, _CERTIFIED) if passed)
     return replace(arm, acceleration=acceleration, **figures)
+
+
+def _of_task(kind: str) -> tuple[str, ...]:
+    """The names under which the figures of a kind of task lie flat."""
+    return tuple(flat(figures_of(kind), {}))
 
 
 def _within(cell: Mapping[str, float], name: str) -> Iterable[tuple[str, float]]:

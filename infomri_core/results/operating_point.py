@@ -2,31 +2,32 @@
 
 from collections.abc import Sequence
 
-from infomri_core.results.frontier import Row
+from infomri_core.results.frontier import Row, utility_of
 
 RULE = (
-    "the lowest PSNR of the strongest attack among the arms whose AUROC is as good as the best "
+    "the lowest PSNR of the strongest attack among the arms whose utility is as good as the best "
     "one's, within its 95 % interval"
 )
 
 
 def operating_point(rows: Sequence[Row]) -> Row | None:
-    """Of the rows with an AUROC within the interval of the best one's, that against which the
+    """Of the rows with a utility within the interval of the best one's, that against which the
     strongest attack has the lowest PSNR; None where no row has both figures."""
-    judged = [row for row in rows if row.auroc is not None and row.psnr_worst is not None]
+    judged = [row for row in rows if row.utility.value is not None and row.psnr_worst is not None]
     if not judged:
         return None
-    best = max(judged, key=lambda row: (row.auroc or 0.0, -(row.psnr_worst or 0.0)))
-    least = best.auroc if best.auroc_low is None else best.auroc_low
-    enough = [row for row in judged if (row.auroc or 0.0) >= (least or 0.0)]
-    return min(enough, key=lambda row: (row.psnr_worst or 0.0, -(row.auroc or 0.0)))
+    best = max(judged, key=lambda row: (row.utility.value or 0.0, -(row.psnr_worst or 0.0)))
+    least = best.utility.value if best.utility.low is None else best.utility.low
+    enough = [row for row in judged if (row.utility.value or 0.0) >= (least or 0.0)]
+    return min(enough, key=lambda row: (row.psnr_worst or 0.0, -(row.utility.value or 0.0)))
 
 
 def guessing(row: Row) -> bool:
-    """Whether the diagnosis is not told from guessing: the AUROC, or the lower end of its 95 %
-    interval where there is one, is 0.5 or less."""
-    low = row.auroc if row.auroc_low is None else row.auroc_low
-    return low is None or low <= 0.5
+    """Whether the task is not told from guessing: its utility, or the lower end of its 95 %
+    interval where there is one, is no better than chance, or there is none."""
+    chance, found = utility_of([row]).chance, row.utility
+    low = found.value if found.low is None else found.low
+    return chance is not None and (low is None or low <= chance)
 
 
 def linked(row: Row) -> bool:

@@ -7,17 +7,18 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from infomri_core.results.frontier import Row, attacks, label, pareto
+from infomri_core.results.frontier import Row, attacks, label, pareto, utility_of
 from infomri_core.system.screen_table import Column, ScreenTable
+from infomri_core.tasks.figures import Figure
 
 CAPTION = (
-    "AUROC says how well the diagnosis works (1 is perfect, 0.5 is guessing), with its 95 % "
-    "interval. PSNR says in dB how well an attack rebuilds the image from the measurement: lower "
-    "is more private, and only the strongest attack counts. Gain is what the measurement gave "
-    "that attack beyond the floor, the best answer of someone who measured nothing. The ideal is "
-    "a strongest attack no better than 'diagnosis', which is what the model's answer alone gives "
-    "away. Linkage is the share of patients found among candidate scans by their measurement, "
-    "whatever the PSNR. Redundancy is the share of points measured twice, by conjugate symmetry."
+    "{utility} says how well the task is done ({reading}), with its 95 % interval. PSNR says in "
+    "dB how well an attack rebuilds the image from the measurement: lower is more private, and "
+    "only the strongest attack counts. Gain is what the measurement gave that attack beyond the "
+    "floor, the best answer of someone who measured nothing. The ideal is a strongest attack no "
+    "better than 'diagnosis', which is what the model's answer alone gives away. Linkage is the "
+    "share of patients found among candidate scans by their measurement, whatever the PSNR. "
+    "Redundancy is the share of points measured twice, by conjugate symmetry."
 )
 
 
@@ -31,7 +32,8 @@ def table(
     """
     names = attacks(rows) if every_attack else []
     columns = [Column("", "pareto-optimal"), Column("arm"), Column("at", right=True)]
-    columns += [Column("AUROC\n(95 % interval)", "AUROC (95 % interval)", right=True)]
+    title = utility_of(rows).title
+    columns += [Column(f"{title}\n(95 % interval)", f"{title} (95 % interval)", right=True)]
     columns += [Column(f"PSNR\n{name}", right=True) for name in names]
     headings = ("strong-\nest", "floor", "gain", "diag-\nnosis", "link-\nage", "redun-\ndancy")
     columns += [Column(heading, right=True) for heading in headings]
@@ -61,7 +63,7 @@ def _cells(row: Row, rows: Sequence[Row], names: Sequence[str], best: bool) -> l
         "●" if best else "",
         label(row, rows),
         f"{row.acceleration:g}x",
-        _auroc(row),
+        _utility(row, utility_of([row])),
         *(_attack(row, name) for name in names),
         Text(_number(row.psnr_worst, "{:.1f}".format), "bold"),
         _number(row.psnr_prior, "{:.1f}".format),
@@ -78,12 +80,13 @@ def _attack(row: Row, name: str) -> str:
     return f"{text}*" if weak else f"{text} "
 
 
-def _auroc(row: Row) -> str:
-    if row.auroc is None:
+def _utility(row: Row, figure: Figure) -> str:
+    found = row.utility
+    if found.value is None:
         return "undefined"
-    if row.auroc_low is None or row.auroc_high is None:
-        return f"{row.auroc:.3f}"
-    return f"{row.auroc:.3f} ({row.auroc_low:.3f}-{row.auroc_high:.3f})"
+    if found.low is None or found.high is None:
+        return figure.form(found.value)
+    return f"{figure.form(found.value)} ({figure.form(found.low)}-{figure.form(found.high)})"
 
 
 def _number(value: float | None, form: Callable[[float], str]) -> str:
@@ -95,7 +98,8 @@ def _title(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
 
 
 def _caption(rows: Sequence[Row]) -> str:
-    text = CAPTION
+    figure = utility_of(rows)
+    text = CAPTION.format(utility=figure.title, reading=f"{figure.reading}; {figure.scale}")
     if _best(rows):
         text += " ● Pareto-optimal: no other arm at this acceleration is better on both."
     if any(name not in row.certified for row in rows for name in row.psnr):
@@ -103,7 +107,7 @@ def _caption(rows: Sequence[Row]) -> str:
             " * this attack failed its test on images it should have rebuilt: it is weak, and its "
         )
         text += "low PSNR is not evidence of privacy."
-    if groups := sorted({row.auroc_groups for row in rows if row.auroc_groups is not None}):
+    if groups := sorted({n for row in rows if (n := row.utility.n_groups) is not None}):
         text += f" Intervals stand on {_range(groups)} groups of patients; one gives none."
     sizes = sorted({row.n_audit for row in rows})
     if sizes:

@@ -15,10 +15,10 @@ from infomri_core.data.base import SliceTable
 from infomri_core.messages import EvaluateTask
 from infomri_core.physics.images import MAX_PSNR
 from infomri_core.plan.plan import Plan
-from infomri_core.score_noise.mechanism import N_BINS, UNIT, Cell, Form, Ints, form_of
+from infomri_core.score_noise.mechanism import Cell, Form, Ints, form_of
 from infomri_core.summaries.metrics import METRICS
 from infomri_core.system.errors import Refused
-from infomri_core.tasks.task import classes_of
+from infomri_core.tasks.task import UNIT
 
 _PSNR = METRICS.index("psnr")
 Floats = npt.NDArray[np.float64]
@@ -27,21 +27,17 @@ Floats = npt.NDArray[np.float64]
 @final
 @dataclass
 class BoundedScores:
-    """The sums of one reply, cell by cell. ``patients`` (n,) and multi-hot ``labels`` (n, L) are
-    those of the scored slices. From the study centre's own patients come ``edges``
-    (C, L, bins - 1), between the bins of each label's scores, and ``expected``
+    """The sums of one reply, cell by cell. ``patients`` (n,) are those of the scored slices. From
+    the study centre's own patients come the task's ``reference`` (C, ...) and ``expected``
     (C x attacks + floors,): PSNR in dB about which a patient's figures are clipped, to a root mean
     square of ``clip_db``."""
 
     form: Form
     patients: npt.NDArray[Any]
-    labels: npt.NDArray[Any]
-    exclusive: bool
-    edges: Floats
+    reference: Floats
     expected: Floats
     clip_db: float
-    _scores: dict[Cell, Ints] = field(default_factory=dict)
-    _decided: dict[Cell, int] = field(default_factory=dict)
+    _task: dict[Cell, dict[str, Ints]] = field(default_factory=dict)
     _psnr: dict[Cell, dict[str, Floats]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -52,18 +48,14 @@ class BoundedScores:
     def add(
         self,
         cell: Cell,
-        logits: Floats,
+        evidence: Floats,
         attacked: Ints,
         quality: Mapping[str, npt.NDArray[np.floating[Any]]],
     ) -> None:
-        """The logits (n, L) of all slices in one cell, and the figures (k, 4) of what each attack
-        rebuilt of the ``attacked`` slices (k,)."""
-        scores = np.nan_to_num(np.asarray(logits, np.float64), nan=0.0, posinf=1e3, neginf=-1e3)
-        truth = np.asarray(self.labels).astype(bool)
-        self._decided[cell] = self._decisions(scores, truth)
-        odds = log_odds(scores) if self.exclusive else scores
-        edges = self.edges[self.form.cells.index(cell)]
-        self._scores[cell] = self._histogram(odds, truth, edges)
+        """The task's evidence (n, F) of all slices in one cell, and the figures (k, 4) of what
+        each attack rebuilt of the ``attacked`` slices (k,)."""
+        reference = self.reference[self.form.cells.index(cell)]
+        self._task[cell] = self.form.task.bounded(evidence, self._mass, reference)
         self._psnr[cell] = {
             name: self._by_patient(attacked, np.asarray(figures, np.float64)[:, _PSNR])
             for name, figures in quality.items()
@@ -71,30 +63,14 @@ class BoundedScores:
 
     def sums(self) -> dict[str, Ints]:
         """The vector of the reply, by family, without noise."""
-        cells = self.form.cells
         parts = {
-            "scores": np.stack([self._scores[cell] for cell in cells]),
-            "decided": np.array([self._decided[cell] for cell in cells], np.int64),
-            "counts": np.array([self._n * UNIT, 0], np.int64),
+            name: np.stack([self._task[cell][name] for cell in self.form.cells])
+            for name in self.form.task.families()
         }
+        parts["counts"] = np.array([self._n * UNIT, 0], np.int64)
         if self.form.n_quality:
             parts |= self._quality(parts["counts"])
         return parts
-
-    def _histogram(self, odds: Floats, truth: npt.NDArray[np.bool_], edges: Floats) -> Ints:
-        n_labels = self.form.n_labels
-        bins = (odds[:, :, None] > edges).sum(-1)
-        place = (np.arange(n_labels) * 2 + truth) * N_BINS + bins
-        counts = np.zeros(n_labels * 2 * N_BINS, np.int64)
-        np.add.at(counts, place, np.broadcast_to(self._mass[:, None], place.shape))
-        return counts.reshape(n_labels, 2, N_BINS)
-
-    def _decisions(self, scores: Floats, truth: npt.NDArray[np.bool_]) -> int:
-        if self.exclusive:
-            right = (scores.argmax(1) == truth.argmax(1)).astype(np.int64)
-            return int((self._mass * right).sum())
-        right = ((scores > 0) == truth).sum(1)
-        return int((self._mass * right // self.form.n_labels).sum())
 
     def _by_patient(self, rows: Ints, values: Floats) -> Floats:
         """Each patient's mean (n_patients,); NaN for one without a figure."""
@@ -120,32 +96,24 @@ class BoundedScores:
         }
 
 
-def log_odds(logits: Floats) -> Floats:
-    """Log-odds (n, K) of each class under a softmax: z_k - logsumexp of the others."""
-    odds = np.empty_like(logits)
-    for k in range(logits.shape[1]):
-        rest = np.delete(logits, k, axis=1)
-        odds[:, k] = logits[:, k] - np.logaddexp.reduce(rest, axis=1)
-    return odds
-
-
 def bounded_scores(plan: Plan, task: EvaluateTask, table: SliceTable) -> BoundedScores:
     """Empty sums of the form that ``task`` asks for, of the scored slices ``table``. Raises
-    ``Refused("bad-task")`` where its edges or expected PSNRs do not fit."""
+    ``Refused("bad-task")`` where its reference or expected PSNRs do not fit."""
     form = form_of(plan, task.arms, task.attacks)
     check_middles(form, task)
-    rules = (classes_of(plan.task).exclusive, task.edges, task.expected, plan.evaluation.clip_db)
-    return BoundedScores(form, table.patients, table.labels, *rules)
+    rules = (task.reference, task.expected, plan.evaluation.clip_db)
+    return BoundedScores(form, table.patients, *rules)
 
 
 def check_middles(form: Form, task: EvaluateTask) -> None:
-    """Raise ``Refused("bad-task")`` unless the edges between bins ascend and the PSNRs that the
-    task expects lie in 0 .. 50 dB, both of the size of ``form``."""
-    edges, expected = task.edges, task.expected
-    if edges.shape != form.edges_shape or edges.dtype != np.float64:
-        raise Refused("bad-task", f"the task must have edges of {form.edges_shape}, float64")
-    if not (np.isfinite(edges).all() and (np.diff(edges) >= 0).all()):
-        raise Refused("bad-task", "the edges between bins must be finite and ascend")
+    """Raise ``Refused("bad-task")`` unless the task's reference is one, and the PSNRs that it
+    expects lie in 0 .. 50 dB, both of the size of ``form``."""
+    given, expected = task.reference, task.expected
+    if given.shape != form.reference_shape or given.dtype != np.float64:
+        sentence = f"the task must have a reference of {form.reference_shape}, float64"
+        raise Refused("bad-task", sentence)
+    if not (np.isfinite(given).all() and form.task.is_reference(given)):
+        raise Refused("bad-task", "the task's reference must be finite and in order")
     fits = expected.shape == (form.n_quality,) and expected.dtype == np.float64
     if not fits or not ((expected >= 0) & (expected <= MAX_PSNR)).all():
         sentence = f"the task must expect {form.n_quality} PSNRs in 0 .. {MAX_PSNR:g} dB"

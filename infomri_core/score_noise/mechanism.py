@@ -26,29 +26,23 @@ from infomri_core.dp.accounting import Mechanism, epsilon
 from infomri_core.plan.adversary_knowledge import base_name
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.secret_stream import SecretStream, discrete_gaussian
-from infomri_core.tasks.task import classes_of
+from infomri_core.tasks.task import UNIT, Task
 
 Ints = npt.NDArray[np.int64]
 Cell = tuple[str, float]
 
-UNIT = 1 << 20
-"""What one patient weighs: fixed point, so that sums are integers."""
-EDGES = (-3.0, -1.2, 0.0, 1.2, 3.0)
-"""Between the bins of a score, in the logit, where nothing is known of a model's scores. Noise
-costs by the bin: ten of them make an AUROC's interval a third to a half wider than six."""
-N_BINS = len(EDGES) + 1
-SHARES = {"scores": 0.65, "decided": 0.04, "quality": 0.25, "spread": 0.03, "counts": 0.03}
-"""What part of the privacy loss each family of figures may cost."""
+SHARES = {"quality": 0.25, "spread": 0.03, "counts": 0.03}
+"""What part of the privacy loss each family of figures may cost besides the task's own."""
 
 
 @final
 @dataclass(frozen=True)
 class Form:
-    """Which figures a reply has. ``attacks`` and the diagnoses rebuild in every cell, ``floors``
-    use no measurement and stand in the vector once."""
+    """Which figures a reply has: the task's in every cell; ``attacks`` and the diagnoses rebuild
+    in every cell, ``floors`` use no measurement and stand in the vector once."""
 
     cells: tuple[Cell, ...]
-    n_labels: int
+    task: Task
     attacks: tuple[str, ...] = ()
     floors: tuple[str, ...] = ()
 
@@ -58,26 +52,28 @@ class Form:
         return len(self.cells) * len(self.attacks) + len(self.floors)
 
     @property
-    def edges_shape(self) -> tuple[int, int, int]:
-        """Of the edges between bins: (C, L, bins - 1)."""
-        return len(self.cells), self.n_labels, N_BINS - 1
+    def reference_shape(self) -> tuple[int, ...]:
+        """Of what the task's sums are bounded by: (C, ...)."""
+        return len(self.cells), *self.task.reference_shape
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The arrays of the vector by family: scores (C, L, 2, bins), decided (C,), quality
-        (C x attacks + floors,), spread (1,), counts (2,): patients, and patients clipped."""
+        """The arrays of the vector by family: the task's (C, ...), quality (C x attacks +
+        floors,), spread (1,), counts (2,): patients, and patients clipped."""
         n_cells, quality = len(self.cells), self.n_quality
-        shapes: dict[str, tuple[int, ...]] = {
-            "scores": (n_cells, self.n_labels, 2, N_BINS),
-            "decided": (n_cells,),
-            "counts": (2,),
-        }
+        shapes = {name: (n_cells, *f.shape) for name, f in self.task.families().items()}
+        shapes["counts"] = (2,)
         return shapes | ({"quality": (quality,), "spread": (1,)} if quality else {})
 
     def n_blocks(self) -> dict[str, int]:
         """How many blocks of each family one patient moves by up to ``UNIT`` each."""
         n_cells = len(self.cells)
-        blocks = {"scores": n_cells * self.n_labels, "decided": n_cells, "counts": 2}
+        blocks = {name: n_cells * f.n_blocks for name, f in self.task.families().items()}
+        blocks["counts"] = 2
         return blocks | ({"quality": 1, "spread": 1} if self.n_quality else {})
+
+    def shares(self) -> dict[str, float]:
+        """What part of the privacy loss each family may cost; they need not sum to one."""
+        return {name: f.share for name, f in self.task.families().items()} | SHARES
 
 
 def form_of(plan: Plan, arms: Iterable[str], attacks: Iterable[str]) -> Form:
@@ -91,7 +87,7 @@ def form_of(plan: Plan, arms: Iterable[str], attacks: Iterable[str]) -> Form:
     )
     rebuilding = {n for n in named if base_name(n) in plan.evaluation.attacks or n in DIAGNOSES}
     floors = tuple(sorted(named & set(FLOORS)))
-    return Form(cells, len(classes_of(plan.task).names), tuple(sorted(rebuilding)), floors)
+    return Form(cells, plan.task, tuple(sorted(rebuilding)), floors)
 
 
 def evaluation_mechanism(plan: Plan) -> Mechanism | None:
@@ -125,10 +121,10 @@ def noise_multiplier(wanted: float, delta: float) -> float:
 
 def noise_std(form: Form, multiplier: float) -> dict[str, float]:
     """Standard deviation of the noise of each number, by family, in units of 1 / ``UNIT``."""
-    blocks = form.n_blocks()
-    whole = sum(SHARES[family] for family in blocks)
+    blocks, shares = form.n_blocks(), form.shares()
+    whole = sum(shares[family] for family in blocks)
     return {
-        family: multiplier * UNIT * sqrt(n * whole / SHARES[family])
+        family: multiplier * UNIT * sqrt(n * whole / shares[family])
         for family, n in blocks.items()
     }
 

@@ -12,15 +12,15 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from infomri_core.score_noise.mechanism import N_BINS, UNIT, Cell, Form, Ints, noise_std
+from infomri_core.score_noise.mechanism import Cell, Form, Ints, noise_std
+from infomri_core.summaries.jackknife import Estimate
+from infomri_core.summaries.noised_histogram import bounded
+from infomri_core.tasks.figures import Figures
+from infomri_core.tasks.task import UNIT
 
 Floats = npt.NDArray[np.float64]
-Interval = tuple[float | None, float | None, float | None]
 
 MAX_SUM = 2**50
-_Z = 1.959963984540054
-_CLEAR = 2.0
-"""Standard deviations of noise that a number of patients must exceed to be one."""
 
 
 @final
@@ -51,39 +51,28 @@ class NoisedScores:
 
     def n_patients(self) -> tuple[float, float]:
         """How many patients, at least one, and the variance of that number's noise: from what was
-        counted and from the histograms, which hold each patient once a cell and label."""
+        counted and, where the task's own sums say it too, from these."""
         counted, noise = self.sums["counts"][0] / UNIT, self.variance["counts"]
-        n_blocks = len(self.form.cells) * self.form.n_labels
-        held = float(self.sums["scores"].sum()) / UNIT / n_blocks
-        held_noise = self.variance["scores"] * 2 * N_BINS / n_blocks
+        also = self.form.task.counted(self._of_task(), self.variance)
+        if also is None:
+            return max(1.0, float(counted)), noise
+        held, held_noise = also
         trust = held_noise / (noise + held_noise) if noise + held_noise else 0.5
         value = trust * counted + (1 - trust) * held
         return max(1.0, float(value)), trust**2 * noise + (1 - trust) ** 2 * held_noise
 
-    def auroc(self, cell: Cell) -> Interval:
-        """Mean AUROC over the labels that have one, each patient's slices together one
-        observation, with its 95 % interval; None where the noise hides who is ill."""
-        counts = self._consistent()[self.form.cells.index(cell)]
-        noise, n_cells = self.variance["scores"], len(self.form.cells)
-        found = [
-            read
-            for negative, positive in counts
-            if (read := _auroc(negative, positive, noise, n_cells)) is not None
-        ]
-        if not found:
-            return None, None, None
-        value, by_patients, by_noise = (np.array(part) for part in zip(*found))
-        # The labels' noises are independent; their patients are the same ones.
-        spread = np.sqrt(np.sqrt(by_patients).mean() ** 2 + by_noise.mean() / len(found))
-        return _bounded(float(value.mean()), float(spread), 0.0, 1.0)
+    def figures(self, cell: Cell, reference: Floats) -> Figures:
+        """The task's figures in one cell, with intervals; ``reference`` (C, ...) is what the sites
+        bounded by."""
+        place = self.form.cells.index(cell)
+        given = (self._of_task(), self.variance, place, self.n_patients(), reference[place])
+        return self.form.task.noised_estimates(*given)
 
-    def accuracy(self, cell: Cell) -> float | None:
-        """Share of right decisions, a patient being one observation."""
-        n, _ = self.n_patients()
-        decided = self.sums["decided"][self.form.cells.index(cell)] / UNIT
-        return float(np.clip(decided / n, 0, 1))
+    def _of_task(self) -> dict[str, Floats]:
+        """The task's sums, in patients."""
+        return {name: self.sums[name] / UNIT for name in self.form.task.families()}
 
-    def psnr(self, cell: Cell, expected: Floats, clip_db: float) -> dict[str, Interval]:
+    def psnr(self, cell: Cell, expected: Floats, clip_db: float) -> dict[str, Estimate]:
         """Mean PSNR in dB of each attack and floor in one cell, with its 95 % interval;
         ``expected`` and ``clip_db`` are those that the sites clipped by."""
         form, n = self.form, self.n_patients()[0]
@@ -97,7 +86,7 @@ class NoisedScores:
         places = {name: first + i for i, name in enumerate(form.attacks)}
         places |= {name: floors + i for i, name in enumerate(form.floors)}
         return {
-            name: _bounded(float(expected[i] + deviation[i]), float(spread[i]), 0.0, 50.0)
+            name: bounded(float(expected[i] + deviation[i]), float(spread[i]), 0.0, 50.0)
             for name, i in places.items()
         }
 
@@ -119,47 +108,6 @@ class NoisedScores:
         whole = scale**2 * float(self.sums["spread"][0]) / UNIT / n / max(1, n_attacked)
         within = whole - float((deviation[:n_attacked] ** 2).mean() if n_attacked else 0) + noise
         return np.asarray(max(0.0, within) / n + noise + deviation**2 * count_noise / n**2)
-
-    def _consistent(self) -> Floats:
-        """The histograms (C, L, 2, bins) in patients, with the same number of patients with and
-        without a finding in every cell, as they are the same patients: less noise for nothing."""
-        counts = self.sums["scores"] / UNIT
-        totals = counts.sum(-1, keepdims=True)
-        consistent: Floats = counts + (totals.mean(0, keepdims=True) - totals) / N_BINS
-        return consistent
-
-
-def _auroc(
-    negative: Floats, positive: Floats, noise: float, n_cells: int
-) -> tuple[float, float, float] | None:
-    """AUROC of one label from noised counts (bins,), and its variances by patients (Hanley and
-    McNeil 1982, whose formula needs no shape of the scores) and by noise (first order)."""
-    n_negative, n_positive = float(negative.sum()), float(positive.sum())
-    least = max(1.0, _CLEAR * np.sqrt(noise * N_BINS / n_cells))
-    if min(n_negative, n_positive) < least:
-        return None
-    below = (np.cumsum(negative) - negative / 2) / n_negative
-    above = (n_positive - np.cumsum(positive) + positive / 2) / n_positive
-    value = float((positive * below).sum() / n_positive)
-    by_noise = noise * (
-        _moved(below - value, n_cells) / n_positive**2
-        + _moved(above - value, n_cells) / n_negative**2
-    )
-    a = float(np.clip(value, 0, 1))
-    both, same = a / (2 - a) - a**2, 2 * a**2 / (1 + a) - a**2
-    parts = a * (1 - a) + (n_positive - 1) * both + (n_negative - 1) * same
-    return value, max(0.0, float(parts / (n_positive * n_negative))), float(by_noise)
-
-
-def _moved(slope: Floats, n_cells: int) -> float:
-    """Variance of sum_b slope_b noise_b for unit noise whose total is a mean over the cells."""
-    mean = slope.mean()
-    return float(((slope - mean) ** 2).sum() + len(slope) * mean**2 / n_cells)
-
-
-def _bounded(value: float, spread: float, least: float, most: float) -> Interval:
-    ends = np.array([value, value - _Z * spread, value + _Z * spread]).clip(least, most)
-    return float(ends[0]), float(ends[1]), float(ends[2])
 
 
 def noised_from(

@@ -1,4 +1,4 @@
-"""Scoring one arm at one acceleration: how well it diagnoses, and what attackers rebuild.
+"""Scoring one arm at one acceleration: how well it does its task, and what attackers rebuild.
 
 What a network gives is scored whatever it is: values that are not finite are put at the ends of
 their range, or where they say nothing. An error instead would tell the study centre, which chose
@@ -25,9 +25,9 @@ from infomri_core.randomness.seeds import torch_generator
 from infomri_core.score_noise.bounded_scores import BoundedScores
 from infomri_core.site.worst_patient import WorstPatients
 from infomri_core.summaries.linkage_summary import LinkageSummary
-from infomri_core.summaries.metrics import LOGIT_LIMIT, ImageQuality, ScoreHistogram
+from infomri_core.summaries.metrics import ImageQuality
 from infomri_core.system.errors import Cancelled
-from infomri_core.tasks.task import classes_of
+from infomri_core.training.fit import Fetch
 
 BATCH = 64
 
@@ -36,14 +36,14 @@ BATCH = 64
 class Scoring:
     """What every arm of a study is scored on, and by whom.
 
-    ``fetch`` gives images (k, H, W) for row numbers of ``table``, ``slots`` (n,) are their
-    patients' groups, ``stream`` seeds masks and noise. ``worst`` takes what must not be in the
-    scores: single patients' figures.
+    ``fetch`` gives images (k, H, W) and the task's targets (k, ...) for row numbers of ``table``,
+    ``slots`` (n,) are their patients' groups, ``stream`` seeds masks and noise. ``worst`` takes
+    what must not be in the scores: single patients' figures.
     """
 
     plan: Plan
     table: SliceTable
-    fetch: Callable[[np.ndarray], Tensor]
+    fetch: Fetch
     adversaries: Adversaries
     slots: np.ndarray
     stream: tuple[str | int, ...]
@@ -51,11 +51,11 @@ class Scoring:
     worst: WorstPatients | None = None
 
     def score(self, model: SampledModel, arm: Arm, acceleration: float) -> Scores:
-        """Histogram of scores over all rows, and the quality of each attack's images over at most
+        """The task's summary over all rows, and the quality of each attack's images over at most
         ``attack_slices`` rows a patient.
 
         Each slice is measured once, with a mask and noise of its own; attacks see the very
-        measurement that the classifier saw, and so does who holds candidate scans.
+        measurement that the network saw, and so does who holds candidate scans.
         """
         return self.look(model, arm, acceleration).scores(model.noise_std)
 
@@ -65,7 +65,7 @@ class Scoring:
         """The same, added to what is to leave under noise: without linkage and readers, whose
         figures of one patient hang on others or say the same again."""
         seen = self.look(model, arm, acceleration)
-        bounded.add(seen.cell, seen.all_logits(), seen.attacked, seen.figures())
+        bounded.add(seen.cell, seen.all_evidence(), seen.attacked, seen.figures())
 
     @torch.no_grad()
     def look(self, model: SampledModel, arm: Arm, acceleration: float) -> "Seen":
@@ -77,14 +77,15 @@ class Scoring:
             if self.cancelled():
                 raise Cancelled
             rows = np.arange(start, min(start + BATCH, len(self.table)))
-            images = self.fetch(rows)
+            images, targets = self.fetch(rows)
             generator = generator or torch_generator(
                 *self.stream, "evaluate", arm.seed, acceleration, device=images.device
             )
             masks = model.draw(1 / acceleration, len(rows), generator)
             measurement = model.measure(images, masks, generator)
-            logits = finite_logits(model.output(measurement))
-            seen.add(rows, images, measurement, masks, logits)
+            output = model.output(measurement)
+            seen.evidence.append(model.task.evidence(output, targets).cpu())
+            seen.add(rows, images, targets, measurement, masks, model.task.disclosed(output))
         return seen
 
 
@@ -95,7 +96,7 @@ class Seen:
     scoring: Scoring
     gallery: Gallery
     cell: tuple[str, float]
-    logits: list[Tensor] = field(default_factory=list)
+    evidence: list[Tensor] = field(default_factory=list)
     matched: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     quality: dict[str, list[Tensor]] = field(default_factory=dict)
     read: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -105,9 +106,14 @@ class Seen:
         self.attacked = attacked_rows(table.patients, plan.evaluation.attack_slices)
 
     def add(
-        self, rows: np.ndarray, images: Tensor, measurement: Tensor, masks: Tensor, logits: Tensor
+        self,
+        rows: np.ndarray,
+        images: Tensor,
+        targets: Tensor,
+        measurement: Tensor,
+        masks: Tensor,
+        disclosed: Tensor,
     ) -> None:
-        self.logits.append(logits.cpu())
         linked = torch.from_numpy(np.isin(rows, self.gallery.measured)).to(images.device)
         self.matched.append((measurement[linked], masks[linked]))
         chosen = torch.from_numpy(np.isin(rows, self.attacked)).to(images.device)
@@ -115,20 +121,22 @@ class Seen:
             return
         truth, adversaries = images[chosen], self.scoring.adversaries
         found = adversaries.reconstruct(
-            self.cell, measurement[chosen], masks[chosen], logits[chosen]
+            self.cell, measurement[chosen], masks[chosen], disclosed[chosen]
         )
         rebuilt = {name: finite_images(output) for name, output in found.items()}
         for name, output in rebuilt.items():
             self.quality.setdefault(name, []).append(image_metrics(output, truth).cpu())
         if adversaries.reader is not None:
+            task = self.scoring.plan.task
             for name, output in {FULL_IMAGE: truth, **rebuilt}.items():
                 if name not in (*FLOORS, *DIAGNOSES):
-                    read = finite_logits(adversaries.reader.logits(output))
+                    read = task.evidence(adversaries.reader.output(output), targets[chosen])
                     self.read.setdefault(name, []).append(read.cpu())
 
-    def all_logits(self) -> np.ndarray:
-        """The logits (n, L) of all slices."""
-        return _stack(self.logits)
+    def all_evidence(self) -> np.ndarray:
+        """The task's evidence (n, F) of all slices."""
+        nothing = torch.zeros(0, self.scoring.plan.task.n_evidence)
+        return _stack([nothing, *self.evidence])
 
     def figures(self) -> dict[str, np.ndarray]:
         """The figures (k, 4) of each attack; who was rebuilt best goes to ``worst``."""
@@ -139,13 +147,13 @@ class Seen:
         return quality
 
     def scores(self, noise_std: float) -> Scores:
-        slots, quality = self.scoring.slots, self.figures()
-        everything = np.arange(len(self.scoring.table))
+        slots, task, quality = self.scoring.slots, self.scoring.plan.task, self.figures()
+        of_attacked = slots[self.attacked]
         return Scores(
-            self._histogram(_stack(self.logits), everything),
-            {n: ImageQuality.from_images(v, slots[self.attacked]) for n, v in quality.items()},
+            task.summarise(self.all_evidence(), slots),
+            {n: ImageQuality.from_images(v, of_attacked) for n, v in quality.items()},
             self._linkage(noise_std),
-            {n: self._histogram(v, self.attacked) for n, v in self._whole(self.read).items()},
+            {n: task.summarise(v, of_attacked) for n, v in self._whole(self.read).items()},
         )
 
     def _whole(self, found: Mapping[str, list[Tensor]]) -> dict[str, np.ndarray]:
@@ -153,19 +161,17 @@ class Seen:
         failed = self.scoring.adversaries.failed
         return {name: _stack(parts) for name, parts in found.items() if name not in failed}
 
-    def _histogram(self, logits: np.ndarray, rows: np.ndarray) -> ScoreHistogram:
-        labels = self.scoring.table.labels[rows].astype(np.int64)
-        scores = logits if len(rows) else np.zeros(labels.shape)
-        exclusive = classes_of(self.scoring.plan.task).exclusive
-        return ScoreHistogram.from_scores(scores, labels, self.scoring.slots[rows], exclusive)
-
     def _linkage(self, noise_std: float) -> LinkageSummary | None:
         likeness = self.scoring.adversaries.likeness
         if likeness is None or not self.matched:
             return None
         y, masks = (torch.cat(parts) for parts in zip(*self.matched))
         slots = self.scoring.slots[self.gallery.measured]
-        return link(y, masks, self.gallery, self.scoring.fetch, noise_std, likeness, slots)
+
+        def images(rows: np.ndarray) -> Tensor:
+            return self.scoring.fetch(rows)[0]
+
+        return link(y, masks, self.gallery, images, noise_std, likeness, slots)
 
 
 def score_cells(
@@ -189,13 +195,6 @@ def scored_rows(plan: Plan, table: SliceTable) -> np.ndarray:
         low, high = plan.evaluation.position_band
         keep = keep & (table.position >= low) & (table.position <= high)
     return np.flatnonzero(keep)
-
-
-def finite_logits(logits: Tensor) -> Tensor:
-    """``logits`` with each value within float range: NaN says nothing (0), infinities are the ends
-    of the histogram."""
-    limit = 2 * LOGIT_LIMIT
-    return torch.nan_to_num(logits, nan=0.0, posinf=limit, neginf=-limit)
 
 
 def finite_images(images: Tensor) -> Tensor:

@@ -43,16 +43,15 @@ from infomri_core.score_noise.bounded_scores import bounded_scores
 from infomri_core.site.evaluate import Scoring, score_cells, scored_rows
 from infomri_core.site.release import keyed, permanent_id, pseudonym, release_patients
 from infomri_core.site.site_attacks import Own, chosen_rows
+from infomri_core.site.slices import SlicesOnDevice
 from infomri_core.site.worst_patient import WorstPatients
 from infomri_core.summaries.groups import MIN_COHORT, groups_within
 from infomri_core.suppression import Suppression, build_suppression
 from infomri_core.system.device import even_time, pick_device
 from infomri_core.system.errors import Refused
-from infomri_core.training import fit
 from infomri_core.training.fit import Diverged, Gradients, Stretch, site_stream, train_steps
 from infomri_core.training.optimizer_store import OptimizerStore, Witness
 
-RESIDENT_BYTES = 4 * 2**30
 Cancelled = Callable[[], bool]
 
 
@@ -83,7 +82,7 @@ class Site:
         self._secret = secret
         self._min_cohort = min_cohort
         self._train = np.flatnonzero(dataset.table.split == "train")
-        self._resident: torch.Tensor | None = None
+        self._slices = SlicesOnDevice(dataset, self._device)
 
     @even_time()
     def run(self, plan: Plan, task: SiteTask, cancelled: Cancelled) -> SiteReply:
@@ -104,16 +103,17 @@ class Site:
         return self.enrol(plan)
 
     def enrol(self, plan: Plan) -> DatasetCard:
-        """The site's exact counts. ``Refused("data")`` when shape or labels are not the plan's."""
+        """The site's exact counts. ``Refused("data")`` when the task cannot be learned here."""
         self._check(plan)
         table = self._dataset.table
+        found = plan.task.findings(table)
         return DatasetCard(
             site=self.name,
             n_patients=len(np.unique(table.patients)),
             n_slices=len(table),
-            n_positive=tuple(int(n) for n in table.labels.sum(0)),
+            n_positive=found.slices,
             shape=self._dataset.shape,
-            labels=table.label_names,
+            labels=found.names,
             versions={"infomri": __version__, "torch": torch.__version__},
         )
 
@@ -124,7 +124,7 @@ class Site:
         total = noised_moments(
             moments_rules(plan),
             units,
-            lambda batch: self._images(self._train[batch]),
+            lambda batch: self._slices.images(self._train[batch]),
             torch.from_numpy(task.mean).to(self._device),
             SecretStream.fresh(self._secret),
             cancelled,
@@ -165,13 +165,14 @@ class Site:
         worst = WorstPatients(lambda patient: permanent_id(self._secret, patient))
         bounded = bounded_scores(plan, task, table) if plan.evaluation.noise else None
         scoring = Scoring(
-            *(plan, table, lambda rows: self._images(indices[rows]), adversaries),
+            *(plan, table, self._slices.fetch(plan.task, indices), adversaries),
             *(self.groups(plan), (plan.study.seed, self.name), cancelled, worst),
         )
         models = ((n, load_model(plan, n, f).to(self._device)) for n, f in task.arms.items())
         scores, sums = score_cells(scoring, models, bounded)
         worst.write(self._directory, plan)
-        return EvaluateReply(self.n_scored_patients(plan), scores, None, adversaries.failed, sums)
+        given = (self.n_scored_patients(plan), scores, None, adversaries.failed, sums)
+        return EvaluateReply(*given, task=plan.task.kind)
 
     def noise(self, *context: str) -> SecretStream:
         """The noise of one answer, the same for the same ``context``: question and data."""
@@ -224,8 +225,9 @@ class Site:
         steps = plan.training.local_steps
         stream = site_stream(plan, self.name, arm.seed, round_number)
         stretch = Stretch((round_number - 1) * steps, steps, plan.total_steps, stream)
+        fetch = self._slices.fetch(plan.task, self._train)
         losses, state = train_steps(
-            *(model, plan, arm.beta, penalty, len(self._train), self._fetch(plan), stretch),
+            *(model, plan, arm.beta, penalty, len(self._train), fetch, stretch),
             *(self._store.load(plan.digest, arm.name, round_number - 1), cancelled),
             self._private(plan, penalty),
         )
@@ -243,7 +245,7 @@ class Site:
         models = [load_model(plan, name, flat).to(self._device) for name, flat in arms.items()]
         return Own(
             plan,
-            self._images(rows),
+            self._slices.images(rows),
             self._dataset.table.patients[rows],
             [model.policy for model in models],
             torch_generator(plan.study.seed, self.name, *stream, device=self._device),
@@ -255,25 +257,11 @@ class Site:
         if plan.privacy is None:
             return None
         stream = SecretStream.fresh(self._secret)
-        return PrivateGradients(plan, penalty, self._units(plan), self._fetch(plan), stream)
+        fetch = self._slices.fetch(plan.task, self._train)
+        return PrivateGradients(plan, penalty, self._units(plan), fetch, stream)
 
     def _units(self, plan: Plan) -> list[np.ndarray]:
         return units_of(plan, self._dataset.table.patients[self._train])
-
-    def _fetch(self, plan: Plan) -> fit.Fetch:
-        def fetch(batch: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-            rows = self._train[batch]
-            return self._images(rows), plan.task.targets(self._dataset, rows).to(self._device)
-
-        return fetch
-
-    def _images(self, rows: np.ndarray) -> torch.Tensor:
-        n_bytes = 4 * len(self._dataset) * self._dataset.shape[0] * self._dataset.shape[1]
-        if n_bytes > RESIDENT_BYTES:
-            return self._dataset.images(rows).to(self._device)
-        if self._resident is None:
-            self._resident = self._dataset.images(np.arange(len(self._dataset))).to(self._device)
-        return self._resident[torch.from_numpy(rows).to(self._device)]
 
     def _check_training(self, plan: Plan) -> None:
         self._check(plan)

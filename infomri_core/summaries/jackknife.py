@@ -19,7 +19,8 @@ _TINY = 1e-9
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its 95 % interval by ``n_groups`` groups of patients.
+    """A figure and its 95 % interval; ``n_groups`` groups of patients stand behind it, None where
+    it was made by another way.
 
     ``value`` None: undefined. ``low`` and ``high`` None: no interval, as fewer than two groups
     stand behind it, or the groups do not differ.
@@ -28,7 +29,7 @@ class Estimate:
     value: float | None
     low: float | None = None
     high: float | None = None
-    n_groups: int = 0
+    n_groups: int | None = None
 
 
 def conservative_difference(a: Estimate, b: Estimate) -> Estimate:

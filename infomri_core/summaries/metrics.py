@@ -62,7 +62,7 @@ class ScoreHistogram:
         total = np.bincount(where, minlength=SLOTS)
         if exclusive:
             right = (scores.argmax(1) == truth.argmax(1)).astype(np.int64)
-            scores = _log_odds(scores)
+            scores = np.clip(log_odds(scores), -2 * LOGIT_LIMIT, 2 * LOGIT_LIMIT)
         else:
             right = ((scores > 0) == truth).sum(1)
             total = total * scores.shape[1]
@@ -248,14 +248,13 @@ def _count(scores: Floats, truth: npt.NDArray[np.bool_], slots: Ints) -> Ints:
     return counts.reshape(SLOTS, n_labels, 2, N_BINS)
 
 
-def _log_odds(logits: Floats) -> Floats:
-    """Log-odds of each class under a softmax: z_k - logsumexp of the others."""
-    n_classes = logits.shape[1]
+def log_odds(logits: Floats) -> Floats:
+    """Log-odds (n, K) of each class under a softmax: z_k - logsumexp of the others."""
     odds = np.empty_like(logits)
-    for k in range(n_classes):
+    for k in range(logits.shape[1]):
         rest = np.delete(logits, k, axis=1)
         odds[:, k] = logits[:, k] - np.logaddexp.reduce(rest, axis=1)
-    return np.clip(odds, -2 * LOGIT_LIMIT, 2 * LOGIT_LIMIT)
+    return odds
 
 
 def _auroc(counts: Ints) -> Floats:

@@ -1,28 +1,40 @@
 """The tasks there are, by the kind that a plan's ``[task]`` names; a new one is added here."""
 
 from importlib import import_module
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from infomri_core.system.config import build
 from infomri_core.system.errors import InputError, nearest
-from infomri_core.tasks.task import Task
+from infomri_core.tasks.figures import Figure
 
-TASKS = {"classification": "infomri_core.tasks.classification:Classification"}
-"""Where each kind's class is; its file is loaded when a plan asks for it."""
+if TYPE_CHECKING:
+    from infomri_core.tasks.task import Task
+
+TASKS = {
+    "classification": "infomri_core.tasks.classification:Classification",
+    "regression": "infomri_core.tasks.regression:Regression",
+}
+"""Where each kind's class is. Its file, and PyTorch, are loaded when somebody asks for it: who has
+the network of a site reads messages without them."""
 DEFAULT = "classification"
 """The kind of plans and results that name none."""
 
 
-def task_class(kind: str) -> type[Task]:
+def task_class(kind: str) -> "type[Task]":
     """The class of a registered ``kind``. ``InputError`` for any other."""
     if kind not in TASKS:
         hint = nearest(kind, TASKS) or f"the kinds are {', '.join(TASKS)}"
         raise InputError("[task] kind", "a registered task", repr(kind)[:60], hint)
     module, _, name = TASKS[kind].partition(":")
-    return cast(type[Task], getattr(import_module(module), name))
+    return cast("type[Task]", getattr(import_module(module), name))
 
 
-def task_from(table: Any, where: str) -> Task:
+def figures_of(kind: str) -> tuple[Figure, ...]:
+    """The figures of a registered kind of task, the utility axis first."""
+    return task_class(kind).figures
+
+
+def task_from(table: Any, where: str) -> "Task":
     """The task that the table ``[task]`` of a plan describes. ``InputError`` when it cannot."""
     options = dict(table) if isinstance(table, dict) else table
     kind = options.pop("kind", DEFAULT) if isinstance(options, dict) else DEFAULT

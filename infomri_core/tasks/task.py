@@ -4,19 +4,27 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from infomri_core.data.base import SliceDataset
+from infomri_core.data.base import SliceDataset, SliceTable
 from infomri_core.models.settings import Model
 from infomri_core.physics.kspace import zero_fill
-from infomri_core.system.errors import InputError
+from infomri_core.summaries.cohorts import Findings, Limits
+from infomri_core.summaries.jackknife import Estimate
+from infomri_core.summaries.summary import Summary
+from infomri_core.tasks.figures import Figure, Figures
 
 SUPPRESSION = "entropy"
 """The name under which the suppression stands among the loss terms that are told."""
+UNIT = 1 << 20
+"""What one patient weighs in sums under noise: fixed point, so that sums are integers."""
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Rule = tuple[bool, str, str, object]
 """Whether it holds, the key, what was expected, what came."""
 
@@ -40,11 +48,16 @@ class Classes(NamedTuple):
     exclusive: bool
 
 
-def classes_of(task: "Task") -> Classes:
-    """The class labels of a task that must have some. ``InputError`` otherwise."""
-    if task.classes is None:
-        raise InputError("[task] kind", "a task with class labels", task.kind, "choose another")
-    return task.classes
+@final
+@dataclass(frozen=True)
+class Family:
+    """Sums under noise that a task makes in every arm at every acceleration: an array of this
+    ``shape``, of ``n_blocks`` blocks. One patient moves each block by at most one (in the units of
+    :data:`UNIT`) in the Euclidean norm; ``share`` is what of the privacy loss it may cost."""
+
+    shape: tuple[int, ...]
+    n_blocks: int
+    share: float
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,12 @@ class Task(ABC):
     shape: tuple[int, int]
 
     kind: ClassVar[str]
+    answer_prefix: ClassVar[str]
+    """How a table's column of an answer's mean begins: ``p`` for a probability."""
+    summary: ClassVar[type[Summary]]
+    """What :meth:`summarise` makes."""
+    figures: ClassVar[tuple[Figure, ...]]
+    """How well it is done. The first is the utility axis of every plot; of it, more is better."""
     loss_terms: ClassVar[tuple[str, ...]]
     """Names of the terms of the objective besides the suppression, in the order they are told."""
 
@@ -116,6 +135,104 @@ class Task(ABC):
     def classes(self) -> Classes | None:
         """The class labels of the task; None where there are none, and attacks that need them do
         not apply."""
+        return None
+
+    @property
+    def n_answers(self) -> int:
+        """How many numbers :meth:`disclosed` has of a slice."""
+        return len(self.answer_names)
+
+    @abstractmethod
+    def disclosed(self, output: Tensor) -> Tensor:
+        """What an answer gives away, (B, n_answers), in the form in which an image is regressed on
+        it: the floor of whoever learns nothing else."""
+
+    @property
+    def finding_names(self) -> tuple[str, ...]:
+        """The names of :meth:`findings`."""
+        return ()
+
+    def findings(self, table: SliceTable) -> Findings:
+        """Whom a site counts beside its patients and slices, for its card; nobody, unless the
+        task has groups that may be small."""
+        return Findings()
+
+    # Scores: what is known of a slice, and the two ways in which sums of it leave a site.
+
+    @property
+    @abstractmethod
+    def n_evidence(self) -> int:
+        """How many numbers :meth:`evidence` has of a slice."""
+
+    @abstractmethod
+    def evidence(self, output: Tensor, targets: Tensor) -> Tensor:
+        """All that scoring needs of each slice, as numbers (B, F). Finite, whatever the network
+        gives: an error would tell who chose the weights that one patient's image made them
+        overflow."""
+
+    @abstractmethod
+    def summarise(self, evidence: Floats, slots: Ints) -> Summary:
+        """Exact sums of ``evidence`` (n, F) over groups of patients, by ``slots`` (n,)."""
+
+    @abstractmethod
+    def summary_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of a summary's arrays after the axis of groups, by name."""
+
+    @abstractmethod
+    def released(self, found: Any, table: SliceTable, slots: Ints, limits: Limits) -> Summary:
+        """The summary of the slices ``table`` in groups ``slots`` (n,) as it may leave a site: of
+        groups large enough. ``ValueError`` when it is not one of these slices."""
+
+    @abstractmethod
+    def estimates(self, found: Any) -> Figures:
+        """The task's figures from a summary."""
+
+    @abstractmethod
+    def difference(self, first: Any, second: Any) -> Estimate:
+        """The first figure of the ``second`` summary less that of the ``first``, over the same
+        groups of the same patients, with its paired interval."""
+
+    @abstractmethod
+    def families(self) -> dict[str, Family]:
+        """The sums that leave under noise, by name, in a fixed order."""
+
+    @property
+    @abstractmethod
+    def reference_shape(self) -> tuple[int, ...]:
+        """Of :meth:`reference`."""
+
+    @abstractmethod
+    def reference(self, evidence: Floats | None) -> Floats:
+        """Numbers by which :meth:`bounded` bounds what it sums, from the study centre's own
+        patients' ``evidence`` (n, F), or where nothing is known (None)."""
+
+    @abstractmethod
+    def is_reference(self, given: Floats) -> bool:
+        """Whether finite numbers of the right shape (C, *reference_shape) may be references."""
+
+    @abstractmethod
+    def bounded(self, evidence: Floats, mass: Ints, reference: Floats) -> dict[str, Ints]:
+        """The :meth:`families` of one arm at one acceleration without noise. ``mass`` (n,) is what
+        each slice of ``evidence`` (n, F) weighs; a patient's masses sum to ``UNIT`` at most."""
+
+    @abstractmethod
+    def noised_estimates(
+        self,
+        sums: Mapping[str, Floats],
+        variance: Mapping[str, float],
+        cell: int,
+        n_patients: tuple[float, float],
+        reference: Floats,
+    ) -> Figures:
+        """The task's figures of arm and acceleration number ``cell`` from noised sums (C, ...) in
+        patients, given the variance of each number's noise, the number of patients with its
+        variance, and that cell's ``reference``."""
+
+    def counted(
+        self, sums: Mapping[str, Floats], variance: Mapping[str, float]
+    ) -> tuple[float, float] | None:
+        """The number of patients as the task's sums have it, and its variance by noise; None where
+        they do not say."""
         return None
 
     def output(self, network: nn.Module, measurement: Tensor) -> Tensor:

@@ -212,14 +212,14 @@ def test_scores_of_another_form_are_held_back(tmp_path: Path) -> None:
     reply, task = SITE.evaluated(evaluate_task()), evaluate_task()
     cell, scores = next(iter(reply.scores.items()))
     fine = np.zeros((SLOTS, 2, 2, 4096), np.int64)
-    moved = np.roll(scores.histogram.counts, 1, axis=0)
+    moved = np.roll(scores.task.counts, 1, axis=0)
     quality = scores.quality["mean"]
     for changed in (
-        dataclasses.replace(scores, histogram=dataclasses.replace(scores.histogram, counts=fine)),
+        dataclasses.replace(scores, task=dataclasses.replace(scores.task, counts=fine)),
         dataclasses.replace(
-            scores, histogram=dataclasses.replace(scores.histogram, correct=np.full(SLOTS, 10**6))
+            scores, task=dataclasses.replace(scores.task, correct=np.full(SLOTS, 10**6))
         ),
-        dataclasses.replace(scores, histogram=dataclasses.replace(scores.histogram, counts=moved)),
+        dataclasses.replace(scores, task=dataclasses.replace(scores.task, counts=moved)),
         dataclasses.replace(
             scores, quality={"mean": dataclasses.replace(quality, weight=quality.weight[::-1])}
         ),
@@ -249,10 +249,10 @@ def test_quality_leaves_rounded_and_rare_labels_leave_an_empty_histogram(tmp_pat
     for scores in left.scores.values():
         quality = scores.quality["mean"]
         assert quality.sums[0] / quality.weight[0] == pytest.approx([17.5, 0.0123, 0.568, 0.457])
-        assert scores.histogram.counts[:, 0].sum() == 0
-        assert scores.histogram.counts[:, 1].sum() == 20
-        assert np.isnan(scores.histogram.auroc()[0])
-        assert np.isfinite(scores.histogram.auroc()[1])
+        assert scores.task.counts[:, 0].sum() == 0
+        assert scores.task.counts[:, 1].sum() == 20
+        assert np.isnan(scores.task.auroc()[0])
+        assert np.isfinite(scores.task.auroc()[1])
 
 
 def test_groups_are_counted_by_the_gate_whatever_the_reply_says(tmp_path: Path) -> None:
@@ -276,14 +276,14 @@ def test_a_finding_that_is_rare_in_a_group_joins_groups_and_leaves_no_smaller_co
     left = through(tmp_path, site.evaluated(task), task, context(task, 40, site=site))
     assert isinstance(left, EvaluateReply)
     for scores in left.scores.values():
-        positive = scores.histogram.counts[:, 0, 1].sum(-1) / 2  # Two slices a patient.
+        positive = scores.task.counts[:, 0, 1].sum(-1) / 2  # Two slices a patient.
         assert positive.sum() == 6
         assert positive[positive > 0].min() >= 2
-        totals = scores.histogram.total[scores.histogram.total > 0]
+        totals = scores.task.total[scores.task.total > 0]
         assert len(totals) == np.count_nonzero(positive), "a joined group is one group throughout"
         assert np.count_nonzero(scores.quality["mean"].weight) == 8
 
 
 def test_patients_are_counted_once_however_many_slices_they_have() -> None:
-    assert count_patients(make_table(7, 3, 2)) == (10, (4, 10), (4, 10))
-    assert count_patients(make_table(7, 3, 2).take(np.arange(0))) == (0, (0, 0), (0, 0))
+    assert count_patients(PLAN, make_table(7, 3, 2)) == (10, (4, 10), (4, 10))
+    assert count_patients(PLAN, make_table(7, 3, 2).take(np.arange(0))) == (0, (0, 0), (0, 0))

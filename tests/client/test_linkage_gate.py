@@ -4,8 +4,9 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from fl_server.study.evaluation.results import linkage_figures, merge_scores
+from fl_server.study.evaluation.results import linkage_figures
 from infomri_core.arms.build import build_model
 from infomri_core.attacks.adversaries import LINKAGE, Adversaries
 from infomri_core.attacks.linkage import Likeness
@@ -68,7 +69,7 @@ def test_linkage_leaves_in_groups_of_the_cohort_by_the_patients_matched(tmp_path
 def test_a_site_that_was_not_matched_changes_no_figure() -> None:
     scores = next(iter(_asked(_linkage())[0].scores.values()))
     bare = dataclasses.replace(scores, linkage=None)
-    for merged in (merge_scores(scores, bare), merge_scores(bare, scores)):
+    for merged in (scores.merge(bare), bare.merge(scores)):
         assert linkage_figures(merged.linkage) == linkage_figures(scores.linkage)
     assert linkage_figures(None) == {}
 
@@ -81,8 +82,12 @@ def test_more_k_space_links_better_and_the_very_scan_best() -> None:
     known = Adversaries(likeness=Likeness.fit(images, data.table.patients))
     slots = partition(data.table.patients, "key", 2)
     linkage = {}
+
+    def fetch(rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        return images[rows], plan.task.targets(data, rows)
+
     for acceleration in (4.0, 64.0):
-        scoring = Scoring(plan, data.table, lambda rows: images[rows], known, slots, ("linkage",))
+        scoring = Scoring(plan, data.table, fetch, known, slots, ("linkage",))
         scores = scoring.score(build_model(plan, arm), arm, acceleration)
         linkage[acceleration] = scores.linkage
     assert linkage[4.0].candidates() == 31
@@ -91,4 +96,4 @@ def test_more_k_space_links_better_and_the_very_scan_best() -> None:
     assert linkage[4.0].value("other", "auc") > linkage[64.0].value("other", "auc") - 0.1
     found = linkage[64.0].estimate("other", "auc")
     assert found.low <= found.value <= found.high
-    assert 2 <= found.n_groups <= SLOTS
+    assert found.n_groups is not None and 2 <= found.n_groups <= SLOTS

@@ -12,12 +12,11 @@ from fl_client.gate.budget import spent
 from infomri_core.dp.accounting import epsilon
 from infomri_core.messages import EvaluateReply, EvaluateTask, SiteReply
 from infomri_core.score_noise.mechanism import (
-    EDGES,
-    UNIT,
     evaluation_mechanism,
     form_of,
     noise_std,
 )
+from infomri_core.tasks.task import UNIT
 from tests.support.vault_fakes import (
     SHAPE,
     FakeSite,
@@ -33,12 +32,12 @@ from tests.support.vault_fakes import (
 
 PLAN = make_plan(evaluation={"attacks": ["lmmse"], "epsilon": 4.0})
 EXACT = make_plan()
-MIDDLE = np.tile(EDGES, (2, 2, 1))
+MIDDLE = np.stack([PLAN.task.reference(None)] * 2)
 MEAN = {"mean": {"mean": np.zeros(SHAPE, np.float32)}}
 
 
 def asking(**changes: Any) -> EvaluateTask:
-    return evaluate_task(PLAN, edges=MIDDLE, expected=np.array([17.0]), **changes)
+    return evaluate_task(PLAN, reference=MIDDLE, expected=np.array([17.0]), **changes)
 
 
 def scored(reply: SiteReply) -> EvaluateReply:
@@ -118,7 +117,7 @@ def test_a_second_question_is_refused_under_noise(tmp_path: Path) -> None:
 def test_a_budget_holds_scorings_too(tmp_path: Path) -> None:
     privacy = {"noise_multiplier": 50.0, "rate": 0.2, "lot": 2}
     plan = make_plan(evaluation={"attacks": ["lmmse"], "epsilon": 4.0}, privacy=privacy)
-    task = evaluate_task(plan, edges=MIDDLE, expected=np.array([17.0]))
+    task = evaluate_task(plan, reference=MIDDLE, expected=np.array([17.0]))
     with jobs_in(tmp_path / "low", max_epsilon=3.9) as (jobs, site, _):
         assert refusal(jobs, enrol_task(plan)) == "budget"
         assert refusal(jobs, task) == "budget" and site.calls == 0
@@ -132,7 +131,7 @@ def test_a_budget_holds_scorings_too(tmp_path: Path) -> None:
             evaluation={"attacks": ["lmmse"], "epsilon": 4.0},
             privacy=privacy,
         )
-        again = evaluate_task(next_one, edges=MIDDLE, expected=np.array([17.0]))
+        again = evaluate_task(next_one, reference=MIDDLE, expected=np.array([17.0]))
         assert refusal(jobs, again) == "budget"
 
 
@@ -174,11 +173,11 @@ def test_the_middle_of_the_clip_must_fit_the_form(expected: np.ndarray, tmp_path
 
 
 @pytest.mark.parametrize(
-    "edges", [np.zeros(0), MIDDLE[:1], MIDDLE[..., ::-1], MIDDLE * np.nan, MIDDLE.astype("f4")]
+    "given", [np.zeros(0), MIDDLE[:1], MIDDLE[..., ::-1], MIDDLE * np.nan, MIDDLE.astype("f4")]
 )
-def test_the_edges_between_bins_must_fit_and_ascend(edges: np.ndarray, tmp_path: Path) -> None:
+def test_the_edges_between_bins_must_fit_and_ascend(given: np.ndarray, tmp_path: Path) -> None:
     with jobs_in(tmp_path) as (jobs, site, _):
-        task = dataclasses.replace(asking(), edges=np.ascontiguousarray(edges))
+        task = dataclasses.replace(asking(), reference=np.ascontiguousarray(given))
         assert refusal(jobs, task) == "bad-task" and site.calls == 0
 
 

@@ -18,6 +18,7 @@ from fl_server.tracking.tracker import Tracker
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.results.frontier import Row
+from tests.support.rows import changed, row_of
 
 APP = Path(dashboard.__file__).with_name("app.py")
 PLAN = """
@@ -49,7 +50,7 @@ def rows_of(plan: Plan) -> list[Row]:
         for arm in plan.arms:
             auroc, psnr = figures[arm.name]
             interval = (auroc - 0.03, auroc + 0.02) if auroc else (None, None)
-            row = replace(
+            row = changed(
                 base,
                 arm=arm.name,
                 sampler=arm.sampler,
@@ -194,10 +195,10 @@ def test_an_empty_store_says_how_to_fill_it(tmp_path: Path, open_app):
 
 
 def test_the_plot_has_a_trace_a_sampler_and_fades_what_is_beaten():
-    first = Row("a", "infomri", 0.0, 0, 16.0, auroc=0.9, psnr={"cnn": 15.0}, psnr_prior=12.0)
-    softer = replace(first, arm="b", beta=1e-4, suppression="marginal", auroc=0.85)
-    fixed = replace(first, arm="c", sampler="uniform", auroc=0.7, psnr={"cnn": 14.0})
-    undefined = replace(fixed, arm="d", auroc=None)
+    first = row_of("a", "infomri", 0.0, 0, 16.0, auroc=0.9, psnr={"cnn": 15.0}, psnr_prior=12.0)
+    softer = changed(first, arm="b", beta=1e-4, suppression="marginal", auroc=0.85)
+    fixed = changed(first, arm="c", sampler="uniform", auroc=0.7, psnr={"cnn": 14.0})
+    undefined = changed(fixed, arm="d", auroc=None)
     figure = frontier.frontier([first, softer, fixed, undefined], "cnn")
     front, learned, uniform, floor = figure.data
     assert list(front.x) == [14.0, 15.0]
@@ -210,8 +211,8 @@ def test_the_plot_has_a_trace_a_sampler_and_fades_what_is_beaten():
 
 
 def test_the_ceiling_is_drawn_where_all_of_kspace_was_measured_and_nowhere_else():
-    row = Row("a", "infomri", 0.0, 0, 16.0, auroc=0.9, psnr={"cnn": 15.0})
-    full = replace(row, acceleration=1.0, auroc=0.97)
+    row = row_of("a", "infomri", 0.0, 0, 16.0, auroc=0.9, psnr={"cnn": 15.0})
+    full = changed(row, acceleration=1.0, auroc=0.97)
     read = replace(row, legibility={"full image": 0.96, "cnn": 0.6})
     assert ceiling([row]) is None
     assert ceiling([row, full, read]) == (0.97, "all of k-space")

@@ -2,7 +2,6 @@
 
 import io
 import json
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +11,18 @@ import pytest
 import torch
 
 from dashboard import tables
-from dashboard.axes import AUROC, EPSILON, GAIN, PRIVACY, PSNR, SSIM, WORST, defined, front, place
+from dashboard.axes import (
+    EPSILON,
+    GAIN,
+    PRIVACY,
+    PSNR,
+    SSIM,
+    WORST,
+    defined,
+    front,
+    place,
+    utility_axes,
+)
 from dashboard.figures import attack_plots, curves, kspace_plots, site_plots
 from dashboard.operating import default_least, suggest
 from dashboard.reading import single_scan, sites, trained_study
@@ -28,14 +38,16 @@ from infomri_core.results.frontier import Row, to_json
 from infomri_core.results.study_file import StudyFile
 from infomri_core.system.errors import InputError
 from tests.support.old_results import write_old_results
+from tests.support.rows import changed
 from tests.support.trained_runs import DROPPED, LABELS, SHAPE, make_images, make_plan
 
 BASE = Row("", "infomri", 0.0, 0, 16.0, psnr_prior=12.0, psnr_diagnosis=13.0)
 ROWS = [
-    replace(BASE, arm="a", auroc=0.95, auroc_low=0.92, psnr={"cnn": 20.0, "tv": 18.0}),
-    replace(BASE, arm="b", auroc=0.93, beta=1.0, psnr={"cnn": 15.0}, certified=("cnn",)),
-    replace(BASE, arm="c", sampler="uniform", auroc=0.70, psnr={"cnn": 15.5}, epsilon=2.0),
+    changed(BASE, arm="a", auroc=0.95, auroc_low=0.92, psnr={"cnn": 20.0, "tv": 18.0}),
+    changed(BASE, arm="b", auroc=0.93, beta=1.0, psnr={"cnn": 15.0}, certified=("cnn",)),
+    changed(BASE, arm="c", sampler="uniform", auroc=0.70, psnr={"cnn": 15.5}, epsilon=2.0),
 ]
+AUROC = utility_axes(ROWS)[0]
 
 
 def event(name: str, site: str, phase: str, number: int, **facts: object) -> dict:

@@ -73,7 +73,7 @@ def test_networks_and_attacks_that_overflow_are_scored(tmp_path: Path) -> None:
     assert isinstance(reply, EvaluateReply), reply
     assert reply.failed == {}
     for scores in reply.scores.values():
-        assert scores.histogram.counts.sum() > 0
+        assert scores.task.counts.sum() > 0
         assert all(np.isfinite(quality.sums).all() for quality in scores.quality.values())
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fl_client.gate.cohort import count_groups
 from infomri_core.arms.build import build_model
 from infomri_core.arms.weights import flatten
 from infomri_core.data import open_dataset
@@ -17,6 +16,7 @@ from infomri_core.messages import EvaluateReply, EvaluateTask, reply_from, wire
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.site.site import Site
+from infomri_core.summaries.cohorts import count_groups
 from infomri_core.summaries.groups import SLOTS, partition
 from infomri_core.summaries.metrics import ScoreHistogram
 from tests.client.test_release import Hospital, hospital, plan_of
@@ -75,9 +75,9 @@ def test_from_a_real_reply_nobody_is_separated_below_a_group(tmp_path: Path) -> 
             assert 2 <= len(used) == min(SLOTS, n_patients // COHORT)
             assert used.min() >= COHORT, "one attacked slice a patient"
             # All that is said of a slot are sums: the data give as many equations as groups.
-            counts = scores.histogram.counts.reshape(SLOTS, -1)
+            counts = scores.task.counts.reshape(SLOTS, -1)
             assert np.linalg.matrix_rank(counts) <= len(used)
-            assert (scores.histogram.total[scores.histogram.total > 0] >= COHORT).all()
+            assert (scores.task.total[scores.task.total > 0] >= COHORT).all()
 
 
 def test_a_summary_knows_of_a_group_its_sum_and_nothing_of_who_is_who() -> None:
@@ -121,7 +121,7 @@ def test_the_partition_is_the_same_for_every_plan_and_after_a_restart(tmp_path: 
     assert np.array_equal(found[0], found[2])
     assert not np.array_equal(found[0], found[3]), "another site's key, another partition"
     assert not np.array_equal(found[0], found[4]), "without the key it cannot be computed"
-    groups = count_groups(data.table.take(data.table.split == "val"), found[0])
+    groups = count_groups(data.table.patients[data.table.split == "val"], found[0])
     assert groups.patients[groups.patients > 0].min() >= COHORT
 
 

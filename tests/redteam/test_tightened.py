@@ -55,7 +55,7 @@ def test_counts_and_rare_findings_leave_by_the_rule_of_today(tmp_path: Path) -> 
     for reply, n_patients, rare in ((before, 10, True), (after, 10, False)):
         assert reply.n_patients == n_patients
         for scores in reply.scores.values():
-            assert bool(scores.histogram.counts[:, 0].any()) is rare
+            assert bool(scores.task.counts[:, 0].any()) is rare
 
 
 def test_a_card_that_left_finely_rounded_does_not_leave_so_again(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def answered(folder: Path, plan: Plan) -> EvaluateReply:
     task = evaluate_task(plan)
     if plan.evaluation.noise:
         form, known = asked(plan).form, HeldOut()
-        task = replace(task, edges=known.edges(form), expected=known.expected(form))
+        task = replace(task, reference=known.reference(form), expected=known.expected(form))
     with jobs_in(folder) as (jobs, _, _):
         reply = ask(jobs, task)
     assert isinstance(reply, EvaluateReply), reply

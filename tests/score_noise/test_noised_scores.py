@@ -5,21 +5,24 @@ import pytest
 
 from benchmarks.evaluation_noise import TRUE_AUROC, measured, study
 from infomri_core.score_noise.bounded_scores import BoundedScores
-from infomri_core.score_noise.mechanism import EDGES, Form, noise_multiplier
+from infomri_core.score_noise.mechanism import Form, noise_multiplier
 from infomri_core.score_noise.noised_scores import NoisedScores, noised_from
+from infomri_core.summaries.jackknife import Estimate
+from infomri_core.tasks.classification import Classification
 
 CELL = ("arm 0", 8.0)
-FORM = Form((CELL, ("arm 0", 16.0)), 1, ("unet",), ("mean",))
+TASK = Classification((4, 4), ("ill",))
+FORM = Form((CELL, ("arm 0", 16.0)), TASK, ("unet",), ("mean",))
+REFERENCE = np.broadcast_to(TASK.reference(None), FORM.reference_shape)
 
 
 def exact(logits: np.ndarray, ill: np.ndarray, psnr: np.ndarray) -> NoisedScores:
     """Sums without noise of single slices, the same in both cells."""
     names = np.arange(len(ill))
-    rules = (False, np.broadcast_to(EDGES, FORM.edges_shape), np.full(3, 20.0), 6.0)
-    bounded = BoundedScores(FORM, names, ill[:, None], *rules)
+    bounded = BoundedScores(FORM, names, REFERENCE, np.full(3, 20.0), 6.0)
     for cell in FORM.cells:
         quality = {name: np.tile(psnr[:, None], (1, 4)) for name in ("unet", "mean")}
-        bounded.add(cell, logits[:, None], names, quality)
+        bounded.add(cell, np.stack((logits, ill), axis=1), names, quality)
     return NoisedScores.of(FORM, bounded.sums(), 0.0)
 
 
@@ -31,9 +34,12 @@ def test_without_noise_the_figures_are_those_of_the_patients() -> None:
     psnr = draw.normal(22, 1.0, 200)
     scores = exact(logits, ill, psnr)
     a, b = logits[ill == 1][:, None], logits[ill == 0][None]
-    assert scores.auroc(CELL)[0] == pytest.approx(((a > b) + (a == b) / 2).mean(), abs=1e-9)
-    assert scores.accuracy(CELL) == pytest.approx(((logits > 0) == ill).mean(), abs=1e-6)
-    value, low, high = scores.psnr(CELL, np.full(3, 20.0), 6.0)["unet"]
+    figures = scores.figures(CELL, REFERENCE)
+    assert figures["auroc"].value == pytest.approx(((a > b) + (a == b) / 2).mean(), abs=1e-9)
+    assert figures["accuracy"].value == pytest.approx(((logits > 0) == ill).mean(), abs=1e-6)
+    found = scores.psnr(CELL, np.full(3, 20.0), 6.0)["unet"]
+    assert found.value is not None and found.low is not None and found.high is not None
+    value, low, high = found.value, found.low, found.high
     assert value == pytest.approx(psnr.mean(), abs=1e-4)
     assert (high - low) / 2 == pytest.approx(1.96 * psnr.std() / np.sqrt(200), rel=1e-3)
     assert scores.n_patients()[0] == pytest.approx(200, abs=1e-3) and scores.clipped() == 0
@@ -62,7 +68,8 @@ def test_several_findings_are_covered_at_least_as_well() -> None:
 
 def test_where_the_noise_hides_who_is_ill_there_is_no_auroc() -> None:
     scores = study(5, 5, 3, 0.5, np.random.default_rng(0), 0)
-    assert scores.auroc(scores.form.cells[0]) == (None, None, None)
+    reference = np.broadcast_to(scores.form.task.reference(None), scores.form.reference_shape)
+    assert scores.figures(scores.form.cells[0], reference)["auroc"] == Estimate(None)
     assert 0.9 < TRUE_AUROC < 0.93
 
 

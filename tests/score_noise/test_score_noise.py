@@ -1,9 +1,11 @@
 """Laws of the noise of evaluation: what one patient can change, and what the noise is."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,8 +13,6 @@ from infomri_core.dp.accounting import epsilon
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.score_noise.bounded_scores import BoundedScores
 from infomri_core.score_noise.mechanism import (
-    EDGES,
-    UNIT,
     Form,
     Ints,
     form_of,
@@ -20,10 +20,13 @@ from infomri_core.score_noise.mechanism import (
     noise_std,
     noised,
 )
+from infomri_core.tasks.classification import Classification
+from infomri_core.tasks.task import UNIT
 from tests.support.small import small_plan
 
 CELLS = (("a", 4.0), ("a", 8.0), ("b", 4.0))
-FORM = Form(CELLS, 2, ("lmmse", "unet"), ("mean",))
+ONE, TWO, MANY = (Classification((4, 4), tuple(map(str, range(n)))) for n in (1, 2, 14))
+FORM = Form(CELLS, TWO, ("lmmse", "unet"), ("mean",))
 KEY = "the key of a site that nobody else has"
 
 
@@ -38,14 +41,17 @@ def sums_of(
 ) -> dict[str, Ints]:
     """Sums of the slices ``keep`` alone: logits (C, n, L) and psnr (C, attacks + floors, n)."""
     expected = np.full(form.n_quality, 25.0)
-    rules = (exclusive, np.broadcast_to(EDGES, form.edges_shape), expected, 4.0)
-    bounded = BoundedScores(form, patients[keep], labels[keep], *rules)
+    form = replace(form, task=replace(form.task, exclusive=exclusive))
+    reference = np.broadcast_to(form.task.reference(None), form.reference_shape)
+    bounded = BoundedScores(form, patients[keep], reference, expected, 4.0)
     names = (*form.attacks, *form.floors)
     for c, cell in enumerate(form.cells):
         quality = {name: np.zeros((keep.sum(), 4)) for name in names}
         for i, name in enumerate(names):
             quality[name][:, 0] = psnr[c, i, keep]
-        bounded.add(cell, logits[c, keep], np.arange(keep.sum()), quality)
+        output, truth = torch.from_numpy(logits[c, keep]), torch.from_numpy(labels[keep])
+        evidence = form.task.evidence(output, truth).numpy()
+        bounded.add(cell, evidence, np.arange(keep.sum()), quality)
     return bounded.sums()
 
 
@@ -95,14 +101,14 @@ def test_the_noise_multiplier_gives_the_epsilon_that_was_asked_for(wanted: float
 
 
 def test_the_joint_loss_of_all_blocks_is_that_of_one_mechanism() -> None:
-    for form in (FORM, Form(CELLS, 1), Form(CELLS[:1], 14, ("tv",))):
+    for form in (FORM, Form(CELLS, ONE), Form(CELLS[:1], MANY, ("tv",))):
         stds, blocks = noise_std(form, 1.7), form.n_blocks()
         loss = sum(n * (UNIT / stds[family]) ** 2 for family, n in blocks.items())
         assert loss == pytest.approx(1 / 1.7**2, rel=1e-12)
 
 
 def test_the_noise_has_the_stated_deviation_in_every_family() -> None:
-    form = Form(CELLS, 2, ("lmmse", "unet"), ("mean",))
+    form = Form(CELLS, TWO, ("lmmse", "unet"), ("mean",))
     nothing = {f: np.zeros(s, np.int64) for f, s in form.shapes().items()}
     draws = [noised(nothing, form, 0.7, SecretStream.derived(KEY, i)) for i in range(400)]
     for family, std in noise_std(form, 0.7).items():

@@ -44,7 +44,7 @@ def scoring(plan: Plan) -> tuple[EvaluateTask, NoiseTask]:
     task = EvaluateTask(plan.text, plan.training.rounds, 4e9, state.arms, floor)
     noise = NoiseTask(plan, form_of(plan, task.arms, task.attacks), HeldOut())
     known, form = noise.held_out, noise.form
-    return replace(task, edges=known.edges(form), expected=known.expected(form)), noise
+    return replace(task, reference=known.reference(form), expected=known.expected(form)), noise
 
 
 def scored(made: Federation) -> tuple[list[str], ScoresSum]:

@@ -8,7 +8,7 @@ from fl_server.audit.examples import Examples, held_out_examples, shown_cell
 from fl_server.report import audit_figures
 from infomri_core import attacks
 from infomri_core.data import open_dataset
-from infomri_core.results.frontier import Row
+from tests.support.rows import row_of
 from tests.support.small import AUDIT_URI
 
 
@@ -46,7 +46,7 @@ def test_examples_are_of_patients_no_attack_was_fitted_on():
 def test_the_cell_shown_is_the_best_diagnosis_under_suppression_at_the_highest_acceleration():
     arms = [("plain", "none", 0.99), ("weak", "marginal", 0.7), ("good", "marginal", 0.9)]
     rows = [
-        Row(name, "infomri", 0.1, 0, acceleration, suppression, auroc=auroc)
+        row_of(name, "infomri", 0.1, 0, acceleration, suppression, auroc=auroc)
         for acceleration in (16.0, 32.0)
         for name, suppression, auroc in arms
     ]

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from fl_server.terminal.exit_codes import (
 from infomri_core.plan.reading import parse_plan
 from infomri_core.results.frontier import Row, write_results
 from infomri_core.system.errors import InputError
+from tests.support.rows import changed, row_of
 
 PLAN = """
 [study]
@@ -38,8 +38,8 @@ rounds = 4
 sampler = "uniform"
 """
 OTHER = PLAN.replace("rounds = 4", "rounds = 9") + '[[arms]]\nsampler = "infomri"\n'
-FIRST = Row("uniform-s0", "uniform", 0.0, 0, 8.0, auroc=0.7, auroc_low=0.6, auroc_high=0.8)
-SECOND = replace(FIRST, auroc=0.9, auroc_low=0.85, auroc_high=0.95, psnr={"unet": 15.0})
+FIRST = row_of("uniform-s0", "uniform", 0.0, 0, 8.0, auroc=0.7, auroc_low=0.6, auroc_high=0.8)
+SECOND = changed(FIRST, auroc=0.9, auroc_low=0.85, auroc_high=0.95, psnr={"unet": 15.0})
 ONLY = Row("infomri-s0", "infomri", 0.0, 0, 8.0)
 
 
@@ -62,9 +62,9 @@ def test_every_arm_of_either_study_has_one_row_and_a_change_only_where_both_have
 
 def test_intervals_are_apart_when_they_share_no_value():
     assert pairs([FIRST], [SECOND])[0].apart
-    touching = replace(SECOND, auroc_low=0.8)
+    touching = changed(SECOND, auroc_low=0.8)
     assert not pairs([FIRST], [touching])[0].apart
-    assert not pairs([FIRST], [replace(SECOND, auroc_low=None)])[0].apart
+    assert not pairs([FIRST], [changed(SECOND, auroc_low=None)])[0].apart
     assert not pairs([FIRST], [ONLY])[0].apart
 
 

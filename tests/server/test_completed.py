@@ -13,7 +13,8 @@ from fl_server.run.checkpoint import Checkpoint
 from fl_server.run.events import read_events
 from fl_server.study.completed import completed_rows, mark_completed
 from fl_server.study.open import run_study
-from infomri_core.results.frontier import Row, write_results
+from infomri_core.results.frontier import write_results
+from tests.support.rows import row_of
 from tests.support.small import settings, small_plan
 
 PLAN = small_plan()
@@ -39,7 +40,7 @@ def run(tmp_path: Path) -> Path:
     saved = Checkpoint(PLAN.text, PLAN.training.rounds, {}, np.zeros((2, 32, 32), np.float32))
     checkpoint.save(folder / "checkpoints", saved)
     arm = PLAN.arms[0]
-    row = Row(arm.name, arm.sampler, arm.suppression, arm.beta, arm.seed, 4.0, auroc=0.75)
+    row = row_of(arm.name, arm.sampler, arm.suppression, arm.beta, arm.seed, 4.0, auroc=0.75)
     write_results(folder / "results.json", [row], {})
     mark_completed(folder, PLAN)
     return folder
@@ -48,7 +49,7 @@ def run(tmp_path: Path) -> Path:
 def test_a_resumed_completed_study_asks_nobody_and_shows_its_rows_again(run: Path) -> None:
     before = (run / "results.json").read_bytes()
     rows = run_study(None, settings(run.parent), Forbidden(), run_id="8", resume="small-7")
-    assert [row.auroc for row in rows] == [0.75]
+    assert [row.utility.value for row in rows] == [0.75]
     assert (run / "results.json").read_bytes() == before
     events = read_events(run / "events.jsonl")[0]
     assert [event["event"] for event in events] == ["resume", "results", "finished"]

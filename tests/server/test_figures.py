@@ -7,12 +7,13 @@ import pytest
 
 from fl_server.report import frontier_figure
 from infomri_core.results.frontier import Row
+from tests.support.rows import changed, row_of
 
-LEARNED = Row(
+LEARNED = row_of(
     "infomri-s0", "infomri", 0.0, 0, 16.0, auroc=0.9, psnr={"lmmse": 15.0}, psnr_prior=12.0
 )
 SOFTER = replace(LEARNED, beta=0.01, suppression="marginal", psnr_diagnosis=12.5)
-NEW_SAMPLER = replace(LEARNED, sampler="spiral", auroc_low=0.8, psnr_high={"lmmse": 16.0})
+NEW_SAMPLER = changed(LEARNED, sampler="spiral", auroc_low=0.8, psnr_high={"lmmse": 16.0})
 UNDEFINED = Row("uniform-s0", "uniform", 0.0, 0, 32.0, psnr={"lmmse": 14.0})
 
 
@@ -40,7 +41,7 @@ def test_nothing_to_show_is_still_a_figure(tmp_path: Path, rows: list[Row]):
 
 
 def test_no_panel_cuts_off_the_rows_of_another(tmp_path: Path):
-    poor = replace(LEARNED, acceleration=32.0, auroc=0.4)
+    poor = changed(LEARNED, acceleration=32.0, auroc=0.4)
     figure = frontier_figure._draw([LEARNED, poor])
     low, high = figure.axes[-1].get_ylim()
     assert low < 0.4 and 0.9 < high <= 1.01

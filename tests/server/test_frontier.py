@@ -23,8 +23,9 @@ from infomri_core.results.frontier import (
 from infomri_core.results.metric_names import metrics_of, rows_of
 from infomri_core.results.table import print_frontier
 from infomri_core.system.errors import InputError
+from tests.support.rows import changed, row_of
 
-FIRST = Row(
+FIRST = row_of(
     arm="infomri-marginal-b0.001-s0",
     sampler="infomri",
     beta=0.001,
@@ -55,7 +56,7 @@ UNDEFINED = Row("uniform-s0", "uniform", 0.0, 0, 32.0)
 figure = st.none() | st.floats(0.0, 1.0)
 decibel = st.floats(1.0, 40.0)
 rows = st.builds(
-    Row,
+    row_of,
     arm=st.sampled_from(["a", "b", "c"]),
     sampler=st.just("infomri"),
     beta=st.floats(0, 1),
@@ -102,11 +103,11 @@ def test_a_full_row_survives_the_tracking_store():
 @given(st.lists(rows, max_size=12))
 def test_the_pareto_front_is_beaten_by_none_and_beats_or_ties_the_rest(some: list[Row]):
     front = pareto(some)
-    measured = [r for r in some if r.auroc is not None and r.psnr]
+    measured = [r for r in some if r.utility.value is not None and r.psnr]
 
     def beats(a: Row, b: Row) -> bool:
-        better = a.auroc > b.auroc or a.psnr_worst < b.psnr_worst
-        return a.auroc >= b.auroc and a.psnr_worst <= b.psnr_worst and better
+        better = a.utility.value > b.utility.value or a.psnr_worst < b.psnr_worst
+        return a.utility.value >= b.utility.value and a.psnr_worst <= b.psnr_worst and better
 
     assert all(not beats(a, b) for a in measured for b in front)
     assert all(r in front or any(beats(a, r) for a in front) for r in measured)
@@ -114,7 +115,7 @@ def test_the_pareto_front_is_beaten_by_none_and_beats_or_ties_the_rest(some: lis
 
 def test_results_are_strict_json_in_which_undefined_is_null(tmp_path: Path):
     path = tmp_path / "results.json"
-    odd = replace(UNDEFINED, auroc=float("nan"), psnr={"lmmse": 14.0})
+    odd = changed(UNDEFINED, auroc=float("nan"), psnr={"lmmse": 14.0})
     write_results(path, [FIRST, odd], {"study": "knee", "seconds": float("inf")})
     content = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
     first, second = content["rows"]
@@ -124,7 +125,7 @@ def test_results_are_strict_json_in_which_undefined_is_null(tmp_path: Path):
     assert second["auroc"] is None
     assert second["psnr_gain"] is None
     back, meta = read_results(path)
-    assert back == [FIRST, replace(odd, auroc=None)]
+    assert back == [FIRST, changed(odd, auroc=None)]
     assert meta == {"study": "knee", "seconds": None}
 
 

@@ -1,7 +1,6 @@
 """Labels of a figure overlap neither each other nor a point or its bars."""
 
 import itertools
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +9,7 @@ from matplotlib.text import Text
 from fl_server.report import frontier_figure
 from infomri_core.results.label_places import Box, label_places
 from tests.server.test_figures import LEARNED
+from tests.support.rows import changed
 
 HEIGHT = 0.06
 unit = st.floats(0.05, 0.95)
@@ -50,12 +50,12 @@ def test_points_at_the_bottom_have_their_labels_above() -> None:
 
 def test_the_figure_s_labels_do_not_overlap_where_points_nearly_coincide() -> None:
     rows = [
-        replace(
+        changed(
             LEARNED, arm=f"a{i}", beta=beta, auroc=0.95 - 0.004 * i, psnr={"lmmse": 26 + i / 5}
         )
         for i, beta in enumerate((0.0, 1e-4, 3e-4, 1e-3, 3e-3))
     ]
-    figure = frontier_figure._draw([*rows, replace(LEARNED, sampler="uniform", auroc=0.5)])
+    figure = frontier_figure._draw([*rows, changed(LEARNED, sampler="uniform", auroc=0.5)])
     figure.canvas.draw()
     labels = [text for text in figure.axes[0].texts if text.get_text().startswith("β")]
     extents = [Text.get_window_extent(label) for label in labels]  # without the leaders

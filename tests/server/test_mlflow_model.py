@@ -25,8 +25,8 @@ from infomri_core.inference.inference import ArmQuery, diagnose_images
 from infomri_core.physics.kspace import fft2c
 from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.seeds import torch_generator
-from infomri_core.results.frontier import Row
 from infomri_core.system.errors import InputError
+from tests.support.rows import row_of
 from tests.support.trained_runs import DROPPED, LABELS, make_images, make_run
 
 ARM = "infomri-marginal-b0.001-s0"
@@ -41,7 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tracker = Tracker(
         CentreSettings(Audit("phantom:"), Centre(directory.parent)), plan, "trained-1"
     )
-    rows = [Row(ARM, "infomri", 1e-3, 0, 4.0, auroc=0.9, psnr={"unet": 15.0})]
+    rows = [row_of(ARM, "infomri", 1e-3, 0, 4.0, auroc=0.9, psnr={"unet": 15.0})]
     tracker.result(rows)
     register_models(directory, plan, rows, tracker)
     tracker.finish("FINISHED")

@@ -28,7 +28,7 @@ def test_compare_sets_two_old_studies_side_by_side(tmp_path: Path) -> None:
 
 def test_the_report_of_old_results_has_its_intervals_and_sites(tmp_path: Path) -> None:
     rows, meta = read_results(write_old_results(tmp_path / "results.json"))
-    assert [row.auroc_groups for row in rows] == [None, None]
+    assert [row.utility.n_groups for row in rows] == [None, None]
     page = render(rows, meta, {})
     for words in ("0.870", "north", "south", "of an older version", "Secure aggregation was not"):
         assert words in page

@@ -13,8 +13,9 @@ from infomri_core.report.report import render, write_report
 from infomri_core.report.verdict import NEGLIGIBLE_DB, verdict
 from infomri_core.results.frontier import Row
 from infomri_core.results.operating_point import operating_point
+from tests.support.rows import changed, row_of
 
-ROW = Row(
+ROW = row_of(
     arm="infomri-marginal-b0.001-s0",
     sampler="infomri",
     suppression="marginal",
@@ -98,8 +99,8 @@ LINKED = {"linkage_same_rank1": 1.0, "linkage_gallery": 24.0}
 
 
 def test_a_gain_beyond_the_diagnosis_is_said_with_its_place_and_size():
-    baseline = replace(ROW, arm="uniform-s0", sampler="uniform", auroc=0.8, psnr={"lmmse": 21.6})
-    private = replace(ROW, arm="infomri-s0", beta=0.0, auroc=0.7, psnr={"lmmse": 14.7})
+    baseline = changed(ROW, arm="uniform-s0", sampler="uniform", auroc=0.8, psnr={"lmmse": 21.6})
+    private = changed(ROW, arm="infomri-s0", beta=0.0, auroc=0.7, psnr={"lmmse": 14.7})
     found = verdict([baseline, private, ROW], META)
     assert found.state == "beyond"
     assert "+2.8" in found.headline
@@ -110,12 +111,12 @@ def test_a_gain_beyond_the_diagnosis_is_said_with_its_place_and_size():
 
 
 def test_the_verdict_is_of_the_arm_that_one_would_approve_and_not_of_a_baseline():
-    baseline = replace(ROW, arm="uniform-s0", sampler="uniform", auroc=0.8, psnr={"lmmse": 25.0})
+    baseline = changed(ROW, arm="uniform-s0", sampler="uniform", auroc=0.8, psnr={"lmmse": 25.0})
     rows = [baseline, ROW, replace(IDEAL, acceleration=16.0)]
     point = operating_point(rows)
     assert point is rows[2]
     assert verdict(rows, META).state == "within"
-    assert operating_point([replace(ROW, auroc=None)]) is None
+    assert operating_point([changed(ROW, auroc=None)]) is None
 
 
 def test_linkage_is_in_the_headline_and_ends_a_verdict_of_nothing_found():

@@ -190,7 +190,7 @@ def test_the_order_in_which_sites_answer_changes_no_bit() -> None:
         merged = MergedScores(plan)
         assert all(merged.add(site, replies[site]) for site in order)
         scores = merged.scores[cell]
-        estimates = scores.histogram.auroc_estimate(), scores.quality["lmmse"].estimate("psnr")
+        estimates = scores.task.auroc_estimate(), scores.quality["lmmse"].estimate("psnr")
         found.append((estimates, merged.by_site, merged.sites))
     assert found[0] == found[1] == found[2]
     assert found[0][0][0].n_groups == 3 * SLOTS

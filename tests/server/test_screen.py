@@ -18,8 +18,9 @@ from fl_server.terminal.screen import Screen, Stage, duration
 from infomri_core.results.frontier import Row, to_json
 from infomri_core.results.table import print_frontier
 from infomri_core.system.errors import InputError
+from tests.support.rows import row_of
 
-ROW = Row("uniform-s0", "uniform", 0.0, 0, 8.0, auroc=0.9, psnr={"unet": 15.0}, psnr_prior=13.0)
+ROW = row_of("uniform-s0", "uniform", 0.0, 0, 8.0, auroc=0.9, psnr={"unet": 15.0}, psnr_prior=13.0)
 
 
 def console(*, terminal: bool = False) -> Console:

@@ -14,7 +14,7 @@ from fl_server.tracking.system_metrics import SystemSampler
 from fl_server.tracking.tracker import Tracker, resend_command
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
-from infomri_core.results.frontier import Row
+from tests.support.rows import row_of
 
 pytest.importorskip("mlflow")
 PLAN = """
@@ -68,7 +68,7 @@ def test_a_sweep_is_a_parent_run_with_a_nested_run_an_arm(store, tmp_path, plan)
     tracker.round(2, {LEARNED: {"train/ce": 0.5}, UNIFORM: {"train/ce": 0.6}})
     tracker.dropped(UNIFORM, "diverged at north")
     tracker.phases(2, {"audit": 7.5})
-    row = Row(LEARNED, "infomri", 0.001, 0, 32.0, auroc=0.9, psnr={"unet": 15.0}, rounds=2)
+    row = row_of(LEARNED, "infomri", 0.001, 0, 32.0, auroc=0.9, psnr={"unet": 15.0}, rounds=2)
     tracker.result([row])
     note = tmp_path / "results.json"
     note.write_text("{}")

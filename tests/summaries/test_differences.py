@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from infomri_core.report.tables import differences
 from infomri_core.summaries.jackknife import Estimate, conservative_difference
 from infomri_core.summaries.metrics import ImageQuality, ScoreHistogram
+from infomri_core.tasks.registry import figures_of
 
 N = 200
+
+AUROC = figures_of("classification")[0]
 
 
 def two_arms(draws: np.random.Generator) -> tuple[ScoreHistogram, ScoreHistogram]:
@@ -98,6 +101,6 @@ def test_a_figure_without_interval_gives_a_difference_without_one() -> None:
 def test_the_report_says_how_each_interval_was_made() -> None:
     ends = {"value": -0.1, "low": -0.2, "high": -0.05}
     item = {"first": ["a", 4.0], "second": ["b", 4.0], "how": "paired", "auroc": ends, "psnr": {}}
-    page = differences([item])
+    page = differences([item], AUROC)
     assert "a at 4x" in page and "-0.200 to -0.050" in page and "paired" in page
-    assert differences([]) == ""
+    assert differences([], AUROC) == ""

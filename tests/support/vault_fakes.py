@@ -178,14 +178,15 @@ class FakeSite:
 
     def bounded(self, plan: Plan, task: EvaluateTask) -> EvaluateReply:
         val, form = self.table.take(self.scored(plan)), form_of(plan, task.arms, task.attacks)
-        rules = (task.edges, task.expected, plan.evaluation.clip_db)
-        sums = BoundedScores(form, val.patients, val.labels, False, *rules)
+        rules = (task.reference, task.expected, plan.evaluation.clip_db)
+        sums = BoundedScores(form, val.patients, *rules)
         for cell in form.cells:
             logits = np.random.default_rng(1).normal(size=val.labels.shape)
             quality = {
                 name: np.full((len(val), 4), 17.0) for name in (*form.attacks, *form.floors)
             }
-            sums.add(cell, logits, np.arange(len(val)), quality)
+            evidence = np.hstack((logits, val.labels))
+            sums.add(cell, evidence, np.arange(len(val)), quality)
         return EvaluateReply(len(np.unique(val.patients)), {}, sums=sums.sums())
 
 

@@ -14,12 +14,11 @@ from infomri_core.attacks.floors.class_means import MAX_PATTERNS
 from infomri_core.messages.wire import Arrays
 from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import Refused
-from infomri_core.tasks.task import classes_of
 
 
 def check_floors(attacks: Mapping[str, Arrays], plan: Plan) -> None:
     """Raises ``Refused("bad-task")`` when the floors in ``attacks`` carry more images than they
-    may: one each; of the diagnosis a mean and a slope for each label; of the classes one for each
+    may: one each; of the diagnosis a mean and a slope for each answer; of the classes one for each
     pattern of labels."""
     for name in FLOORS:
         if name in attacks and set(attacks[name]) != {"image"}:
@@ -36,9 +35,9 @@ def _check_diagnosis(parts: Arrays, plan: Plan) -> None:
         fits = set(diagnosis_cells(parts)) <= known
     except ValueError:
         fits = False
-    if not fits or len(parts["slopes"]) != len(classes_of(plan.task).names):
+    if not fits or len(parts["slopes"]) != plan.task.n_answers:
         sentence = (
-            "the diagnosis floor is one mean image and one slope a label for the whole study"
+            "the diagnosis floor is one mean image and one slope an answer for the whole study"
         )
         raise Refused("bad-task", sentence)
 
@@ -46,7 +45,10 @@ def _check_diagnosis(parts: Arrays, plan: Plan) -> None:
 def _check_classes(parts: Arrays, plan: Plan) -> None:
     patterns = parts.get("patterns", np.zeros(0))
     binary = patterns.ndim == 2 and bool(np.isin(patterns, (0, 1)).all())
-    single = not classes_of(plan.task).exclusive or (binary and bool((patterns.sum(1) <= 1).all()))
+    classes = plan.task.classes
+    single = classes is not None and (
+        not classes.exclusive or (binary and bool((patterns.sum(1) <= 1).all()))
+    )
     if (
         not (binary and single and 1 <= len(patterns) <= MAX_PATTERNS)
         or len(np.unique(patterns, axis=0)) != len(patterns)

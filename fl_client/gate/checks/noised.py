@@ -10,7 +10,8 @@ from fl_client.gate.context import Context, refusal
 from fl_client.settings import Policy
 from infomri_core.attacks.adversaries import BREAKDOWNS
 from infomri_core.messages import EvaluateReply, EvaluateTask
-from infomri_core.score_noise.mechanism import UNIT, evaluation_mechanism, form_of, noised
+from infomri_core.score_noise.mechanism import evaluation_mechanism, form_of, noised
+from infomri_core.tasks.task import UNIT
 
 log = logging.getLogger(__name__)
 

@@ -4,21 +4,24 @@ The groups are counted here from the site's own table; what a reply says of them
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from fl_client.gate.cohort import Groups, count_groups
 from fl_client.gate.context import Context, refusal
 from fl_client.settings import Policy
 from infomri_core.attacks.adversaries import BREAKDOWNS, LINKAGE
 from infomri_core.attacks.full_image_classifier import FULL_IMAGE, READER
+from infomri_core.data.base import SliceTable
 from infomri_core.messages import EvaluateReply, EvaluateTask, Scores
 from infomri_core.plan.adversary_knowledge import same_site_attacks
 from infomri_core.site.evaluate import attacked_rows
+from infomri_core.summaries.cohorts import Groups, Limits, count_groups
 from infomri_core.summaries.groups import SLOTS, coarser
 from infomri_core.summaries.linkage_summary import KINDS, LinkageSummary
-from infomri_core.summaries.metrics import N_BINS, ImageQuality, ScoreHistogram
-from infomri_core.tasks.task import classes_of
+from infomri_core.summaries.metrics import ImageQuality
+from infomri_core.summaries.summary import Summary
+from infomri_core.tasks.task import Task
 
 
 def checked_scores(
@@ -35,76 +38,64 @@ def checked_scores(
     if not all(n in asked and why in BREAKDOWNS for n, why in reply.failed.items()):
         raise refusal("a breakdown of an attack that the task did not request")
     everyone, attacked = _groups(context, policy)
-    exclusive = classes_of(plan.task).exclusive
+    limits = Limits(policy.min_cohort, policy.min_class_cohort)
     scores = {
         cell: Scores(
-            _histogram(scores.histogram, everyone, exclusive, policy),
-            {name: _quality(q, name, asked, attacked) for name, q in scores.quality.items()},
-            _linkage(scores.linkage, everyone, task, policy),
-            _legibility(
-                scores.legibility, asked, attacked, classes_of(plan.task).exclusive, policy
-            ),
+            _of_task(plan.task, scores.task, everyone, limits),
+            {n: _quality(q, n, asked, attacked.behind) for n, q in scores.quality.items()},
+            _linkage(scores.linkage, everyone.behind, task, policy),
+            _legibility(plan.task, scores.legibility, asked, attacked, limits),
         )
         for cell, scores in reply.scores.items()
     }
-    return EvaluateReply(policy.coarse(reply.n_patients), scores, failed=reply.failed)
+    n_patients = policy.coarse(reply.n_patients)
+    return EvaluateReply(n_patients, scores, failed=reply.failed, task=plan.task.kind)
 
 
-def _groups(context: Context, policy: Policy) -> tuple[Groups, Groups]:
-    """Who stands behind the slots: of all scored slices, and of those that are attacked."""
+@dataclass(frozen=True)
+class _Scored:
+    """Slices that were scored, the slot of each (n,), and who stands behind the slots."""
+
+    table: SliceTable
+    slots: np.ndarray
+    behind: Groups
+
+
+def _groups(context: Context, policy: Policy) -> tuple[_Scored, _Scored]:
+    """All scored slices, and those that are attacked."""
     table, slots = context.scored, context.slots
     if table is None or slots is None:
         raise refusal("scores whose groups are not known")
     rows = attacked_rows(table.patients, context.plan.evaluation.attack_slices)
     try:
         everyone, attacked = (
-            count_groups(table, slots),
-            count_groups(table.take(rows), slots[rows]),
+            _Scored(part, where, count_groups(part.patients, where))
+            for part, where in ((table, slots), (table.take(rows), slots[rows]))
         )
     except ValueError:
         raise refusal("groups that cut a patient in two") from None
-    for groups in (everyone, attacked):
-        if groups.patients[groups.patients > 0].min() < policy.min_cohort:
+    for found in (everyone.behind, attacked.behind):
+        if found.patients[found.patients > 0].min() < policy.min_cohort:
             raise refusal("a group of fewer patients than the minimum cohort")
     return everyone, attacked
 
 
 def _legibility(
-    read: Mapping[str, ScoreHistogram],
-    asked: set[str],
-    groups: Groups,
-    exclusive: bool,
-    policy: Policy,
-) -> dict[str, ScoreHistogram]:
-    """The histograms under the limits of the diagnosis' own."""
+    task: Task, read: Mapping[str, Summary], asked: set[str], scored: _Scored, limits: Limits
+) -> dict[str, Summary]:
+    """The summaries under the limits of the task's own."""
     if read and not (READER in asked and set(read) <= {FULL_IMAGE, *asked}):
         raise refusal("a reading that the task did not request")
-    return {name: _histogram(h, groups, exclusive, policy) for name, h in read.items()}
+    return {name: _of_task(task, found, scored, limits) for name, found in read.items()}
 
 
-def _histogram(
-    histogram: ScoreHistogram, groups: Groups, exclusive: bool, policy: Policy
-) -> ScoreHistogram:
-    """The histogram in groups that have the class cohort with and without each finding; a finding
-    that has it not even at the whole site leaves empty."""
-    n_labels = groups.labels.shape[1]
-    n_decisions = groups.slices * (1 if exclusive else n_labels)
-    fits = histogram.counts.shape == (SLOTS, n_labels, 2, N_BINS)
-    if not fits or (histogram.counts.sum(-1) != groups.labels).any():
-        raise refusal("a histogram of other slices than the groups'")
-    if not np.array_equal(histogram.total, n_decisions):
-        raise refusal("decisions on other slices than the groups'")
-    keep = (groups.classes.sum(0) >= policy.min_class_cohort).all(-1)
-    counts = np.where(keep[:, None, None], histogram.counts, 0)
-    classes = groups.classes[:, keep].reshape(SLOTS, -1)
-    behind = np.column_stack((groups.patients, classes))
-    minimum = np.full(behind.shape[1], policy.min_class_cohort)
-    minimum[0] = policy.min_cohort
+def _of_task(task: Task, found: Summary, scored: _Scored, limits: Limits) -> Summary:
+    if not isinstance(found, task.summary):
+        raise refusal("a summary of another task")
     try:
-        whole = ScoreHistogram.from_arrays({**histogram.to_arrays(), "counts": counts})
-    except ValueError:
-        raise refusal("a histogram that is not one") from None
-    return whole.pooled(coarser(behind, minimum))
+        return task.released(found, scored.table, scored.slots, limits)
+    except ValueError as error:
+        raise refusal(f"a summary of the task: {error}") from None
 
 
 def _quality(quality: ImageQuality, name: str, asked: set[str], groups: Groups) -> ImageQuality:

@@ -15,6 +15,7 @@ from infomri_core.messages import Scores
 from infomri_core.plan.plan import Plan
 from infomri_core.results.frontier import Row
 from infomri_core.summaries.jackknife import Estimate, conservative_difference
+from infomri_core.tasks.task import Task
 
 PAIRED = "paired, by groups of patients"
 CONSERVATIVE = "conservative: the widths of both"
@@ -22,7 +23,7 @@ CONSERVATIVE = "conservative: the widths of both"
 
 def differences(plan: Plan, merged: MergedScores, rows: list[Row]) -> list[dict[str, Any]]:
     """For each two arms at one acceleration, and each two accelerations of one arm, that were
-    scored: the second's AUROC and strongest attack (PSNR in dB) less the first's, as JSON."""
+    scored: the second's utility and strongest attack (PSNR in dB) less the first's, as JSON."""
     by_cell = {(row.arm, row.acceleration): row for row in rows}
     scores = merged.scores
     return [
@@ -32,7 +33,7 @@ def differences(plan: Plan, merged: MergedScores, rows: list[Row]) -> list[dict[
             "how": PAIRED if a in scores and b in scores else CONSERVATIVE,
             **{
                 name: {"value": e.value, "low": e.low, "high": e.high}
-                for name, e in _figures(by_cell[a], by_cell[b], scores).items()
+                for name, e in _figures(plan.task, by_cell[a], by_cell[b], scores).items()
             },
         }
         for a, b in _pairs(plan)
@@ -46,22 +47,19 @@ def _pairs(plan: Plan) -> Iterator[tuple[Cell, Cell]]:
             yield a, b
 
 
-def _figures(a: Row, b: Row, scores: Mapping[Cell, Scores]) -> dict[str, Estimate]:
+def _figures(task: Task, a: Row, b: Row, scores: Mapping[Cell, Scores]) -> dict[str, Estimate]:
+    utility = task.figures[0].name
     one, two = scores.get((a.arm, a.acceleration)), scores.get((b.arm, b.acceleration))
     if one is None or two is None:
         return {
-            "auroc": conservative_difference(_auroc(a), _auroc(b)),
+            utility: conservative_difference(a.utility, b.utility),
             "psnr": conservative_difference(_psnr(a), _psnr(b)),
         }
     psnr = Estimate(None)
     if a.worst_attack in one.quality and b.worst_attack in two.quality:
         first, second = one.quality[a.worst_attack or ""], two.quality[b.worst_attack or ""]
         psnr = first.difference(second, "psnr")
-    return {"auroc": one.histogram.auroc_difference(two.histogram), "psnr": psnr}
-
-
-def _auroc(row: Row) -> Estimate:
-    return Estimate(row.auroc, row.auroc_low, row.auroc_high)
+    return {utility: task.difference(one.task, two.task), "psnr": psnr}
 
 
 def _psnr(row: Row) -> Estimate:

@@ -78,7 +78,7 @@ def _score(context: StudyContext, state: State, fitted: FittedAudit) -> MergedSc
     task = EvaluateTask(plan.text, state.round, deadline(plan), state.arms, attackers)
     if noise is not None:
         known, form = noise.held_out, noise.form
-        task = replace(task, edges=known.edges(form), expected=known.expected(form))
+        task = replace(task, reference=known.reference(form), expected=known.expected(form))
     merged = MergedScores(plan, noise=noise)
     if noise is not None and masks_scores(plan):
         merged.add_sum(*gather_scores(context, state, task, noise.form))

@@ -6,22 +6,20 @@ legibility, which would cost more noise than it says, are measured on them alone
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from fl_server.audit.adversaries import CONTROL_FOLDS, FittedAudit, load_arms
+from fl_server.audit.adversaries import CONTROL_FOLDS, FittedAudit, known_targets, load_arms
 from infomri_core import attacks
 from infomri_core.data import SliceDataset
 from infomri_core.messages import Scores
 from infomri_core.messages.wire import Arrays
 from infomri_core.plan.adversary_knowledge import base_name
 from infomri_core.plan.plan import Plan
-from infomri_core.score_noise.bounded_scores import log_odds
-from infomri_core.score_noise.mechanism import EDGES, N_BINS, Cell, Form
+from infomri_core.score_noise.mechanism import Cell, Form
 from infomri_core.site.evaluate import Scoring
-from infomri_core.tasks.task import classes_of
 
 MIDDLE_DB = 25.0
 """Where nothing is known of an attack."""
@@ -30,16 +28,16 @@ MIDDLE_DB = 25.0
 @dataclass(frozen=True)
 class HeldOut:
     """Exact scores of the study centre's held-out patients by cell, how many these are, and the
-    edges (L, bins - 1) between equal parts of each label's scores."""
+    task's references."""
 
     scores: Mapping[Cell, Scores] = field(default_factory=dict)
     n_patients: int = 0
-    quantiles: Mapping[Cell, np.ndarray] = field(default_factory=dict)
+    references: Mapping[Cell, np.ndarray] = field(default_factory=dict)
 
-    def edges(self, form: Form) -> np.ndarray:
-        """Between the bins of each label's scores, in the order of ``form``."""
-        plain = np.tile(np.array(EDGES), (form.n_labels, 1))
-        return np.stack([self.quantiles.get(cell, plain) for cell in form.cells])
+    def reference(self, form: Form) -> np.ndarray:
+        """What the task bounds its sums by, in the order of ``form``."""
+        plain = form.task.reference(None)
+        return np.stack([self.references.get(cell, plain) for cell in form.cells])
 
     def expected(self, form: Form) -> np.ndarray:
         """The mean PSNRs in dB in the order of ``form``; insiders' as those of the attack that
@@ -66,28 +64,21 @@ def score_held_out(
     """Score every arm and attack on the audit's held-out patients."""
     _, rows = attacks.folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
     table = audit_set.table.take(rows)
-    if table.label_names != classes_of(plan.task).names:
-        table = replace(
-            table,
-            labels=np.zeros((len(rows), len(classes_of(plan.task).names)), np.uint8),
-            label_names=classes_of(plan.task).names,
-        )
+    targets = known_targets(plan.task, audit_set, rows).to(device)
     images = audit_set.images(rows).to(device)
+
+    def fetch(chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        where = torch.from_numpy(chosen)
+        return images[where], targets[where]
+
     scoring = Scoring(
-        *(plan, table, lambda chosen: images[torch.from_numpy(chosen)], fitted.adversaries),
+        *(plan, table, fetch, fitted.adversaries),
         *(np.zeros(len(rows), np.int64), (plan.study.seed, "held out")),
     )
-    found, quantiles = {}, {}
+    found, references = {}, {}
     for name, model in load_arms(plan, arms, device).items():
         for acceleration in plan.measurement.accelerations:
             seen = scoring.look(model, plan.arm(name), acceleration)
             found[seen.cell] = seen.scores(model.noise_std)
-            quantiles[seen.cell] = _edges(seen.all_logits(), classes_of(plan.task).exclusive)
-    return HeldOut(found, len(np.unique(table.patients)), quantiles)
-
-
-def _edges(logits: np.ndarray, exclusive: bool) -> np.ndarray:
-    scores = np.nan_to_num(log_odds(logits) if exclusive else logits, posinf=1e3, neginf=-1e3)
-    parts = np.arange(1, N_BINS) / N_BINS
-    edges: np.ndarray = np.quantile(scores, parts, axis=0).T
-    return edges
+            references[seen.cell] = plan.task.reference(seen.all_evidence())
+    return HeldOut(found, len(np.unique(table.patients)), references)

@@ -15,7 +15,6 @@ from infomri_core import __version__
 from infomri_core.attacks.certify import void_because
 from infomri_core.plan.adversary_knowledge import base_name
 from infomri_core.plan.plan import Plan
-from infomri_core.tasks.task import classes_of
 
 
 def strongest(merged: MergedScores) -> Iterator[tuple[str, str]]:
@@ -51,7 +50,8 @@ def study_meta(
         "seed": plan.study.seed,
         "plan_sha256": plan.digest,
         "noise_std": plan.measurement.noise_std,
-        "labels": list(classes_of(plan.task).names),
+        "task": plan.task.kind,
+        "labels": list(plan.task.answer_names),
         "position_band": plan.evaluation.position_band,
         "sites": merged.sites,
         "per_site": merged.by_site,

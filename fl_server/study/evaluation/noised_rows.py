@@ -12,8 +12,9 @@ from infomri_core.messages import EvaluateReply
 from infomri_core.plan.adversary_knowledge import base_name
 from infomri_core.plan.plan import Plan
 from infomri_core.score_noise.mechanism import Cell, Form, evaluation_mechanism, evaluation_noise
-from infomri_core.score_noise.noised_scores import Interval, NoisedScores, noised_from
+from infomri_core.score_noise.noised_scores import NoisedScores, noised_from
 from infomri_core.score_noise.ring import ScoresSum
+from infomri_core.summaries.jackknife import Estimate
 
 
 @dataclass(frozen=True)
@@ -45,31 +46,27 @@ class NoiseTask:
     ) -> dict[str, Any]:
         """The fields of a row that come from the sites. Nothing of attacks that ``failed`` at one
         of them: their sums hold what was expected there in place of what was found."""
-        auroc, low, high = scores.auroc(cell)
         expected = self.held_out.expected(self.form)
         found = scores.psnr(cell, expected, self.plan.evaluation.clip_db)
         found = {name: ends for name, ends in found.items() if name not in failed}
         attacks = {n: v for n, v in found.items() if base_name(n) in self.plan.evaluation.attacks}
         return {
-            "auroc": auroc,
-            "auroc_low": low,
-            "auroc_high": high,
-            "accuracy": scores.accuracy(cell),
-            "psnr": _part(attacks, 0),
-            "psnr_low": _part(attacks, 1),
-            "psnr_high": _part(attacks, 2),
+            "figures": scores.figures(cell, self.held_out.reference(self.form)),
+            "psnr": _part(attacks, "value"),
+            "psnr_low": _part(attacks, "low"),
+            "psnr_high": _part(attacks, "high"),
             "psnr_prior": self._best(found, cell, self.form.floors),
             "psnr_diagnosis": self._best(found, cell, DIAGNOSES),
         }
 
     def _best(
-        self, found: Mapping[str, Interval], cell: Cell, names: Iterable[str]
+        self, found: Mapping[str, Estimate], cell: Cell, names: Iterable[str]
     ) -> float | None:
         """The PSNR of that one of ``names`` which is the best on the study centre's own patients:
         the largest of several noised figures would be too large."""
         there = [name for name in names if name in found]
         best = max(there, key=lambda name: self.held_out.psnr(cell, name), default=None)
-        return None if best is None else found[best][0]
+        return None if best is None else found[best].value
 
 
 def merged_sums(sites: Iterable[NoisedScores]) -> NoisedScores | None:
@@ -91,5 +88,5 @@ def noise_meta(task: NoiseTask, scores: NoisedScores) -> dict[str, Any]:
     }
 
 
-def _part(found: Mapping[str, Interval], part: int) -> dict[str, float]:
-    return {n: value for n, ends in found.items() if (value := ends[part]) is not None}
+def _part(found: Mapping[str, Estimate], part: str) -> dict[str, float]:
+    return {n: value for n, e in found.items() if (value := getattr(e, part)) is not None}

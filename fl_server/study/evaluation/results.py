@@ -18,8 +18,9 @@ from infomri_core.score_noise.ring import ScoresSum
 from infomri_core.summaries.groups import SLOTS
 from infomri_core.summaries.jackknife import Estimate
 from infomri_core.summaries.linkage_summary import FIGURES, KINDS, LinkageSummary
-from infomri_core.summaries.metrics import ImageQuality
-from infomri_core.tasks.task import classes_of
+from infomri_core.summaries.summary import n_groups
+from infomri_core.tasks.figures import flat
+from infomri_core.tasks.task import Task
 
 Cell = tuple[str, float]
 
@@ -78,7 +79,7 @@ class MergedScores:
         failed = {name for names in self.failed.values() for name in names}
         return {
             cell: {
-                **(held_out_figures(known[cell]) if cell in known else {}),
+                **(held_out_figures(self.plan, known[cell]) if cell in known else {}),
                 **self.noise.figures(noised, cell, failed),
             }
             for cell in noised.form.cells
@@ -98,7 +99,7 @@ class MergedScores:
         merged: dict[Cell, Scores] = {}
         for reply in self.replies.values():
             for cell, scores in reply.scores.items():
-                merged[cell] = merge_scores(merged[cell], scores) if cell in merged else scores
+                merged[cell] = merged[cell].merge(scores) if cell in merged else scores
         attacks = self.plan.evaluation.attacks
         return {c: _in_order(merged[c], attacks) for c in cells_of(self.plan) if c in merged}
 
@@ -121,17 +122,20 @@ class MergedScores:
         for site, reply in self.replies.items():
             alone = MergedScores(self.plan, {site: reply}, self.noise)
             alone._noised = {s: scores for s, scores in self._noised.items() if s == site}
-            found += list(site_figures(site, reply.n_patients, alone.figures()))
+            found += list(site_figures(self.plan.task, site, reply.n_patients, alone.figures()))
         return found
 
     def _fits(self, scores: Scores) -> bool:
-        form = (SLOTS, len(classes_of(self.plan.task).names))
-        histograms = [scores.histogram, *scores.legibility.values()]
-        weights = [quality.weight for quality in scores.quality.values()]
-        if scores.linkage is not None:
-            weights.append(scores.linkage.weight)
-        whole = all(histogram.counts.shape[:2] == form for histogram in histograms)
-        return whole and all(len(weight) == SLOTS for weight in weights)
+        """Whether every summary is of the plan's task and of one site's groups."""
+        task, named = self.plan.task, scores.named()
+        if any(n_groups(summary) != SLOTS for summary in named.values()):
+            return False
+        shapes = task.summary_shapes()
+        return all(
+            isinstance(found, task.summary)
+            and {name: array.shape[1:] for name, array in found.to_arrays().items()} == shapes
+            for found in (scores.task, *scores.legibility.values())
+        )
 
 
 def cells_of(plan: Plan) -> list[Cell]:
@@ -149,20 +153,6 @@ def _in_order(scores: Scores, attacks: Sequence[str]) -> Scores:
     quality = {name: scores.quality[name] for name in sorted(scores.quality, key=place)}
     legibility = {name: scores.legibility[name] for name in sorted(scores.legibility, key=place)}
     return replace(scores, quality=quality, legibility=legibility)
-
-
-def merge_scores(a: Scores, b: Scores) -> Scores:
-    """Both sites' scores; an attack that only one of them scored stays as it is."""
-    quality: dict[str, ImageQuality] = dict(a.quality)
-    for name, other in b.quality.items():
-        quality[name] = quality[name].merge(other) if name in quality else other
-    linkage = a.linkage or b.linkage
-    if a.linkage is not None and b.linkage is not None:
-        linkage = a.linkage.merge(b.linkage)
-    legibility = dict(a.legibility)
-    for name, read in b.legibility.items():
-        legibility[name] = legibility[name].merge(read) if name in legibility else read
-    return Scores(a.histogram.merge(b.histogram), quality, linkage, legibility)
 
 
 def build_rows(
@@ -190,6 +180,7 @@ def _row(
     arm = plan.arm(cell[0])
     return Row(
         arm=arm.name,
+        task=plan.task.kind,
         sampler=arm.sampler,
         suppression=arm.suppression,
         beta=arm.beta,
@@ -207,38 +198,34 @@ def _row(
 
 def exact_figures(plan: Plan, scores: Scores) -> dict[str, Any]:
     """The fields of a row that exact scores say."""
-    auroc = scores.histogram.auroc_estimate()
     quality = {n: q for n, q in scores.quality.items() if base_name(n) in plan.evaluation.attacks}
     psnr = {name: q.estimate("psnr") for name, q in quality.items()}
     floors = [scores.quality[name].mean("psnr") for name in FLOORS if name in scores.quality]
     diagnoses = [scores.quality[n].mean("psnr") for n in DIAGNOSES if n in scores.quality]
     return {
-        "auroc": auroc.value,
-        "auroc_low": auroc.low,
-        "auroc_high": auroc.high,
-        "auroc_groups": auroc.n_groups,
-        "accuracy": scores.histogram.accuracy(),
+        "figures": plan.task.estimates(scores.task),
         "psnr": _defined(psnr, "value"),
         "psnr_low": _defined(psnr, "low"),
         "psnr_high": _defined(psnr, "high"),
-        "psnr_groups": max((found.n_groups for found in psnr.values()), default=None),
+        "psnr_groups": max((found.n_groups or 0 for found in psnr.values()), default=None),
         "psnr_of_mean_mse": {name: q.psnr_of_mean_mse for name, q in quality.items()},
         "ssim": {name: q.mean("ssim") for name, q in quality.items()},
         "nmse": {name: q.mean("nmse") for name, q in quality.items()},
         "psnr_prior": max(floors, default=None),
         "psnr_diagnosis": max(diagnoses, default=None),
-        **held_out_figures(scores),
+        **held_out_figures(plan, scores),
     }
 
 
-def held_out_figures(scores: Scores) -> dict[str, Any]:
+def held_out_figures(plan: Plan, scores: Scores) -> dict[str, Any]:
     """Of these, what under noise is measured on the study centre's own patients."""
-    return {**legibility_figures(scores), **linkage_figures(scores.linkage)}
+    return {**legibility_figures(plan, scores), **linkage_figures(scores.linkage)}
 
 
-def legibility_figures(scores: Scores) -> dict[str, Any]:
+def legibility_figures(plan: Plan, scores: Scores) -> dict[str, Any]:
     """The row's fields on what a reader of full images makes of each attack's images."""
-    found = {name: read.auroc_estimate() for name, read in scores.legibility.items()}
+    task, first = plan.task, plan.task.figures[0].name
+    found = {name: task.estimates(read)[first] for name, read in scores.legibility.items()}
     return {
         "legibility": _defined(found, "value"),
         "legibility_low": _defined(found, "low"),
@@ -273,16 +260,18 @@ def linkage_figures(linkage: LinkageSummary | None) -> dict[str, Any]:
 
 
 def site_figures(
-    site: str, n_patients: int, figures: Mapping[Cell, Mapping[str, Any]]
+    task: Task, site: str, n_patients: int, figures: Mapping[Cell, Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """A site's own figures: AUROC with interval and PSNR of the attacks, as JSON values.
+    """A site's own figures: the task's first with its interval, and PSNR of the attacks, as JSON
+    values.
 
     They exist for sites only that let scores of at least their minimum cohort leave.
     """
     for (arm, acceleration), found in figures.items():
         place = {"site": site, "arm": arm, "acceleration": acceleration}
-        own = {name: found[name] for name in ("auroc", "auroc_low", "auroc_high", "psnr")}
-        groups = found.get("auroc_groups")
+        own = flat(task.figures[:1], found["figures"])
+        groups = own.pop(f"{task.figures[0].name}_groups", None)
+        own["psnr"] = found["psnr"]
         yield {**place, "n_patients": n_patients, **own, "groups": groups}
 
 

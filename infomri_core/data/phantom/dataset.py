@@ -23,6 +23,8 @@ from infomri_core.system.errors import InputError
 
 DEFAULT_HOSPITAL = "phantom"
 _PIXELS_AT_ONCE = 1 << 20
+_MASKS_AT_ONCE = 256
+VISIBLE = 0.02
 _STRIDE = 1.0 / 1.2207440846057596  # root of x^4 = x + 1: its powers fill the cube evenly
 
 
@@ -54,15 +56,39 @@ class Scanner:
 
 @final
 class PhantomDataset(SliceDataset):
-    """Phantoms made once and held in memory."""
+    """Phantoms made once and held in memory. A finding's mask is where it changes the noise-free
+    picture, by more than ``VISIBLE`` of the grey scale; masks are made when they are asked for."""
 
-    def __init__(self, table: SliceTable, pictures: np.ndarray) -> None:
+    def __init__(
+        self, table: SliceTable, pictures: np.ndarray, anatomy: Anatomy, amount: np.ndarray
+    ) -> None:
         self.table = table
         self.shape = (pictures.shape[1], pictures.shape[2])
+        self.mask_names = FINDINGS
         self._pictures = torch.from_numpy(pictures)
+        self._anatomy, self._amount = anatomy, amount
+        self._masks: dict[int, torch.Tensor] = {}
 
     def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         return self._pictures[torch.as_tensor(np.asarray(indices, dtype=np.int64))]
+
+    def masks(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        rows = np.asarray(indices, dtype=np.int64)
+        missing = np.array([row for row in np.unique(rows) if row not in self._masks], np.int64)
+        for start in range(0, len(missing), _MASKS_AT_ONCE):
+            part = missing[start : start + _MASKS_AT_ONCE]
+            self._masks |= dict(zip(part.tolist(), self._outlined(part)))
+        found = [self._masks[row] for row in rows.tolist()]
+        return torch.stack(found) if found else super().masks(indices)
+
+    def _outlined(self, rows: np.ndarray) -> torch.Tensor:
+        anatomy, amount, size = self._anatomy.take(rows), self._amount[rows], self.shape[0]
+        whole, masks = draw_slices(anatomy, amount, size), []
+        for finding in range(len(FINDINGS)):
+            without = amount.copy()
+            without[:, finding] = 0.0
+            masks.append(np.abs(draw_slices(anatomy, without, size) - whole) > VISIBLE)
+        return torch.from_numpy(np.stack(masks, axis=1).astype(np.uint8))
 
 
 def open_phantom(uri: DataUri) -> tuple[SliceDataset, Selection]:
@@ -86,15 +112,18 @@ def open_phantom(uri: DataUri) -> tuple[SliceDataset, Selection]:
         )
         for i, name in enumerate(names)
     ]
-    table = _joined([part[0] for part in parts])
-    dataset = PhantomDataset(table, np.concatenate([part[1] for part in parts]))
+    tables, pictures, anatomies, amounts = zip(*parts)
+    dataset = PhantomDataset(
+        *(_joined(list(tables)), np.concatenate(pictures)),
+        *(concatenate(list(anatomies)), np.concatenate(amounts)),
+    )
     return dataset, replace(options, hospitals=1)
 
 
 def make_hospital(
     name: str, options: PhantomOptions, prevalence: float, intensity: float
-) -> tuple[SliceTable, np.ndarray]:
-    """Table and images (n, size, size) of one hospital."""
+) -> tuple[SliceTable, np.ndarray, Anatomy, np.ndarray]:
+    """Table and images (n, size, size) of one hospital, and of what they were drawn."""
     anatomy, amount = draw_population(
         name, options.patients, options.slices, prevalence, options.seed
     )
@@ -119,7 +148,7 @@ def make_hospital(
         hospital=np.full(len(amount), name),
         position=0.5 + 0.5 * anatomy.level[:, 0].astype(np.float64),
     )
-    return table, pictures
+    return table, pictures, anatomy, amount
 
 
 def draw_population(
