@@ -33,7 +33,7 @@ def frontier_columns(rows: Sequence[Row]) -> dict[str, Any]:
     return {
         **dict.fromkeys(names, decibel),
         **_figure_columns(rows),
-        "linkage": share,
+        "linkage": st.column_config.NumberColumn(format="%.3f"),
         "redundancy": st.column_config.NumberColumn(format="%.0f"),
     }
 

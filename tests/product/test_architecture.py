@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from infomri_core.tasks.registry import TASKS, figures_of
 from tests.support.imports import between_children, circles, import_graph, module_name, upward
 
 ROOT = Path(__file__).parents[2]
@@ -161,3 +162,29 @@ def test_what_a_guarantee_rests_on_draws_from_no_other_generator(name: str) -> N
 
 def test_no_python_generator_serves_a_site() -> None:
     assert [path.name for path in SOURCES if "random" in imported(path)] == []
+
+
+def kinds_named(text: str) -> list[str]:
+    """Texts in code that are a kind of task, and comparisons with one's kind."""
+    tree, found = ast.parse(text), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node.value in TASKS:
+            found.append(str(node.value))
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            found += [ast.unparse(s) for s in sides if ast.unparse(s).endswith("task.kind")]
+    return found
+
+
+def test_nobody_outside_the_tasks_tests_which_one_it_is() -> None:
+    outside = [path for path in SOURCES if "tasks" not in path.relative_to(ROOT).parts]
+    texts = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in outside}
+    assert {path: found for path, text in texts.items() if (found := kinds_named(text))} == {}
+    assert kinds_named("if plan.task.kind == other: pass") == ["plan.task.kind"]
+    assert kinds_named("x = row.task == 'regression'") == ["regression"]
+
+
+def test_of_a_task_s_first_figure_more_is_better() -> None:
+    for kind in TASKS:
+        first, *_ = figures_of(kind)
+        assert first.higher and first.interval
