@@ -18,10 +18,12 @@ from types import FrameType
 import numpy as np
 
 from benchmarks.fuzz.readers import READERS
+from infomri_core.data.hdf5 import verdict
 from infomri_core.system.errors import InputError, Refused
 
 ALARM_SECONDS = 20
 STUCK_SECONDS = 60
+TRIAL_SECONDS = 2
 ROOM_BYTES = 2 * 2**30
 CHUNK = 500
 _MEMORY = Path("/dev/shm")
@@ -128,6 +130,7 @@ def _chunk(
     name: str, corpus: list[bytes], seed: int, numbers: range, keep: Path, at: mmap.mmap
 ) -> Found:
     _limit_memory()
+    verdict.CPU_SECONDS = TRIAL_SECONDS  # of files of kilobytes, and long before the alarm
     signal.signal(signal.SIGALRM, _ring)
     found, reader = Found(), READERS[name]
     keep.mkdir(parents=True, exist_ok=True)

@@ -245,7 +245,7 @@ def test_the_limit_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         limit_bytes()
 
 
-def test_only_one_module_opens_hdf5_to_read() -> None:
+def test_only_one_module_and_its_trial_open_hdf5_to_read() -> None:
     """Others write files of this project's own making."""
     opened = re.compile(r"h5py\.File\(([^)]*)\)")
     found = {}
@@ -255,7 +255,7 @@ def test_only_one_module_opens_hdf5_to_read() -> None:
             reading = [call for call in calls if '"w"' not in call and '"r+"' not in call]
             if reading:
                 found[path.name] = reading
-    assert found == {"guarded.py": ['path, "r"']}
+    assert found == {"guarded.py": ['path, "r"'], "trial.py": ['path, "r"']}
 
 
 def test_what_is_ours_stays_readable(tmp_path: Path) -> None:

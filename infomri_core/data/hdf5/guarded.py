@@ -3,6 +3,7 @@
 An HDF5 file can name other files (external storage, external links, virtual data sets), declare
 arrays of any size in a kilobyte, and hold chunks that unpack to a thousand times their size. Here
 nothing is followed out of the file, and shape, type, filters and size are checked before a read.
+A damaged one can hold or end the process that reads it: a child goes first (`verdict`).
 """
 
 import os
@@ -18,6 +19,7 @@ import numpy as np
 
 from infomri_core.data.hdf5.checks import check_dataset, check_type, item_bytes
 from infomri_core.data.hdf5.limits import check_bytes, limit_bytes
+from infomri_core.data.hdf5.verdict import check_trial
 from infomri_core.system.errors import InputError
 
 DAMAGE = (
@@ -140,10 +142,12 @@ class Hdf5File:
 
 
 def open_hdf5(path: Path, limit_gib: float = 0.0) -> Hdf5File:
-    """A foreign HDF5 file opened for reading; ``InputError`` when it is missing, truncated or
-    foreign. ``limit_gib`` bounds one read, by default that of `infomri_core.data.hdf5.limits`."""
+    """A foreign HDF5 file opened for reading, once a trial in a child process is through with it;
+    ``InputError`` when it is missing, truncated or foreign, or the trial crashes or has no end.
+    ``limit_gib`` bounds one read, by default that of `infomri_core.data.hdf5.limits`."""
     if not path.is_file():
         raise InputError(str(path), "an HDF5 file", "no such file", "check the path")
+    check_trial(path)
     return Hdf5File(path, limit_bytes(limit_gib))
 
 
