@@ -28,7 +28,6 @@ from fl_server.terminal.exit_codes import EPILOG, ended, interrupted
 from infomri_core.commands.data import data_app
 from infomri_core.machine.proxies import keep_loopback_direct
 from infomri_core.machine.sqlite_uri import anchored
-from infomri_core.plan.reading import read_plan
 from infomri_core.system.paths import anchored_here
 
 app = typer.Typer(
@@ -152,6 +151,7 @@ def train(
     Example: `infomri train plan.toml --data phantom:?seed=1 --audit phantom:?seed=2`
     """
     from fl_server.central import Places, train_centrally
+    from infomri_core.plan.reading import read_plan
 
     out = out or Path("runs") / time.strftime("train-%Y%m%d-%H%M%S")
     resume = resume and resume.resolve()

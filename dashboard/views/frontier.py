@@ -202,7 +202,9 @@ def _opened(uri: str, found: Arms, rows: Sequence[Row], clicked: Sequence[object
         )
         right.page_link("views/sampling.py", label="Its masks", icon=":material/grain:")
         right.page_link("views/audit.py", label="Attacks on it", icon=":material/policy:")
-        right.page_link("views/trial.py", label="Try it on a scan", icon=":material/biotech:")
+        right.page_link(
+            "views/single_scan.py", label="Try it on a scan", icon=":material/biotech:"
+        )
         if uri.startswith("http"):
             right.link_button("Open in MLflow", f"{uri}/#/runs/{found.runs[row.arm]}")
         right.caption(f"MLflow run {found.runs[row.arm]}")

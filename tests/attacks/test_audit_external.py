@@ -47,7 +47,7 @@ def test_attacks_are_compared_with_the_truth_and_with_floors(tmp_path: Path, one
     assert set(found.quality) == {*FLOORS, "lmmse", "cnn"}
     floor = max(found.quality[name]["psnr"] for name in FLOORS)
     assert found.quality["lmmse"]["psnr"] > floor + 3
-    assert external_table(found).row_count == len(found.quality)
+    assert len(external_table(found).rows) == len(found.quality)
     assert np.load(tmp_path / "out" / "reconstructed-lmmse.npy").shape == (N, 32, 32)
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from infomri_core import attacks
-from infomri_core.attacks.linear import covariance
 from infomri_core.attacks.linear.conjugate import symmetrise, wiener
+from infomri_core.physics import covariance
 from infomri_core.physics.covariance import spread
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import fft2c, measure, reflect

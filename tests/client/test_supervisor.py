@@ -193,9 +193,9 @@ def test_events_of_a_log_are_told_once_each_and_old_ones_never(tmp_path: Path) -
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     code = (
         "import pathlib, threading\n"
-        "from fl_client.supervision.supervisor import Part, Supervisor\n"
+        "from fl_client.supervision.supervisor import SiteProcess, Supervisor\n"
         f"folder = pathlib.Path({str(tmp_path)!r})\n"
-        "part = Part('p', ('/bin/sh', '-c', f'echo $$ > {folder}/pid; exec sleep 60'),"
+        "part = SiteProcess('p', ('/bin/sh', '-c', f'echo $$ > {folder}/pid; exec sleep 60'),"
         " folder / 'log')\n"
         "Supervisor([part], print, threading.Event()).run()\n"
     )

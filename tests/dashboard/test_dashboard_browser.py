@@ -209,7 +209,7 @@ def test_the_privacy_report_is_downloaded_whole(page: Page, address: str):
 def test_a_dropped_file_is_measured_attacked_and_diagnosed(
     page: Page, address: str, pictures: Path
 ):
-    page.goto(f"{address}/trial?study=small")
+    page.goto(f"{address}/single_scan?study=small")
     settled(page)
     page.get_by_role("radio", name="file").or_(page.get_by_text("file", exact=True)).first.click()
     stream = io.BytesIO()

@@ -49,10 +49,10 @@ def scoring(plan: Plan) -> tuple[EvaluateTask, NoiseTask]:
 
 def scored(made: Federation) -> tuple[list[str], ScoresSum]:
     """The sum that the study centre gets after the last round."""
-    setting, state = made.setting(), first_state(made.plan)
+    context, state = made.context(), first_state(made.plan)
     state.round = made.plan.training.rounds
     task, noise = scoring(made.plan)
-    return gather_scores(setting, state, task, noise.form)
+    return gather_scores(context, state, task, noise.form)
 
 
 @pytest.fixture

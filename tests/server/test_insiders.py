@@ -212,5 +212,5 @@ def test_the_report_and_the_site_say_who_trained_what(tmp_path: Path) -> None:
     report = (tmp_path / "run" / "privacy-report.html").read_text("utf-8")
     assert "Three strengths of adversary" in report and "never by the one it attacks" in report
     words = "\n".join(in_words(plan, make_settings(tmp_path)))
-    assert "the attack unet, trained here for 2 step(s)" in words
+    assert "the attack unet, trained here for 2 steps" in words
     assert "lmmse, unet get when trained on this site's patients: means only" in words

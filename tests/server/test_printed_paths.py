@@ -86,7 +86,7 @@ def test_the_demos_last_lines_can_be_pasted(
     folder = tmp_path / "a%20b [red] it's"
     folder.mkdir()
     monkeypatch.setattr(run, "read_results", lambda path: ([], {}))
-    monkeypatch.setattr(run, "table", lambda *arguments: "table")
+    monkeypatch.setattr(run, "print_frontier", lambda *arguments: None)
     printed = StringIO()
     run._report(folder, Console(file=printed, width=60))
     lines = printed.getvalue().splitlines()
