@@ -9,7 +9,6 @@ from infomri_core.system.errors import InputError
 
 Budget = Literal["small", "full"]
 Figures = Mapping[str, float]
-Advance = Callable[[], None]
 
 
 @final
@@ -39,12 +38,11 @@ class Request:
 @dataclass(frozen=True)
 class Row:
     """One cell of a table: a ``key`` unique in the benchmark, how it was made in words
-    (``schedule``), and ``run``, which is given a function to call now and then and returns
-    figures by name."""
+    (``schedule``), and ``run``, which returns figures by name."""
 
     key: str
     schedule: str
-    run: Callable[[Advance], Figures]
+    run: Callable[[], Figures]
 
 
 class Benchmark(ABC):

@@ -43,7 +43,7 @@ def figures_of(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Figures]:
 
 def _run(row: Row, request: Request) -> dict[str, Any]:
     start, cpu = time.monotonic(), time.process_time()
-    figures = dict(row.run(lambda: None))
+    figures = dict(row.run())
     return {
         "figures": figures,
         "schedule": row.schedule,

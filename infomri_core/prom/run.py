@@ -12,9 +12,9 @@ from PIL import Image
 from infomri_core.patterns.spectrum import KINDS, mean_energy, spectrum_mask
 from infomri_core.prom.inputs import MaskImages
 from infomri_core.prom.options import ProMOptions
-from infomri_core.prom.scoring import MEASURES, Rebuild, score_images
+from infomri_core.prom.scoring import MEASURES, Rebuild, by_zero_filling, score_images
 from infomri_core.prom.solve import Solution, combine, solve
-from infomri_core.reconstruction.linear import hermitian_filled, zero_filled
+from infomri_core.reconstruction.linear import hermitian_filled
 from infomri_core.system.files import write_atomically
 from infomri_core.system.progress import Progress
 
@@ -40,9 +40,9 @@ def compare_mask(images: MaskImages, solution: Solution) -> dict[str, dict[str, 
         energy = energy.sum(0, keepdim=True)
     closed = {kind: spectrum_mask(energy, solution.budget, kind) for kind in KINDS}
     rows: dict[str, tuple[torch.Tensor, Rebuild]] = {
-        "ProM": (solution.mask.cpu(), _zero_filled),
-        "highest energy": (closed["both"], _zero_filled),
-        "highest gain": (closed["gain"], _zero_filled),
+        "ProM": (solution.mask.cpu(), by_zero_filling),
+        "highest energy": (closed["both"], by_zero_filling),
+        "highest gain": (closed["gain"], by_zero_filling),
         "one of each pair, Hermitian completion": (closed["one-sided"], hermitian_filled),
     }
     shape = solution.mask.shape
@@ -67,10 +67,6 @@ def write_mask(folder: Path, solution: Solution, description: dict[str, Any]) ->
     for name, data in files.items():
         write_atomically(folder / name, data)
     return [folder / name for name in files]
-
-
-def _zero_filled(measurement: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return zero_filled(measurement)
 
 
 def _npy(array: np.ndarray) -> bytes:

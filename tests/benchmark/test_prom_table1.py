@@ -20,11 +20,11 @@ def test_closed_forms_keep_their_order_and_phase_takes_hermitian_completion_away
     rows = {row.key: row for row in ProMTable1().rows(REQUEST)}
     psnr = {}
     for name in ("highest energy", "highest gain", "one of each pair + Hermitian"):
-        figures = rows[f"{name} | 8x | 0"].run(lambda: None)
+        figures = rows[f"{name} | 8x | 0"].run()
         assert figures["points"] == 64 * 64 // 8
         psnr[name] = figures["psnr"]
     assert psnr["highest energy"] < psnr["highest gain"] < psnr["one of each pair + Hermitian"]
-    complex_images = rows["one of each pair + Hermitian, with phase | 8x | 0"].run(lambda: None)
+    complex_images = rows["one of each pair + Hermitian, with phase | 8x | 0"].run()
     assert complex_images["psnr"] < psnr["highest energy"]
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from fl_server.cli import app
-from infomri_core.benchmark.benchmark import Advance, Benchmark, Figures, Request, Row
+from infomri_core.benchmark.benchmark import Benchmark, Figures, Request, Row
 from infomri_core.benchmark.documents import put_into
 from infomri_core.benchmark.runner import run_benchmark
 from infomri_core.system.errors import InputError
@@ -35,7 +35,7 @@ class Counted(Benchmark):
         return "\n".join(f"| {key} | {figures['psnr']:g} |" for key, figures in found.items())
 
     def _run(self, key: str):
-        def run(advance: Advance) -> Figures:
+        def run() -> Figures:
             if key == "b" and not self.mended:
                 raise KeyboardInterrupt
             self.ran.append(key)

@@ -68,6 +68,10 @@ def test_decisions_that_cannot_be_read_let_nothing_run(folder: Path) -> None:
         assert site.calls == 0
 
 
+def test_a_plain_reason_leaves_as_it_was_written() -> None:
+    assert safe_reason("The ethics board has not met.") == "The ethics board has not met."
+
+
 @given(st.text(max_size=300))
 def test_a_reason_that_may_leave_is_one_short_line_of_plain_characters(text: str) -> None:
     try:
