@@ -16,7 +16,10 @@ from infomri_core.system.names import SITE_NAME, is_site_name
 from infomri_core.system.paths import anchored_uri
 
 JOBS = ("enrol", "moments", "train", "adapt", "evaluate", "release")
-_UNBOUNDED = ("max_released_fraction", "max_epsilon", "max_delta", "max_rate", "report_budget")
+_UNBOUNDED = (
+    *("max_released_fraction", "max_epsilon", "max_delta", "max_rate"),
+    *("report_budget", "image_arms"),
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ class Policy:
     privacy of this site's patients; with it, plans without ``[privacy]`` are refused.
     ``max_rate``: the largest sampling rate of a plan with ``[privacy]``.
     ``report_budget``: whether it, and what was spent of it, leave with every update.
+    ``image_arms``: whether plans may have arms that ask for images (beta < 0): not unless the site
+    says so, since what it joined for is diagnosis from which no image can be rebuilt.
     ``max_figures``: how many figures (counts, means, bins of histograms) all studies together may
     draw from this site's patients in ``figure_days``. ``must``: what the site demands of every
     plan.
@@ -124,6 +129,7 @@ class Policy:
     max_delta: float = 1e-5
     max_rate: float = 1.0
     report_budget: bool = field(default=False, metadata={"was": "tell_budget"})
+    image_arms: bool = False
     max_figures: int = 200_000
     figure_days: float = 365.0
     must: Must = field(default_factory=Must)

@@ -18,6 +18,7 @@ from dashboard.axes import (
     place,
     utility_axes,
 )
+from infomri_core.results.arm_names import beta_label
 from infomri_core.results.frontier import Row, label, psnr_of, traces
 from infomri_core.results.label_places import label_places
 from infomri_core.results.palette import GREY, style_of
@@ -141,7 +142,7 @@ def _label(
     figure.update_xaxes(range=[x0, x1])
     figure.update_yaxes(range=[y0, y1])
     learned = [p for p in points if p.row.sampler == "infomri"]
-    texts = [_beta(p.row.beta) for p in learned]
+    texts = [beta_label(p.row.beta) for p in learned]
 
     def fraction(x: float, y: float) -> tuple[float, float]:
         return (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
@@ -179,14 +180,6 @@ def _range(spans: Sequence[tuple[float, float]]) -> tuple[float, float]:
     low, high = min(a for a, _ in spans), max(b for _, b in spans)
     pad = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
     return low - pad, high + pad
-
-
-def _beta(beta: float) -> str:
-    """Short, since points lie close together: β=3e-4."""
-    if beta == 0 or beta >= 1e-3:
-        return f"β={beta:g}"
-    mantissa, _, exponent = f"{beta:e}".partition("e")
-    return f"β={float(mantissa):g}e{int(exponent)}"
 
 
 def _bars(

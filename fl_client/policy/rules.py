@@ -131,6 +131,14 @@ RULES: tuple[Rule, ...] = (
         lambda value: f"a sampling rate of {value:g}",
     ),
     _at_most("max_width", "base channels", lambda plan: plan.model.width),
+    Rule(
+        "image_arms",
+        lambda policy: not policy.image_arms,
+        lambda asked: [arm.name for arm in asked.plan.arms if arm.asks_for_images],
+        lambda names, _: not names,
+        "no arm that asks for images",
+        lambda names: f"{', '.join(names)}, trained to rebuild images" if names else "none",
+    ),
     _must(
         "secure_aggregation",
         "updates under secure aggregation",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infomri_core.results.arm_names import beta_label
 from infomri_core.results.frontier import Row, label, traces, utility_of
 from infomri_core.results.label_places import Box, label_places
 from infomri_core.results.palette import GREY, style_of
@@ -99,7 +100,7 @@ def _label(axes: "Axes", rows: Sequence[Row]) -> None:
     placed = [row for row in rows if row.utility.value is not None and row.psnr]
     learned = [row for row in placed if row.sampler == "infomri"]
     points = [_fraction(axes, row.psnr_worst or 0.0, row.utility.value or 0.0) for row in learned]
-    texts = [_beta(row.beta) for row in learned]
+    texts = [beta_label(row.beta) for row in learned]
     widths = [(len(text) + 2) * _LETTER / _PANEL_POINTS[0] for text in texts]
     height = 14 / _PANEL_POINTS[1]
     places = label_places(points, widths, height, [_box(axes, row) for row in placed])
@@ -130,14 +131,6 @@ def _box(axes: "Axes", row: Row) -> Box:
 def _fraction(axes: "Axes", x: float, y: float) -> tuple[float, float]:
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     return (x - left) / (right - left), (y - bottom) / (top - bottom)
-
-
-def _beta(beta: float) -> str:
-    """Short, since points lie close together: β=3e-4."""
-    mantissa, mark, exponent = f"{beta:.3g}".partition("e")
-    if not mark and 0 < beta < 1e-3:
-        mantissa, mark, exponent = f"{beta:.0e}".partition("e")
-    return f"β={mantissa}" + (f"e{int(exponent)}" if mark else "")
 
 
 def _interval(

@@ -18,20 +18,22 @@ from infomri_core.tasks.task import SUPPRESSION, Task
 @final
 @dataclass(frozen=True)
 class LossTerms:
-    """The terms of the objective, means over a batch: those of the task, their weighted sum, and
-    the suppression's figure."""
+    """The terms of the objective, means over a batch: the ``losses`` of the ``task``, and the
+    suppression's figure."""
 
-    task: Mapping[str, torch.Tensor]
-    objective: torch.Tensor
+    task: Task
+    losses: Mapping[str, torch.Tensor]
     suppression: torch.Tensor
 
     def total(self, beta: float) -> torch.Tensor:
-        """sum_k w_k term_k + beta H (InfoMRI, Eq. 12 and Algorithm 4)."""
-        return self.objective if beta == 0 else self.objective + beta * self.suppression
+        """sum_k w_k term_k + beta H (InfoMRI, Eq. 12 and Algorithm 4); beta < 0 asks for the image
+        (:meth:`Task.objective`) and has no suppression."""
+        wanted = self.task.objective(self.losses, beta)
+        return wanted + beta * self.suppression if beta > 0 else wanted
 
     def detached(self) -> dict[str, torch.Tensor]:
         """The values by name, the suppression last, without their graph."""
-        values = {**self.task, SUPPRESSION: self.suppression}
+        values = {**self.losses, SUPPRESSION: self.suppression}
         return {name: value.detach() for name, value in values.items()}
 
 
@@ -89,4 +91,4 @@ class SampledModel(nn.Module):
         masks = self.draw(ratio, len(images), generator)
         output = self.output(self.measure(images, masks, generator))
         losses = self.task.mean_losses(output, targets)
-        return LossTerms(losses, self.task.objective(losses), suppression.mean(masks))
+        return LossTerms(self.task, losses, suppression.mean(masks))

@@ -41,8 +41,9 @@ class PrivateGradients:
     patient gives one random slice. The gradients of all parameters, network and policy, that a
     unit's losses cause are clipped together to norm ``clip``; their sum is rounded to a
     lattice and gets discrete Gaussian noise of ``noise_multiplier`` sensitivities
-    (:class:`Lattice`), then ``lot`` times the mean gradient of beta H over ``lot`` masks of no
-    sample; all of it is divided by the plan's constant ``lot``, never by the number drawn. A step
+    (:class:`Lattice`), then ``lot`` times the mean gradient of beta H (beta > 0) over ``lot``
+    masks of no sample; all of it is divided by the plan's constant ``lot``, never by the number
+    drawn. A step
     that draws nobody is noise and entropy alone.
 
     Guarantee: each call is one Poisson-subsampled Gaussian mechanism under adding or removing a
@@ -86,14 +87,15 @@ class PrivateGradients:
         if self._canaries is not None:
             drawn = self._canaries(drawn, self._privacy.clip, total)
         for batch in _parts(drawn, self._plan.training.batch_size):
-            for name, value in self._add(model, probabilities, policy, batch, total).items():
+            found = self._add(model, probabilities, policy, batch, beta, total)
+            for name, value in found.items():
                 losses[name] += value
         self._noise(total)
         entropy = self._entropy(model, probabilities, policy, beta, total)
         for parameter, gradient in total.items():
             parameter.grad = (gradient / self._privacy.lot).to(parameter.dtype)
         means = {n: entropy.new_tensor(v / max(1, len(drawn))) for n, v in losses.items()}
-        return LossTerms(means, model.task.objective(means), entropy)
+        return LossTerms(model.task, means, entropy)
 
     def _noise(self, total: Gradients) -> None:
         """Put the clipped sum and its noise on the lattice."""
@@ -118,6 +120,7 @@ class PrivateGradients:
         probabilities: torch.Tensor,
         policy: list[nn.Parameter],
         batch: np.ndarray,
+        beta: float,
         total: Gradients,
     ) -> dict[str, float]:
         """Add the clipped gradients of a batch to ``total``; returns the sums of its losses."""
@@ -126,9 +129,8 @@ class PrivateGradients:
             images, targets = model.task.augment(images, targets)
         masks = self._masks(model, probabilities, len(batch))
         measured = model.measure(images, torch.ones_like(masks), self._stream)
-        return add_clipped(
-            model, probabilities, policy, masks, measured, targets, self._privacy.clip, total
-        )
+        given = (masks, measured, targets, beta)
+        return add_clipped(model, probabilities, policy, *given, self._privacy.clip, total)
 
     def _masks(self, model: SampledModel, probabilities: torch.Tensor, n: int) -> torch.Tensor:
         p = probabilities.detach()
@@ -146,7 +148,7 @@ class PrivateGradients:
         lot = self._privacy.lot
         masks = draw_masks(probabilities, lot, model.constraint, model.method, self._stream)
         figure = self._suppression.mean(masks)
-        if beta != 0 and policy:
+        if beta > 0 and policy:
             found = torch.autograd.grad(beta * lot * figure, policy)
             for parameter, gradient in zip(policy, found):
                 total[parameter] += gradient
@@ -160,20 +162,21 @@ def add_clipped(
     masks: torch.Tensor,
     kspace: torch.Tensor,
     targets: torch.Tensor,
+    beta: float,
     clip: float,
     total: Gradients,
 ) -> dict[str, float]:
     """Add sum_i g_i min(1, clip / |g_i|) to ``total``; returns the sums of the samples' losses.
 
-    g_i is the gradient, to all parameters of network and ``policy``, of the weighted sum of sample
-    i's losses, from its ``masks`` (B, H, W) of zeros and ones, drawn from ``probabilities`` (with
-    their graph, which is kept), its noisy ``kspace`` (B, H, W) and its ``targets`` (B, ...).
-    Samples whose gradient is not finite are left out.
+    g_i is the gradient, to all parameters of network and ``policy``, of the sum of sample i's
+    losses as they weigh at ``beta``, from its ``masks`` (B, H, W) of zeros and ones, drawn from
+    ``probabilities`` (with their graph, which is kept), its noisy ``kspace`` (B, H, W) and its
+    ``targets`` (B, ...). Samples whose gradient is not finite are left out.
     """
     masks = masks.detach().requires_grad_(bool(policy))
     with recorded(model.network) as layers:
         losses = model.task.losses(model.output(masks * kspace), targets)
-        model.task.objective(losses).sum().backward()
+        model.task.objective(losses, beta).sum().backward()
     norms = torch.stack([layer.squared_norms() for layer in layers]).sum(0)
     found: list[torch.Tensor] = []
     if policy:
@@ -184,7 +187,7 @@ def add_clipped(
         rest = (masks[finite], kspace[finite], targets[finite])
         if not len(rest[0]):
             return dict.fromkeys(losses, 0.0)
-        return add_clipped(model, probabilities, policy, *rest, clip, total)
+        return add_clipped(model, probabilities, policy, *rest, beta, clip, total)
     weights = clip_weights(norms, clip)
     for layer in layers:
         for parameter, gradient in layer.weighted(weights).items():

@@ -106,13 +106,21 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Arm:
-    """One sampler with one suppression strength, trained beside the others."""
+    """One sampler with one suppression strength, trained beside the others.
+
+    ``beta`` > 0: the task and beta times the suppression. 0: the task. < 0: the task and -beta
+    times the image's likelihood. ``"-inf"``: the image alone."""
 
     sampler: str
     beta: float = 0.0
     suppression: str = "none"
     seed: int = 0
     exponent: float = 8.0
+
+    @property
+    def asks_for_images(self) -> bool:
+        """Whether it is trained to rebuild the image."""
+        return self.beta < 0
 
     @property
     def name(self) -> str:
@@ -122,6 +130,8 @@ class Arm:
             parts.append(f"e{self.exponent:g}")
         if self.suppression != "none":
             parts.append(f"{self.suppression}-b{self.beta:g}")
+        elif self.beta:
+            parts.append(f"b{self.beta:g}")
         return "-".join([*parts, f"s{self.seed}"])
 
 

@@ -6,6 +6,7 @@ import math
 from infomri_core.plan.evaluation_rules import Rule, adversary_rules, noise_rules
 from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import InputError
+from infomri_core.tasks.task import IMAGE_ONLY
 
 SAMPLERS = ("infomri", "uniform", "variable-density")
 SUPPRESSIONS = ("marginal", "joint", "attack", "none")
@@ -149,12 +150,24 @@ def _arm_rules(plan: Plan) -> list[Rule]:
                 " | ".join(SUPPRESSIONS),
                 arm.suppression,
             ),
-            (0 <= arm.beta < 1e6, f"[[arms]] {i} beta", "beta >= 0", arm.beta),
             (
-                arm.beta == 0 or (learned and arm.suppression != "none"),
+                abs(arm.beta) < 1e6 or arm.beta == IMAGE_ONLY,
+                f"[[arms]] {i} beta",
+                "-10^6 .. 10^6, or '-inf'",
+                arm.beta,
+            ),
+            (plan.task.serves(arm.beta), f"[[arms]] {i} beta", plan.task.served, arm.beta),
+            (
+                arm.beta <= 0 or (learned and arm.suppression != "none"),
                 f"[[arms]] {i} beta",
                 "beta > 0 only with sampler 'infomri' and a suppression",
                 f"{arm.sampler}, {arm.suppression}, {arm.beta}",
+            ),
+            (
+                arm.beta >= 0 or arm.suppression == "none",
+                f"[[arms]] {i} suppression",
+                "none with beta < 0, which asks for the image that a suppression hides",
+                arm.suppression,
             ),
             (
                 plan.constraint == "2d" or arm.suppression in ("marginal", "none"),

@@ -1,11 +1,12 @@
 """One name for people of each arm, made here alone, and understood beside the technical one."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 _TITLES = {"infomri": "InfoMRI"}
-_NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+_NUMBER = re.compile(r"(?:(?<=[=βba])-)?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|(?<=-)inf\b)")
 
 
 class Described(Protocol):
@@ -28,13 +29,21 @@ class Described(Protocol):
         """Its seed."""
 
 
+def beta_label(beta: float) -> str:
+    """Beta for a plot, short, since points lie close together: β=3e-4, β=-inf."""
+    mantissa, mark, exponent = f"{beta:.3g}".partition("e")
+    if not mark and 0 < abs(beta) < 1e-3:
+        mantissa, mark, exponent = f"{beta:.0e}".partition("e")
+    return f"β={mantissa}" + (f"e{int(exponent)}" if mark else "")
+
+
 def display_names(arms: Mapping[str, Described]) -> dict[str, str]:
     """A name of each arm for people, by its technical name; no two are the same.
 
     A name says what the study needs to tell its arms apart: the sampler, beta where arms of the
     sampler have one, then suppression and seed, and the technical name where nothing else differs.
     """
-    weighed = {arm.sampler for arm in arms.values() if arm.suppression != "none" or arm.beta}
+    weighed = {arm.sampler for arm in arms.values() if arm.suppression != "none" or _weighs(arm)}
     weighed.add("infomri")
     names = {name: _first(arm, arm.sampler in weighed) for name, arm in arms.items()}
     names = _told_apart(names, {name: arm.suppression for name, arm in arms.items()})
@@ -58,6 +67,11 @@ def _first(arm: Described, weighed: bool) -> str:
     return f"{title} β={arm.beta:g}" if weighed else title
 
 
+def _weighs(arm: Described) -> bool:
+    """Whether beta is a number that arms of the sampler differ by: the image alone is none."""
+    return math.isfinite(arm.beta) and arm.beta != 0
+
+
 def _told_apart(names: Mapping[str, str], details: Mapping[str, str]) -> dict[str, str]:
     """Names that occur more than once with a detail more, where that differs among them."""
     made = dict(names)
@@ -76,9 +90,11 @@ def _repeated(names: Iterable[str]) -> set[str]:
 
 
 def _normal(text: str) -> str:
-    text = re.sub(r"[\s_,=-]+", "", _NUMBER.sub(_number, text.casefold()))
+    text = _NUMBER.sub(_number, re.sub(r"\s+", "", text.casefold()))
+    text = re.sub(r"[_,=-]+", "", text)
     return text.replace("beta", "β")
 
 
 def _number(found: re.Match[str]) -> str:
-    return f"<{float(found.group()):g}>"
+    value = float(found.group())
+    return f"<{'minus' if value < 0 else ''}{abs(value):g}>"

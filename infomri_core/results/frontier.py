@@ -192,7 +192,8 @@ def to_json(row: Row) -> dict[str, Any]:
     values = {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
     values |= flat(figures_of(row.task), values.pop("figures"))
     values |= {name: getattr(row, name) for name in _DERIVED}
-    return _defined(values)
+    # JSON has no infinity, and the beta of the image alone is not undefined.
+    return _defined(values) | {"beta": row.beta if math.isfinite(row.beta) else str(row.beta)}
 
 
 def from_json(values: Mapping[str, Any]) -> Row:
@@ -200,6 +201,7 @@ def from_json(values: Mapping[str, Any]) -> Row:
     names = {f.name for f in dataclasses.fields(Row)}
     known = {name: value for name, value in values.items() if name in names}
     known["certified"] = tuple(known.get("certified", ()))
+    known["beta"] = float(known.get("beta", 0.0))
     known["figures"] = from_flat(figures_of(values.get("task", DEFAULT)), values)
     return Row(**known)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import math
 import tomllib
 import types
 import typing
@@ -117,6 +118,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         got = f"one of {len(str(abs(value)))} digits"
         raise InputError(where, "a number that 64 bits hold", got, "correct it")
+    if hint is float and value == "-inf":
+        return -math.inf
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):

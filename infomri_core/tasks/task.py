@@ -21,6 +21,8 @@ from infomri_core.tasks.figures import Figure, Figures
 
 SUPPRESSION = "entropy"
 """The name under which the suppression stands among the loss terms that are told."""
+IMAGE_ONLY = float("-inf")
+"""The beta of an arm that learns the image and nothing else."""
 UNIT = 1 << 20
 """What one patient weighs in sums under noise: fixed point, so that sums are integers."""
 Floats = npt.NDArray[np.float64]
@@ -79,6 +81,8 @@ class Task(ABC):
     """How well it is done. The first is the utility axis of every plot; of it, more is better."""
     loss_terms: ClassVar[tuple[str, ...]]
     """Names of the terms of the objective besides the suppression, in the order they are told."""
+    image_terms: ClassVar[tuple[str, ...]] = ()
+    """Those of them that ask for the image itself, which an arm has with beta < 0 only."""
 
     @abstractmethod
     def rules(self) -> list[Rule]:
@@ -260,8 +264,34 @@ class Task(ABC):
         return (*self.loss_terms, SUPPRESSION)
 
     @final
-    def objective(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """sum_k w_k term_k, of each slice or of their mean."""
-        weights = self.weights()
-        parts = [t if weights[n] == 1 else weights[n] * t for n, t in losses.items()]
+    def serves(self, beta: float) -> bool:
+        """Whether there is anything to learn at ``beta``, and all that it asks for."""
+        images, findings = bool(self.image_terms), self.loss_terms != self.image_terms
+        if beta == IMAGE_ONLY:
+            return images
+        return findings and (beta >= 0 or images)
+
+    @final
+    @property
+    def served(self) -> str:
+        """The betas that the task serves, in words."""
+        if not self.image_terms:
+            return f"beta >= 0: {self.kind} has no term that asks for images"
+        if self.loss_terms == self.image_terms:
+            return f"beta = '-inf': {self.kind} learns the image and nothing else"
+        return "any beta, or '-inf' for the image alone"
+
+    @final
+    def objective(self, losses: Mapping[str, Tensor], beta: float) -> Tensor:
+        """sum_k w_k term_k, of each slice or of their mean. At ``beta`` >= 0 terms that ask for
+        the image count nothing, below they weigh -beta beside the others, and at -inf they stand
+        alone."""
+        of_images, of_others = max(0.0, -beta), 1.0
+        if beta == IMAGE_ONLY:
+            of_images, of_others = 1.0, 0.0
+        parts = []
+        for name, weight in self.weights().items():
+            weight = weight * (of_images if name in self.image_terms else of_others)
+            if weight:
+                parts.append(losses[name] if weight == 1 else weight * losses[name])
         return functools.reduce(torch.add, parts)

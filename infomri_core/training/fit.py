@@ -66,6 +66,11 @@ def beta_factor(step: int, total: int, warmup: float) -> float:
     return min(1.0, max(0.0, step / total - warmup) / warmup)
 
 
+def beta_at(beta: float, step: int, total: int, warmup: float) -> float:
+    """``beta`` after its warm-up; that of the image alone has none, there is no other term."""
+    return beta if math.isinf(beta) else beta * beta_factor(step, total, warmup)
+
+
 def make_optimizer(model: SampledModel, training: Training) -> torch.optim.Adam:
     """Adam, all of a step in one pass (``fused``), with the network's and the policy's rates."""
     groups = [
@@ -109,8 +114,8 @@ def train_steps(
         step = stretch.first + i
         _set_rates(optimizer, learning_rate_factor(step, stretch.total))
         optimizer.zero_grad(set_to_none=True)
-        factor = beta_factor(step, stretch.total, plan.training.beta_warmup)
-        terms = gradients(model, beta * factor)
+        warmup = plan.training.beta_warmup
+        terms = gradients(model, beta_at(beta, step, stretch.total, warmup))
         proximal.add_gradient()
         optimizer.step()
         sums += torch.stack(list(terms.detached().values()))

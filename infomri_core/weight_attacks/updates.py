@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infomri_core.arms.sampled_model import SampledModel
+from infomri_core.tasks.task import IMAGE_ONLY
 
 Update = tuple[Tensor, ...]
 
@@ -30,7 +31,8 @@ def parameters(model: SampledModel) -> list[nn.Parameter]:
 def task_loss(model: SampledModel, measurement: Tensor, targets: Tensor) -> Tensor:
     """The task's part of the objective for measurements (B, H, W) and targets (B, ...)."""
     task = model.task
-    return task.objective(task.mean_losses(model.output(measurement), targets))
+    losses = task.mean_losses(model.output(measurement), targets)
+    return task.objective(losses, 0.0 if task.serves(0.0) else IMAGE_ONLY)
 
 
 def gradient(

@@ -98,7 +98,7 @@ def clipped_sum(
     masks = draw_masks(probabilities.detach(), n, model.constraint, model.method, generator)
     kspace = model.measure(images, torch.ones_like(masks), generator)
     total = {p: torch.zeros_like(p) for p in model.parameters()}
-    add_clipped(model, probabilities, policy, masks, kspace, labels, clip, total)
+    add_clipped(model, probabilities, policy, masks, kspace, labels, 0.0, clip, total)
     alone = []
     for i in range(n):
         through = masks[i : i + 1] + (probabilities - probabilities.detach())
@@ -156,7 +156,7 @@ def test_a_sample_that_is_not_finite_adds_nothing() -> None:
     def run(keep: list[int]) -> torch.Tensor:
         total = {p: torch.zeros_like(p) for p in model.parameters()}
         parts = (masks[keep], kspace[keep], labels[keep])
-        add_clipped(model, probabilities, policy, *parts, 1.0, total)
+        add_clipped(model, probabilities, policy, *parts, 0.0, 1.0, total)
         return torch.cat([g.flatten() for g in total.values()])
 
     assert torch.allclose(run([0, 1, 2]), run([0, 2]), atol=1e-6)

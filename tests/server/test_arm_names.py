@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from infomri_core.plan.plan import Arm
 from infomri_core.results.arm_names import display_names, technical_name
 
-_BETAS = st.sampled_from([0.0, 1e-5, 3e-5, 1e-3, 0.01])
+_BETAS = st.sampled_from([0.0, 1e-5, 3e-5, 1e-3, 0.01, -1e-3, -1.0, 1.0, float("-inf")])
 _ARMS = st.builds(
     lambda sampler, beta, seed, exponent: Arm(
-        sampler, beta, "marginal" if beta else "none", seed, exponent
+        sampler, beta, "marginal" if beta > 0 else "none", seed, exponent
     ),
     st.sampled_from(["infomri", "uniform", "variable-density", "radial-2"]),
     _BETAS,
