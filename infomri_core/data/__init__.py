@@ -3,6 +3,7 @@
 from infomri_core.data.base import SliceDataset, SliceTable, Subset
 from infomri_core.data.fastmri.volumes import open_fastmri
 from infomri_core.data.mnist import open_mnist
+from infomri_core.data.outlines.simulated import SimulatedRaters
 from infomri_core.data.phantom.dataset import open_phantom
 from infomri_core.data.slices import open_slices
 from infomri_core.data.split import select
@@ -30,6 +31,9 @@ def open_dataset(uri: str) -> SliceDataset:
         hint = nearest(parsed.scheme, FORMATS) or "write e.g. slices:knees.h5"
         raise InputError(uri, f"one of {', '.join(FORMATS)}", f"'{parsed.scheme}:'", hint)
     dataset, selection = FORMATS[parsed.scheme](parsed)
+    if selection.raters:
+        selection.check(uri)
+        dataset = SimulatedRaters(dataset, selection.raters, uri)
     dataset.table, rows = select(dataset.table, selection, uri)
     dataset.check(rows)
     return Subset(dataset, rows)

@@ -8,6 +8,9 @@ from typing import final
 import numpy as np
 import torch
 
+ABSENT = 255
+"""In place of 0 or 1 in the outlines of a rater who did not look at the slice."""
+
 
 @dataclass(frozen=True)
 class SliceTable:
@@ -50,6 +53,10 @@ class SliceDataset(ABC):
     mask_names: tuple[str, ...] = ()
     """What :meth:`masks` outline, in order; empty where nothing is outlined."""
 
+    n_raters: int = 1
+    """How many outlined a slice, at most; simulated ones with ``simulated_raters``."""
+    simulated_raters: bool = False
+
     @abstractmethod
     def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         """Images (k, H, W), float32 in [0, 1], of the given rows of ``table``."""
@@ -57,6 +64,11 @@ class SliceDataset(ABC):
     def masks(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         """Where in the image each of ``mask_names`` is, (k, M, H, W), uint8 of zeros and ones."""
         return torch.zeros(len(indices), len(self.mask_names), *self.shape, dtype=torch.uint8)
+
+    def ratings(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        """What each rater outlined, (k, R, M, H, W) uint8: zeros and ones, or ``ABSENT`` for a
+        rater who did not look at the slice."""
+        return self.masks(indices)[:, None]
 
     def check(self, indices: np.ndarray) -> None:  # noqa: B027
         """Refuse bad pixels among the given rows now, as far as that is cheap (``InputError``)."""
@@ -79,9 +91,14 @@ class Subset(SliceDataset):
         self.table = parent.table.take(indices)
         self.shape = parent.shape
         self.mask_names = parent.mask_names
+        self.n_raters = parent.n_raters
+        self.simulated_raters = parent.simulated_raters
 
     def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         return self._parent.images(self._indices[np.asarray(indices, dtype=np.int64)])
 
     def masks(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         return self._parent.masks(self._indices[np.asarray(indices, dtype=np.int64)])
+
+    def ratings(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        return self._parent.ratings(self._indices[np.asarray(indices, dtype=np.int64)])

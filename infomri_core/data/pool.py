@@ -23,6 +23,8 @@ class Pool(SliceDataset):
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
         self.shape = first.shape
         self.mask_names = first.mask_names
+        self.n_raters = first.n_raters
+        self.simulated_raters = any(part.simulated_raters for part in parts)
         self.table = _join([part.table for part in parts])
 
     def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
@@ -31,6 +33,10 @@ class Pool(SliceDataset):
     def masks(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         shape = (len(indices), len(self.mask_names), *self.shape)
         return self._gathered(indices, torch.zeros(shape, dtype=torch.uint8), "masks")
+
+    def ratings(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        shape = (len(indices), self.n_raters, len(self.mask_names), *self.shape)
+        return self._gathered(indices, torch.zeros(shape, dtype=torch.uint8), "ratings")
 
     def _gathered(
         self, indices: Sequence[int] | np.ndarray, result: torch.Tensor, what: str
@@ -53,6 +59,7 @@ def _check_alike(first: SliceDataset, other: SliceDataset) -> None:
     for what, expected, got in (
         ("images of shape", first.shape, other.shape),
         ("masks", first.mask_names, other.mask_names),
+        ("raters", first.n_raters, other.n_raters),
         ("labels", first.table.label_names, other.table.label_names),
         ("exclusive", first.table.exclusive, other.table.exclusive),
     ):

@@ -1,5 +1,5 @@
-"""Slice archives: one HDF5 file with columns ``image``, ``label``, ``patient`` and more, perhaps a
-``mask``."""
+"""Slice archives: one HDF5 file with columns ``image``, ``label``, ``patient`` and more, perhaps
+outlines."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -11,26 +11,28 @@ import h5py
 import numpy as np
 import torch
 
-from infomri_core.data.base import SliceDataset, SliceTable
+from infomri_core.data.base import ABSENT, SliceDataset, SliceTable
 from infomri_core.data.hdf5.guarded import Hdf5File, damage_refused, open_hdf5
 from infomri_core.data.labels import array_labels, stored_exclusive, stored_names
 from infomri_core.data.normalise import normalise, volume_scale
+from infomri_core.data.outlines.stored import StoredOutlines, stored_outlines
 from infomri_core.data.split import check_split, split_patients
 from infomri_core.data.uri import DataUri, Selection, read_options
 from infomri_core.system.errors import InputError, nearest
 
 REQUIRED = ("image", "patient")
-MASK = "mask"
 
 
 @dataclass(frozen=True)
 class SliceOptions(Selection):
     """``label`` is the column that holds the labels, ``names`` their names in order;
-    ``exclusive`` reads 0/1 labels as two classes."""
+    ``exclusive`` reads 0/1 labels as two classes. ``outlines`` names the values 1, 2, .. of the
+    archive's ``mask`` or ``masks``; without it all that is not zero is one, 'mask'."""
 
     label: str = "label"
     names: tuple[str, ...] = ()
     exclusive: bool = False
+    outlines: tuple[str, ...] = ()
 
 
 @final
@@ -46,12 +48,13 @@ class SliceArchive(SliceDataset):
         file: Hdf5File,
         images: h5py.Dataset,
         table: SliceTable,
-        outlines: h5py.Dataset | None = None,
+        outlines: StoredOutlines | None = None,
     ) -> None:
         self._path = file.path
         # The file stays open as long as its images are in use.
         self._file, self._images, self._outlines = file, images, outlines
-        self.mask_names = () if outlines is None else (MASK,)
+        if outlines is not None:
+            self.mask_names, self.n_raters = outlines.names, outlines.n_raters
         self._patient_names, self._patient = np.unique(table.patients, return_inverse=True)
         self._scales = np.full(len(self._patient_names), np.nan)
         self.table = table
@@ -67,13 +70,19 @@ class SliceArchive(SliceDataset):
         return torch.from_numpy(normalise(raw, scale)[inverse])
 
     def masks(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        """Of several raters, what more than half of those outlined who looked at the slice."""
         if self._outlines is None:
             return super().masks(indices)
+        found = self.ratings(indices)
+        here = found != ABSENT
+        inside = (found * here).sum(1, dtype=torch.int16)
+        return (2 * inside > here.sum(1)).to(torch.uint8)
+
+    def ratings(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        if self._outlines is None:
+            return super().ratings(indices)
         rows = np.asarray(indices, dtype=np.int64).reshape(-1)
-        unique, inverse = np.unique(rows, return_inverse=True)
-        with damage_refused(f"{self._path} {MASK}"):
-            found = self._outlines[unique] if len(unique) else np.zeros((0, *self.shape))
-        return torch.from_numpy((np.asarray(found) > 0).astype(np.uint8)[inverse])[:, None]
+        return torch.from_numpy(self._outlines.read(rows))
 
     def scales(self, patients: np.ndarray) -> np.ndarray:
         """The grey value that becomes 1, for patients by number."""
@@ -107,7 +116,8 @@ def open_slices(uri: DataUri) -> tuple[SliceDataset, Selection]:
     file = open_hdf5(Path(uri.path).expanduser(), max(options.limit_gib, 0.0))
     images = _images(file, options)
     table = _read_table(file, len(images), options)
-    return SliceArchive(file, images, table, _outlines(file, images)), options
+    outlines = stored_outlines(file, images.shape, options.outlines)
+    return SliceArchive(file, images, table, outlines), options
 
 
 def _read_table(file: Hdf5File, n_slices: int, options: SliceOptions) -> SliceTable:
@@ -154,21 +164,6 @@ def _images(file: Hdf5File, options: SliceOptions) -> h5py.Dataset:
         got = f"{image.shape[1]} x {image.shape[2]} points: spectra?"
         raise InputError(f"{file.path} image", "images", got, "store images, not spectra")
     return image
-
-
-def _outlines(file: Hdf5File, images: h5py.Dataset) -> h5py.Dataset | None:
-    """The archive's data set 'mask', if it has one."""
-    if MASK not in file:
-        return None
-    outlines = file.dataset(MASK)
-    if outlines.shape != images.shape or outlines.dtype.kind not in "uifb":
-        raise InputError(
-            f"{file.path} {MASK}",
-            f"numbers of shape {images.shape}, zero outside the outlines",
-            f"{outlines.dtype} {outlines.shape}",
-            "store one mask an image, or give the data set another name",
-        )
-    return outlines
 
 
 def _column(file: Hdf5File, name: str, n_slices: int) -> np.ndarray:

@@ -31,7 +31,8 @@ class Selection:
     ``hospitals`` deals patients without a hospital into H1..HN, ``split`` is 'train', 'val',
     'test' or '' (all), ``audit_fraction`` the share of training patients set aside for the audit.
     ``limit_gib`` is how much memory one read of a file may need, 0 the default of
-    `infomri_core.data.hdf5.limits`.
+    `infomri_core.data.hdf5.limits`. ``raters`` simulates so many outlines of each slice from the
+    stored one (:mod:`infomri_core.data.outlines.simulated`); 0 leaves it alone.
     """
 
     role: str = ""
@@ -40,6 +41,7 @@ class Selection:
     split: str = ""
     audit_fraction: float = 0.1
     limit_gib: float = 0.0
+    raters: int = 0
 
     def check(self, where: str) -> None:
         """Refuse values outside their range."""
@@ -47,6 +49,8 @@ class Selection:
         one_of(self.split, ("train", "val", "test"), where, "split")
         at_least(self.hospitals, 1, where, "hospitals")
         at_least(self.limit_gib, 0, where, "limit_gib")
+        if not (self.raters == 0 or 2 <= self.raters <= 16):
+            raise InputError(f"{where} raters", "0, or 2 .. 16", f"{self.raters}", "correct it")
         if not 0.0 < self.audit_fraction < 1.0:
             raise InputError(
                 f"{where} audit_fraction",

@@ -23,7 +23,7 @@ def test_options_are_decoded_and_typed() -> None:
         ("knees.h5", "no scheme"),
         ("slice:knees.h5", "did you mean 'slices'"),
         ("phantom:?patient=3", "did you mean 'patients'"),
-        ("phantom:?zzz=3", "the options are audit_fraction, "),
+        ("phantom:?zzz=3", "the options are ambiguous, audit_fraction, "),
         ("phantom:?patients", "name=value"),
         ("phantom:?patients=4&patients=5", "'patients' twice"),
         ("phantom:?patients=many", "a value of type int, got 'many'"),

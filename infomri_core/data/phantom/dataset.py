@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from infomri_core.data.base import SliceDataset, SliceTable
 from infomri_core.data.normalise import normalise
+from infomri_core.data.phantom.ambiguous import DEFAULT_RATERS, AmbiguousPhantom, draw_discs
 from infomri_core.data.phantom.anatomy import (
     FINDINGS,
     Anatomy,
@@ -33,7 +34,8 @@ class PhantomOptions(Selection):
     """``patients`` and ``slices`` are counts per hospital and per patient, ``size`` is in pixels.
 
     ``prevalence`` is the share of patients with a finding, ``intensity`` the exponent of the
-    scanner's gain curve; each has one value, or one per hospital.
+    scanner's gain curve; each has one value, or one per hospital. ``ambiguous``: discs without a
+    sharp edge (:mod:`infomri_core.data.phantom.ambiguous`) in place of knees.
     """
 
     patients: int = 24
@@ -42,6 +44,7 @@ class PhantomOptions(Selection):
     seed: int = 0
     prevalence: tuple[float, ...] = (0.4,)
     intensity: tuple[float, ...] = (1.0,)
+    ambiguous: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ def open_phantom(uri: DataUri) -> tuple[SliceDataset, Selection]:
         if options.hospitals > 1
         else [DEFAULT_HOSPITAL]
     )
+    if options.ambiguous:
+        return _discs(options, names), replace(options, hospitals=1, raters=0)
     parts = [
         make_hospital(
             name,
@@ -118,6 +123,14 @@ def open_phantom(uri: DataUri) -> tuple[SliceDataset, Selection]:
         *(concatenate(list(anatomies)), np.concatenate(amounts)),
     )
     return dataset, replace(options, hospitals=1)
+
+
+def _discs(options: PhantomOptions, names: tuple[str, ...]) -> AmbiguousPhantom:
+    raters = options.raters or DEFAULT_RATERS
+    counts = (options.patients, options.slices, raters, options.seed)
+    tables, discs, levels = zip(*(draw_discs(name, _code(name), *counts) for name in names))
+    found = (_joined(list(tables)), np.concatenate(discs))
+    return AmbiguousPhantom(*found, options.size, np.concatenate(levels))
 
 
 def make_hospital(
