@@ -69,15 +69,15 @@ def in_words(row: Row) -> str:
 
 def figures(arm: str, rows: Sequence[Row]) -> dict[str, str]:
     """What a version of the arm says of itself in the registry, by acceleration."""
+    best = pareto(rows)
     tags = {"infomri.arm": arm, "infomri.task": rows[0].task if rows else ""}
     for row in rows:
         if row.arm != arm:
             continue
         at = f"{row.acceleration:g}x"
-        rivals = [r for r in rows if r.acceleration == row.acceleration]
         utility = utility_of([row]).name
         named = {utility: row.utility.value, "psnr_worst": row.psnr_worst}
         named |= {"psnr_gain": row.psnr_gain, "linkage": row.linkage_same_rank1}
         tags |= {f"{name}/{at}": f"{v:.4g}" for name, v in named.items() if v is not None}
-        tags[f"pareto/{at}"] = "yes" if row in pareto(rivals) else "no"
+        tags[f"pareto/{at}"] = "yes" if row in best else "no"
     return tags

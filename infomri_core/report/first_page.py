@@ -8,6 +8,7 @@ from infomri_core.dp.outside_epsilon import EXACT_SCORES
 from infomri_core.plan.adversary_knowledge import described
 from infomri_core.report import html as h
 from infomri_core.report.verdict import Verdict
+from infomri_core.results import measuring_less
 from infomri_core.results.frontier import Row, label, utility_of
 from infomri_core.results.operating_point import RULE, guessing, operating_point
 
@@ -39,6 +40,9 @@ def first_page(found: Verdict, rows: Sequence[Row], meta: Mapping[str, Any]) -> 
             h.paragraphs([f"Chosen by rule: {RULE}."]),
             h.facts(_figures(point, meta)),
         ]
+    rival = measuring_less.sentence(rows, meta)
+    if rival:
+        parts += [h.heading("Suppression against measuring less"), h.paragraphs([rival])]
     parts += [h.heading("What is not protected"), h.bullets(_not_protected(meta))]
     parts += [h.heading("Sign-off"), _SIGN_OFF]
     return f'<div class="first">{"".join(parts)}</div>'

@@ -45,6 +45,7 @@ def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, P
         h.section("What protected weights and scores", h.paragraphs(weights_sentences(meta))),
         h.section("Outside the guarantee", h.bullets(OUTSIDE)),
         h.section("Diagnosis against what attackers rebuild", tables.frontier(rows)),
+        h.section("Suppression against measuring less", tables.measuring_less(rows, meta)),
         h.section("Differences", _differences(rows, meta)),
         h.section("Figures", *(h.picture(path, text) for text, path in figures.items())),
         h.section("Three strengths of adversary", tables.adversaries_by_knowledge(rows)),

@@ -1,10 +1,11 @@
 """The audit's verdict in plain language: the first thing a privacy officer reads."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from infomri_core.plan.adversary_knowledge import described
+from infomri_core.results import measuring_less
 from infomri_core.results.frontier import Row, label, utility_of
 from infomri_core.results.operating_point import linkage_sentence, linked, operating_point
 
@@ -41,9 +42,10 @@ def verdict(rows: Sequence[Row], meta: Mapping[str, Any]) -> Verdict:
         )
     judged = [row for row in rows if _gained(row) is not None]
     point = operating_point(judged) or max(judged, key=_gain)
-    if _gain(point) <= NEGLIGIBLE_DB:
-        return _within(point, rows)
-    return _beyond(point, judged, rows)
+    little = _gain(point) <= NEGLIGIBLE_DB
+    found = _within(point, rows) if little else _beyond(point, judged, rows)
+    rival = measuring_less.sentence(rows, meta)
+    return replace(found, sentences=(*found.sentences, rival)) if rival else found
 
 
 def void_because(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:

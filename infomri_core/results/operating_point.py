@@ -1,25 +1,38 @@
-"""The arm and acceleration that one would approve, and what linkage finds there."""
+"""The sampler, beta and acceleration that one would approve, and what linkage finds there."""
 
 from collections.abc import Sequence
 
 from infomri_core.results.frontier import Row, utility_of
 
 RULE = (
-    "the lowest PSNR of the strongest attack among the arms whose utility is as good as the best "
-    "one's, within its 95 % interval"
+    "the lowest PSNR of the strongest attack among all samplers, betas and accelerations whose "
+    "utility is as good as the best one's, within its 95 % interval"
 )
 
 
 def operating_point(rows: Sequence[Row]) -> Row | None:
     """Of the rows with a utility within the interval of the best one's, that against which the
-    strongest attack has the lowest PSNR; None where no row has both figures."""
-    judged = [row for row in rows if row.utility.value is not None and row.psnr_worst is not None]
+    strongest attack has the lowest PSNR; None where no row has both figures. It chooses sampler,
+    beta and acceleration together."""
+    least = least_utility(rows)
+    if least is None:
+        return None
+    enough = [row for row in _judged(rows) if (row.utility.value or 0.0) >= least]
+    return min(enough, key=lambda row: (row.psnr_worst or 0.0, -(row.utility.value or 0.0)))
+
+
+def least_utility(rows: Sequence[Row]) -> float | None:
+    """The lower end of the 95 % interval of the best row's utility, or the utility itself where it
+    has none; None where no row has both figures."""
+    judged = _judged(rows)
     if not judged:
         return None
     best = max(judged, key=lambda row: (row.utility.value or 0.0, -(row.psnr_worst or 0.0)))
-    least = best.utility.value if best.utility.low is None else best.utility.low
-    enough = [row for row in judged if (row.utility.value or 0.0) >= (least or 0.0)]
-    return min(enough, key=lambda row: (row.psnr_worst or 0.0, -(row.utility.value or 0.0)))
+    return best.utility.value if best.utility.low is None else best.utility.low
+
+
+def _judged(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.utility.value is not None and row.psnr_worst is not None]
 
 
 def guessing(row: Row) -> bool:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from infomri_core.results.frontier import Row, attacks, label, pareto, utility_of
+from infomri_core.results.measuring_less import sentence
 from infomri_core.system.screen_table import Column, ScreenTable
 from infomri_core.tasks.figures import Figure
 
@@ -27,8 +28,8 @@ def table(
 ) -> ScreenTable:
     """The frontier with a column an attack, or, without ``every_attack``, with the strongest only.
 
-    ``meta`` may name the ``study``; arms that are Pareto-optimal at their acceleration are marked
-    ●, attacks that failed their own test *.
+    ``meta`` may name the ``study``; rows that are Pareto-optimal among all are marked ●, attacks
+    that failed their own test *.
     """
     names = attacks(rows) if every_attack else []
     columns = [Column("", "pareto-optimal"), Column("arm"), Column("at", right=True)]
@@ -40,7 +41,9 @@ def table(
     best = _best(rows)
     cells = [_cells(row, rows, names, id(row) in best) for row in rows]
     ends = {i for i, (a, b) in enumerate(pairwise(rows)) if a.acceleration != b.acceleration}
-    return ScreenTable(columns, cells, _title(rows, meta or {}), _caption(rows), frozenset(ends))
+    return ScreenTable(
+        columns, cells, _title(rows, meta or {}), _caption(rows, meta or {}), frozenset(ends)
+    )
 
 
 def print_frontier(console: Console, rows: Sequence[Row], meta: Mapping[str, Any]) -> None:
@@ -51,11 +54,7 @@ def print_frontier(console: Console, rows: Sequence[Row], meta: Mapping[str, Any
 
 
 def _best(rows: Sequence[Row]) -> set[int]:
-    return {
-        id(row)
-        for acceleration in {row.acceleration for row in rows}
-        for row in pareto(row for row in rows if row.acceleration == acceleration)
-    }
+    return {id(row) for row in pareto(rows)}
 
 
 def _cells(row: Row, rows: Sequence[Row], names: Sequence[str], best: bool) -> list[str | Text]:
@@ -97,11 +96,12 @@ def _title(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
     return " ".join(("Privacy/utility frontier", str(meta.get("study", "")))).strip()
 
 
-def _caption(rows: Sequence[Row]) -> str:
+def _caption(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
     figure = utility_of(rows)
     text = CAPTION.format(utility=figure.title, reading=f"{figure.reading}; {figure.scale}")
     if _best(rows):
-        text += " ● Pareto-optimal: no other arm at this acceleration is better on both."
+        text += " ● Pareto-optimal: no other arm at any acceleration is better on both."
+    text += " " * bool(rival := sentence(rows, meta)) + rival
     if any(name not in row.certified for row in rows for name in row.psnr):
         text += (
             " * this attack failed its test on images it should have rebuilt: it is weak, and its "

@@ -17,6 +17,7 @@ from fl_server.study.epsilon import report_epsilons, study_epsilon
 from fl_server.study.evaluation.differences import differences
 from fl_server.study.evaluation.held_out import score_held_out
 from fl_server.study.evaluation.insiders import train_insiders
+from fl_server.study.evaluation.measuring_less import measuring_less
 from fl_server.study.evaluation.meta import study_meta
 from fl_server.study.evaluation.noised_rows import NoiseTask
 from fl_server.study.evaluation.results import MergedScores, build_rows
@@ -32,6 +33,7 @@ from infomri_core.plan.adversary_knowledge import insider_attack
 from infomri_core.plan.evaluation_rules import masks_scores
 from infomri_core.plan.plan import Plan
 from infomri_core.results.frontier import Row, to_json
+from infomri_core.results.measuring_less import META as MEASURING_LESS
 from infomri_core.score_noise.mechanism import form_of
 
 
@@ -142,6 +144,7 @@ def _results(
     rows = [replace(row, epsilon=epsilon) for row in rows]
     meta = study_meta(plan, fitted, merged, state.dropped, state.history, seconds)
     meta["differences"] = differences(plan, merged, rows)
+    meta[MEASURING_LESS] = measuring_less(plan.task, merged, rows)
     meta["audit_data"] = context.centre.audit.data
     meta["submitted_by"] = operators_of(context.directory)
     meta["released"] = collect_release(

@@ -28,6 +28,7 @@ from fl_server.run.submission import operators_of
 from fl_server.settings import Audit, CentreSettings, least_steps, read_settings
 from fl_server.study.epsilon import study_epsilon
 from fl_server.study.evaluation.differences import differences
+from fl_server.study.evaluation.measuring_less import measuring_less
 from fl_server.study.evaluation.meta import study_meta
 from fl_server.study.evaluation.results import MergedScores, build_rows
 from infomri_core import attacks
@@ -37,6 +38,7 @@ from infomri_core.messages import EvaluateTask
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan, without_noise
 from infomri_core.results.frontier import Row, read_results
+from infomri_core.results.measuring_less import META as MEASURING_LESS
 from infomri_core.site.site import open_site
 from infomri_core.system.device import pick_device
 from infomri_core.system.errors import InputError, nearest
@@ -109,6 +111,7 @@ def repeat_audit(asked: AuditRequest, say: Callable[[str], None]) -> Repeated:
     meta = study_meta(plan, fitted, merged, saved.dropped, history, seconds)
     meta |= {"audit_data": settings.data, "scored_on": words, "caution": _caution(plan, saved)}
     meta["differences"] = differences(plan, merged, rows)
+    meta[MEASURING_LESS] = measuring_less(plan.task, merged, rows)
     meta |= {"per_site": [], "submitted_by": operators_of(folder)}
     if asked.weights_seconds > 0:
         say("attacking weights and updates on the audit set")
