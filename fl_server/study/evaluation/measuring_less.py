@@ -38,7 +38,7 @@ def _paired(task: Task, found: Comparison, scores: Mapping[Cell, Scores]) -> Com
     """The comparison with its paired interval; as it is where a cell has no groups."""
     rows = (found.row, *found.between)
     cells = [
-        (known.task, known.quality[row.worst_attack])
+        (known.task, known.quality[row.worst_attack or ""])
         for row in rows
         if (known := scores.get((row.arm, row.acceleration))) is not None
         and row.worst_attack in known.quality
