@@ -13,6 +13,7 @@ from fl_server.commands.audit import audit
 from fl_server.commands.benchmark import benchmark
 from fl_server.commands.compare import compare
 from fl_server.commands.diagnose import diagnose
+from fl_server.commands.init import init
 from fl_server.commands.masks import masks_app
 from fl_server.commands.model import model_app
 from fl_server.commands.operations.backup import backup, restore
@@ -22,7 +23,7 @@ from fl_server.commands.operations.operator import operator_app
 from fl_server.commands.operations.provision import provision_app
 from fl_server.commands.operations.resend import resend
 from fl_server.commands.prom import prom
-from fl_server.commands.runs import follow, run, status, stop
+from fl_server.commands.runs import Changes, follow, run, status, stop
 from fl_server.commands.simulate import simulate
 from fl_server.terminal.exit_codes import EPILOG, ended, interrupted
 from infomri_core.commands.data import data_app
@@ -45,6 +46,7 @@ for command in (
     diagnose,
     doctor,
     follow,
+    init,
     metrics,
     prom,
     resend,
@@ -138,6 +140,7 @@ def train(
     plan: Annotated[Path, typer.Argument(help="The study's plan.toml")],
     data: Annotated[list[str], typer.Option(help="Data URI; several are pooled")],
     audit: Annotated[str, typer.Option(help="URI of the audit set: other patients")],
+    changes: Changes = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/train-<time>")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Continue the run in this folder, on the same data")
@@ -161,7 +164,8 @@ def train(
         anchored(store, Path.cwd()),
     )
     pooled = [anchored_here(uri) for uri in data]
-    train_centrally(read_plan(plan), pooled, anchored_here(audit), places, Console())
+    study = read_plan(plan, changes or ())
+    train_centrally(study, pooled, anchored_here(audit), places, Console())
 
 
 @app.command()

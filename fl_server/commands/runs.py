@@ -13,6 +13,7 @@ from infomri_core.system.errors import InputError
 
 if TYPE_CHECKING:
     from fl_server.operations.control import Control
+    from infomri_core.plan.plan import Plan
 
 SuperLinkName = Annotated[
     str | None,
@@ -30,9 +31,18 @@ OperatorFolder = Annotated[
 ]
 
 
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="SECTION.KEY=VALUE", help="Change the plan, e.g. training.rounds=8"
+    ),
+]
+
+
 def run(
     context: typer.Context,
     plan: Annotated[Path | None, typer.Argument(help="The study's plan.toml")] = None,
+    changes: Changes = None,
     superlink: SuperLinkName = None,
     operator: OperatorFolder = None,
     resume: Annotated[str, typer.Option(help="Continue this run from its last checkpoint")] = "",
@@ -47,6 +57,8 @@ def run(
     """Submit a study to a running SuperLink and follow it to its frontier; exit code 1 if it
     fails.
 
+    With `--set` the changed plan is written beside the plan: sites approve that text.
+
     Example: `infomri run plan.toml --superlink hospital-net`
     """
     from fl_server.authority.operators import read_operator
@@ -57,7 +69,7 @@ def run(
 
     if plan is None and not resume:
         raise InputError("infomri run", "a plan file or --resume RUN", "neither", "give one")
-    text = read_plan(plan).text if plan else ""
+    text = "" if plan is None else _text(read_plan(plan, changes or ()), plan, bool(changes))
     with Control.named(superlink, operator) as control:
         if resume:
             check_resume(control, resume, centre)
@@ -66,6 +78,15 @@ def run(
         print(f"run {run_id} submitted")
         if not detach:
             _show(control, run_id, verbose=bool(context.obj))
+
+
+def _text(plan: "Plan", path: Path, is_changed: bool) -> str:
+    """The text to submit; one that is in no file yet is written to one, for those who approve."""
+    if is_changed:
+        kept = path.with_name(f"{path.stem}.{plan.digest[:12]}.toml")
+        kept.write_text(plan.text, encoding="utf-8")
+        print(f"the changed plan, which sites approve: {kept} (sha256 {plan.digest})")
+    return plan.text
 
 
 def follow(

@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from fl_server.commands.runs import Changes
 from infomri_core.system.errors import InputError
 from infomri_core.system.paths import anchored_here
 
 
 def simulate(
     plan: Annotated[Path | None, typer.Argument(help="The study's plan.toml")] = None,
+    changes: Changes = None,
     sites: Annotated[int | None, typer.Option(help="How many sites take part")] = None,
     data: Annotated[
         str, typer.Option(help="Data URI, divided among the sites")
@@ -56,4 +58,4 @@ def simulate(
     check_output(out)
     wanted = Simulated(sites, anchored_here(data), min_cohort, workers, centre)
     with disk_errors_explained(out, "make room, and start again with another --out"):
-        begin(read_plan(plan), wanted, out, Console())
+        begin(read_plan(plan, changes or ()), wanted, out, Console())

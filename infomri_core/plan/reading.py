@@ -1,8 +1,10 @@
 """A plan's text becomes a :class:`~infomri_core.plan.plan.Plan`, or one line says why not."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from infomri_core.plan.changes import changed
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.rules import check
 from infomri_core.system.config import build, not_utf8, parse_toml
@@ -26,10 +28,11 @@ def without_noise(plan: Plan) -> Plan:
     return replace(plan, evaluation=replace(plan.evaluation, noise=False))
 
 
-def read_plan(path: Path) -> Plan:
-    """Read a plan file."""
+def read_plan(path: Path, changes: Iterable[str] = ()) -> Plan:
+    """Read a plan file, with the ``changes`` of :func:`infomri_core.plan.changes.changed`."""
     try:
-        return parse_plan(path.read_text(encoding="utf-8"), path.name)
+        text = path.read_text(encoding="utf-8")
+        return parse_plan(changed(text, changes, path.name), path.name)
     except (FileNotFoundError, IsADirectoryError):
         raise InputError(str(path), "a plan file", "no such file", "check the path") from None
     except UnicodeDecodeError:

@@ -24,6 +24,7 @@ RUN_BY = {
     "make demo": DEMO,
     "make test": "test_docs.py::test_make_has_the_targets_that_are_told",
     "infomri demo": DEMO,
+    "infomri init": "test_init.py::test_the_files_fit_the_data_and_each_other",
     "infomri dashboard": "test_dashboard_browser.py::test_every_page_of_a_finished_study_is_drawn",
     "infomri data import dicom": IN_TUTORIAL,
     "infomri data split": IN_TUTORIAL,
