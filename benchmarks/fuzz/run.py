@@ -3,7 +3,6 @@ their own: what crashes, hangs or fails otherwise than by refusing is kept and n
 
 import hashlib
 import json
-import mmap
 import os
 import resource
 import select
@@ -14,11 +13,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 import numpy as np
 
 from benchmarks.fuzz.readers import READERS
-from infomri_core.data.hdf5 import verdict
+from infomri_core.data.hdf5 import guarded, verdict
 from infomri_core.system.errors import InputError, Refused
 
 ALARM_SECONDS = 20
@@ -36,13 +36,15 @@ class Hangs(BaseException):
 @dataclass
 class Found:
     """Counts by outcome: 'read ..', 'refused: ..', and by exception what should not be. ``n``
-    inputs; ``slowest`` in seconds; ``peak`` memory of the process in MiB."""
+    inputs; ``slowest`` in seconds; ``peak`` memory of the process in MiB; ``ended``: how the last
+    input ended the process, '' if it did not."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     n: int = 0
     finds: Counter[str] = field(default_factory=Counter)
     slowest: float = 0.0
     peak: int = 0
+    ended: str = ""
 
     def add(self, other: "Found") -> None:
         self.outcomes += other.outcomes
@@ -77,62 +79,101 @@ def one_input(name: str, corpus: list[bytes], seed: int, index: int, folder: Pat
     return READERS[name].mutate(folder)(data, rng)
 
 
-def fuzz(name: str, n: int, seed: int, seconds: float, keep: Path) -> tuple[Found, str]:
+def fuzz(
+    name: str, n: int, seed: int, seconds: float, keep: Path, *, below: bool = False
+) -> tuple[Found, str]:
     """``n`` inputs through the reader ``name``, or as many as ``seconds`` allow, and the digest of
-    what they started from. Finds are written to ``keep``."""
+    what they started from. Finds are written to ``keep``.
+
+    ``below`` the trial of HDF5 files, in one process: an input that ends it there, or takes more
+    than ``TRIAL_SECONDS`` of CPU, is read again with the trial, as everybody reads.
+    """
     found, end, index = Found(), time.monotonic() + seconds, 0
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as scratch:
         corpus = corpus_of(name, Path(scratch))
         while index < n and time.monotonic() < end:
-            found_now = _in_child(name, corpus, seed, range(index, min(index + CHUNK, n)), keep)
+            numbers = range(index, min(index + CHUNK, n))
+            if not below:
+                found_now = _in_child(name, corpus, seed, numbers, keep)
+            else:
+                found_now = _below(name, corpus, seed, numbers, keep)
             found.add(found_now)
             index += found_now.n
     return found, digest_of(corpus)
 
 
-def _in_child(name: str, corpus: list[bytes], seed: int, numbers: range, keep: Path) -> Found:
+def _below(name: str, corpus: list[bytes], seed: int, numbers: range, keep: Path) -> Found:
+    """``numbers`` without the trial, up to one that ends the process, and that one with it."""
+    found = _in_child(name, corpus, seed, numbers, keep, below=True)
+    if found.ended:
+        at = numbers.start + found.n - 1
+        found.finds -= Counter({found.ended: 1})
+        again = _in_child(name, corpus, seed, range(at, at + 1), keep)
+        found.outcomes += Counter({f"below: {_kind(found.ended)}; {w}": 1 for w in again.outcomes})
+        found.finds += again.finds
+    return found
+
+
+def _in_child(
+    name: str, corpus: list[bytes], seed: int, numbers: range, keep: Path, *, below: bool = False
+) -> Found:
     """The inputs ``numbers``, up to one that ends the process."""
-    at = mmap.mmap(-1, 8)
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        done = _chunk(name, corpus, seed, numbers, keep, at)
         with os.fdopen(writing, "w") as stream:
-            json.dump([done.outcomes, done.n, done.finds, done.slowest, done.peak], stream)
+            _chunk(name, corpus, seed, numbers, keep, stream, below=below)
         os._exit(0)
     os.close(writing)
-    text = _said(pid, reading, at)
+    found = _said(pid, reading)
     status = os.waitpid(pid, 0)[1]
-    if text and status == 0:
-        outcomes, n, finds, slowest, peak = json.loads(text)
-        return Found(Counter(outcomes), n, Counter(finds), slowest, peak)
-    reached = int.from_bytes(at[:8], "little")
-    what = f"the process ended with status {status} at input {reached}"
+    if found.n == len(numbers) and status == 0:
+        return found
+    found.ended = f"the process ended with status {status} at input {numbers.start + found.n}"
     if status == signal.SIGKILL:
-        what = f"no answer in {STUCK_SECONDS} s, not even to an alarm, at input {reached}"
-    return Found(n=reached - numbers.start + 1, finds=Counter({what: 1}))
+        found.ended = f"no answer in {STUCK_SECONDS} s at input {numbers.start + found.n}"
+    found.finds[found.ended] += 1
+    found.n += 1
+    return found
 
 
-def _said(pid: int, reading: int, at: mmap.mmap) -> str:
-    """What the child says at its end; a child that stays at one input is killed."""
-    before, since = b"", time.monotonic()
-    with os.fdopen(reading) as stream:
-        while not select.select([stream], [], [], 2.0)[0]:
-            if at[:8] != before:
-                before, since = at[:8], time.monotonic()
-            elif time.monotonic() - since > STUCK_SECONDS:
-                os.kill(pid, signal.SIGKILL)
-        return stream.read()
+def _said(pid: int, reading: int) -> Found:
+    """What the child says, a line an input; one that stays at an input is killed."""
+    found, rest, since = Found(), b"", time.monotonic()
+    with os.fdopen(reading, "rb", 0) as stream:
+        while True:
+            if not select.select([stream], [], [], 2.0)[0]:
+                if time.monotonic() - since > STUCK_SECONDS:
+                    os.kill(pid, signal.SIGKILL)
+                continue
+            block, since = stream.read(1 << 16), time.monotonic()
+            if not block:
+                return found
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
+                outcome, find, slowest, peak = json.loads(line)
+                one = Counter({outcome: 1})
+                counts = {"finds" if find else "outcomes": one}
+                found.add(Found(n=1, slowest=slowest, peak=peak, **counts))
 
 
 def _chunk(
-    name: str, corpus: list[bytes], seed: int, numbers: range, keep: Path, at: mmap.mmap
-) -> Found:
+    name: str,
+    corpus: list[bytes],
+    seed: int,
+    numbers: range,
+    keep: Path,
+    said: TextIO,
+    *,
+    below: bool,
+) -> None:
     _limit_memory()
     verdict.CPU_SECONDS = TRIAL_SECONDS  # of files of kilobytes, and long before the alarm
+    if below:
+        guarded.check_trial = lambda path: None
     signal.signal(signal.SIGALRM, _ring)
-    found, reader = Found(), READERS[name]
+    seen, reader = set(), READERS[name]
     keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as scratch:
         folder = Path(scratch)
@@ -140,18 +181,18 @@ def _chunk(
         for make in reader.makers[:1]:
             make(path)
         for index in numbers:
-            at[:8] = index.to_bytes(8, "little")
             data = one_input(name, corpus, seed, index, folder)
             path.write_bytes(data)
             start = time.perf_counter()
+            signal.setitimer(signal.ITIMER_PROF, TRIAL_SECONDS if below else 0)
             outcome, find = _outcome(name, path)
-            found.slowest = max(found.slowest, time.perf_counter() - start)
-            found.n += 1
-            (found.finds if find else found.outcomes)[outcome] += 1
-            if find and found.finds[outcome] == 1:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            if find and outcome not in seen:
                 (keep / f"{name}-{seed}-{index}{Path(reader.name).suffix}").write_bytes(data)
-    found.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return found
+            seen.add(outcome)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            print(json.dumps([outcome, find, time.perf_counter() - start, peak]), file=said)
+            said.flush()
 
 
 def _outcome(name: str, path: Path) -> tuple[str, bool]:

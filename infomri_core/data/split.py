@@ -16,7 +16,8 @@ HOSPITAL_SALT = "infomri-hospital"
 
 def patient_draw(salt: str, patient: str) -> int:
     """A number in [0, 2^64) fixed for ever by ``salt`` and ``patient`` (from their sha256)."""
-    digest = hashlib.sha256(f"{salt}\n{patient}".encode()).digest()
+    message = f"{salt}\n{patient}".encode(errors="surrogatepass")  # ids need not be UTF-8
+    digest = hashlib.sha256(message).digest()
     return int.from_bytes(digest[:8], "big")
 
 

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from infomri_core.messages.wire import Message
 from infomri_core.system.errors import Refused
+
+MAX_ACCELERATION = 1e9
+"""Far above any measurement: no plane has so many points."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,12 @@ def release_task_from(message: Message, plan: str, number: int, deadline: float)
     """The rest of a release task. Raises ``Refused("bad-message")``."""
     arm, acceleration = message.header.get("arm"), message.header.get("acceleration")
     whole = isinstance(arm, str) and set(message.arrays) == {"weights"}
-    if not whole or isinstance(acceleration, bool) or not isinstance(acceleration, int | float):
+    is_number = isinstance(acceleration, int | float) and not isinstance(acceleration, bool)
+    # Before float(): a whole number on the wire can be beyond the largest float.
+    if not whole or not is_number or not 0 < cast(float, acceleration) <= MAX_ACCELERATION:
         raise Refused("bad-message", "a release task without a proper arm, acceleration, weights")
     weights = message.arrays["weights"]
-    return ReleaseTask(plan, number, deadline, str(arm), float(acceleration), weights)
+    return ReleaseTask(plan, number, deadline, str(arm), float(cast(float, acceleration)), weights)
 
 
 def released_from(message: Message) -> ReleaseReply:

@@ -86,4 +86,5 @@ def pooled(sums: npt.NDArray[Any], target: Ints) -> npt.NDArray[Any]:
 
 
 def _place(secret: str, patient: str) -> bytes:
-    return hmac.digest(secret.encode(), f"group\x1f{patient}".encode(), hashlib.sha256)
+    message = f"group\x1f{patient}".encode(errors="surrogatepass")  # ids need not be UTF-8
+    return hmac.digest(secret.encode(), message, hashlib.sha256)

@@ -19,8 +19,9 @@ from infomri_core.attacks.external import read_external
 from infomri_core.data import open_dataset
 from infomri_core.data.normalise import volume_scale
 from infomri_core.inference.scans import open_scan
-from infomri_core.messages import EnrolTask, task_from, wire
+from infomri_core.messages import EnrolTask, ReleaseTask, task_from, wire
 from infomri_core.plan.reading import parse_plan
+from infomri_core.summaries.groups import partition
 from infomri_core.system.errors import InputError, Refused
 from tests.client.test_site_commands import SITE
 from tests.support.vault_fakes import PLAN
@@ -110,6 +111,27 @@ def test_a_deadline_that_is_no_time_is_refused(deadline: float) -> None:
     with pytest.raises(Refused, match="not a time"):
         task_from(wire.decode(wire.encode(message)))
     assert task_from(wire.Message("enrol", {"plan": "x", "deadline": 1})) == EnrolTask("x", 1.0)
+
+
+@pytest.mark.parametrize("acceleration", [10**400, -(10**400), float("nan"), 0, True])
+def test_an_acceleration_that_is_none_is_refused(acceleration: float) -> None:
+    good = {"plan": "x", "round": 1, "deadline": 1, "arm": "a", "acceleration": 4}
+    weights = {"weights": np.zeros(3, np.float32)}
+    assert isinstance(task_from(wire.Message("release", good, weights)), ReleaseTask)
+    odd = wire.Message("release", {**good, "acceleration": acceleration}, weights)
+    with pytest.raises(Refused, match="acceleration"):
+        task_from(wire.decode(wire.encode(odd)))
+
+
+def test_a_patient_id_that_is_not_utf8_is_split_and_grouped(tmp_path: Path) -> None:
+    """An attribute of a damaged volume: it was no text that a hash could take."""
+    for n in range(3):
+        with h5py.File(tmp_path / f"{n}.h5", "w") as file:
+            file["kspace"] = np.ones((2, 8, 8), np.complex64) * (1 + n)
+            file.attrs["patient_id"] = np.bytes_(b"M\xfc\xff%d" % n)
+    dataset = open_dataset(f"fastmri:{tmp_path}?size=8")
+    assert len(set(map(str, dataset.table.patients))) == 3
+    assert len(set(partition(dataset.table.patients, "k" * 40, 1))) == 3
 
 
 def test_external_masks_of_a_damaged_file_are_refused(tmp_path: Path) -> None:
