@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TypeVar, final
@@ -43,11 +44,13 @@ from flwr.supernode.runtime.run_clientapp import (
 )
 
 from fl_client.isolation import confine
-from fl_client.network import bundle, courier, pulse, supernode
+from fl_client.network import bundle, courier, polling, pulse, supernode
 from infomri_core.machine.processes import tether
 from infomri_core.system import logs
 
 POLL_SECONDS = 0.2
+BELL_SECONDS = 1.0
+"""Between two questions to a SuperNode that rings when it has a task."""
 _ABSENT_SECONDS = 0.5
 _GIVE_UP_SECONDS = 60.0
 _MESSAGE_SECONDS = 20.0
@@ -103,11 +106,18 @@ def serve_task(address: str, token: str) -> None:
     push_task_output(client, context, SubStatus.COMPLETED, "")
 
 
+def _poll_pause() -> None:
+    time.sleep(POLL_SECONDS)
+
+
 def run(
-    where: Callable[[], str], secret: bytes | None, beat: Callable[[], None] = lambda: None
+    where: Callable[[], str],
+    secret: bytes | None,
+    beat: Callable[[], None] = lambda: None,
+    pause: Callable[[], None] = _poll_pause,
 ) -> NoReturn:
-    """Poll the SuperNode, which is at ``where()`` now, for tasks for ever, and call ``beat`` now
-    and then; SIGTERM and SIGINT end it."""
+    """Poll the SuperNode, which is at ``where()`` now, for tasks for ever, with a ``pause`` where
+    it has none, and call ``beat`` now and then; SIGTERM and SIGINT end it."""
     signers: list[ProtobufClientInterceptor] = []
     if secret:
         signers.append(
@@ -131,7 +141,7 @@ def run(
         elif task.HasField("task") and task.token:
             children.add(_fork(address, task.token))
         else:
-            time.sleep(POLL_SECONDS)
+            pause()
 
 
 def _acquire(client: RuntimeHttpClient, request: AcquireTaskRequest) -> AcquireTaskResponse | None:
@@ -225,7 +235,9 @@ def main() -> NoReturn:
     confine.apply(lambda: confine.confine(keep), "no files but its own")
     told = supernode.port_file(folder)
     heart = pulse.Heart(pulse.pulse_file(folder), socket)
-    run(lambda: arguments.runtime_api or _stated(told), secret, heart.beat)
+    bell = polling.Bell(polling.bell_file(folder))
+    pause = partial(bell.wait, BELL_SECONDS)
+    run(lambda: arguments.runtime_api or _stated(told), secret, heart.beat, pause)
 
 
 def _stated(path: Path) -> str:

@@ -9,15 +9,17 @@ import argparse
 import logging
 import os
 import sys
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from fl_client.isolation import confine
-from fl_client.network import clocks
+from fl_client.network import clocks, polling
 from fl_client.network.endings import Ending, ending_of
 from fl_client.settings import SiteSettings, read_settings
 from infomri_core.machine import processes
@@ -99,11 +101,12 @@ def serve(settings: SiteSettings, folder: Path) -> NoReturn:
             release(settings, int(admitted.read_text()))
         except Exception as error:
             _log.info("no former connection to take back: %s", error)
-    from flwr.supernode import fleet_http_connection
+    from flwr.supernode import fleet_http_connection, start_client_internal
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
     code = 1
     vars(fleet_http_connection)["flwr_exit"] = _leave
+    pace(vars(start_client_internal), polling.bell_file(folder))
     sys.argv = command(settings, secret_file(folder), port)
     try:
         port_file(folder).write_text(str(port))
@@ -114,6 +117,14 @@ def serve(settings: SiteSettings, folder: Path) -> NoReturn:
         _log.error("the SuperNode failed: %s: %s", type(error).__name__, error)
     logging.shutdown()
     os._exit(code)
+
+
+def pace(loop: dict[str, Any], bell: Path, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Have the main loop of Flower's module with the names ``loop``, which sleeps for fixed times,
+    sleep as long as it needs, and ring the ``bell`` for each task."""
+    poller = polling.Poller(bell, polling.Pauses(), sleep)
+    loop["time"] = poller
+    loop["_push_messages"] = poller.ringing(loop["_push_messages"])
 
 
 def _leave(code: int, message: str | None = None, **more: object) -> NoReturn:

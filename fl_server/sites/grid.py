@@ -42,6 +42,8 @@ GRACE_SECONDS = 20.0
 SILENCE_SECONDS = 300.0
 _SETTLE_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
+_SHARE = 0.05
+"""A pause between two looks for replies, as a share of the time since the task was sent."""
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +143,7 @@ class GridSites:
                 patience = self._patience(deadline - started, slowest)
                 self._send(pending, self._overdue(pending, patience), kind, until)
             if pending and not arrived:
-                self._sleep(min(1.0, 0.1 + 0.02 * (now - started)))
+                self._sleep(min(max(0.1, _SHARE * (now - started)), 1.0))
         for node in pending:
             _log.warning("node %s did not answer %s in time", node, kind)
 
