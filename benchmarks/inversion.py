@@ -79,7 +79,7 @@ def main() -> None:
     images = data.images(np.arange(len(data)))
     labels = torch.from_numpy(data.table.labels.astype(np.float32))
     prior = LMMSE(plan.task.shape).fit(
-        *(images[public], model.policy, [RATIO], plan.measurement.noise_std),
+        *(images[public], model.sampler, [RATIO], plan.measurement.noise_std),
         torch_generator(seed, "prior"),
         patients=data.table.patients[public],
     )

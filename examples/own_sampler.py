@@ -27,8 +27,8 @@ from infomri_core.physics.statistics import KSpaceMoments
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.seeds import torch_generator
-from infomri_core.sampling import SamplingPolicy, UniformPolicy, VariableDensityPolicy
-from infomri_core.sampling.fixed import relative_distance
+from infomri_core.sampling import Amortised, SamplingPolicy, UniformPolicy, VariableDensityPolicy
+from infomri_core.sampling.samplers.variable_density import relative_distance
 from infomri_core.summaries.groups import partition
 from infomri_core.summaries.metrics import ScoreHistogram
 from infomri_core.suppression.marginal import MarginalEntropy
@@ -94,7 +94,7 @@ def train(policy: SamplingPolicy, plan: Plan, beta: float, data: SliceDataset) -
         torch.manual_seed(0)
         network = plan.task.network(plan.model)
     noise_std = plan.measurement.noise_std
-    model = SampledModel(plan.task, policy, network, plan.constraint, plan.method, noise_std)
+    model = SampledModel(plan.task, Amortised(policy), network, noise_std)
 
     def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         return images[rows], labels[rows]
@@ -115,15 +115,14 @@ def audit(model: SampledModel, data: SliceDataset, own: SliceDataset) -> Outcome
     held = data.where(data.table.split == "val")
     truth = held.images(range(len(held)))
     generator = torch_generator("example", "audit")
-    masks = model.draw(RATIO, len(truth), generator)
-    measurement = model.measure(truth, masks, generator)
+    found = model.acquire(truth, RATIO, generator)
     slots = partition(held.table.patients, "example")
     histogram = ScoreHistogram.from_scores(
-        model.output(measurement).numpy(), held.table.labels, slots, held.table.exclusive
+        model.output(found.y).numpy(), held.table.labels, slots, held.table.exclusive
     )
     fitted = {name: fit(name, model, own) for name in ("lmmse", "mean")}
     quality = {
-        name: float(psnr(attack.reconstruct(measurement, masks), truth).mean())
+        name: float(psnr(attack.reconstruct(found.y, found.mask), truth).mean())
         for name, attack in fitted.items()
     }
     auroc = histogram.auroc_estimate()
@@ -136,7 +135,7 @@ def fit(name: str, model: SampledModel, own: SliceDataset) -> Attack:
     images = own.images(range(len(own)))
     generator = torch_generator("example", "fit")
     patients = own.table.patients
-    return attack.fit(images, model.policy, [RATIO], model.noise_std, generator, patients)
+    return attack.fit(images, model.sampler, [RATIO], model.noise_std, generator, patients)
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Outcome]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import plotly.graph_objects as go
 
 from dashboard.reading.runs import Curve
-from infomri_core.results.palette import style_of
+from infomri_core.sampling.registry import style_of
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888")
 _DASHES = ("solid", "dash", "dot", "dashdot")

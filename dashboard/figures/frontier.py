@@ -21,12 +21,12 @@ from dashboard.axes import (
 from infomri_core.results.arm_names import beta_label
 from infomri_core.results.frontier import Row, label, psnr_of, traces
 from infomri_core.results.label_places import label_places
-from infomri_core.results.palette import GREY, style_of
+from infomri_core.results.palette import GREY
+from infomri_core.sampling.registry import learns, style_of
 
 FADED = 0.35
 # A narrow panel and a letter of a label, in pixels: enough to keep labels apart.
 _PANEL, _LETTER = (640, 430), 8
-_SYMBOLS = {"infomri": "circle", "variable-density": "square", "uniform": "triangle-up"}
 
 
 def frontier(
@@ -93,7 +93,7 @@ def _trace(
     best: set[str],
 ) -> go.Scatter:
     style, (x, y) = style_of(trace[0].sampler), axes
-    learned = trace[0].sampler == "infomri"
+    learned = learns(trace[0].sampler)
     xs, ys = ([axis.value(row, attack) or 0.0 for row in trace] for axis in axes)
     rows = [point.row for point in points]
     several = len({row.seed for row in rows if row.sampler == trace[0].sampler}) > 1
@@ -105,7 +105,7 @@ def _trace(
         mode="lines+markers" if learned else "markers",
         line={"color": style.colour, "width": 2 if len(set(opacity)) == 1 else 1},
         marker={
-            "symbol": _SYMBOLS.get(trace[0].sampler, "diamond"),
+            "symbol": style.symbol,
             "size": 14,
             "color": style.colour,
             "opacity": opacity,
@@ -141,7 +141,7 @@ def _label(
     y0, y1 = _range([*spans[1], *([(above.utility, above.utility)] if above else [])])
     figure.update_xaxes(range=[x0, x1])
     figure.update_yaxes(range=[y0, y1])
-    learned = [p for p in points if p.row.sampler == "infomri"]
+    learned = [p for p in points if learns(p.row.sampler)]
     texts = [beta_label(p.row.beta) for p in learned]
 
     def fraction(x: float, y: float) -> tuple[float, float]:
@@ -151,7 +151,6 @@ def _label(
     taken = [(a - 0.01, b - 0.02, c + 0.01, d + 0.02) for a, b, c, d in corners]
     at = [fraction(p.x, p.y) for p in learned]
     widths = [(len(text) + 2) * _LETTER / _PANEL[0] for text in texts]
-    colour = style_of("infomri").colour
     for point, text, (x, y) in zip(
         learned, texts, label_places(at, widths, 18 / _PANEL[1], taken)
     ):
@@ -163,8 +162,8 @@ def _label(
             axref="x",
             ayref="y",
             text=text,
-            font={"color": colour},
-            arrowcolor=colour,
+            font={"color": style_of(point.row.sampler).colour},
+            arrowcolor=style_of(point.row.sampler).colour,
             arrowwidth=0.7,
             arrowhead=0,
             standoff=8,

@@ -15,7 +15,7 @@ from infomri_core.inference.inference import (
 )
 from infomri_core.inference.scans import Scan, open_scan
 from infomri_core.physics.images import psnr
-from infomri_core.physics.kspace import ifft2c, measure, zero_fill
+from infomri_core.physics.kspace import ifft2c, zero_fill
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.system.errors import InputError
 
@@ -72,18 +72,17 @@ def run(
     generator = torch_generator(seed, "trial", arm, acceleration)
     slice_ = slice_of(scan, number)[None]
     truth = ifft2c(slice_).abs() if scan.is_kspace else slice_
-    mask = model.draw(ratio, 1, generator)
     if scan.is_kspace:
-        y = measure(slice_, mask, 0.0, generator)
+        found = model.acquire_kspace(slice_, ratio, 0.0, generator)
         diagnosis = diagnose_kspace(model, slice_, ratio, generator, n_draws)
     else:
-        y = model.measure(slice_, mask, generator)
+        found = model.acquire(slice_, ratio, generator)
         diagnosis = diagnose_images(model, slice_, ratio, generator, n_draws)
-    rebuilt = study.adversaries.attacks[attack].reconstruct(y, mask)
+    rebuilt = study.adversaries.attacks[attack].reconstruct(found.y, found.mask)
     return Trial(
         truth[0].clamp(0, 1).numpy(),
-        mask[0].numpy(),
-        zero_fill(y)[0].abs().clamp(0, 1).numpy(),
+        found.mask[0].numpy(),
+        zero_fill(found.y)[0].abs().clamp(0, 1).numpy(),
         rebuilt[0].clamp(0, 1).numpy(),
         attack,
         float(psnr(rebuilt, truth)[0]),

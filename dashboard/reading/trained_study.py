@@ -15,6 +15,7 @@ from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.results.study_file import StudyFile, parse_study_file
+from infomri_core.sampling import mask_sampler
 
 DEVICE = torch.device("cpu")
 
@@ -75,7 +76,7 @@ class TrainedStudy:
 def draw(study: TrainedStudy, arm: str, ratio: float, seed: int) -> Drawn:
     """The arm's probabilities at ``ratio``, and the mask that ``seed`` draws from them."""
     model = study.model(arm)
-    probability = model.policy(ratio)
+    probability = mask_sampler(model.sampler).at(ratio).probability
     mask = model.draw(ratio, 1, torch_generator(seed, "dashboard", arm))[0]
     variance = torch.from_numpy(np.array(study.file.variance))
     nats = [entropy_map(probability, v, model.noise_std) for v in (variance, 0 * variance)]

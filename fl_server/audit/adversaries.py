@@ -72,7 +72,7 @@ def fit_audit(
         images,
         table.patients,
         everything[torch.from_numpy(held_out)],
-        [model.policy for model in models.values()],
+        [model.sampler for model in models.values()],
         settings.options,
         settings.size_curve,
     )
@@ -141,8 +141,8 @@ def _logits(
     generator = torch_generator(plan.study.seed, "diagnosis", *cell, device=images.device)
     logits = []
     for batch in images.split(BATCH):
-        masks = model.draw(1 / cell[1], len(batch), generator)
-        logits.append(model.task.disclosed(model.output(model.measure(batch, masks, generator))))
+        found = model.acquire(batch, 1 / cell[1], generator)
+        logits.append(model.task.disclosed(model.output(found.y)))
     return torch.cat(logits)
 
 

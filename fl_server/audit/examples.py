@@ -67,11 +67,10 @@ def make_examples(
     """Measure held-out audit slices under ``model`` at ``cell`` and let every attack rebuild."""
     truth = audit_set.images(held_out_examples(audit_set)).to(device)
     generator = torch_generator(plan.study.seed, "examples", *cell, device=device)
-    masks = model.draw(1 / cell[1], len(truth), generator)
-    measurement = model.measure(truth, masks, generator)
-    disclosed = model.task.disclosed(model.output(measurement))
-    rebuilt = fitted.adversaries.reconstruct(cell, measurement, masks, disclosed)
-    images = {ZERO_FILLED: zero_fill(measurement).abs().clamp(0, 1)}
+    found = model.acquire(truth, 1 / cell[1], generator)
+    disclosed = model.task.disclosed(model.output(found.y))
+    rebuilt = fitted.adversaries.reconstruct(cell, found.y, found.mask, disclosed)
+    images = {ZERO_FILLED: zero_fill(found.y).abs().clamp(0, 1)}
     images |= {name: image for name, image in rebuilt.items() if name not in FLOORS}
     quality = {name: psnr(image, truth).cpu().numpy() for name, image in images.items()}
     arrays = {name: image.float().cpu().numpy() for name, image in images.items()}

@@ -15,7 +15,7 @@ from infomri_core.attacks.certify import Certificate, certify, control_psnr
 from infomri_core.attacks.networks.learned import LearnedAttack
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.seeds import torch_generator
-from infomri_core.sampling import SamplingPolicy
+from infomri_core.sampling import Sampler
 
 REFERENCE = "lmmse"
 PARTS = 4
@@ -38,7 +38,7 @@ class FitContext:
     images: Tensor
     patients: np.ndarray
     held_out: Tensor
-    policies: Sequence[SamplingPolicy]
+    samplers: Sequence[Sampler]
     options: Mapping[str, Mapping[str, Any]]
     size_curve: bool = False
 
@@ -54,7 +54,7 @@ class FitContext:
         generator = torch_generator(self.plan.study.seed, "attack", name, device=device)
         ratios = [1 / a for a in measurement.accelerations]
         chosen = self.images[torch.from_numpy(rows)]
-        given = (chosen, self.policies, ratios, measurement.noise_std, generator)
+        given = (chosen, self.samplers, ratios, measurement.noise_std, generator)
         guarded(lambda: attack.to(device).fit(*given, patients=self.patients[rows]))
         if isinstance(attack, LearnedAttack) and attack.diverged:
             raise AttackFailed(f"training diverged after step {attack.history[-1].step}")

@@ -15,6 +15,7 @@ from fl_server.inference.trained_arm import TrainedArm
 from infomri_core.inference.inference import sampling_ratio
 from infomri_core.physics.entropy import redundancy
 from infomri_core.randomness.seeds import torch_generator
+from infomri_core.sampling import mask_sampler
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import write_atomically
 from infomri_core.system.progress import Progress, Step
@@ -39,7 +40,7 @@ def draw_mask_set(
     ``step`` is called after each."""
     ratio = sampling_ratio(trained.plan, acceleration)
     generator = torch_generator(seed, "masks", trained.arm.name, acceleration)
-    probabilities = trained.model.policy(ratio)
+    probabilities = mask_sampler(trained.model.sampler).at(ratio).probability
     masks = []
     for _ in range(count):
         masks.append(trained.model.draw(ratio, 1, generator).to(torch.uint8))

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from infomri_core.results.arm_names import beta_label
 from infomri_core.results.frontier import Row, label, traces, utility_of
 from infomri_core.results.label_places import Box, label_places
-from infomri_core.results.palette import GREY, style_of
+from infomri_core.results.palette import GREY
+from infomri_core.sampling.registry import learns, style_of
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MARKERS = {"infomri": "o", "variable-density": "s", "uniform": "^"}
 _SUFFIXES = (".png", ".svg")
 # A panel and a letter of a label, in points: enough to keep labels apart.
 _PANEL_POINTS, _LETTER = (300, 210), 5.2
@@ -85,7 +85,7 @@ def _trace(axes: "Axes", rows: Sequence[Row]) -> None:
         xerr=_bars(x, psnr),
         yerr=_bars(y, [(row.utility.low, row.utility.high) for row in rows]),
         color=style.colour,
-        marker=_MARKERS.get(rows[0].sampler, "D"),
+        marker=style.marker,
         markersize=7,
         markeredgecolor="white",
         linewidth=1.4,
@@ -98,14 +98,14 @@ def _trace(axes: "Axes", rows: Sequence[Row]) -> None:
 def _label(axes: "Axes", rows: Sequence[Row]) -> None:
     """The learned arms' beta, each beside the trace at the end of a thin line."""
     placed = [row for row in rows if row.utility.value is not None and row.psnr]
-    learned = [row for row in placed if row.sampler == "infomri"]
+    learned = [row for row in placed if learns(row.sampler)]
     points = [_fraction(axes, row.psnr_worst or 0.0, row.utility.value or 0.0) for row in learned]
     texts = [beta_label(row.beta) for row in learned]
     widths = [(len(text) + 2) * _LETTER / _PANEL_POINTS[0] for text in texts]
     height = 14 / _PANEL_POINTS[1]
     places = label_places(points, widths, height, [_box(axes, row) for row in placed])
-    colour = style_of("infomri").colour
     for row, text, at in zip(learned, texts, places):
+        colour = style_of(row.sampler).colour
         axes.annotate(
             text,
             (row.psnr_worst or 0.0, row.utility.value or 0.0),

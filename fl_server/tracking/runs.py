@@ -144,6 +144,7 @@ def parameters_of(plan: Plan, arm: Arm | None) -> dict[str, str]:
         values |= asdict(plan.privacy)
     if arm is not None:
         values |= asdict(arm)
+        values |= values.pop("options")
     return {name: _text(value) for name, value in values.items()}
 
 

@@ -6,28 +6,25 @@ from torch import nn
 
 from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.arms.weights import state, unflatten
-from infomri_core.plan.plan import Arm, Plan, Start
+from infomri_core.plan.plan import Arm, Plan
 from infomri_core.randomness.seeds import derive_seed, torch_generator
-from infomri_core.sampling import build_policy
 
 
 def build_model(plan: Plan, arm: Arm, variance: torch.Tensor | None = None) -> SampledModel:
     """A fresh model of an arm, seeded by (study seed, arm seed).
 
-    ``variance`` (2, H, W) is what a spectral start begins from; without it the policy starts at
+    ``variance`` (2, H, W) is what a spectral start begins from; without it the sampler starts at
     random, which is right wherever weights are loaded afterwards.
     """
-    task, start = plan.task, plan.start if variance is not None else _RANDOM
+    task = plan.task
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(plan.study.seed, "network", arm.seed))
         network = task.network(plan.model)
     generator = torch_generator(plan.study.seed, "policy", arm.seed)
-    policy = build_policy(arm, task.shape, plan.constraint, start, variance, generator)
+    sampler = arm.options.build(plan.setting, variance, generator)
     whitened = plan.model.input == "whitened"
-    return SampledModel(
-        *(task, policy, network, plan.constraint, plan.method, plan.measurement.noise_std),
-        whitening_weights(plan, variance) if whitened else None,
-    )
+    whitening = whitening_weights(plan, variance) if whitened else None
+    return SampledModel(task, sampler, network, plan.measurement.noise_std, whitening)
 
 
 def load_model(plan: Plan, arm: str, flat: np.ndarray) -> SampledModel:
@@ -61,6 +58,3 @@ def buffers_of(plan: Plan, arm: Arm) -> np.ndarray:
 def arm_sizes(plan: Plan) -> dict[str, int]:
     """The length of each arm's flat array."""
     return {arm.name: sum(t.numel() for t in state(build_model(plan, arm))) for arm in plan.arms}
-
-
-_RANDOM: Start = "random"

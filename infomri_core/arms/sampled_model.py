@@ -1,5 +1,6 @@
 """A sampler and a network, trained together on one task."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
@@ -7,10 +8,9 @@ from typing import final
 import torch
 from torch import nn
 
-from infomri_core.physics.kspace import fft2c, measure
-from infomri_core.plan.plan import Constraint, Method
+from infomri_core.physics.kspace import complex_noise, fft2c, measure
 from infomri_core.randomness.draws import Randomness
-from infomri_core.sampling import SamplingPolicy, draw_masks
+from infomri_core.sampling import Acquisition, Sampler, mask_sampler
 from infomri_core.suppression.base import Suppression
 from infomri_core.tasks.task import SUPPRESSION, Task
 
@@ -39,7 +39,7 @@ class LossTerms:
 
 @final
 class SampledModel(nn.Module):
-    """One arm: ``policy`` decides what is measured, ``network`` makes of it what ``task`` asks.
+    """One arm: ``sampler`` decides what is measured, ``network`` makes of it what ``task`` asks.
 
     ``whitening`` (H, W) multiplies what the network sees of k-space; None leaves it as it is.
     """
@@ -47,31 +47,41 @@ class SampledModel(nn.Module):
     def __init__(
         self,
         task: Task,
-        policy: SamplingPolicy,
+        sampler: Sampler,
         network: nn.Module,
-        constraint: Constraint,
-        method: Method,
         noise_std: float,
         whitening: torch.Tensor | None = None,
     ) -> None:
         super().__init__()
         self.task = task
-        self.policy = policy
+        self.sampler = sampler
         self.network = network
         self.whitening: torch.Tensor | None
         self.register_buffer("whitening", whitening)
-        self.constraint: Constraint = constraint
-        self.method: Method = method
         self.noise_std = noise_std
 
     def draw(self, ratio: float, n_masks: int, generator: torch.Generator) -> torch.Tensor:
-        """Sampling masks (n_masks, H, W), differentiable in the policy (straight-through)."""
-        return draw_masks(self.policy(ratio), n_masks, self.constraint, self.method, generator)
+        """Sampling masks (n_masks, H, W), differentiable in what the sampler learns. Raises
+        ``InputError`` where they depend on what is measured."""
+        return mask_sampler(self.sampler).at(ratio).draw(n_masks, generator)
+
+    def acquire(
+        self, images: torch.Tensor, ratio: float, generator: torch.Generator
+    ) -> Acquisition:
+        """Sampled noisy k-space (B, H, W) of images (B, H, W), and its masks."""
+        return self.acquire_kspace(fft2c(images), ratio, self.noise_std, generator)
+
+    def acquire_kspace(
+        self, kspace: torch.Tensor, ratio: float, noise_std: float, generator: torch.Generator
+    ) -> Acquisition:
+        """The same of k-space (B, H, W), with noise of that standard deviation added."""
+        noise = functools.cache(lambda: complex_noise(kspace, noise_std, generator))
+        return self.sampler.acquire(kspace, ratio, noise, generator)
 
     def measure(
         self, images: torch.Tensor, masks: torch.Tensor, generator: Randomness
     ) -> torch.Tensor:
-        """Sampled noisy k-space (B, H, W) of images (B, H, W) (InfoMRI, Eq. 2)."""
+        """Noisy k-space (B, H, W) of images (B, H, W) at given ``masks`` (InfoMRI, Eq. 2)."""
         return measure(fft2c(images), masks, self.noise_std, generator)
 
     def output(self, measurement: torch.Tensor) -> torch.Tensor:
@@ -88,7 +98,7 @@ class SampledModel(nn.Module):
         generator: torch.Generator,
     ) -> LossTerms:
         """The objective's terms on a batch of images (B, H, W) and the task's ``targets``."""
-        masks = self.draw(ratio, len(images), generator)
-        output = self.output(self.measure(images, masks, generator))
+        found = self.acquire(images, ratio, generator)
+        output = self.output(found.y)
         losses = self.task.mean_losses(output, targets)
-        return LossTerms(self.task, losses, suppression.mean(masks))
+        return LossTerms(self.task, losses, suppression.mean(found.mask))

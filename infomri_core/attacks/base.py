@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infomri_core.sampling import SamplingPolicy
+from infomri_core.sampling import Sampler, SamplingPolicy
 from infomri_core.system.errors import InputError
 
-Policies = SamplingPolicy | Sequence[SamplingPolicy]
+Policies = Sampler | SamplingPolicy | Sequence[Sampler | SamplingPolicy]
 
 
 class Portable(nn.Module):

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from infomri_core.attacks.base import Attack
 from infomri_core.attacks.networks.learned import LearnedAttack, Progress
-from infomri_core.attacks.scenarios import CONTROL_RATIO, Scenarios, control_policy
+from infomri_core.attacks.scenarios import CONTROL_RATIO, Scenarios, control_sampler
 from infomri_core.physics.images import psnr
-from infomri_core.plan.plan import Constraint
+from infomri_core.sampling.policy import Constraint
 
 TOLERANCE_DB = 0.5
 CONVERGED_DB = 0.1
@@ -72,8 +72,8 @@ def control_psnr(
     """Mean PSNR (dB) on images (n, H, W), at most 256 of them, under the control mask."""
     rows = torch.linspace(0, len(images) - 1, min(MAX_IMAGES, len(images))).round().long()
     chosen = images[rows.to(images.device)]
-    policy = control_policy(attack.shape, constraint)
-    scenarios = Scenarios.of(policy, [CONTROL_RATIO], noise_std, images.device)
+    control = control_sampler(attack.shape, constraint)
+    scenarios = Scenarios.of(control, [CONTROL_RATIO], noise_std, images.device)
     measurement, masks = scenarios.each(chosen, generator)
     return float(psnr(attack.reconstruct(measurement, masks), chosen).mean())
 

@@ -19,7 +19,8 @@ from infomri_core.dp.per_sample import (
 )
 from infomri_core.plan.plan import Plan, Privacy
 from infomri_core.randomness.secret_stream import SecretStream
-from infomri_core.sampling import draw_masks
+from infomri_core.sampling import mask_sampler
+from infomri_core.sampling.sampler import MaskDistribution
 from infomri_core.suppression.base import Suppression
 from infomri_core.system.errors import InputError
 from infomri_core.training.fit import Fetch
@@ -78,8 +79,9 @@ class PrivateGradients:
         """Write the gradient at ``beta``; the terms are the task's means over those drawn, exact
         and so outside epsilon, and the entropy of the data-free masks."""
         low, high = self._plan.measurement.ratio_range
-        probabilities = model.policy(low + (high - low) * float(self._stream.uniform()))
-        policy = [p for p in model.policy.parameters() if p.requires_grad]
+        ratio = low + (high - low) * float(self._stream.uniform())
+        masks = mask_sampler(model.sampler).at(ratio)
+        policy = [p for p in model.sampler.parameters() if p.requires_grad]
         parameters = (*policy, *model.network.parameters())
         total = {p: torch.zeros_like(p, dtype=torch.float64) for p in parameters}
         drawn = self.draw()
@@ -87,11 +89,11 @@ class PrivateGradients:
         if self._canaries is not None:
             drawn = self._canaries(drawn, self._privacy.clip, total)
         for batch in _parts(drawn, self._plan.training.batch_size):
-            found = self._add(model, probabilities, policy, batch, beta, total)
+            found = self._add(model, masks, policy, batch, beta, total)
             for name, value in found.items():
                 losses[name] += value
         self._noise(total)
-        entropy = self._entropy(model, probabilities, policy, beta, total)
+        entropy = self._entropy(masks, policy, beta, total)
         for parameter, gradient in total.items():
             parameter.grad = (gradient / self._privacy.lot).to(parameter.dtype)
         means = {n: entropy.new_tensor(v / max(1, len(drawn))) for n, v in losses.items()}
@@ -117,7 +119,7 @@ class PrivateGradients:
     def _add(
         self,
         model: SampledModel,
-        probabilities: torch.Tensor,
+        distribution: MaskDistribution,
         policy: list[nn.Parameter],
         batch: np.ndarray,
         beta: float,
@@ -127,26 +129,22 @@ class PrivateGradients:
         images, targets = self._fetch(batch)
         if self._plan.training.flips and bool(self._stream.bernoulli(0.5)):
             images, targets = model.task.augment(images, targets)
-        masks = self._masks(model, probabilities, len(batch))
+        masks = distribution.draw(len(batch), self._stream).detach()
         measured = model.measure(images, torch.ones_like(masks), self._stream)
+        probabilities = distribution.probability if policy else None
         given = (masks, measured, targets, beta)
         return add_clipped(model, probabilities, policy, *given, self._privacy.clip, total)
 
-    def _masks(self, model: SampledModel, probabilities: torch.Tensor, n: int) -> torch.Tensor:
-        p = probabilities.detach()
-        return draw_masks(p, n, model.constraint, model.method, self._stream)
-
     def _entropy(
         self,
-        model: SampledModel,
-        probabilities: torch.Tensor,
+        distribution: MaskDistribution,
         policy: list[nn.Parameter],
         beta: float,
         total: Gradients,
     ) -> torch.Tensor:
         """Add the sum over ``lot`` masks of beta grad H; returns their mean H (nats)."""
         lot = self._privacy.lot
-        masks = draw_masks(probabilities, lot, model.constraint, model.method, self._stream)
+        masks = distribution.draw(lot, self._stream)
         figure = self._suppression.mean(masks)
         if beta > 0 and policy:
             found = torch.autograd.grad(beta * lot * figure, policy)
@@ -157,7 +155,7 @@ class PrivateGradients:
 
 def add_clipped(
     model: SampledModel,
-    probabilities: torch.Tensor,
+    probabilities: torch.Tensor | None,
     policy: list[nn.Parameter],
     masks: torch.Tensor,
     kspace: torch.Tensor,
@@ -170,8 +168,9 @@ def add_clipped(
 
     g_i is the gradient, to all parameters of network and ``policy``, of the sum of sample i's
     losses as they weigh at ``beta``, from its ``masks`` (B, H, W) of zeros and ones, drawn from
-    ``probabilities`` (with their graph, which is kept), its noisy ``kspace`` (B, H, W) and its
-    ``targets`` (B, ...). Samples whose gradient is not finite are left out.
+    ``probabilities`` (with their graph, which is kept; needed with a ``policy`` only), its noisy
+    ``kspace`` (B, H, W) and its ``targets`` (B, ...). Samples whose gradient is not finite are
+    left out.
     """
     masks = masks.detach().requires_grad_(bool(policy))
     with recorded(model.network) as layers:
@@ -179,7 +178,7 @@ def add_clipped(
         model.task.objective(losses, beta).sum().backward()
     norms = torch.stack([layer.squared_norms() for layer in layers]).sum(0)
     found: list[torch.Tensor] = []
-    if policy:
+    if policy and probabilities is not None:
         found = policy_gradients(probabilities, policy, cast(torch.Tensor, masks.grad))
         norms = norms + torch.stack([squares(g) for g in found]).sum(0)
     finite = torch.isfinite(norms)

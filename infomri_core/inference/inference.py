@@ -9,12 +9,10 @@ import torch
 from infomri_core.arms.build import build_model
 from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.arms.weights import unflatten
-from infomri_core.physics.kspace import fft2c, measure
+from infomri_core.physics.kspace import fft2c
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.results.arm_names import display_names, technical_name
 from infomri_core.system.errors import InputError, nearest
-
-LEARNED = "infomri"
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def choose_arm(
     arms = {arm.name: arm for arm in plan.arms}
     if query.name is not None:
         query = replace(query, name=technical_name(query.name, arms))
-    learned = {LEARNED, *(arm.sampler for arm in plan.arms if arm.suppression != "none")}
+    learned = {arm.sampler for arm in plan.arms if arm.options.learns}
     found = [arm for arm in plan.arms if query.matches(arm, learned)]
     listed = f"the arms are {', '.join(map(_named, display_names(arms).items()))}"
     if not found:
@@ -161,10 +159,10 @@ def diagnose_kspace(
     draws: list[torch.Tensor] = []
     measured = torch.zeros(kspace.shape, dtype=torch.bool, device=kspace.device)
     for _ in range(n_draws):
-        masks = model.draw(ratio, len(kspace), generator).to(kspace.device)
-        output = model.output(measure(kspace, masks, noise_std, generator))
+        found = model.acquire_kspace(kspace, ratio, noise_std, generator)
+        output = model.output(found.y)
         draws.append(model.task.answers(output).double().cpu())
-        measured |= masks > 0
+        measured |= found.mask > 0
     stacked = torch.stack(draws)
     mean = stacked.mean(0)
     spread = stacked.std(0, correction=1) if n_draws > 1 else torch.full_like(mean, torch.nan)

@@ -104,13 +104,28 @@ def measure(
             str(tuple(mask.shape)),
             "give mask and k-space the same (H, W)",
         ) from None
-    dtype = torch.promote_types(kspace.dtype, torch.complex32)
+    return sample(complex_noise(kspace, noise_std, generator, shape).add_(kspace), mask)
+
+
+def complex_noise(
+    kspace: torch.Tensor,
+    noise_std: float,
+    generator: Randomness,
+    shape: tuple[int, ...] | None = None,
+) -> torch.Tensor:
+    """Noise of a whole grid like ``kspace``, or of ``shape``: real and imaginary parts each
+    N(0, noise_std^2). Raises ``InputError`` for a standard deviation below zero or infinite."""
     if not 0 <= noise_std < float("inf"):
         raise InputError("measure: noise_std", "0 <= noise_std", str(noise_std), "correct it")
+    dtype = torch.promote_types(kspace.dtype, torch.complex32)
     device = device_of(generator, kspace.device)
-    parts = normal(generator, (*shape, 2), device, dtype.to_real())
-    noisy = torch.view_as_complex(parts.mul_(noise_std)).to(kspace.device).add_(kspace)
-    return torch.view_as_complex(torch.view_as_real(noisy) * mask.unsqueeze(-1))
+    parts = normal(generator, (*(shape or kspace.shape), 2), device, dtype.to_real())
+    return torch.view_as_complex(parts.mul_(noise_std)).to(kspace.device)
+
+
+def sample(kspace: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """``kspace`` (..., H, W) where ``mask`` is one, exactly zero where it is zero."""
+    return torch.view_as_complex(torch.view_as_real(kspace) * mask.unsqueeze(-1))
 
 
 def zero_fill(measurement: torch.Tensor) -> torch.Tensor:

@@ -2,14 +2,14 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import cast
 
 from infomri_core.models.settings import Model
+from infomri_core.sampling.masks import Method
+from infomri_core.sampling.options import SamplerOptions, Setting, Start
+from infomri_core.sampling.policy import Constraint
+from infomri_core.sampling.registry import options_from
 from infomri_core.tasks.task import Task
-
-Constraint = Literal["2d", "1d"]
-Method = Literal["systematic", "rejection"]
-Start = Literal["spectral", "random"]
 
 
 @dataclass(frozen=True)
@@ -104,18 +104,26 @@ class Evaluation:
     clip_db: float = 4.0
 
 
+_DEFAULT = cast(SamplerOptions, None)
+
+
 @dataclass(frozen=True)
 class Arm:
     """One sampler with one suppression strength, trained beside the others.
 
     ``beta`` > 0: the task and beta times the suppression. 0: the task. < 0: the task and -beta
-    times the image's likelihood. ``"-inf"``: the image alone."""
+    times the image's likelihood. ``"-inf"``: the image alone. ``options``: the sampler's own
+    keys, which stand under the arm, too; by default those it has without any."""
 
     sampler: str
     beta: float = 0.0
     suppression: str = "none"
     seed: int = 0
-    exponent: float = 8.0
+    options: SamplerOptions = field(default=_DEFAULT, metadata={"toml": False})
+
+    def __post_init__(self) -> None:
+        if self.options is _DEFAULT:
+            object.__setattr__(self, "options", options_from(self.sampler, {}, "[[arms]]"))
 
     @property
     def asks_for_images(self) -> bool:
@@ -125,9 +133,7 @@ class Arm:
     @property
     def name(self) -> str:
         """Identity of the arm in messages, checkpoints and MLflow."""
-        parts = [self.sampler]
-        if self.sampler == "variable-density":
-            parts.append(f"e{self.exponent:g}")
+        parts = [self.sampler, *self.options.tags()]
         if self.suppression != "none":
             parts.append(f"{self.suppression}-b{self.beta:g}")
         elif self.beta:
@@ -215,6 +221,18 @@ class Plan:
     def start(self) -> Start:
         """``model.start``, typed."""
         return cast(Start, self.model.start)
+
+    @property
+    def setting(self) -> Setting:
+        """What all samplers of the plan are made for."""
+        return Setting(
+            self.task.shape,
+            self.constraint,
+            self.method,
+            self.start,
+            self.measurement.ratio_range,
+            tuple(1 / a for a in self.measurement.accelerations if a > 0),
+        )
 
     @property
     def total_steps(self) -> int:

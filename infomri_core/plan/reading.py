@@ -1,14 +1,16 @@
 """A plan's text becomes a :class:`~infomri_core.plan.plan.Plan`, or one line says why not."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from infomri_core.plan.changes import changed
-from infomri_core.plan.plan import Plan
+from infomri_core.plan.plan import Arm, Plan
 from infomri_core.plan.rules import check
+from infomri_core.sampling.registry import options_from, sampler_class
 from infomri_core.system.config import build, not_utf8, parse_toml
-from infomri_core.system.errors import InputError
+from infomri_core.system.errors import InputError, nearest
 from infomri_core.tasks.registry import task_from
 
 
@@ -17,9 +19,29 @@ def parse_plan(text: str, where: str = "plan.toml") -> Plan:
     table = parse_toml(text, where)
     if "task" in table:
         table["task"] = task_from(table["task"], f"{where} task")
+    if isinstance(table.get("arms"), list):
+        arms = [_arm(arm, f"{where} arms[{i}]") for i, arm in enumerate(table["arms"])]
+        table["arms"] = arms
     plan = replace(build(Plan, table, where), text=text)
     check(plan, where)
     return plan
+
+
+def _arm(table: Any, where: str) -> Any:
+    """The arm of a table: the keys that are not every arm's are its sampler's."""
+    if not isinstance(table, dict) or not isinstance(table.get("sampler"), str):
+        return table
+    name, every = table["sampler"], [f.name for f in fields(Arm) if f.name != "options"]
+    known = [f.name for f in fields(sampler_class(name, f"{where} sampler"))]
+    own = {key: value for key, value in table.items() if key in known}
+    # Up to version 0.1 every arm could have an exponent, which only variable density read.
+    rest = {k: value for k, value in table.items() if k not in (*known, "exponent")}
+    unknown = [key for key in rest if key not in every]
+    if unknown:
+        keys = [*every, *known]
+        hint = nearest(unknown[0], keys) or f"the keys are {', '.join(keys)}"
+        raise InputError(where, "only known keys", f"'{unknown[0]}'", hint)
+    return replace(build(Arm, rest, where), options=options_from(name, own, where))
 
 
 def without_noise(plan: Plan) -> Plan:

@@ -8,7 +8,6 @@ from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import InputError
 from infomri_core.tasks.task import IMAGE_ONLY
 
-SAMPLERS = ("infomri", "uniform", "variable-density")
 SUPPRESSIONS = ("marginal", "joint", "attack", "none")
 STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed-mean", "multi-krum")
 SUMMED = ("fedavg", "fedprox", "fedadam")
@@ -141,9 +140,10 @@ def _arm_rules(plan: Plan) -> list[Rule]:
         (len(set(names)) == len(names), "[[arms]]", "no two arms alike", sorted(names)),
     ]
     for i, arm in enumerate(plan.arms):
-        learned = arm.sampler == "infomri"
+        learned = arm.options.learns
+        own = arm.options.rules(plan.setting)
         rules += [
-            (arm.sampler in SAMPLERS, f"[[arms]] {i} sampler", " | ".join(SAMPLERS), arm.sampler),
+            *((ok, f"[[arms]] {i} {key}", expected, got) for ok, key, expected, got in own),
             (
                 arm.suppression in SUPPRESSIONS,
                 f"[[arms]] {i} suppression",
@@ -160,7 +160,7 @@ def _arm_rules(plan: Plan) -> list[Rule]:
             (
                 arm.beta <= 0 or (learned and arm.suppression != "none"),
                 f"[[arms]] {i} beta",
-                "beta > 0 only with sampler 'infomri' and a suppression",
+                "beta > 0 only with a sampler that learns and a suppression",
                 f"{arm.sampler}, {arm.suppression}, {arm.beta}",
             ),
             (
@@ -177,7 +177,6 @@ def _arm_rules(plan: Plan) -> list[Rule]:
                 arm.suppression,
             ),
             (0 <= arm.seed < 2**32, f"[[arms]] {i} seed", "0 .. 2^32 - 1", arm.seed),
-            (0 < arm.exponent <= 100, f"[[arms]] {i} exponent", "0 .. 100", arm.exponent),
         ]
     return rules
 
@@ -189,6 +188,12 @@ def _release_rules(plan: Plan) -> list[Rule]:
     names, served = [a.name for a in plan.arms], plan.measurement.accelerations
     return [
         (arm in names, "[release] arm", f"one of {', '.join(names)}", arm),
+        (
+            not any(a.options.of_patient for a in plan.arms if a.name == arm),
+            "[release] arm",
+            "an arm whose mask does not depend on what it measures: it would tell of the patient",
+            arm,
+        ),
         (
             acceleration in served,
             "[release] acceleration",

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-_TITLES = {"infomri": "InfoMRI"}
+from infomri_core.sampling.registry import learns, title_of
+
 _NUMBER = re.compile(r"(?:(?<=[=βba])-)?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|(?<=-)inf\b)")
 
 
@@ -44,7 +45,7 @@ def display_names(arms: Mapping[str, Described]) -> dict[str, str]:
     sampler have one, then suppression and seed, and the technical name where nothing else differs.
     """
     weighed = {arm.sampler for arm in arms.values() if arm.suppression != "none" or _weighs(arm)}
-    weighed.add("infomri")
+    weighed |= {arm.sampler for arm in arms.values() if learns(arm.sampler)}
     names = {name: _first(arm, arm.sampler in weighed) for name, arm in arms.items()}
     names = _told_apart(names, {name: arm.suppression for name, arm in arms.items()})
     names = _told_apart(names, {name: f"seed {arm.seed}" for name, arm in arms.items()})
@@ -63,7 +64,7 @@ def technical_name(text: str, arms: Mapping[str, Described]) -> str:
 
 
 def _first(arm: Described, weighed: bool) -> str:
-    title = _TITLES.get(arm.sampler, arm.sampler.replace("-", " "))
+    title = title_of(arm.sampler)
     return f"{title} β={arm.beta:g}" if weighed else title
 
 

@@ -4,8 +4,8 @@ from typing import Literal
 
 import torch
 
-from infomri_core.plan.plan import Constraint
 from infomri_core.randomness.draws import Randomness, device_of, integers, permutations, uniform
+from infomri_core.sampling.policy import Constraint
 from infomri_core.system.errors import InputError
 
 Method = Literal["systematic", "rejection"]

@@ -6,8 +6,7 @@ from typing import Self, final
 import torch
 from torch import nn
 
-from infomri_core.plan.plan import Constraint
-from infomri_core.sampling.policy import SamplingPolicy
+from infomri_core.sampling.policy import Constraint, SamplingPolicy
 from infomri_core.system.errors import InputError
 
 _START_GAIN = 1.5

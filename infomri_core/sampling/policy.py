@@ -1,13 +1,16 @@
 """What a sampling policy is: from a sampling ratio to the probability of each k-space point."""
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 from torch import nn
 
-from infomri_core.plan.plan import Constraint
 from infomri_core.sampling.rescaling import rescale
 from infomri_core.system.errors import InputError
+
+Constraint = Literal["2d", "1d"]
+"""What is sampled: points, or whole columns."""
 
 
 class SamplingPolicy(nn.Module, ABC):
@@ -24,7 +27,7 @@ class SamplingPolicy(nn.Module, ABC):
         if len(shape) != 2 or min(shape) < 1:
             raise InputError("policy: shape", "(H, W)", str(shape), "give the image's shape")
         self.shape = (int(shape[0]), int(shape[1]))
-        self.constraint = constraint
+        self.constraint: Constraint = constraint
 
     @property
     def grid(self) -> tuple[int, int]:

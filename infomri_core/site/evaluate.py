@@ -81,11 +81,10 @@ class Scoring:
             generator = generator or torch_generator(
                 *self.stream, "evaluate", arm.seed, acceleration, device=images.device
             )
-            masks = model.draw(1 / acceleration, len(rows), generator)
-            measurement = model.measure(images, masks, generator)
-            output = model.output(measurement)
+            found = model.acquire(images, 1 / acceleration, generator)
+            output = model.output(found.y)
             seen.evidence.append(model.task.evidence(output, targets).cpu())
-            seen.add(rows, images, targets, measurement, masks, model.task.disclosed(output))
+            seen.add(rows, images, targets, found.y, found.mask, model.task.disclosed(output))
         return seen
 
 

@@ -19,7 +19,8 @@ from infomri_core.messages import ReleasedPatient, ReleaseReply, ReleaseTask
 from infomri_core.physics.kspace import fft2c, measure
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.secret_stream import SecretStream
-from infomri_core.sampling import draw_masks
+from infomri_core.sampling import mask_sampler
+from infomri_core.sampling.sampler import MaskDistribution
 from infomri_core.system.errors import Cancelled
 
 
@@ -54,7 +55,8 @@ def release_patients(
     """Sampled k-space of ``patients`` in the ``rows`` of ``dataset``, under pseudonyms. Computed
     on the CPU, one slice at a time, so that asking twice gives the same bytes. Raises
     ``Cancelled`` between two patients."""
-    probabilities = load_model(plan, task.arm, task.weights).policy(1 / task.acceleration)
+    sampler = mask_sampler(load_model(plan, task.arm, task.weights).sampler)
+    masks = sampler.at(1 / task.acceleration)
     owner = dataset.table.patients[rows].astype(str)
     released = {}
     for patient in patients:
@@ -62,26 +64,20 @@ def release_patients(
             raise Cancelled
         images = dataset.images(rows[owner == patient])
         name = pseudonym(secret, plan.study.name, patient)
-        released[name] = release_patient(probabilities, images, plan, secret, patient)
+        released[name] = release_patient(masks, images, plan, secret, patient)
     return ReleaseReply(task.arm, task.acceleration, dataset.shape, released)
 
 
 def release_patient(
-    probabilities: torch.Tensor, images: torch.Tensor, plan: Plan, secret: str, patient: str
+    masks: MaskDistribution, images: torch.Tensor, plan: Plan, secret: str, patient: str
 ) -> ReleasedPatient:
-    """Mask and y of one patient: ``probabilities`` (H, W), ``images`` (n, H, W), both on the CPU.
+    """Mask and y of one patient: one of ``masks``, for ``images`` (n, H, W), on the CPU.
 
     One mask for all slices (InfoMRI, Eq. 2 with m fixed), because the union of a patient's masks
     is what an attacker has.
     """
     stream = (plan.study.name, patient)
-    mask = draw_masks(
-        probabilities,
-        1,
-        plan.constraint,
-        plan.method,
-        SecretStream.derived(secret, "release mask", *stream),
-    )[0]
+    mask = masks.draw(1, SecretStream.derived(secret, "release mask", *stream))[0]
     sampled = mask.bool()
     values = []
     for image in images:

@@ -247,7 +247,7 @@ class Site:
             plan,
             self._slices.images(rows),
             self._dataset.table.patients[rows],
-            [model.policy for model in models],
+            [model.sampler for model in models],
             torch_generator(plan.study.seed, self.name, *stream, device=self._device),
             cancelled,
         )

@@ -15,7 +15,7 @@ from infomri_core.messages.adapt import NETWORK
 from infomri_core.messages.wire import Arrays
 from infomri_core.plan.adversary_knowledge import adapted_attack, base_name, same_site_attacks
 from infomri_core.plan.plan import Plan
-from infomri_core.sampling import SamplingPolicy
+from infomri_core.sampling import Sampler
 
 MAX_IMAGES = 2048
 
@@ -23,12 +23,12 @@ MAX_IMAGES = 2048
 @dataclass(frozen=True)
 class Own:
     """The site's training ``images`` (n, H, W) of ``patients`` (n,), at most ``MAX_IMAGES`` of
-    them, and the arms' ``policies``, whose masks the attacks practise on."""
+    them, and the arms' ``samplers``, whose masks the attacks practise on."""
 
     plan: Plan
     images: Tensor
     patients: np.ndarray
-    policies: Sequence[SamplingPolicy]
+    samplers: Sequence[Sampler]
     generator: torch.Generator
     cancelled: Callable[[], bool]
 
@@ -70,10 +70,10 @@ class Own:
             self.images, *self._given(), patients=self.patients, cancelled=self.cancelled
         )
 
-    def _given(self) -> tuple[Sequence[SamplingPolicy], list[float], float, torch.Generator]:
+    def _given(self) -> tuple[Sequence[Sampler], list[float], float, torch.Generator]:
         measurement = self.plan.measurement
         ratios = [1 / a for a in measurement.accelerations]
-        return self.policies, ratios, measurement.noise_std, self.generator
+        return self.samplers, ratios, measurement.noise_std, self.generator
 
 
 def chosen_rows(rows: np.ndarray) -> np.ndarray:

@@ -72,10 +72,10 @@ def beta_at(beta: float, step: int, total: int, warmup: float) -> float:
 
 
 def make_optimizer(model: SampledModel, training: Training) -> torch.optim.Adam:
-    """Adam, all of a step in one pass (``fused``), with the network's and the policy's rates."""
+    """Adam, all of a step in one pass (``fused``), with the network's and the sampler's rates."""
     groups = [
         {"params": list(model.network.parameters()), "base": training.learning_rate},
-        {"params": list(model.policy.parameters()), "base": training.policy_learning_rate},
+        {"params": list(model.sampler.parameters()), "base": training.policy_learning_rate},
     ]
     groups = [g for g in groups if g["params"]]
     return torch.optim.Adam(groups, lr=training.learning_rate, fused=True)

@@ -125,7 +125,7 @@ def audit_inversion(
     known, other = (torch.from_numpy(np.flatnonzero(rows)) for rows in (public, ~public))
     prior = LMMSE(plan.task.shape).to(images.device)
     prior.fit(
-        *(images[known], model.policy, [ratio], plan.measurement.noise_std, generator),
+        *(images[known], model.sampler, [ratio], plan.measurement.noise_std, generator),
         patients=patients[public],
     )
     wanted, done = cases(plan), list[dict[str, Any]]()

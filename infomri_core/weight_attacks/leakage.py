@@ -143,7 +143,7 @@ def _scaled(update: Update, classes: Classes) -> Update:
 def _measured(
     model: SampledModel, images: Tensor, ratio: float, generator: torch.Generator
 ) -> Tensor:
-    return model.measure(images, model.draw(ratio, len(images), generator), generator)
+    return model.acquire(images, ratio, generator).y
 
 
 @torch.no_grad()

@@ -52,8 +52,7 @@ def log_confidence(
     model.eval()
     total = torch.zeros(len(images), dtype=torch.float64)
     for _ in range(n_draws):
-        masks = model.draw(ratio, len(images), generator)
-        output = model.output(model.measure(images, masks, generator)).double()
+        output = model.output(model.acquire(images, ratio, generator).y).double()
         total += model.task.log_likelihood(output, targets).cpu()
     model.train(was_training)
     return (total / n_draws).numpy()

@@ -26,6 +26,7 @@ from infomri_core.messages import ReleaseReply, ReleaseTask, reply_from, wire
 from infomri_core.physics.kspace import reflect
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.seeds import torch_generator
+from infomri_core.sampling.amortised import InclusionMasks
 from infomri_core.site.release import permanent_id, pseudonym, release_patient
 from infomri_core.system.errors import Refused
 from tests.support.vault_fakes import SHAPE, make_plan, release_task
@@ -55,8 +56,9 @@ def sampled(plan: Plan, task: ReleaseTask, weights: int) -> ReleaseReply:
     """What a site would compute: ``weights`` stands for the policy that training ended with."""
     density = torch.rand(SHAPE, generator=torch_generator("density", weights))
     density = (density * 0.5 / task.acceleration / density.mean()).clamp(max=1)
+    masks = InclusionMasks(density)
     patients = {
-        pseudonym(SECRET, plan.study.name, p): release_patient(density, image(p), plan, SECRET, p)
+        pseudonym(SECRET, plan.study.name, p): release_patient(masks, image(p), plan, SECRET, p)
         for p in PATIENTS
     }
     return ReleaseReply(task.arm, task.acceleration, SHAPE, patients)

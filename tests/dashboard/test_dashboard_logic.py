@@ -87,7 +87,7 @@ def study() -> TrainedStudy:
     }
     images = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(1))
     attack = attacks.build("lmmse", SHAPE)
-    policy = build_model(plan, plan.arms[0]).policy
+    policy = build_model(plan, plan.arms[0]).sampler
     attack.fit(images, policy, [0.25], 0.02, torch.Generator().manual_seed(2))
     file = StudyFile(plan.text, 2, variance, arms, {"lmmse": attack.to_arrays()})
     return TrainedStudy.of(file.to_bytes())

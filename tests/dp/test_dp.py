@@ -52,7 +52,9 @@ def model_of(plan: Plan, arm: int = 0) -> SampledModel:
     model = build_model(plan, plan.arms[arm], VARIANCE)
     if arm == 0:
         with torch.no_grad():
-            model.policy.get_parameter("output_weight").normal_(generator=torch_generator("w"))
+            model.sampler.get_parameter("policy.output_weight").normal_(
+                generator=torch_generator("w")
+            )
     return model
 
 
@@ -93,9 +95,9 @@ def clipped_sum(
     """The clipped sum, and every sample's gradient by a backward pass of its own."""
     images, labels = images_and_labels(plan, n, scale)
     generator = torch_generator("masks")
-    probabilities = model.policy(0.2)
-    policy = [p for p in model.policy.parameters() if p.requires_grad]
-    masks = draw_masks(probabilities.detach(), n, model.constraint, model.method, generator)
+    probabilities = model.sampler.at(0.2).probability
+    policy = [p for p in model.sampler.parameters() if p.requires_grad]
+    masks = draw_masks(probabilities.detach(), n, generator=generator)
     kspace = model.measure(images, torch.ones_like(masks), generator)
     total = {p: torch.zeros_like(p) for p in model.parameters()}
     add_clipped(model, probabilities, policy, masks, kspace, labels, 0.0, clip, total)
@@ -128,7 +130,7 @@ def test_the_embedding_has_a_gradient_of_each_sample() -> None:
     plan = private_plan()
     model = model_of(plan)
     _, alone = clipped_sum(model, plan, 1.0)
-    n = model.policy.get_parameter("embedding").numel()
+    n = model.sampler.get_parameter("policy.embedding").numel()
     assert all(int((g[:n] != 0).sum()) > n // 2 for g in alone)
     assert len({float(g[:n].norm()) for g in alone}) == len(alone)
 
@@ -148,7 +150,8 @@ def test_a_sample_that_is_not_finite_adds_nothing() -> None:
     plan = private_plan()
     model = model_of(plan)
     images, labels = images_and_labels(plan, 3)
-    probabilities, policy = model.policy(0.2), list(model.policy.parameters())
+    probabilities = model.sampler.at(0.2).probability
+    policy = list(model.sampler.parameters())
     masks = draw_masks(probabilities.detach(), 3, generator=torch_generator("m"))
     kspace = model.measure(images, torch.ones_like(masks), torch_generator("n"))
     kspace[1] = torch.nan
@@ -176,12 +179,12 @@ def test_layers_that_mix_samples_or_are_unknown_are_refused() -> None:
 def test_the_entropy_gradient_is_that_of_the_mean_whoever_was_drawn(lot: int, units: int) -> None:
     plan = private_plan(noise_multiplier=1e-6, lot=lot, clip=1e-6)
     model = model_of(plan)
-    masks = draw_masks(model.policy(0.2), 1000, generator=torch_generator("e"))
+    masks = draw_masks(model.sampler.at(0.2).probability, 1000, generator=torch_generator("e"))
     mean = marginal_entropy(masks, VARIANCE, model.noise_std).mean()
-    slopes = torch.autograd.grad(mean, list(model.policy.parameters()))
+    slopes = torch.autograd.grad(mean, list(model.sampler.parameters()))
     expected = 0.01 * torch.cat([g.flatten() for g in slopes])
     gradients(plan, model, units)(model, 0.01)
-    share = flat(model.policy) @ expected / expected.square().sum()
+    share = flat(model.sampler) @ expected / expected.square().sum()
     assert float(share) == pytest.approx(1.0, rel=0.1)
 
 
@@ -208,7 +211,7 @@ def test_much_noise_drowns_every_unit_in_policy_and_network_alike() -> None:
     plan = private_plan(noise_multiplier=1e4, lot=4)
     model = model_of(plan)
     gradients(plan, model)(model, 0.0)
-    for part in (model.policy, model.network):
+    for part in (model.sampler, model.network):
         assert float(flat(part).std()) == pytest.approx(1e4 / 4, rel=0.03)
 
 

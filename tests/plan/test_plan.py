@@ -46,6 +46,13 @@ def test_a_plan_with_changes_keeps_its_identity_and_no_key_sets_it() -> None:
         parse_plan('text = "another"\n' + first.text)
 
 
+def test_a_key_that_old_plans_have_under_every_arm_is_passed_over_and_no_other() -> None:
+    made = plan({"arms": [{"sampler": "uniform", "exponent": 4.0}]})
+    assert made.arms[0].name == "uniform-s0"
+    with pytest.raises(InputError, match="did you mean 'exponent'"):
+        plan({"arms": [{"sampler": "variable-density", "exponant": 4.0}]})
+
+
 def test_defaults_are_filled_in() -> None:
     made = plan({})
     assert made.training.rounds >= 1

@@ -19,7 +19,7 @@ from infomri_core.dp.dp import clip_weights
 from infomri_core.dp.per_sample import Layer, policy_gradients, squares, weighted_sum
 from infomri_core.messages import DatasetCard
 from infomri_core.plan.plan import Plan
-from infomri_core.sampling.fixed import UniformPolicy
+from infomri_core.sampling import UniformPolicy
 from infomri_core.site.site import open_site
 from infomri_core.system.device import even_time
 from tests.support.vault_fakes import enrol_task, make_plan

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from infomri_core.physics.kspace import fft2c
 from infomri_core.physics.statistics import KSpaceMoments
-from infomri_core.plan.plan import Arm
 from infomri_core.sampling import (
     PatternGenerator,
     SamplingPolicy,
     UniformPolicy,
     VariableDensityPolicy,
-    build_policy,
 )
+from infomri_core.sampling.options import Setting
+from infomri_core.sampling.registry import options_from, sampler_class
 from infomri_core.system.errors import InputError
 
 constraints = st.sampled_from(["2d", "1d"])
@@ -100,7 +100,9 @@ def test_spectral_start_follows_the_energy_and_is_neither_flat_nor_saturated(
 @pytest.mark.parametrize("start", ["random", "spectral"])
 def test_the_generator_learns_where_samples_pay(constraint, start):
     shape, ratio = (12, 16), 1 / 8
-    policy = build_policy(Arm("infomri"), shape, constraint, start, _variance(shape), _seeded(0))
+    setting = Setting(shape, constraint, start=start)
+    options = options_from("infomri", {}, "arm")
+    policy = options.build(setting, _variance(shape), _seeded(0)).policy
     wanted = torch.zeros(shape)
     wanted[:, 1:3] = 1.0
     optimizer = torch.optim.Adam(policy.parameters(), lr=1e-2)
@@ -129,10 +131,10 @@ def test_a_policy_is_made_from_its_seed_alone():
     assert torch.equal(one, same)
 
 
-def test_arms_name_their_policies():
+def test_samplers_are_made_by_name():
     V = _variance((8, 8))
     built = {
-        name: build_policy(Arm(name, exponent=6.0), (8, 8), "2d", variance=V)
+        name: options_from(name, {}, "arm").build(Setting((8, 8)), V).policy
         for name in ("uniform", "variable-density", "infomri")
     }
     assert isinstance(built["uniform"], UniformPolicy)
@@ -145,9 +147,8 @@ def test_arms_name_their_policies():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: build_policy(Arm("poisson"), (8, 8), "2d"), "variable-density"),
-        (lambda: build_policy(Arm("infomri"), (8, 8), "2d"), "start='random'"),
-        (lambda: build_policy(Arm("infomri"), (8, 8), "2d", "cold"), "spectral or random"),
+        (lambda: sampler_class("infomro"), "did you mean 'infomri'"),
+        (lambda: options_from("uniform", {"std": 2.0}, "arm"), "only known keys"),
         (lambda: PatternGenerator((8, 8), "3d"), "2d or 1d"),
         (lambda: UniformPolicy((8, 8))(0.0), "ratio"),
         (lambda: VariableDensityPolicy((8, 8), exponent=-1.0), "exponent"),

@@ -5,16 +5,14 @@ from hypothesis import strategies as st
 
 from infomri_core.plan.plan import Arm
 from infomri_core.results.arm_names import display_names, technical_name
+from infomri_core.sampling.samplers.variable_density import VariableDensity
 
 _BETAS = st.sampled_from([0.0, 1e-5, 3e-5, 1e-3, 0.01, -1e-3, -1.0, 1.0, float("-inf")])
 _ARMS = st.builds(
-    lambda sampler, beta, seed, exponent: Arm(
-        sampler, beta, "marginal" if beta > 0 else "none", seed, exponent
-    ),
-    st.sampled_from(["infomri", "uniform", "variable-density", "radial-2"]),
+    lambda sampler, beta, seed: Arm(sampler, beta, "marginal" if beta > 0 else "none", seed),
+    st.sampled_from(["infomri", "uniform", "variable-density"]),
     _BETAS,
     st.integers(0, 2),
-    st.sampled_from([4.0, 8.0]),
 )
 
 
@@ -36,18 +34,14 @@ def test_a_name_says_what_tells_the_arms_apart_and_no_more() -> None:
     arms = [
         Arm("infomri"),
         Arm("infomri", 3e-5, "marginal"),
-        Arm("own-sampler", 1e-3, "marginal"),
-        Arm("own-sampler", 1e-2, "marginal"),
         Arm("uniform"),
         Arm("uniform", seed=1),
-        Arm("variable-density", exponent=4.0),
-        Arm("variable-density", exponent=8.0),
+        Arm("variable-density", options=VariableDensity(4.0)),
+        Arm("variable-density", options=VariableDensity(8.0)),
     ]
     assert list(display_names(named(arms)).values()) == [
         "InfoMRI β=0",
         "InfoMRI β=3e-05",
-        "own sampler β=0.001",
-        "own sampler β=0.01",
         "uniform, seed 0",
         "uniform, seed 1",
         "variable-density-e4-s0",

@@ -50,7 +50,7 @@ def test_probabilities_are_the_policys_and_their_mean_is_the_ratio(run: Path, ex
     assert saved.dtype == np.float32
     assert saved.mean() == pytest.approx(0.25, abs=1e-6)
     with torch.no_grad():
-        expected = open_arm(run, ArmQuery(ARM)).model.policy(0.25)
+        expected = open_arm(run, ArmQuery(ARM)).model.sampler.at(0.25).probability
     np.testing.assert_allclose(saved, expected.numpy(), atol=1e-7)
 
 

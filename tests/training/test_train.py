@@ -70,9 +70,9 @@ def test_training_lowers_the_loss_and_moves_the_policy(tmp_path: Path) -> None:
     model = build_model(plan, plan.arms[0])
     learned = plan.arms[0].name
     unflatten(model, reply.arms[learned])
-    moved = model.policy(0.1).detach()
+    moved = model.sampler.at(0.1).probability.detach()
     unflatten(model, before[learned])
-    assert float((moved - model.policy(0.1).detach()).abs().max()) > 0.01
+    assert float((moved - model.sampler.at(0.1).probability.detach()).abs().max()) > 0.01
     assert reply.losses[learned]["ce"] < 0.69
 
 

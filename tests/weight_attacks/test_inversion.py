@@ -123,7 +123,7 @@ def prior(model, audit) -> LMMSE:
     images, _, patients = audit
     generator = torch_generator("prior")
     return LMMSE((32, 32)).fit(
-        images[:16], model.policy, [RATIO], 0.02, generator, patients=patients[:16]
+        images[:16], model.sampler, [RATIO], 0.02, generator, patients=patients[:16]
     )
 
 

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from infomri_core.attacks.base import Attack, Policies, check_images, folds
 from infomri_core.attacks.linear.conjugate import symmetrise
-from infomri_core.attacks.scenarios import CONTROL_RATIO, Scenarios, control_policy
+from infomri_core.attacks.scenarios import CONTROL_RATIO, Scenarios
 from infomri_core.attacks.sparse.fista import Penalty, fista
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import fft2c
@@ -61,8 +62,7 @@ class CompressedSensing(Attack):
         check_images(images, self.shape)
         self.noise_std = images.new_full((1,), noise_std)
         scenarios = [Scenarios.of(policy, [ratio], noise_std, images.device) for ratio in ratios]
-        control = control_policy(self.shape, scenarios[0].constraint)
-        scenarios.append(Scenarios.of(control, [CONTROL_RATIO], noise_std, images.device))
+        scenarios.append(replace(scenarios[0], cells=(scenarios[0].control,)))
         kept, held = folds(len(images), _N_FOLDS, patients)[0]
         chosen = held[np.linspace(0, len(held) - 1, min(_N_TRIALS, len(held))).astype(int)]
         self.mean = images[torch.from_numpy(kept)].mean(0)

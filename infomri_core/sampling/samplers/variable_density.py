@@ -1,25 +1,15 @@
-"""Policies with nothing to learn: the masks that learned ones are compared with."""
+"""Polynomial variable density: the usual random mask, densest at the centre of k-space."""
 
+from dataclasses import dataclass
 from typing import final
 
 import torch
 
-from infomri_core.plan.plan import Constraint
-from infomri_core.sampling.policy import SamplingPolicy
+from infomri_core.sampling.amortised import Amortised
+from infomri_core.sampling.options import SamplerOptions, Setting, Style
+from infomri_core.sampling.policy import Constraint, SamplingPolicy
 from infomri_core.system.errors import InputError
-
-
-@final
-class UniformPolicy(SamplingPolicy):
-    """Every point of k-space with the same probability."""
-
-    def __init__(self, shape: tuple[int, int], constraint: Constraint = "2d") -> None:
-        super().__init__(shape, constraint)
-        self.register_buffer("flat", torch.ones(self.grid), persistent=False)
-
-    def density(self, ratio: float) -> torch.Tensor:
-        """The same everywhere."""
-        return self.get_buffer("flat") * ratio
+from infomri_core.tasks.task import Rule
 
 
 @final
@@ -66,3 +56,33 @@ def _capped(weights: torch.Tensor, budget: float) -> torch.Tensor:
     if n_full >= len(ordered):
         return torch.ones_like(weights)
     return (scale[n_full] * weights).clamp(0, 1)
+
+
+@final
+@dataclass(frozen=True)
+class VariableDensity(SamplerOptions):
+    """An arm's ``sampler = "variable-density"``."""
+
+    exponent: float = 8.0
+
+    name = "variable-density"
+    title = "variable density"
+    style = Style("variable density", "#D55E00", "s", "square")
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"e{self.exponent:g}",)
+
+    def rules(self, setting: Setting) -> list[Rule]:
+        return [(0 < self.exponent <= 100, "exponent", "0 .. 100", self.exponent)]
+
+    def describe(self) -> str:
+        return f"points at random, denser at the centre (exponent {self.exponent:g})"
+
+    def build(
+        self,
+        setting: Setting,
+        variance: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Amortised:
+        policy = VariableDensityPolicy(setting.shape, setting.constraint, self.exponent)
+        return Amortised(policy, setting.method)

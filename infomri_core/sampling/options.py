@@ -1,0 +1,77 @@
+"""What a sampler is to the rest of the system: options in a plan, rules, words and looks."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, final
+
+import torch
+
+from infomri_core.sampling.masks import Method
+from infomri_core.sampling.policy import Constraint
+from infomri_core.sampling.sampler import Sampler
+from infomri_core.tasks.task import Rule
+
+Start = Literal["spectral", "random"]
+
+
+class Style(NamedTuple):
+    """How a sampler is drawn in every figure: its name in a legend, a hex colour (Okabe and Ito's
+    are told apart by the colour-blind), and its marker in matplotlib and in plotly."""
+
+    name: str
+    colour: str = "#CC79A7"
+    marker: str = "D"
+    symbol: str = "diamond"
+
+
+@final
+@dataclass(frozen=True)
+class Setting:
+    """The measurement that a sampler is made for: what all arms of a plan share.
+
+    ``ratios``: those of the plan's accelerations; ``ratio_range``: all that training may draw.
+    """
+
+    shape: tuple[int, int]
+    constraint: Constraint = "2d"
+    method: Method = "systematic"
+    start: Start = "spectral"
+    ratio_range: tuple[float, float] = (0.02, 0.16)
+    ratios: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class SamplerOptions(ABC):
+    """One subclass a sampler, registered by name: a frozen value from the arm in the plan. Its
+    fields are the keys that may stand under the arm."""
+
+    name: ClassVar[str]
+    style: ClassVar[Style]
+    title: ClassVar[str]
+    """Its name for people in an arm's name."""
+    learns: ClassVar[bool] = False
+    """Whether it has parameters; only then a suppression can move it."""
+    of_patient: ClassVar[bool] = False
+    """Whether its mask depends on what it measures: such a mask tells of the patient."""
+
+    def tags(self) -> tuple[str, ...]:
+        """What tells two arms of this sampler apart, as parts of the arm's name."""
+        return ()
+
+    def rules(self, setting: Setting) -> list[Rule]:
+        """What makes the arm impossible, each key under the arm."""
+        return []
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Which points it measures, for whoever approves a plan."""
+
+    @abstractmethod
+    def build(
+        self,
+        setting: Setting,
+        variance: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Sampler:
+        """A fresh sampler. ``variance`` (2, H, W) of k-space is what a spectral start or a
+        spectrum begins from; None where weights are loaded afterwards."""

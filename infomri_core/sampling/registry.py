@@ -1,0 +1,45 @@
+"""The samplers there are, by the name that a plan's arm has; a new one is added here."""
+
+from importlib import import_module
+from typing import Any, cast
+
+from infomri_core.sampling.options import SamplerOptions, Style
+from infomri_core.system.config import build
+from infomri_core.system.errors import InputError, nearest
+
+_ROOM = "infomri_core.sampling.samplers"
+SAMPLERS = {
+    "infomri": f"{_ROOM}.infomri:InfoMRI",
+    "uniform": f"{_ROOM}.uniform:Uniform",
+    "variable-density": f"{_ROOM}.variable_density:VariableDensity",
+}
+"""Where each sampler's options are."""
+
+
+def sampler_class(name: str, where: str = "sampler") -> type[SamplerOptions]:
+    """The options of a registered sampler. ``InputError`` for any other name."""
+    if name not in SAMPLERS:
+        hint = nearest(name, SAMPLERS) or "choose one"
+        raise InputError(where, " | ".join(SAMPLERS), repr(name)[:60], hint)
+    module, _, found = SAMPLERS[name].partition(":")
+    return cast(type[SamplerOptions], getattr(import_module(module), found))
+
+
+def options_from(name: str, table: dict[str, Any], where: str) -> SamplerOptions:
+    """The options of the sampler ``name`` in the rest of its arm's table. ``InputError``."""
+    return build(sampler_class(name, f"{where} sampler"), table, where)
+
+
+def style_of(name: str) -> Style:
+    """How the sampler is drawn; one that is not registered, in a stored result, by its name."""
+    return sampler_class(name).style if name in SAMPLERS else Style(name)
+
+
+def title_of(name: str) -> str:
+    """The sampler's name for people."""
+    return sampler_class(name).title if name in SAMPLERS else name.replace("-", " ")
+
+
+def learns(name: str) -> bool:
+    """Whether the sampler has parameters; False for one that is not registered."""
+    return name in SAMPLERS and sampler_class(name).learns
