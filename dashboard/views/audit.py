@@ -12,8 +12,8 @@ from infomri_core.dp.outside_epsilon import epsilon_sentence, scores_sentence
 from infomri_core.report.verdict import verdict
 from infomri_core.results.frontier import label
 
-_TONES = {"void": st.warning, "beyond": st.error, "within": st.success}
-_ICONS = {"void": "block", "beyond": "visibility", "within": "shield"}
+_TONES = {"void": st.warning, "asks": st.info, "beyond": st.error, "within": st.success}
+_ICONS = {"void": "block", "asks": "image", "beyond": "visibility", "within": "shield"}
 REPORT = "privacy-report.html"
 
 

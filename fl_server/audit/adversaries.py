@@ -89,7 +89,7 @@ def fit_audit(
     if plan.task.classes is not None:
         means = ClassMeans(plan.task.shape).fit_labels(images, targets.numpy())
         fitted.adversaries.class_means = means
-    if settings.reader_steps:
+    if settings.reader_steps and plan.task.serves(0.0):
         say("training a reader of full images, to see whether lesions stay legible")
         reader = FullImageClassifier(plan.task.shape)
         fitted.adversaries.reader = reader.fit(
@@ -101,7 +101,8 @@ def fit_audit(
             cell = (arm, acceleration)
             logits[cell] = _logits(plan, model, cell, images)
             fitted.redundancy[cell] = _redundancy(plan, model, cell)
-    fitted.adversaries.diagnosis = fit_together(images, logits)
+    if plan.task.n_answers:
+        fitted.adversaries.diagnosis = fit_together(images, logits)
     return fitted
 
 
@@ -142,7 +143,7 @@ def _logits(
     logits = []
     for batch in images.split(BATCH):
         found = model.acquire(batch, 1 / cell[1], generator)
-        logits.append(model.task.disclosed(model.output(found.y)))
+        logits.append(model.task.disclosed(model.output(found.y, found.mask)))
     return torch.cat(logits)
 
 

@@ -68,7 +68,7 @@ def make_examples(
     truth = audit_set.images(held_out_examples(audit_set)).to(device)
     generator = torch_generator(plan.study.seed, "examples", *cell, device=device)
     found = model.acquire(truth, 1 / cell[1], generator)
-    disclosed = model.task.disclosed(model.output(found.y))
+    disclosed = model.task.disclosed(model.output(found.y, found.mask))
     rebuilt = fitted.adversaries.reconstruct(cell, found.y, found.mask, disclosed)
     images = {ZERO_FILLED: zero_fill(found.y).abs().clamp(0, 1)}
     images |= {name: image for name, image in rebuilt.items() if name not in FLOORS}

@@ -84,10 +84,13 @@ class SampledModel(nn.Module):
         """Noisy k-space (B, H, W) of images (B, H, W) at given ``masks`` (InfoMRI, Eq. 2)."""
         return measure(fft2c(images), masks, self.noise_std, generator)
 
-    def output(self, measurement: torch.Tensor) -> torch.Tensor:
-        """The task's output (B, ...) from sampled k-space (B, H, W)."""
+    def output(self, measurement: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
+        """The task's output (B, ...) from sampled k-space and its masks (B, H, W); without them,
+        sampled is what is not zero."""
         seen = measurement if self.whitening is None else measurement * self.whitening
-        return self.task.output(self.network, seen)
+        if masks is None:
+            masks = (measurement.detach() != 0).to(measurement.real.dtype)
+        return self.task.output(self.network, seen, masks)
 
     def loss(
         self,
@@ -99,6 +102,6 @@ class SampledModel(nn.Module):
     ) -> LossTerms:
         """The objective's terms on a batch of images (B, H, W) and the task's ``targets``."""
         found = self.acquire(images, ratio, generator)
-        output = self.output(found.y)
+        output = self.output(found.y, found.mask)
         losses = self.task.mean_losses(output, targets)
         return LossTerms(self.task, losses, suppression.mean(found.mask))

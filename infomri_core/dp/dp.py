@@ -174,7 +174,7 @@ def add_clipped(
     """
     masks = masks.detach().requires_grad_(bool(policy))
     with recorded(model.network) as layers:
-        losses = model.task.losses(model.output(masks * kspace), targets)
+        losses = model.task.losses(model.output(masks * kspace, masks), targets)
         model.task.objective(losses, beta).sum().backward()
     norms = torch.stack([layer.squared_norms() for layer in layers]).sum(0)
     found: list[torch.Tensor] = []

@@ -160,7 +160,7 @@ def diagnose_kspace(
     measured = torch.zeros(kspace.shape, dtype=torch.bool, device=kspace.device)
     for _ in range(n_draws):
         found = model.acquire_kspace(kspace, ratio, noise_std, generator)
-        output = model.output(found.y)
+        output = model.output(found.y, found.mask)
         draws.append(model.task.answers(output).double().cpu())
         measured |= found.mask > 0
     stacked = torch.stack(draws)

@@ -6,7 +6,7 @@ import math
 from infomri_core.plan.evaluation_rules import Rule, adversary_rules, noise_rules
 from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.task import IMAGE_ONLY
+from infomri_core.tasks.objective import IMAGE_ONLY
 
 SUPPRESSIONS = ("marginal", "joint", "attack", "none")
 STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed-mean", "multi-krum")
@@ -46,6 +46,7 @@ def _study_rules(plan: Plan) -> list[Rule]:
         ),
         (0 <= plan.study.seed < 2**32, "[study] seed", "0 .. 2^32 - 1", plan.study.seed),
         *task.rules(),
+        *task.model_rules(model, plan.privacy is not None),
         (all(8 <= n <= 1024 for n in task.shape), "[task] shape", "8 .. 1024 each", task.shape),
         (4 <= model.width <= 256, "[model] width", "4 .. 256", model.width),
         (model.norm in ("group", "batch"), "[model] norm", "group or batch", model.norm),

@@ -11,16 +11,16 @@ def zero_filled(measurement: torch.Tensor) -> torch.Tensor:
 
 
 def hermitian_completion(measurement: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """k-space (..., H, W) with each point's conjugate partner filled in where the mask has only
-    one of the two; where it has both, the mean of the point and the partner's conjugate.
+    """Sampled k-space (..., H, W), zero elsewhere, with each point's conjugate partner filled in
+    where the mask has only one of the two; where it has both, the mean of the point and the
+    partner's conjugate.
 
     Right for real images only, for which k(-i) = conj k(i). A scanner's images have phase, and
     there it adds an error that no further sample removes. ``mask`` (H, W) or (..., H, W).
     """
     there = mask.to(measurement.real.dtype)
     partner = reflect(there)
-    total = measurement * there + reflect(measurement * there).conj()
-    return total / (there + partner).clamp_min(1)
+    return (measurement + reflect(measurement).conj()) / (there + partner).clamp_min(1)
 
 
 def hermitian_filled(measurement: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from infomri_core.results.operating_point import RULE, guessing, operating_point
 
 _TAGS = {
     "void": "Verdict: audit void",
+    "asks": "Verdict: asks for images",
     "beyond": "Verdict: more than the diagnosis",
     "within": "Verdict: nothing found beyond the diagnosis",
 }

@@ -12,12 +12,13 @@ from infomri_core.results.operating_point import linkage_sentence, linked, opera
 NEGLIGIBLE_DB = 0.2
 """Twice the step to which sites round PSNR: a smaller gain is not told from none."""
 
-State = Literal["void", "beyond", "within"]
+State = Literal["void", "asks", "beyond", "within"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of the operating point, where there is one. ``void``: nothing may be concluded. ``beyond``:
+    """Of the operating point, where there is one. ``void``: nothing may be concluded. ``asks``:
+    the arm was trained to rebuild images. ``beyond``:
     the strongest attack rebuilds more than the diagnosis gives away, or linkage finds patients.
     ``within``: no attack that was tried did."""
 
@@ -42,10 +43,33 @@ def verdict(rows: Sequence[Row], meta: Mapping[str, Any]) -> Verdict:
         )
     judged = [row for row in rows if _gained(row) is not None]
     point = operating_point(judged) or max(judged, key=_gain)
+    if point.beta < 0:
+        return _asks(point, rows)
     little = _gain(point) <= NEGLIGIBLE_DB
     found = _within(point, rows) if little else _beyond(point, judged, rows)
     rival = measuring_less.sentence(rows, meta)
     return replace(found, sentences=(*found.sentences, rival)) if rival else found
+
+
+def _asks(point: Row, rows: Sequence[Row]) -> Verdict:
+    """Of an arm that was trained to rebuild images: it is no failure that attackers do, too."""
+    asking = sorted({label(row, rows) for row in rows if row.beta < 0})
+    return Verdict(
+        "asks",
+        "This study asks for images: its arms are trained to rebuild them",
+        (
+            f"These arms were trained to rebuild images (beta below zero): {', '.join(asking)}. "
+            "Whoever holds a measurement of theirs, with its mask and the model, has an image of "
+            "the patient; nothing below says that such a measurement is private.",
+            f"{_place(point, rows)[0].upper()}{_place(point, rows)[1:]}"
+            f"{_utility(point, ' has')}. The strongest of the other attackers, "
+            f"{_attacker(point)}, rebuilt images at {point.psnr_worst:.1f} dB"
+            f"{_interval(point)}, where {_known(point)} alone allows {_floor(point):.1f} dB.",
+            linkage_sentence(point),
+            "What protects patients in such a study is that measurements stay at the sites, and "
+            "what the plan says of weights and scores; the sampling mask does not.",
+        ),
+    )
 
 
 def void_because(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:

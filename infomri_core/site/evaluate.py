@@ -82,7 +82,7 @@ class Scoring:
                 *self.stream, "evaluate", arm.seed, acceleration, device=images.device
             )
             found = model.acquire(images, 1 / acceleration, generator)
-            output = model.output(found.y)
+            output = model.output(found.y, found.mask)
             seen.evidence.append(model.task.evidence(output, targets).cpu())
             seen.add(rows, images, targets, found.y, found.mask, model.task.disclosed(output))
         return seen

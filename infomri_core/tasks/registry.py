@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 TASKS = {
     "classification": "infomri_core.tasks.classification:Classification",
     "regression": "infomri_core.tasks.regression:Regression",
+    "reconstruction": "infomri_core.tasks.reconstruction:Reconstruction",
 }
 """Where each kind's class is. Its file, and PyTorch, are loaded when somebody asks for it: who has
 the network of a site reads messages without them."""

@@ -1,6 +1,5 @@
 """What a task is to the rest of the system: whoever samples, trains, audits or reports asks it."""
 
-import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +16,11 @@ from infomri_core.physics.kspace import zero_fill
 from infomri_core.summaries.cohorts import Findings, Limits
 from infomri_core.summaries.jackknife import Estimate
 from infomri_core.summaries.summary import Summary
+from infomri_core.tasks import objective
 from infomri_core.tasks.figures import Figure, Figures
 
 SUPPRESSION = "entropy"
 """The name under which the suppression stands among the loss terms that are told."""
-IMAGE_ONLY = float("-inf")
-"""The beta of an arm that learns the image and nothing else."""
 UNIT = 1 << 20
 """What one patient weighs in sums under noise: fixed point, so that sums are integers."""
 Floats = npt.NDArray[np.float64]
@@ -87,6 +85,11 @@ class Task(ABC):
     @abstractmethod
     def rules(self) -> list[Rule]:
         """What makes ``[task]`` impossible, beyond its shape."""
+
+    def model_rules(self, model: Model, private: bool) -> list[Rule]:
+        """What makes ``[model]`` impossible for the task, with or without ``[privacy]``."""
+        none, where = "none: this task rebuilds no image", "[model] reconstructor"
+        return [(model.reconstructor == "", where, none, model.reconstructor)]
 
     @abstractmethod
     def describe(self) -> str:
@@ -239,9 +242,9 @@ class Task(ABC):
         they do not say."""
         return None
 
-    def output(self, network: nn.Module, measurement: Tensor) -> Tensor:
-        """The network's output for sampled k-space (B, H, W): of real and imaginary part of the
-        zero-filled image."""
+    def output(self, network: nn.Module, measurement: Tensor, mask: Tensor) -> Tensor:
+        """The network's output for sampled k-space (B, H, W) and its mask: of real and imaginary
+        part of the zero-filled image."""
         found: Tensor = network(torch.view_as_real(zero_fill(measurement)).movedim(-1, -3))
         return found
 
@@ -266,10 +269,7 @@ class Task(ABC):
     @final
     def serves(self, beta: float) -> bool:
         """Whether there is anything to learn at ``beta``, and all that it asks for."""
-        images, findings = bool(self.image_terms), self.loss_terms != self.image_terms
-        if beta == IMAGE_ONLY:
-            return images
-        return findings and (beta >= 0 or images)
+        return objective.serves(self.loss_terms, self.image_terms, beta)
 
     @final
     @property
@@ -283,15 +283,6 @@ class Task(ABC):
 
     @final
     def objective(self, losses: Mapping[str, Tensor], beta: float) -> Tensor:
-        """sum_k w_k term_k, of each slice or of their mean. At ``beta`` >= 0 terms that ask for
-        the image count nothing, below they weigh -beta beside the others, and at -inf they stand
-        alone."""
-        of_images, of_others = max(0.0, -beta), 1.0
-        if beta == IMAGE_ONLY:
-            of_images, of_others = 1.0, 0.0
-        parts = []
-        for name, weight in self.weights().items():
-            weight = weight * (of_images if name in self.image_terms else of_others)
-            if weight:
-                parts.append(losses[name] if weight == 1 else weight * losses[name])
-        return functools.reduce(torch.add, parts)
+        """The objective at ``beta`` without the suppression, of each slice or of their mean
+        (:func:`infomri_core.tasks.objective.weighted`)."""
+        return objective.weighted(losses, self.weights(), self.image_terms, beta)

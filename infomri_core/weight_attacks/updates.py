@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infomri_core.arms.sampled_model import SampledModel
-from infomri_core.tasks.task import IMAGE_ONLY
+from infomri_core.tasks.objective import IMAGE_ONLY
 
 Update = tuple[Tensor, ...]
 

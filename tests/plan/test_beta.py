@@ -25,9 +25,9 @@ from infomri_core.results.frontier import Row, from_json, to_json
 from infomri_core.results.metric_names import metrics_of
 from infomri_core.suppression import build_suppression
 from infomri_core.system.errors import InputError, Refused
+from infomri_core.tasks.objective import IMAGE_ONLY
 from infomri_core.tasks.registry import TASKS
 from infomri_core.tasks.regression import Regression
-from infomri_core.tasks.task import IMAGE_ONLY
 from infomri_core.training.fit import beta_at
 from tests.support.small import small_table
 
@@ -136,12 +136,12 @@ def test_dp_sgd_follows_the_same_objective(beta: float) -> None:
     private(model, beta)
     found = [p.grad for p in model.network.parameters() if p.grad is not None]
     stream, rates = SecretStream.public(0, "test"), plan.measurement.ratio_range
-    probabilities = model.policy(rates[0] + (rates[1] - rates[0]) * float(stream.uniform()))
+    ratio = rates[0] + (rates[1] - rates[0]) * float(stream.uniform())
     twin = PrivateGradients(
         *(plan, penalty, list(np.arange(4)[:, None]), lambda r: (r, r)), stream
     )
     rows = twin.draw()
-    masks = twin._masks(model, probabilities, len(rows))
+    masks = model.draw(ratio, len(rows), stream).detach()
     measured = model.measure(images[rows], masks, stream)
     losses = model.task.mean_losses(model.output(measured), targets[rows])
     expected = torch.autograd.grad(

@@ -1,0 +1,268 @@
+"""Reconstruction: trained and audited like the first task, and named as what it is."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tomli_w
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infomri_core.arms.build import build_model
+from infomri_core.arms.weights import flatten
+from infomri_core.data import open_dataset
+from infomri_core.physics.images import psnr
+from infomri_core.physics.kspace import fft2c, zero_fill
+from infomri_core.physics.statistics import KSpaceMoments
+from infomri_core.plan.plan import Plan
+from infomri_core.plan.reading import parse_plan
+from infomri_core.randomness.seeds import torch_generator
+from infomri_core.reconstruction.registry import RECONSTRUCTORS
+from infomri_core.results.frontier import Row, read_results
+from infomri_core.results.metric_names import metrics_of, rows_of
+from infomri_core.results.table import table
+from infomri_core.site.site import open_site
+from infomri_core.summaries.groups import SLOTS
+from infomri_core.summaries.posterior_summary import LIMITS, N_BINS, PARTS, PosteriorSummary
+from infomri_core.suppression import build_suppression
+from infomri_core.system.errors import InputError
+from infomri_core.tasks.reconstruction import Reconstruction
+from infomri_core.tasks.task import UNIT
+from infomri_core.training.fit import Stretch, train_steps
+from tests.support.securesites import federation
+from tests.support.small import AUDIT_URI, SilentTracker, local_sites, site_uri, small_table, study
+
+TASK = Reconstruction((32, 32))
+ARMS = [{"sampler": name, "beta": "-inf"} for name in ("infomri", "uniform")]
+FIGURES = {f"image_{name}" for name in LIMITS}
+
+
+def plan_of(**sections: Any) -> Plan:
+    made = small_table(rounds=1, local_steps=2)
+    made["task"] = {"kind": "reconstruction", "shape": [32, 32]}
+    return parse_plan(tomli_w.dumps(made | {"arms": ARMS} | sections))
+
+
+def evidence_of(n: int, seed: int = 0) -> np.ndarray:
+    """Evidence of n images and reconstructions of very different quality."""
+    generator = torch_generator(seed, "evidence")
+    images = torch.rand(n, 32, 32, generator=generator)
+    noise = torch.randn(n, 32, 32, generator=generator)
+    spread = torch.rand(n, 1, 1, generator=generator) / 2
+    log_variance = torch.randn(n, 32, 32, generator=generator) - 3
+    output = torch.stack((images + spread * noise, log_variance), dim=1)
+    return TASK.evidence(output, images).double().numpy()
+
+
+@given(st.integers(2, 20), st.randoms())
+@settings(max_examples=15, deadline=None)
+def test_merged_groups_give_the_means_of_all_images(n: int, chance: Any) -> None:
+    evidence = evidence_of(n, chance.randrange(1000))
+    slots = np.array([chance.randrange(SLOTS) for _ in range(n)])
+    half = n // 2
+    parts = [
+        TASK.summarise(evidence[rows], slots[rows]) for rows in (slice(half), slice(half, None))
+    ]
+    merged = parts[0].merge(PosteriorSummary.from_arrays(parts[1].to_arrays()))
+    figures = TASK.estimates(merged)
+    for place, name in enumerate(LIMITS):
+        assert figures[f"image_{name}"].value == pytest.approx(evidence[:, place].mean())
+    whole = TASK.estimates(TASK.summarise(evidence, np.zeros(n, np.int64)))
+    assert figures["image_ence"].value == pytest.approx(whole["image_ence"].value)
+
+
+@given(st.integers(1, 12), st.floats(1e-3, 1), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_a_patient_moves_each_block_by_no_more_than_one(n: int, reach: float, seed: int) -> None:
+    mass = np.full(n, UNIT // n)
+    reference = np.stack((np.full(len(LIMITS), 0.5), np.full(len(LIMITS), reach)))
+    sums = TASK.bounded(evidence_of(n, seed), mass, reference)
+    families = TASK.families()
+    assert {k: v.shape for k, v in sums.items()} == {k: f.shape for k, f in families.items()}
+    for name, part in sums.items():
+        blocks = part.reshape(families[name].n_blocks, -1)
+        assert (np.linalg.norm(blocks.astype(float), axis=1) <= UNIT).all()
+
+
+def test_without_noise_and_clipping_both_ways_of_leaving_say_the_same() -> None:
+    evidence = evidence_of(200)
+    exact = TASK.estimates(TASK.summarise(evidence, np.arange(200) % SLOTS))
+    reference = TASK.reference(None)
+    sums = TASK.bounded(evidence, np.full(200, UNIT), reference)
+    patients = {name: part[None] / UNIT for name, part in sums.items()}
+    none = dict.fromkeys(sums, 0.0)
+    noised = TASK.noised_estimates(patients, none, 0, (200.0, 0.0), reference)
+    assert set(noised) == FIGURES
+    for name in FIGURES:
+        assert noised[name].value == pytest.approx(exact[name].value, rel=1e-3, abs=1e-3)
+    low, high = noised["image_psnr"].low, noised["image_psnr"].high
+    assert low < exact["image_psnr"].value < high
+    loud = TASK.noised_estimates(patients, dict.fromkeys(sums, 100.0), 0, (200.0, 4.0), reference)
+    assert loud["image_psnr"].high - loud["image_psnr"].low > high - low
+
+
+def test_the_centres_own_patients_say_how_far_figures_reach() -> None:
+    evidence = evidence_of(50)
+    middle, reach = TASK.reference(evidence)
+    assert middle == pytest.approx(evidence[:, : len(LIMITS)].mean(0)) and (reach > 0).all()
+    assert TASK.is_reference(np.stack([np.stack((middle, reach))] * 3))
+    assert not TASK.is_reference(np.stack((middle, -reach))[None])
+    assert TASK.reference(evidence).shape == TASK.reference_shape
+
+
+def test_evidence_is_finite_whatever_the_network_gives() -> None:
+    bad = torch.tensor([math.nan, math.inf, -math.inf, 1e30]).view(4, 1, 1, 1)
+    evidence = TASK.evidence(bad.expand(4, 2, 32, 32), torch.rand(4, 32, 32))
+    assert torch.isfinite(evidence).all() and evidence.shape == (4, TASK.n_evidence)
+    summary = TASK.summarise(evidence.double().numpy(), np.zeros(4, np.int64))
+    assert PosteriorSummary.from_arrays(summary.to_arrays()).weight.sum() == 4
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"sums": np.full((1, len(LIMITS)), 99.0)},
+        {"bins": np.full((1, N_BINS, PARTS), -1.0)},
+        {"weight": np.array([-1])},
+        {"weight": np.array([2**50])},
+        {"sums": np.zeros((1, 3))},
+        {"extra": np.zeros(1)},
+    ],
+    ids=["sums", "bins", "negative", "huge", "shape", "extra"],
+)
+def test_what_is_no_summary_is_refused(changed: dict[str, np.ndarray]) -> None:
+    arrays = TASK.summarise(evidence_of(1), np.zeros(1, np.int64)).to_arrays()
+    whole = {name: array[:1] for name, array in arrays.items()}
+    PosteriorSummary.from_arrays(whole)
+    with pytest.raises(ValueError):
+        PosteriorSummary.from_arrays(whole | changed)
+
+
+def test_a_flip_turns_image_and_target() -> None:
+    images = torch.rand(2, 32, 32)
+    flipped, targets = TASK.augment(images, images)
+    assert torch.equal(flipped, targets) and torch.equal(flipped.flip(-1), images)
+
+
+@pytest.mark.parametrize(
+    ("sections", "word"),
+    [
+        ({"arms": [{"sampler": "uniform"}]}, "beta = '-inf'"),
+        ({"model": {"reconstructor": "unnet"}}, "unet"),
+        ({"model": {"input": "whitened"}}, "as it was measured"),
+        ({"task": {"kind": "reconstruction", "shape": [16, 16]}}, "32 each at least"),
+        (
+            {
+                "model": {"reconstructor": "hqs"},
+                "privacy": {"noise_multiplier": 1.0, "rate": 0.3, "lot": 4},
+            },
+            "sample by sample",
+        ),
+    ],
+    ids=["beta", "name", "whitened", "small", "private"],
+)
+def test_a_plan_says_what_is_wrong_with_it(sections: dict[str, Any], word: str) -> None:
+    with pytest.raises(InputError, match="expected") as refusal:
+        plan_of(**sections)
+    assert word in str(refusal.value)
+
+
+def test_another_task_has_no_reconstructor() -> None:
+    table_ = small_table() | {"model": {"width": 4, "reconstructor": "unet"}}
+    with pytest.raises(InputError, match="rebuilds no image"):
+        parse_plan(tomli_w.dumps(table_))
+
+
+@pytest.mark.parametrize("name", list(RECONSTRUCTORS))
+def test_every_reconstructor_learns_with_its_sampler(name: str) -> None:
+    training = {"rounds": 1, "local_steps": 9, "batch_size": 4, "learning_rate": 3e-3}
+    one_ratio = {"ratio_range": [0.25, 0.25], "accelerations": [4.0]}
+    model_ = {"width": 4, "reconstructor": name}
+    plan = plan_of(model=model_, training=training, measurement=one_ratio)
+    images = open_dataset(AUDIT_URI).images(np.arange(4))
+    variance = KSpaceMoments.from_kspace(fft2c(images)).variance.float()
+    model = build_model(plan, plan.arms[0], variance)
+    penalty = build_suppression("none", variance, None, 0.02)
+    start = flatten(model.sampler)
+
+    def steps(first: int) -> float:
+        stretch = Stretch(first, 3, 9, (5, "learn", 1))
+        given = (model, plan, plan.arms[0].beta, penalty, 4, lambda rows: (images, images))
+        return train_steps(*given, stretch)[0]["nll"]
+
+    losses = [steps(first) for first in (0, 3, 6)]
+    assert losses[2] < losses[0] and (flatten(model.sampler) != start).any()
+
+
+def test_exact_scores_leave_in_groups_with_intervals(tmp_path: Path) -> None:
+    plan = plan_of(evaluation={"attacks": ["lmmse"], "attack_slices": 1, "noise": False})
+    rows = study(plan, local_sites(tmp_path), tmp_path).run()
+    assert rows and all({*FIGURES, "image_ence"} <= set(row.figures) for row in rows)
+    assert all(row.utility.n_groups and not row.legibility for row in rows)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row], str]:
+    """A federation of four vaults under DP-SGD, secure aggregation and noise, over its real
+    courier: the run's folder, its rows, and what went out and came back in words."""
+    folder = tmp_path_factory.mktemp("reconstruction")
+    training = {"rounds": 1, "local_steps": 2, "batch_size": 8, "quorum": 3}
+    plan = plan_of(
+        training=training | {"deadline_seconds": 600.0},
+        aggregation={"secure": True},
+        privacy={"noise_multiplier": 0.5, "rate": 0.3, "lot": 4, "losses": True},
+        evaluation={"attacks": ["lmmse", "cnn"], "attack_slices": 1, "epsilon": 1000.0},
+    )
+    with federation(folder / "sites", plan, policy={"image_arms": True}) as made:
+        for name in made.names:
+            data = open_dataset(site_uri(name))
+            secret = f"the whole secret of site {name}"
+            made.drawn[name] = open_site(data, name, folder / name, "cpu", secret)
+            made.drawn[name].table = data.table
+            made.start(name)
+        rows = study(plan, made.sites, folder, SilentTracker()).run()
+        kinds = made.kinds(made.names[0])
+    return folder / "run", rows, " ".join(kinds)
+
+
+def test_it_is_trained_federated_private_and_masked(finished: tuple[Path, list[Row], str]) -> None:
+    directory, rows, kinds = finished
+    assert "masked" in kinds and "trained" not in kinds
+    assert all(row.epsilon and row.beta == -math.inf for row in rows)
+    again, meta = read_results(directory / "results.json")
+    assert again == rows and set(meta["rounds"][0]["losses"][rows[0].arm]) == {"nll", "entropy"}
+
+
+def test_it_is_audited_and_read_by_its_own_figures(finished: tuple[Path, list[Row], str]) -> None:
+    _, rows, _ = finished
+    for row in rows:
+        assert set(row.figures) >= FIGURES and row.utility.low < row.utility.high
+        assert row.psnr and row.psnr_prior is not None and row.psnr_diagnosis is None
+        (again,) = rows_of(replace(row, figures={}), metrics_of(row))
+        assert set(again.figures) >= FIGURES
+    printed = table(rows).csv()
+    assert "reconstruction PSNR" in printed and "AUROC" not in printed
+
+
+def test_the_report_says_that_its_arms_ask_for_images(
+    finished: tuple[Path, list[Row], str],
+) -> None:
+    directory, _, _ = finished
+    report = (directory / "privacy-report.html").read_text(encoding="utf-8")
+    assert "reconstruction PSNR" in report and "trained to rebuild images" in report
+
+
+def test_zero_filling_is_scored_as_what_it_is() -> None:
+    """Its PSNR at a site is that of the formula on the same measurements."""
+    plan = plan_of(model={"width": 4, "reconstructor": "zero-filled"})
+    model = build_model(plan, plan.arms[1])
+    images = open_dataset(AUDIT_URI).images(np.arange(6))
+    masks = model.draw(0.25, 6, torch_generator(1, "m"))
+    y = model.measure(images, masks, torch_generator(1, "n"))
+    evidence = TASK.evidence(model.output(y, masks), images)
+    expected = psnr(zero_fill(y).abs(), images)
+    assert torch.allclose(evidence[:, 0], expected.float(), atol=1e-4)
