@@ -30,6 +30,7 @@ from infomri_core.system.logs import message_of
 
 INPUT_ERROR_CODE = 2
 UNWRITABLE_CODE = 3
+ABSENT_CODE = 4
 
 _log = logging.getLogger("infomri.client")
 
@@ -158,7 +159,7 @@ def _flower_environment(folder: Path) -> dict[str, str]:
 
 
 def _vault_fault(code: int, lines: Sequence[str]) -> Fault | None:
-    if code not in (INPUT_ERROR_CODE, UNWRITABLE_CODE):
+    if code not in (INPUT_ERROR_CODE, UNWRITABLE_CODE, ABSENT_CODE):
         return None
     said = [message_of(line, " ERROR vault: ") for line in lines if line.strip()]
     why = said[-1] if said else "refused its settings"

@@ -1,8 +1,8 @@
 """Keeps a site's processes running: starts them in order, restarts what dies, stops them all.
 
 What may pass is tried again with growing pauses for as long as the site runs. A part whose fault
-cannot pass by waiting (a wrong certificate, missing data) is left alone, with a sentence that says
-what to do; the process stays, and says how things stand in a file that ``status`` reads.
+cannot pass by waiting (a wrong certificate, malformed data) is left alone, with a sentence that
+says what to do; the process stays, and says how things stand in a file that ``status`` reads.
 """
 
 import contextlib
@@ -78,6 +78,7 @@ class _Watched:
         self.was_ready = False
         self.ever_ready = False
         self.gave_up = ""
+        self.why = ""
         self.lines: list[str] = []
         self._strikes = 0
         self._started = 0.0
@@ -122,7 +123,7 @@ class _Watched:
         if self.gave_up:
             return f"gave up: {self.gave_up}"
         if self.process is None:
-            return "not running"
+            return f"not running: {self.why}" if self.why else "not running"
         return "running" if self.was_ready or self.part.ready is None else "starting"
 
     def last_words(self, code: int) -> str:
@@ -234,6 +235,7 @@ class Supervisor:
         fault = part.fault(code, watched.lines)
         backoff = watched.bury()
         why = fault.sentence if fault else f"ended with code {code}{watched.last_words(code)}"
+        watched.why = why
         if fault is not None and fault.final and not watched.ever_ready:
             watched.gave_up = why
             self._say(f"{part.name}: {why}; see {part.log}")

@@ -40,6 +40,10 @@ from infomri_core.system.files import sweep, write_atomically
 log = logging.getLogger(__name__)
 
 
+class DataAbsent(InputError):
+    """The data are not where they should be: a wrong path, or a share that is not mounted yet."""
+
+
 def run_vault(settings: SiteSettings, stop: threading.Event) -> None:
     """Serve the site until ``stop`` is set. Raises ``InputError`` when it cannot begin."""
     with opened(settings, stop.is_set) as jobs, status.served(settings.vault, jobs.status):
@@ -77,8 +81,9 @@ def _opened_set(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterato
             if line.kind == RECOVERED:
                 check_signature(line)
         sweep(state)
-        dataset = open_dataset(settings.data.uri)
         path = parse_uri(settings.data.uri).path
+        _check_there(path)
+        dataset = open_dataset(settings.data.uri)
         site = open_site(
             dataset,
             settings.site.name,
@@ -97,6 +102,17 @@ def _opened_set(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterato
         ledger.close()
 
 
+def _check_there(path: str) -> None:
+    """Raise :class:`DataAbsent` for data that are not there now: no file, or an empty folder."""
+    if not path:
+        return
+    place = Path(path)
+    if not place.exists() or (place.is_dir() and next(place.iterdir(), None) is None):
+        got = "an empty folder" if place.exists() else "no such file or folder"
+        remedy = "check [data] uri, or wait for the share that holds them to be mounted"
+        raise DataAbsent(path, "the site's data", got, remedy)
+
+
 def site_key(path: Path) -> str:
     """The site's own secret, hexadecimal; made on first use and never sent."""
     if not path.exists():
@@ -110,7 +126,8 @@ def site_key(path: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0 after SIGTERM, 2 when the input is refused,
-    3 when the state folder cannot be written, or another vault has it still."""
+    3 when the state folder cannot be written, or another vault has it still, 4 when the data are
+    not there."""
     parser = argparse.ArgumentParser(prog="python -m fl_client.vault.process", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the site's site.toml")
     options = parser.parse_args(arguments)
@@ -134,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3
     except InputError as error:
         log.error("%s", error)
-        return 2
+        return 4 if isinstance(error, DataAbsent) else 2
     except OSError as error:
         where = error.filename or options.config
         log.error("%s: %s; make room, or give this user the right", where, error.strerror)
