@@ -30,7 +30,8 @@ class Context:
     for what left; ``consent``: whose k-space a release may hold; ``cost``: what the job costs;
     ``charge``: the ledger entry that says so; ``mask``: puts a reply under its task's masks. Of
     a scoring, ``scored`` are the slices behind it, ``slots`` (n,) their patients' groups, and
-    ``noise`` makes what it leaves under, of its digest."""
+    ``noise`` makes what it leaves under, of its digest; ``keep`` takes what leaves masked, bare,
+    so that other masks need no data."""
 
     site: str
     plan: Plan
@@ -46,6 +47,7 @@ class Context:
     noise: Callable[..., SecretStream] | None = None
     scored: SliceTable | None = None
     slots: np.ndarray | None = None
+    keep: Callable[[bytes], None] | None = None
 
 
 @final

@@ -17,7 +17,7 @@ from fl_client.memory.ledger import Entry, Ledger
 from fl_client.memory.release_memory import ReleaseMemory
 from fl_client.policy.limits import check_cohort
 from fl_client.settings import Policy
-from infomri_core.messages import ErrorReply, SiteReply, SiteTask, wire
+from infomri_core.messages import ErrorReply, SiteReply, SiteTask, reply_from, wire
 from infomri_core.system.errors import Refused
 
 MAX_SENTENCE = 400
@@ -70,6 +70,21 @@ class Gate:
         self._ledger.append(dataclasses.replace(first, repetition=True))
         return reply
 
+    def mask_again(self, bare: bytes, context: Context) -> bytes | None:
+        """What was kept ``bare``, under the task's masks, if the ledger knows that the very same
+        left under others for this very question: no row is read for it, and nothing new is said
+        of one."""
+        asked, mark = context.ledger_entry, bare_mark(bare)
+        first = next(
+            (e for e in self._ledger.entries() if _asked(e) == _asked(asked) and mark in e.note),
+            None,
+        )
+        if first is None or context.mask is None:
+            log.warning("kept scores are not those that left: they are made again")
+            return None
+        noted = dataclasses.replace(asked, note=first.note, repetition=True)
+        return self._record(context.mask(reply_from(wire.decode(bare))), noted)
+
     def refuse(self, error: ErrorReply, ledger_entry: Entry) -> bytes:
         """The bytes of an error. It leaves even where the ledger cannot be written, because it
         then says just that; the site's log has it in any case."""
@@ -87,6 +102,15 @@ class Gate:
             dataclasses.replace(ledger_entry, kind=message.kind, n_bytes=len(data), sha256=digest)
         )
         return data
+
+
+def bare_mark(bare: bytes) -> str:
+    """How the ledger names what was kept ``bare`` when it left masked."""
+    return f"bare {hashlib.sha256(bare).hexdigest()}"
+
+
+def _asked(entry: Entry) -> tuple[str, str, int, str, str]:
+    return (entry.run, entry.job, entry.round, entry.input, entry.data)
 
 
 def _identity(entry: Entry) -> tuple[str, str, int, str, str]:

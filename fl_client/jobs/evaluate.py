@@ -11,6 +11,7 @@ from fl_client.gate.checks.floors import check_floors
 from fl_client.gate.checks.noised import digest_of, noised_scores
 from fl_client.gate.checks.scores import checked_scores
 from fl_client.gate.context import Checked, Context, Rules, refusal
+from fl_client.gate.gate import bare_mark
 from fl_client.jobs.declaration import Job, Premises
 from fl_client.jobs.forms import check_arms, check_last_round, check_masking
 from fl_client.policy.cost import Cost
@@ -18,7 +19,7 @@ from infomri_core.attacks import FLOORS
 from infomri_core.attacks.adversaries import DIAGNOSES, LINKAGE
 from infomri_core.attacks.full_image_classifier import READER
 from infomri_core.data.base import SliceTable
-from infomri_core.messages import EvaluateReply, EvaluateTask, MaskedReply, SiteReply
+from infomri_core.messages import EvaluateReply, EvaluateTask, MaskedReply, SiteReply, wire
 from infomri_core.plan.adversary_knowledge import insider_attack, same_site_attacks
 from infomri_core.plan.evaluation_rules import masks_scores
 from infomri_core.plan.plan import Plan
@@ -130,6 +131,10 @@ def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
         return Checked(told, noted)
     if context.mask is None:
         raise refusal("scores without masks")
+    if context.keep is not None:
+        bare = wire.encode(told.to_message())
+        context.keep(bare)
+        noted["note"] = f"{noted.get('note', '')} {bare_mark(bare)}".strip()
     return Checked(_checked_masked(context.mask(told), plan, task), noted)
 
 

@@ -58,11 +58,13 @@ def question_in(entry: Entry) -> tuple[str, int, str, str]:
     return (entry.job, entry.round, entry.input, entry.data)
 
 
-def reply_key(context: Context, policy: Policy) -> str:
+def reply_key(context: Context, policy: Policy, *, bare: bool = False) -> str:
     """Under which key the reply is kept: the question, the state of the data it was asked of,
-    the site's policy, and the masks if it is to leave masked."""
+    the site's policy, and the masks if it is to leave masked; ``bare``: before its masks."""
     task, ledger_entry = context.task, context.ledger_entry
     key = [ledger_entry.run, ledger_entry.job, ledger_entry.input, ledger_entry.data, repr(policy)]
-    if isinstance(task, TrainTask | EvaluateTask) and task.masking is not None:
+    if bare:
+        key.append("bare")
+    elif isinstance(task, TrainTask | EvaluateTask) and task.masking is not None:
         key.append(task.masking.binding(ledger_entry.input).hex())
     return hashlib.sha256(repr(tuple(key)).encode()).hexdigest()

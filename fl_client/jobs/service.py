@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 from fl_client.gate import budget, gate
@@ -46,6 +47,7 @@ from infomri_core.data.base import SliceTable
 from infomri_core.data.fingerprint import fingerprint
 from infomri_core.messages import (
     EnrolTask,
+    EvaluateTask,
     SiteTask,
     task_from,
     time_in,
@@ -141,6 +143,12 @@ class Jobs:
         if again is not None:
             return "repeated", again
         job.ready(context, self._premises)
+        if isinstance(task, EvaluateTask) and task.masking is not None:
+            bare = reply_key(context, self._policy, bare=True)
+            again = self._masked_again(job, bare, context)
+            if again is not None:
+                return "repeated under other masks", again
+            context = dataclasses.replace(context, keep=partial(self._cache.put, bare))
         context = self._charged(job, context, turn)
         reply = job.run(context, self._premises, cancelled)
         answer = self._gate.leave(reply, context)
@@ -215,6 +223,14 @@ class Jobs:
             return None
         self._check_budget(job, context, again=True)
         return self._gate.repeat(kept, context)
+
+    def _masked_again(self, job: Job, key: str, context: Context) -> bytes | None:
+        """Scores that left under other masks, under those of now: read and charged once."""
+        kept = self._cache.get(key)
+        if kept is None:
+            return None
+        self._check_budget(job, context, again=True)
+        return self._gate.mask_again(kept, context)
 
     def _charged(self, job: Job, context: Context, turn: _Turn) -> Context:
         """The context with its charge, which is on the disk before the first row is read. The

@@ -145,17 +145,54 @@ def test_below_the_quorum_there_is_no_sum_and_the_reason_is_told(tmp_path: Path)
         assert "unmasked" not in made.kinds("a")
 
 
-def test_a_study_centre_that_died_after_the_sum_has_the_same_one_again(tmp_path: Path) -> None:
+def test_the_same_scoring_under_new_masks_is_charged_once_and_reads_no_data(
+    tmp_path: Path,
+) -> None:
+    """A study centre that died after the sum has the same one again."""
     with federation(tmp_path, noised_plan()) as made:
         made.train()
-        first, again = scored(made)[1], scored(made)[1]
+        first = scored(made)[1]
+        for name in made.names:
+            made.start(name)
+            made.drawn[name].run = unread  # type: ignore[method-assign, assignment]
+        again = scored(made)[1]
         kinds = made.kinds("a")
         paid = [e.privacy for e in charges(made.ledgers["a"]) if e.job == "evaluate"]
+        masked = [e for e in made.ledgers["a"].entries() if e.kind == "masked"]
     for family, array in first.sums.items():
         np.testing.assert_array_equal(array, again.sums[family])
     assert kinds.count("announced") == 3
-    # What is computed again is debited again: the charge comes before the data are read.
-    assert len(paid) == 2
+    assert len(paid) == 1
+    assert [e.repetition for e in masked if e.job == "evaluate"] == [False, True]
+
+
+def test_kept_scores_that_are_not_those_that_left_are_made_and_paid_for_again(
+    tmp_path: Path,
+) -> None:
+    with federation(tmp_path, noised_plan()) as made:
+        made.train()
+        scored(made)
+        changed = [p for p in (made.folder / "a" / "replies").glob("*") if _is_bare(p)]
+        assert changed
+        for path in changed:
+            reply = reply_from(wire.decode(path.read_bytes()))
+            assert isinstance(reply, EvaluateReply)
+            sums = {family: array + 1 for family, array in reply.sums.items()}
+            path.write_bytes(wire.encode(replace(reply, sums=sums).to_message()))
+        scored(made)
+        paid = {
+            name: len([e for e in charges(made.ledgers[name]) if e.job == "evaluate"])
+            for name in made.names
+        }
+    assert paid == {"a": 2, "b": 1, "c": 1, "d": 1}
+
+
+def unread(*given: Any) -> Any:
+    raise AssertionError("the data are read again")
+
+
+def _is_bare(path: Path) -> bool:
+    return wire.decode(path.read_bytes()).kind == "evaluated"
 
 
 def test_scores_never_leave_a_site_bare_where_the_plan_wants_masks(tmp_path: Path) -> None:
