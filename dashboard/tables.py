@@ -1,6 +1,6 @@
 """Rows, runs and meta as tables for people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.axes import Axis, front, place
 from dashboard.reading.runs import Arms
-from infomri_core.results.frontier import Row, attacks, label, utility_of
+from infomri_core.results.frontier import Row, attacks, label, labels, utility_of
 from infomri_core.tasks.registry import DEFAULT, figures_of
 
 _PARAMETERS = (
@@ -68,6 +68,36 @@ def attack_table(rows: Sequence[Row]) -> pd.DataFrame:
             if name in row.psnr
         ]
     )
+
+
+def difference_table(meta: Mapping[str, Any], rows: Sequence[Row]) -> pd.DataFrame:
+    """One line for two arms, or one arm at two accelerations: the second less the first."""
+    figure = utility_of(rows)
+    return pd.DataFrame(
+        [
+            {
+                "first": _placed(item["first"], rows),
+                "second": _placed(item["second"], rows),
+                figure.title: _changed(item.get(figure.name), figure.change),
+                "strongest attack, dB": _changed(item.get("psnr"), "{:+.1f}".format),
+                "interval": str(item.get("how", "")),
+            }
+            for item in meta.get("differences") or []
+        ]
+    )
+
+
+def _placed(cell: Sequence[Any], rows: Sequence[Row]) -> str:
+    named = labels(rows)
+    return f"{named.get(str(cell[0]), cell[0])} at {float(cell[1]):g}x"
+
+
+def _changed(found: Mapping[str, Any] | None, form: Callable[[float], str]) -> str:
+    value, low, high = ((found or {}).get(name) for name in ("value", "low", "high"))
+    if value is None:
+        return "-"
+    ends = "" if low is None or high is None else f" ({form(low)} to {form(high)})"
+    return f"{form(value)}{ends}"
 
 
 def attack_columns() -> dict[str, Any]:

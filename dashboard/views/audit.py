@@ -29,6 +29,7 @@ def page(uri: str, sweep: Sweep) -> None:
         return
     _verdict(uri, sweep, found)
     _attacks(found)
+    _differences(found)
     _trust(found)
     _examples(uri, sweep)
     _linkage(found)
@@ -86,6 +87,17 @@ def _attacks(found: Results) -> None:
             column_config=tables.attack_columns(),
         )
         st.caption("PSNR and differences in dB; SSIM and NMSE without unit. 95 % intervals.")
+
+
+def _differences(found: Results) -> None:
+    table = tables.difference_table(found.meta, found.rows)
+    if not table.empty:
+        st.subheader("What differs by more than chance", anchor=False)
+        st.dataframe(table, hide_index=True)
+        st.caption(
+            "The second less the first, with the 95 % interval of the difference: paired by "
+            "groups of patients, or, under noise, as wide as both intervals together."
+        )
 
 
 def _trust(found: Results) -> None:

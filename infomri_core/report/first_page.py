@@ -11,6 +11,7 @@ from infomri_core.report.verdict import Verdict
 from infomri_core.results import measuring_less
 from infomri_core.results.frontier import Row, label, utility_of
 from infomri_core.results.operating_point import RULE, guessing, operating_point
+from infomri_core.summaries.jackknife import Estimate
 
 _TAGS = {
     "void": "Verdict: audit void",
@@ -92,9 +93,9 @@ def _figures(point: Row, meta: Mapping[str, Any]) -> dict[str, str]:
     return {
         "How well the task is done": _utility(point),
         "Strongest attack": _attack(point),
-        "... against having measured nothing": _above(point.psnr_gain, point.psnr_prior),
+        "... against having measured nothing": _above(point.gain("prior"), point.psnr_prior),
         "... against knowing the diagnosis alone": _above(
-            point.psnr_gain_diagnosis, point.psnr_diagnosis
+            point.gain("diagnosis"), point.psnr_diagnosis
         ),
         "Linkage with candidate scans": _linkage(point),
         "Lesions in rebuilt images": _lesions(point),
@@ -116,8 +117,11 @@ def _ends(point: Row, name: str) -> tuple[float | None, float | None]:
     return point.psnr_low.get(name), point.psnr_high.get(name)
 
 
-def _above(gain: float | None, floor: float | None) -> str:
-    return "not known" if gain is None else f"{gain:+.1f} dB (that floor is {floor:.1f} dB)"
+def _above(gain: Estimate, floor: float | None) -> str:
+    if gain.value is None:
+        return "not known"
+    ends = "" if gain.low is None else f", 95 %: {gain.low:+.1f} to {gain.high:+.1f}"
+    return f"{gain.value:+.1f} dB{ends} (that floor is {floor:.1f} dB)"
 
 
 def _linkage(point: Row) -> str:

@@ -231,9 +231,9 @@ def _frontier_line(row: Row, rows: Sequence[Row]) -> list[Cell]:
         Cell(best or "none", WEAK if weak else "", WEAK if weak else ""),
         _interval(row.psnr_worst, low, high, "{:.1f}".format),
         _number(row.psnr_prior, "{:.1f}".format),
-        _number(row.psnr_gain, "{:+.1f}".format),
+        _interval(*_ends(row.gain("prior")), "{:+.1f}".format),
         _number(row.psnr_diagnosis, "{:.1f}".format),
-        _number(row.psnr_gain_diagnosis, "{:+.1f}".format),
+        _interval(*_ends(row.gain("diagnosis")), "{:+.1f}".format),
     ]
 
 

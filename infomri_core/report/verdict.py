@@ -94,8 +94,8 @@ def _within(point: Row, rows: Sequence[Row]) -> Verdict:
     sentences = (
         f"The strongest of them, {_attacker(point)}, against {_place(point, rows)}, "
         f"rebuilt images at {point.psnr_worst:.1f} dB; {known} alone allows "
-        f"{floor:.1f} dB. The difference, {_gain(point):+.1f} dB, is below the "
-        f"{NEGLIGIBLE_DB:g} dB that this audit can tell from nothing.",
+        f"{floor:.1f} dB. The difference, {_gain(point):+.1f} dB{gain_interval(point)}, is below "
+        f"the {NEGLIGIBLE_DB:g} dB that this audit can tell from nothing{_not_excluded(point)}.",
         linkage_sentence(point),
         "This is evidence, not proof: it holds for these attackers, trained on "
         f"{point.n_audit} slices. A better attacker, or one with more data, may do more.",
@@ -121,7 +121,7 @@ def _beyond(point: Row, judged: Sequence[Row], rows: Sequence[Row]) -> Verdict:
     for what, row in (("most", most), ("least", least)):
         if row is not point:
             told = _utility(row, ", at")
-            beyond = f"{_gain(row):+.1f} dB beyond {_known(row)}"
+            beyond = f"{_gain(row):+.1f} dB{gain_interval(row)} beyond {_known(row)}"
             sentences.append(
                 f"The attacker gained {what} against {_place(row, rows)}: {beyond}{told}."
             )
@@ -132,7 +132,7 @@ def _beyond(point: Row, judged: Sequence[Row], rows: Sequence[Row]) -> Verdict:
     )
     headline = (
         f"The strongest attacker learned more about the image than {known} gives away: "
-        f"{_gain(point):+.1f}\N{NO-BREAK SPACE}dB"
+        f"{_gain(point):+.1f}\N{NO-BREAK SPACE}dB{gain_interval(point)}"
     )
     also = f", and {_found(point)}." if linked(point) else "."
     return Verdict("beyond", headline + also, tuple(sentences))
@@ -153,6 +153,27 @@ def _gained(row: Row) -> float | None:
     """What the strongest attack got beyond the diagnosis; where no diagnosis is known, beyond
     the best answer without a measurement."""
     return row.psnr_gain if row.psnr_diagnosis is None else row.psnr_gain_diagnosis
+
+
+def gain_interval(row: Row) -> str:
+    """The 95 % interval of what the strongest attack gained, in brackets; '' where none is
+    known."""
+    gain = row.gain(_beyond_what(row))
+    if gain.low is None or gain.high is None:
+        return ""
+    return f" (95 %: {gain.low:+.1f} to {gain.high:+.1f})"
+
+
+def _not_excluded(row: Row) -> str:
+    """That more patients could show a gain, where the interval reaches so far."""
+    high = row.gain(_beyond_what(row)).high
+    if high is None or high <= NEGLIGIBLE_DB:
+        return ""
+    return f"; with so few patients, or so much noise, {high:+.1f} dB is not excluded"
+
+
+def _beyond_what(row: Row) -> str:
+    return "prior" if row.psnr_diagnosis is None else "diagnosis"
 
 
 def _gain(row: Row) -> float:

@@ -29,7 +29,9 @@ class Row:
     :class:`~infomri_core.tasks.figures.Figure`. PSNR in dB; mappings go from an attack's name to
     its figure and hold attacks that use the measurement. ``psnr_prior``: the best answer that
     uses neither measurement nor diagnosis. ``psnr_diagnosis``: the image regressed on the model's
-    answer alone. None means undefined.
+    answer alone. None means undefined. ``gain_low`` and ``gain_high``: the 95 % interval of what
+    the strongest attack got beyond each, by 'prior' and 'diagnosis'; of the difference itself,
+    since attack and floor are scored on the same images.
     ``linkage_*``: success of who holds ``linkage_gallery`` candidate scans in finding the patient
     by the very scan (``same``) or another slice (``other``): rank-1 share and AUC, with intervals
     by name (``same_rank1`` ...).
@@ -63,6 +65,8 @@ class Row:
     certified: tuple[str, ...] = ()
     psnr_prior: float | None = None
     psnr_diagnosis: float | None = None
+    gain_low: Mapping[str, float] = field(default_factory=dict)
+    gain_high: Mapping[str, float] = field(default_factory=dict)
     redundancy: float | None = None
     linkage_same_rank1: float | None = None
     linkage_same_auc: float | None = None
@@ -109,6 +113,11 @@ class Row:
         if self.psnr_worst is None or self.psnr_diagnosis is None:
             return None
         return self.psnr_worst - self.psnr_diagnosis
+
+    def gain(self, beyond: str) -> Estimate:
+        """What the strongest attack got beyond 'prior' or 'diagnosis', dB, with its interval."""
+        value = self.psnr_gain if beyond == "prior" else self.psnr_gain_diagnosis
+        return Estimate(value, self.gain_low.get(beyond), self.gain_high.get(beyond))
 
 
 def psnr_of(row: Row, attack: str) -> float | None:

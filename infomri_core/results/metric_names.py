@@ -26,7 +26,7 @@ _PER_ATTACK = (
     *("psnr", "psnr_low", "psnr_high", "psnr_of_mean_mse", "ssim", "nmse"),
     *("legibility", "legibility_low", "legibility_high"),
 )
-_PER_FIGURE = ("linkage_low", "linkage_high")
+_PER_FIGURE = ("linkage_low", "linkage_high", "gain_low", "gain_high")
 _EPSILON = "epsilon"
 _COUNTS = ("n_train", "n_audit")
 _CERTIFIED = "certified"

@@ -228,6 +228,22 @@ def test_tables_hold_a_line_an_attack_and_a_site():
     assert tables.linkage_table(ROWS).empty
 
 
+def test_differences_of_arms_are_shown_with_their_intervals():
+    change = {"value": -0.02, "low": -0.05, "high": 0.01}
+    item = {
+        "first": [ROWS[0].arm, 16.0],
+        "second": [ROWS[0].arm, 32.0],
+        "how": "paired",
+        "auroc": change,
+        "psnr": {"value": None, "low": None, "high": None},
+    }
+    table = tables.difference_table({"differences": [item]}, ROWS)
+    assert list(table["AUROC"]) == ["-0.020 (-0.050 to +0.010)"]
+    assert list(table["strongest attack, dB"]) == ["-"]
+    assert table["second"][0].endswith("at 32x")
+    assert tables.difference_table({}, ROWS).empty
+
+
 def test_results_of_an_older_version_are_shown_with_their_intervals_and_sites(
     tmp_path: Path,
 ) -> None:

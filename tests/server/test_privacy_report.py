@@ -11,7 +11,7 @@ import pytest
 from fl_server.report import frontier_figure
 from infomri_core.report.report import render, write_report
 from infomri_core.report.verdict import NEGLIGIBLE_DB, verdict
-from infomri_core.results.frontier import Row
+from infomri_core.results.frontier import Row, from_json, to_json
 from infomri_core.results.operating_point import operating_point
 from tests.support.rows import changed, row_of
 
@@ -108,6 +108,18 @@ def test_a_gain_beyond_the_diagnosis_is_said_with_its_place_and_size():
     assert "'unet'" in text and "32x" in text and "17.0 to 17.8" in text and "1.9 times" in text
     assert "gained most against the arm 'uniform" in text and "+7.0 dB beyond" in text
     assert "gained least against the arm 'InfoMRI β=0'" in text and "+0.1 dB beyond" in text
+
+
+def test_a_gain_is_said_with_the_interval_of_the_difference():
+    known = {"gain_low": {"diagnosis": 1.8}, "gain_high": {"diagnosis": 3.9}}
+    sure = from_json(to_json(replace(ROW, **known)))
+    found = verdict([sure], META)
+    assert "(95 %: +1.8 to +3.9)" in found.headline
+    assert "+2.8 dB, 95 %: +1.8 to +3.9 (that floor" in render([sure], META, {})
+    wide = {"gain_low": {"diagnosis": -2.0}, "gain_high": {"diagnosis": 2.1}}
+    unsure = " ".join(verdict([replace(IDEAL, **wide)], META).sentences)
+    assert "+2.1 dB is not excluded" in unsure
+    assert "excluded" not in " ".join(verdict([IDEAL], META).sentences)
 
 
 def test_the_verdict_is_of_the_arm_that_one_would_approve_and_not_of_a_baseline():

@@ -1,14 +1,18 @@
 """A difference of two arms on the same patients: its interval covers, pairing makes it narrow."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fl_server.study.evaluation.results import exact_figures
 from infomri_core.report.tables import differences
 from infomri_core.summaries.jackknife import Estimate, conservative_difference
 from infomri_core.summaries.metrics import ImageQuality, ScoreHistogram
 from infomri_core.tasks.registry import figures_of
+from tests.support.vault_fakes import PLAN, FakeSite, evaluate_task, make_table
 
 N = 200
 
@@ -70,6 +74,25 @@ def test_a_difference_of_image_quality_is_that_of_the_images_themselves(seed: in
     paired = a.difference(b, "psnr")
     assert paired.value == pytest.approx(found.value, abs=1e-9)
     assert (paired.low, paired.high) == pytest.approx((found.low, found.high), abs=1e-9)
+
+
+def test_a_rows_gain_has_the_paired_interval_of_attack_and_floor() -> None:
+    draws = np.random.default_rng(3)
+    table = make_table()
+    site = FakeSite(table)
+    scores = site.evaluated(evaluate_task(PLAN)).scores
+    (_, one), *_ = scores.items()
+    slots = np.arange(60) % 6
+    floor, gain = draws.normal(size=(60, 4)), draws.normal(2.0, 0.1, (60, 4))
+    quality = {
+        "mean": ImageQuality.from_images(floor, slots),
+        "lmmse": ImageQuality.from_images(floor + gain, slots),
+    }
+    row = exact_figures(PLAN, replace(one, quality=quality))
+    truth = ImageQuality.from_images(gain, slots).estimate("psnr")
+    assert row["gain_low"] == {"prior": pytest.approx(truth.low)}
+    assert row["gain_high"] == {"prior": pytest.approx(truth.high)}
+    assert row["gain_low"]["prior"] > 1.8  # the figures themselves have intervals ten times wider
 
 
 def test_other_groups_have_no_paired_difference() -> None:

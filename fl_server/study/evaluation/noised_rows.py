@@ -14,7 +14,7 @@ from infomri_core.plan.plan import Plan
 from infomri_core.score_noise.mechanism import Cell, Form, evaluation_mechanism, evaluation_noise
 from infomri_core.score_noise.noised_scores import NoisedScores, noised_from
 from infomri_core.score_noise.ring import ScoresSum
-from infomri_core.summaries.jackknife import Estimate
+from infomri_core.summaries.jackknife import Estimate, conservative_difference
 
 
 @dataclass(frozen=True)
@@ -50,23 +50,35 @@ class NoiseTask:
         found = scores.psnr(cell, expected, self.plan.evaluation.clip_db)
         found = {name: ends for name, ends in found.items() if name not in failed}
         attacks = {n: v for n, v in found.items() if base_name(n) in self.plan.evaluation.attacks}
+        floors = {
+            "prior": self._best(found, cell, self.form.floors),
+            "diagnosis": self._best(found, cell, DIAGNOSES),
+        }
+        worst = _worst(attacks)
+        gains = {name: conservative_difference(floor, worst) for name, floor in floors.items()}
         return {
             "figures": scores.figures(cell, self.held_out.reference(self.form)),
             "psnr": _part(attacks, "value"),
             "psnr_low": _part(attacks, "low"),
             "psnr_high": _part(attacks, "high"),
-            "psnr_prior": self._best(found, cell, self.form.floors),
-            "psnr_diagnosis": self._best(found, cell, DIAGNOSES),
+            **{f"psnr_{name}": floor.value for name, floor in floors.items()},
+            "gain_low": _part(gains, "low"),
+            "gain_high": _part(gains, "high"),
         }
 
-    def _best(
-        self, found: Mapping[str, Estimate], cell: Cell, names: Iterable[str]
-    ) -> float | None:
+    def _best(self, found: Mapping[str, Estimate], cell: Cell, names: Iterable[str]) -> Estimate:
         """The PSNR of that one of ``names`` which is the best on the study centre's own patients:
         the largest of several noised figures would be too large."""
         there = [name for name in names if name in found]
         best = max(there, key=lambda name: self.held_out.psnr(cell, name), default=None)
-        return None if best is None else found[best].value
+        return Estimate(None) if best is None else found[best]
+
+
+def _worst(attacks: Mapping[str, Estimate]) -> Estimate:
+    """The strongest attack's PSNR."""
+    known = {name: found.value for name, found in attacks.items() if found.value is not None}
+    worst = max(known, key=lambda name: (known[name], name), default=None)
+    return Estimate(None) if worst is None else attacks[worst]
 
 
 def merged_sums(sites: Iterable[NoisedScores]) -> NoisedScores | None:

@@ -1,6 +1,6 @@
 """From the sites' summaries to rows, tables, figures and MLflow."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -18,6 +18,7 @@ from infomri_core.score_noise.ring import ScoresSum
 from infomri_core.summaries.groups import SLOTS
 from infomri_core.summaries.jackknife import Estimate
 from infomri_core.summaries.linkage_summary import FIGURES, KINDS, LinkageSummary
+from infomri_core.summaries.metrics import ImageQuality
 from infomri_core.summaries.summary import n_groups
 from infomri_core.tasks.figures import flat
 from infomri_core.tasks.task import Task
@@ -200,8 +201,8 @@ def exact_figures(plan: Plan, scores: Scores) -> dict[str, Any]:
     """The fields of a row that exact scores say."""
     quality = {n: q for n, q in scores.quality.items() if base_name(n) in plan.evaluation.attacks}
     psnr = {name: q.estimate("psnr") for name, q in quality.items()}
-    floors = [scores.quality[name].mean("psnr") for name in FLOORS if name in scores.quality]
-    diagnoses = [scores.quality[n].mean("psnr") for n in DIAGNOSES if n in scores.quality]
+    floors = {"prior": _best(scores, FLOORS), "diagnosis": _best(scores, DIAGNOSES)}
+    gains = {name: _gain(quality, floor) for name, floor in floors.items()}
     return {
         "figures": plan.task.estimates(scores.task),
         "psnr": _defined(psnr, "value"),
@@ -211,10 +212,25 @@ def exact_figures(plan: Plan, scores: Scores) -> dict[str, Any]:
         "psnr_of_mean_mse": {name: q.psnr_of_mean_mse for name, q in quality.items()},
         "ssim": {name: q.mean("ssim") for name, q in quality.items()},
         "nmse": {name: q.mean("nmse") for name, q in quality.items()},
-        "psnr_prior": max(floors, default=None),
-        "psnr_diagnosis": max(diagnoses, default=None),
+        **{f"psnr_{n}": None if f is None else f.mean("psnr") for n, f in floors.items()},
+        "gain_low": _defined(gains, "low"),
+        "gain_high": _defined(gains, "high"),
         **held_out_figures(plan, scores),
     }
+
+
+def _best(scores: Scores, names: Iterable[str]) -> ImageQuality | None:
+    """That floor of ``names`` which has the highest PSNR."""
+    there = [scores.quality[name] for name in names if name in scores.quality]
+    return max(there, key=lambda quality: quality.mean("psnr"), default=None)
+
+
+def _gain(attacks: Mapping[str, ImageQuality], floor: ImageQuality | None) -> Estimate:
+    """The strongest attack's PSNR less the floor's, paired by groups of patients."""
+    if floor is None or not attacks:
+        return Estimate(None)
+    worst = max(attacks, key=lambda name: (attacks[name].mean("psnr"), name))
+    return floor.difference(attacks[worst], "psnr")
 
 
 def held_out_figures(plan: Plan, scores: Scores) -> dict[str, Any]:
