@@ -23,6 +23,7 @@ from fl_server.commands.operations.operator import operator_app
 from fl_server.commands.operations.provision import provision_app
 from fl_server.commands.operations.resend import resend
 from fl_server.commands.prom import prom
+from fl_server.commands.reconstruct import reconstruct
 from fl_server.commands.runs import Changes, follow, run, status, stop
 from fl_server.commands.simulate import simulate
 from fl_server.terminal.exit_codes import EPILOG, ended, interrupted
@@ -30,6 +31,7 @@ from infomri_core.commands.data import data_app
 from infomri_core.machine.proxies import keep_loopback_direct
 from infomri_core.machine.sqlite_uri import anchored
 from infomri_core.system.paths import anchored_here
+from infomri_core.tasks.registry import DEFAULT
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,6 +51,7 @@ for command in (
     init,
     metrics,
     prom,
+    reconstruct,
     resend,
     restore,
     run,
@@ -118,6 +121,9 @@ def demo(
     secure: Annotated[
         bool, typer.Option("--secure", help="The centre sees sums of updates only")
     ] = False,
+    task: Annotated[
+        str, typer.Option(help="What is learned: a task's kind, such as reconstruction")
+    ] = DEFAULT,
 ) -> None:
     """Run a whole hospital federation on this machine, from k-space to the audited frontier.
 
@@ -130,7 +136,7 @@ def demo(
     from fl_server.demo.run import run_demo
 
     out = out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
-    options = DemoOptions(width, rounds, steps, attack_steps, seed, secure=secure)
+    options = DemoOptions(width, rounds, steps, attack_steps, seed, secure=secure, task=task)
     with interrupted("everything that was started has been stopped"):
         run_demo(anchored_here(data), out, options, Console())
 

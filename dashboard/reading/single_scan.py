@@ -13,6 +13,7 @@ from infomri_core.inference.inference import (
     diagnose_kspace,
     sampling_ratio,
 )
+from infomri_core.inference.reconstruct import Rebuilt, rebuilt_from
 from infomri_core.inference.scans import Scan, open_scan
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import ifft2c, zero_fill
@@ -24,7 +25,8 @@ FINDING_SLICES = 4
 
 @dataclass(frozen=True)
 class Trial:
-    """What was measured of one slice, and what became of it. Images are (H, W) in [0, 1]."""
+    """What was measured of one slice, and what became of it. Images are (H, W) in [0, 1].
+    ``images``: what the arm itself rebuilds of the same measurement, where it is made for that."""
 
     truth: np.ndarray
     mask: np.ndarray
@@ -33,6 +35,7 @@ class Trial:
     attack: str
     psnr: float
     diagnosis: Diagnosis
+    images: Rebuilt | None = None
 
 
 def phantom(study: TrainedStudy, seed: int) -> Scan:
@@ -87,6 +90,7 @@ def run(
         attack,
         float(psnr(rebuilt, truth)[0]),
         diagnosis,
+        rebuilt_from(model, found.y, found.mask, truth),
     )
 
 
@@ -105,12 +109,15 @@ def n_slices(scan: Scan) -> int:
     return len(scan.source)
 
 
-def answers(labels: tuple[str, ...], diagnosis: Diagnosis) -> list[dict[str, object]]:
-    """One line a label: its probability, and its standard deviation over the draws."""
+def answers(
+    labels: tuple[str, ...], diagnosis: Diagnosis, what: str = "probability"
+) -> list[dict[str, object]]:
+    """One line a label: its probability, or ``what`` the answer is, and its standard deviation
+    over the draws."""
     return [
         {
             "finding": name,
-            "probability": float(mean),
+            what: float(mean),
             "± over draws": None if math.isnan(spread) else float(spread),
         }
         for name, mean, spread in zip(labels, diagnosis.mean[0], diagnosis.spread[0])

@@ -12,6 +12,7 @@ from dashboard.axes import WORST, attack_of
 from dashboard.reading import cache, single_scan
 from dashboard.reading.runs import Sweep
 from dashboard.reading.trained_study import TrainedStudy
+from infomri_core.inference.reconstruct import Rebuilt
 from infomri_core.inference.scans import Scan, open_scan
 from infomri_core.results.frontier import Row
 from infomri_core.system.errors import InputError
@@ -83,6 +84,8 @@ def _shown(study: TrainedStudy, rows: tuple[Row, ...], scan: Scan) -> None:
     attack = strongest(study, rows, arm, acceleration)
     done = single_scan.run(study, scan, number, arm, acceleration, attack, n_draws, seed=number)
     _pictures(done, acceleration)
+    if done.images is not None:
+        _reconstruction(done.images)
     _diagnosis(study, done, n_draws)
     note = scan.note[:1].upper() + scan.note[1:]
     st.caption(f"{note}. Arm {arm}; weights after round {study.file.round}.")
@@ -109,10 +112,27 @@ def _pictures(done: single_scan.Trial, acceleration: float) -> None:
         column.image(single_scan.picture(image), caption, width="stretch")
 
 
+def _reconstruction(found: Rebuilt) -> None:
+    """The arm's own image, its error and the deviation it predicts, both on one scale."""
+    error, deviation = abs(found.mean - found.truth)[0], found.deviation[0]
+    most = max(float(error.max()), float(deviation.max()), 1e-6)
+    st.subheader("Reconstruction", anchor=False)
+    shown = (
+        (found.mean[0], f"This arm's reconstruction: {found.psnr[0]:.1f} dB"),
+        (error / most, f"Its error; white is {most:.2g}"),
+        (deviation / most, "The standard deviation it predicts, on the same scale"),
+    )
+    for column, (image, caption) in zip(st.columns(4), shown):
+        column.image(single_scan.picture(image), caption, width="stretch")
+    st.caption("This arm was trained to rebuild images: its measurement is one of the patient.")
+
+
 def _diagnosis(study: TrainedStudy, done: single_scan.Trial, n_draws: int) -> None:
-    st.subheader("Diagnosis", anchor=False)
+    task = study.plan.task
+    what = "probability" if task.answer_prefix == "p" else task.answer_prefix
+    st.subheader("Diagnosis" if done.images is None else "In one number", anchor=False)
     st.dataframe(
-        pd.DataFrame(single_scan.answers(study.plan.task.answer_names, done.diagnosis)),
+        pd.DataFrame(single_scan.answers(task.answer_names, done.diagnosis, what)),
         hide_index=True,
         column_config={
             "probability": st.column_config.ProgressColumn(

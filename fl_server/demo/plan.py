@@ -9,6 +9,7 @@ import tomli_w
 
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.system.errors import InputError
+from infomri_core.tasks.registry import DEFAULT, task_class, task_from
 
 PHANTOM = "phantom:"
 PHANTOM_HOSPITALS = {
@@ -24,7 +25,7 @@ MIN_SECURE = 3
 @dataclass(frozen=True)
 class DemoOptions:
     """What a user may change from the command line; None takes the data's own default.
-    ``secure``: under secure aggregation."""
+    ``secure``: under secure aggregation. ``task``: a task's kind."""
 
     width: int = 16
     rounds: int | None = None
@@ -33,6 +34,7 @@ class DemoOptions:
     seed: int = 0
     min_cohort: int | None = None
     secure: bool = False
+    task: str = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -140,24 +142,14 @@ def _hospitals(dataset: SliceDataset) -> list[str]:
 def _plan(
     kind: str, sample: SliceDataset, n_sites: int, schedule: _Schedule, options: DemoOptions
 ) -> dict[str, Any]:
-    arms: list[dict[str, Any]] = [
-        {"sampler": "infomri", "suppression": "marginal", "beta": beta, "seed": 0}
-        for beta in schedule.betas
-    ]
-    arms += [
-        {"sampler": "uniform", "seed": 0},
-        {"sampler": "variable-density", "exponent": schedule.exponent, "seed": 0},
-    ]
+    task = task_class(options.task).example(sample)
+    arms = _arms(schedule, task_from(task, "task").serves(0.0))
     evaluation: dict[str, Any] = {"attacks": ["lmmse", "cnn", "unet"], "noise": schedule.noise}
     if schedule.position_band and np.isfinite(sample.table.position).all():
         evaluation["position_band"] = list(schedule.position_band)
     return {
         "study": {"name": f"demo-{kind}", "seed": options.seed},
-        "task": {
-            "labels": list(sample.table.label_names),
-            "shape": list(sample.shape),
-            "exclusive": sample.table.exclusive,
-        },
+        "task": task,
         "measurement": {
             "noise_std": 0.02,
             "ratio_range": list(schedule.ratio_range),
@@ -176,3 +168,19 @@ def _plan(
         "evaluation": evaluation,
         "arms": arms,
     }
+
+
+def _arms(schedule: _Schedule, finds: bool) -> list[dict[str, Any]]:
+    """Of a task that ``finds`` something: along beta, beside fixed patterns. Of one that has the
+    image only: each sampler once."""
+    fixed: list[dict[str, Any]] = [
+        {"sampler": "uniform", "seed": 0},
+        {"sampler": "variable-density", "exponent": schedule.exponent, "seed": 0},
+    ]
+    if not finds:
+        return [arm | {"beta": "-inf"} for arm in ({"sampler": "infomri", "seed": 0}, *fixed)]
+    learned = [
+        {"sampler": "infomri", "suppression": "marginal", "beta": beta, "seed": 0}
+        for beta in schedule.betas
+    ]
+    return [*learned, *fixed]

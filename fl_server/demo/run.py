@@ -110,7 +110,8 @@ def _start_sites(
 def provide_sites(folder: Path, study: DemoStudy, address: str, ca: Authority) -> list[SiteKit]:
     """A kit a site of ``study``, in ``folder``, each with the list of all vaults' keys."""
     vault = {"threads": max(1, (os.cpu_count() or 1) // len(study.sites))}
-    policy = {"min_cohort": study.min_cohort, "approvals": "any"}
+    asking = any(arm.asks_for_images for arm in parse_plan(study.plan).arms)
+    policy = {"min_cohort": study.min_cohort, "approvals": "any", "image_arms": asking}
     kits = [
         site_kit(folder / name, name, ca, SiteOptions(address, uri, vault=vault, policy=policy))
         for name, uri in study.sites.items()

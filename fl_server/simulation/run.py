@@ -165,7 +165,12 @@ def _write(out: Path, plan: Plan, hospitals: Hospitals, wanted: Simulated) -> No
             "superlink": {"address": "simulated:1", "insecure": True},
             "data": {"uri": uri},
             "vault": {"threads": 1},
-            "policy": {"min_cohort": wanted.min_cohort, "approvals": "any", "cached_replies": 1},
+            "policy": {
+                "min_cohort": wanted.min_cohort,
+                "approvals": "any",
+                "cached_replies": 1,
+                "image_arms": True,
+            },
         }
         folder = out / "sites" / name
         folder.mkdir(parents=True)

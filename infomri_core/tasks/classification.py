@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,11 @@ class Classification(Task):
         ),
     )
     loss_terms: ClassVar[tuple[str, ...]] = ("ce",)
+
+    @classmethod
+    def example(cls, dataset: SliceDataset) -> dict[str, Any]:
+        names, exclusive = dataset.table.label_names, dataset.table.exclusive
+        return {**super().example(dataset), "labels": list(names), "exclusive": exclusive}
 
     def rules(self) -> list[Rule]:
         labels, where = self.labels, "[task] labels"

@@ -1,12 +1,13 @@
 """Regression: how large is what an outline encloses, as a share of the slice's area."""
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from torch import Tensor
 
 from infomri_core.data.base import SliceDataset
+from infomri_core.system.errors import InputError
 from infomri_core.system.plain import is_plain
 from infomri_core.tasks.number import Number
 from infomri_core.tasks.task import Mismatch, Rule
@@ -20,6 +21,12 @@ class Regression(Number):
     outline: str
 
     kind: ClassVar[str] = "regression"
+
+    @classmethod
+    def example(cls, dataset: SliceDataset) -> dict[str, Any]:
+        if not dataset.mask_names:
+            raise InputError("--task", "data with outlines", "none", "choose another task")
+        return {**super().example(dataset), "outline": dataset.mask_names[0]}
 
     def rules(self) -> list[Rule]:
         fits = 0 < len(self.outline) <= 100 and is_plain(self.outline)

@@ -82,6 +82,11 @@ class Task(ABC):
     image_terms: ClassVar[tuple[str, ...]] = ()
     """Those of them that ask for the image itself, which an arm has with beta < 0 only."""
 
+    @classmethod
+    def example(cls, dataset: SliceDataset) -> dict[str, Any]:
+        """A table ``[task]`` with which ``dataset`` is learned."""
+        return {"kind": cls.kind, "shape": list(dataset.shape)}
+
     @abstractmethod
     def rules(self) -> list[Rule]:
         """What makes ``[task]`` impossible, beyond its shape."""
@@ -137,6 +142,11 @@ class Task(ABC):
     @abstractmethod
     def answer_names(self) -> tuple[str, ...]:
         """What each of the :meth:`answers` is called."""
+
+    def images(self, output: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and standard deviation (B, H, W) of the images that the output says were measured;
+        None where it says nothing of the kind."""
+        return None
 
     @property
     def classes(self) -> Classes | None:

@@ -1,7 +1,6 @@
 """Reconstruction: trained and audited like the first task, and named as what it is."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,12 @@ from hypothesis import strategies as st
 from infomri_core.arms.build import build_model
 from infomri_core.arms.weights import flatten
 from infomri_core.data import open_dataset
-from infomri_core.physics.images import psnr
-from infomri_core.physics.kspace import fft2c, zero_fill
+from infomri_core.physics.kspace import fft2c
 from infomri_core.physics.statistics import KSpaceMoments
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.reconstruction.registry import RECONSTRUCTORS
-from infomri_core.results.frontier import Row, read_results
-from infomri_core.results.metric_names import metrics_of, rows_of
-from infomri_core.results.table import table
-from infomri_core.site.site import open_site
 from infomri_core.summaries.groups import SLOTS
 from infomri_core.summaries.posterior_summary import LIMITS, N_BINS, PARTS, PosteriorSummary
 from infomri_core.suppression import build_suppression
@@ -33,8 +27,7 @@ from infomri_core.system.errors import InputError
 from infomri_core.tasks.reconstruction import Reconstruction
 from infomri_core.tasks.task import UNIT
 from infomri_core.training.fit import Stretch, train_steps
-from tests.support.securesites import federation
-from tests.support.small import AUDIT_URI, SilentTracker, local_sites, site_uri, small_table, study
+from tests.support.small import AUDIT_URI, local_sites, small_table, study
 
 TASK = Reconstruction((32, 32))
 ARMS = [{"sampler": name, "beta": "-inf"} for name in ("infomri", "uniform")]
@@ -203,66 +196,3 @@ def test_exact_scores_leave_in_groups_with_intervals(tmp_path: Path) -> None:
     rows = study(plan, local_sites(tmp_path), tmp_path).run()
     assert rows and all({*FIGURES, "image_ence"} <= set(row.figures) for row in rows)
     assert all(row.utility.n_groups and not row.legibility for row in rows)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row], str]:
-    """A federation of four vaults under DP-SGD, secure aggregation and noise, over its real
-    courier: the run's folder, its rows, and what went out and came back in words."""
-    folder = tmp_path_factory.mktemp("reconstruction")
-    training = {"rounds": 1, "local_steps": 2, "batch_size": 8, "quorum": 3}
-    plan = plan_of(
-        training=training | {"deadline_seconds": 600.0},
-        aggregation={"secure": True},
-        privacy={"noise_multiplier": 0.5, "rate": 0.3, "lot": 4, "losses": True},
-        evaluation={"attacks": ["lmmse", "cnn"], "attack_slices": 1, "epsilon": 1000.0},
-    )
-    with federation(folder / "sites", plan, policy={"image_arms": True}) as made:
-        for name in made.names:
-            data = open_dataset(site_uri(name))
-            secret = f"the whole secret of site {name}"
-            made.drawn[name] = open_site(data, name, folder / name, "cpu", secret)
-            made.drawn[name].table = data.table
-            made.start(name)
-        rows = study(plan, made.sites, folder, SilentTracker()).run()
-        kinds = made.kinds(made.names[0])
-    return folder / "run", rows, " ".join(kinds)
-
-
-def test_it_is_trained_federated_private_and_masked(finished: tuple[Path, list[Row], str]) -> None:
-    directory, rows, kinds = finished
-    assert "masked" in kinds and "trained" not in kinds
-    assert all(row.epsilon and row.beta == -math.inf for row in rows)
-    again, meta = read_results(directory / "results.json")
-    assert again == rows and set(meta["rounds"][0]["losses"][rows[0].arm]) == {"nll", "entropy"}
-
-
-def test_it_is_audited_and_read_by_its_own_figures(finished: tuple[Path, list[Row], str]) -> None:
-    _, rows, _ = finished
-    for row in rows:
-        assert set(row.figures) >= FIGURES and row.utility.low < row.utility.high
-        assert row.psnr and row.psnr_prior is not None and row.psnr_diagnosis is None
-        (again,) = rows_of(replace(row, figures={}), metrics_of(row))
-        assert set(again.figures) >= FIGURES
-    printed = table(rows).csv()
-    assert "reconstruction PSNR" in printed and "AUROC" not in printed
-
-
-def test_the_report_says_that_its_arms_ask_for_images(
-    finished: tuple[Path, list[Row], str],
-) -> None:
-    directory, _, _ = finished
-    report = (directory / "privacy-report.html").read_text(encoding="utf-8")
-    assert "reconstruction PSNR" in report and "trained to rebuild images" in report
-
-
-def test_zero_filling_is_scored_as_what_it_is() -> None:
-    """Its PSNR at a site is that of the formula on the same measurements."""
-    plan = plan_of(model={"width": 4, "reconstructor": "zero-filled"})
-    model = build_model(plan, plan.arms[1])
-    images = open_dataset(AUDIT_URI).images(np.arange(6))
-    masks = model.draw(0.25, 6, torch_generator(1, "m"))
-    y = model.measure(images, masks, torch_generator(1, "n"))
-    evidence = TASK.evidence(model.output(y, masks), images)
-    expected = psnr(zero_fill(y).abs(), images)
-    assert torch.allclose(evidence[:, 0], expected.float(), atol=1e-4)
