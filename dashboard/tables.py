@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard.axes import Axis, front, place
 from dashboard.reading.runs import Arms
 from infomri_core.results.frontier import Row, attacks, label, labels, utility_of
+from infomri_core.results.trained_against import weaker_judge
 from infomri_core.tasks.registry import DEFAULT, figures_of
 
 _PARAMETERS = (
@@ -17,12 +18,10 @@ _PARAMETERS = (
 )
 
 
-def frontier_table(
-    rows: Sequence[Row], placed: Sequence[str], x: Axis, y: Axis, attack: str
-) -> pd.DataFrame:
-    """One line an arm with every figure; ``placed`` names the arms that stand in the figure."""
-    best = {point.row.arm for point in front(place(rows, x, y, attack))}
-    return pd.DataFrame([_line(row, rows, row.arm in best) for row in rows])
+def frontier_table(rows: Sequence[Row], x: Axis, y: Axis, attack: str) -> pd.DataFrame:
+    """One line an arm and acceleration with every figure."""
+    best = {id(point.row) for point in front(place(rows, x, y, attack))}
+    return pd.DataFrame([_line(row, rows, id(row) in best) for row in rows])
 
 
 def frontier_columns(rows: Sequence[Row]) -> dict[str, Any]:
@@ -62,6 +61,7 @@ def attack_table(rows: Sequence[Row]) -> pd.DataFrame:
                 "SSIM": row.ssim.get(name),
                 "NMSE": row.nmse.get(name),
                 "own test": "passed" if name in row.certified else "weak",
+                "trained against": "yes, a mild judge" if weaker_judge(row, name) else "",
             }
             for row in rows
             for name in attacks(rows)
@@ -173,6 +173,7 @@ def site_scores(meta: Mapping[str, Any], rows: Sequence[Row]) -> pd.DataFrame:
 def _line(row: Row, rows: Sequence[Row], on_front: bool) -> dict[str, object]:
     return {
         "arm": label(row, rows),
+        "at": f"{row.acceleration:g}x",
         "Pareto-optimal": on_front,
         **_figures(row),
         **{f"PSNR {name}": row.psnr.get(name) for name in attacks(rows)},

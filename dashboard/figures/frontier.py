@@ -19,7 +19,7 @@ from dashboard.axes import (
     utility_axes,
 )
 from infomri_core.results.arm_names import beta_label
-from infomri_core.results.frontier import Row, label, psnr_of, traces
+from infomri_core.results.frontier import Row, label, marked, marker_scale, psnr_of, traces
 from infomri_core.results.label_places import label_places
 from infomri_core.results.palette import GREY
 from infomri_core.sampling.registry import learns, style_of
@@ -27,6 +27,7 @@ from infomri_core.sampling.registry import learns, style_of
 FADED = 0.35
 # A narrow panel and a letter of a label, in pixels: enough to keep labels apart.
 _PANEL, _LETTER = (640, 430), 8
+_SIZE = 15
 
 
 def frontier(
@@ -36,19 +37,20 @@ def frontier(
     y: Axis | None = None,
     everywhere: Sequence[Row] = (),
 ) -> go.Figure:
-    """``y``, by default the task's first figure, against ``x`` for the rows of one acceleration,
-    one trace a sampler and seed.
+    """``y``, by default the task's first figure, against ``x``: one trace an arm, whose markers
+    shrink as it measures less, or of rows at one acceleration a sampler and seed, by beta.
 
-    Bars are 95 % intervals. Arms that another beats on both are faded. ``customdata`` holds the
-    arm's name. The ceiling is looked for among ``everywhere``, the rows at all accelerations.
+    Bars are 95 % intervals. Rows that another beats on both are faded. Hollow markers have no
+    suppression. ``customdata`` holds a row's arm and acceleration. The ceiling is looked for among
+    ``everywhere``, the rows at all accelerations.
     """
     utility = utility_axes(rows)[0]
     y = y or utility
     points = place(rows, x, y, attack)
-    best = {point.row.arm for point in front(points)}
+    best = {cell_of(point.row) for point in front(points)}
     figure = go.Figure()
     _front_line(figure, front(points))
-    for trace in traces(point.row for point in points):
+    for trace in traces([point.row for point in points]):
         figure.add_trace(_trace(trace, points, (x, y), attack, best))
     _floors(figure, rows, x)
     above = ceiling([*rows, *everywhere]) if y.name == utility.name else None
@@ -90,23 +92,23 @@ def _trace(
     points: Sequence[Point],
     axes: tuple[Axis, Axis],
     attack: str,
-    best: set[str],
+    best: set[tuple[str, float]],
 ) -> go.Scatter:
     style, (x, y) = style_of(trace[0].sampler), axes
     learned = learns(trace[0].sampler)
     xs, ys = ([axis.value(row, attack) or 0.0 for row in trace] for axis in axes)
     rows = [point.row for point in points]
-    several = len({row.seed for row in rows if row.sampler == trace[0].sampler}) > 1
-    opacity = [1.0 if row.arm in best else FADED for row in trace]
+    accelerations = {row.acceleration for row in rows}
+    opacity = [1.0 if cell_of(row) in best else FADED for row in trace]
     return go.Scatter(
         x=xs,
         y=ys,
-        name=f"{style.name}, seed {trace[0].seed}" if several else style.name,
-        mode="lines+markers" if learned else "markers",
+        name=_name(trace, rows),
+        mode="lines+markers" if learned or len(accelerations) > 1 else "markers",
         line={"color": style.colour, "width": 2 if len(set(opacity)) == 1 else 1},
         marker={
-            "symbol": style.symbol,
-            "size": 14,
+            "symbol": [_symbol(row) for row in trace],
+            "size": [_SIZE * marker_scale(row.acceleration, accelerations) for row in trace],
             "color": style.colour,
             "opacity": opacity,
             "line": {"color": style.colour, "width": 1},
@@ -115,10 +117,29 @@ def _trace(
         unselected={"marker": {"opacity": FADED}},
         error_x=_bars(xs, [x.interval(row, attack) for row in trace], style.colour),
         error_y=_bars(ys, [y.interval(row, attack) for row in trace], style.colour),
-        customdata=[row.arm for row in trace],
+        customdata=[cell_of(row) for row in trace],
         hovertext=[_hover(row, rows, axes, attack) for row in trace],
         hoverinfo="text",
     )
+
+
+def cell_of(row: Row) -> tuple[str, float]:
+    """What tells a point from others."""
+    return row.arm, row.acceleration
+
+
+def _symbol(row: Row) -> str:
+    symbol = style_of(row.sampler).symbol
+    return symbol if row.beta else f"{symbol}-open"
+
+
+def _name(trace: Sequence[Row], rows: Sequence[Row]) -> str:
+    """Of a curve over accelerations its arm, of one over beta its sampler."""
+    row, style = trace[0], style_of(trace[0].sampler)
+    if len({r.acceleration for r in rows}) > 1:
+        return label(row, rows)
+    several = len({r.seed for r in rows if r.sampler == row.sampler}) > 1
+    return f"{style.name}, seed {row.seed}" if several else style.name
 
 
 def _label(
@@ -141,7 +162,8 @@ def _label(
     y0, y1 = _range([*spans[1], *([(above.utility, above.utility)] if above else [])])
     figure.update_xaxes(range=[x0, x1])
     figure.update_yaxes(range=[y0, y1])
-    learned = [p for p in points if learns(p.row.sampler)]
+    labelled = {cell_of(row) for row in marked(p.row for p in points if learns(p.row.sampler))}
+    learned = [p for p in points if cell_of(p.row) in labelled]
     texts = [beta_label(p.row.beta) for p in learned]
 
     def fraction(x: float, y: float) -> tuple[float, float]:
@@ -200,7 +222,7 @@ def _bars(
 
 
 def _hover(row: Row, rows: Sequence[Row], axes: tuple[Axis, Axis], attack: str) -> str:
-    lines = [f"<b>{label(row, rows)}</b>"]
+    lines = [f"<b>{label(row, rows)} at {row.acceleration:g}x</b>"]
     for axis in reversed(axes):
         low, high = axis.interval(row, attack)
         around = "" if low is None or high is None else f" ({low:.3g} to {high:.3g})"

@@ -7,19 +7,24 @@ import streamlit as st
 from dashboard import choice
 from dashboard.axes import PRIVACY, WORST, Axis, Point, defined, place, utility_axes
 from dashboard.figures import frontier
+from dashboard.figures.frontier import cell_of
 from dashboard.operating import Suggestion, default_least, suggest
 from dashboard.reading import cache
 from dashboard.reading.runs import Arms, Sweep
 from dashboard.tables import arm_facts, frontier_columns, frontier_table
 from infomri_core.report.verdict import verdict
 from infomri_core.results.frontier import Row, attacks, label, psnr_of, utility_of
+from infomri_core.results.measuring_less import sentence
 from infomri_core.results.operating_point import guessing, linkage_sentence, operating_point
 
 _INTRODUCTION = (
     "Each point is one way of sampling k-space. **Up** is a better diagnosis, **left** is a "
-    "poorer reconstruction for the attacker of the released measurement. Faded points are "
-    "worse on both measures than another arm. Click a point to open its run."
+    "poorer reconstruction for the attacker of the released measurement. Small points measure "
+    "less, hollow ones have no suppression. Faded points are worse on both measures than another. "
+    "Click a point to open its run."
 )
+ALL = 0.0
+"""The switch that shows all accelerations together."""
 _READING = """
 - **{utility}** is how well the task is done ({scale}): {reading}. Bars are 95 % intervals over
   patients.
@@ -47,7 +52,7 @@ def page(uri: str, sweep: Sweep) -> None:
         st.warning(f"Arm {arm} went on with a fresh optimizer: {why}", icon=":material/warning:")
     choice.early_end(sweep)
     if found.rows:
-        _frontier(uri, found)
+        _frontier(uri, sweep, found)
         _for_a_paper(uri, sweep)
     elif sweep.is_running:
         st.info(
@@ -76,8 +81,11 @@ def _first_words(rows: Sequence[Row]) -> None:
     )
 
 
-def _frontier(uri: str, found: Arms) -> None:
+def _frontier(uri: str, sweep: Sweep, found: Arms) -> None:
     _first_words(found.rows)
+    told = cache.results(uri, sweep.run_id)
+    if rival := sentence(found.rows, told.meta if told else {}):
+        st.markdown(rival)
     st.markdown(_INTRODUCTION)
     rows, attack, x, y = _switches(found.rows)
     points = place(rows, x, y, attack)
@@ -99,14 +107,18 @@ def _frontier(uri: str, found: Arms) -> None:
     )
     _opened(uri, found, rows, [p.get("customdata") for p in clicked.selection.points])
     st.dataframe(
-        frontier_table(rows, [p.row.arm for p in points], x, y, attack),
+        frontier_table(rows, x, y, attack),
         hide_index=True,
         column_config=frontier_columns(rows),
     )
     st.caption("PSNR, floor, gain and diagnosis alone in dB; redundancy in percent.")
     with st.expander("How to read this", expanded=False):
-        told = utility_of(found.rows)
-        words = {"utility": told.title, "scale": told.scale, "reading": told.reading}
+        axis = utility_of(found.rows)
+        words = {
+            "utility": axis.title,
+            "scale": axis.scale,
+            "reading": axis.reading,
+        }
         st.markdown(_READING.format(**words))
 
 
@@ -124,12 +136,13 @@ def _for_a_paper(uri: str, sweep: Sweep) -> None:
 
 def _switches(everything: Sequence[Row]) -> tuple[list[Row], str, Axis, Axis]:
     accelerations = sorted({row.acceleration for row in everything})
+    options = [ALL, *accelerations] if len(accelerations) > 1 else accelerations
     columns = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
     chosen = columns[0].segmented_control(
         "Acceleration",
-        accelerations,
-        default=accelerations[-1],
-        format_func=lambda a: f"{a:g}x",
+        options,
+        default=options[0],
+        format_func=lambda a: "all" if a == ALL else f"{a:g}x",
         key="acceleration",
         required=True,
     )
@@ -144,7 +157,7 @@ def _switches(everything: Sequence[Row]) -> tuple[list[Row], str, Axis, Axis]:
     privacy = {axis.name: axis for axis in defined(PRIVACY, everything)} or {"PSNR": PRIVACY[0]}
     y = columns[2].selectbox("Utility by", list(utility), key="utility")
     x = columns[3].selectbox("Attacker's image by", list(privacy), key="privacy")
-    rows = [row for row in everything if row.acceleration == chosen]
+    rows = [row for row in everything if chosen in (ALL, row.acceleration)]
     return rows, attack, privacy[x], utility[y]
 
 
@@ -156,7 +169,7 @@ def _suggestion(points: Sequence[Point], x: Axis, y: Axis, attack: str) -> None:
         round(default_least(points, y, attack), 3),
         0.01,
         format="%.3f",
-        key=f"least-{y.name}-{points[0].row.acceleration:g}",
+        key=f"least-{y.name}-{st.session_state['acceleration']:g}",
         help="Starts at the lower end of the best arm's 95 % interval.",
     )
     found = suggest(points, x, y, least, attack)
@@ -175,8 +188,9 @@ def _card(
     x: Axis,
 ) -> None:
     gap = found.point.x - found.best.x
+    row = found.point.row
     place_.metric(
-        label(found.point.row, [p.row for p in points]),
+        f"{label(row, [p.row for p in points])} at {row.acceleration:g}x",
         x.form(found.point.x),
         delta=None if found.point is found.best else f"{x.form(gap)} against the best diagnosis",
         delta_color="inverse",
@@ -186,8 +200,8 @@ def _card(
 
 def _opened(uri: str, found: Arms, rows: Sequence[Row], clicked: Sequence[object]) -> None:
     """The run of the clicked point; ``clicked`` holds the customdata of selected points."""
-    names = [name[0] if isinstance(name, list | tuple) else name for name in clicked]
-    row = next((row for row in rows if row.arm in names), None)
+    cells = [tuple(cell) for cell in clicked if isinstance(cell, list | tuple)]
+    row = next((row for row in rows if cell_of(row) in cells), None)
     if row is None:
         return
     st.session_state["arm"] = row.arm

@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infomri_core.results.arm_names import beta_label
-from infomri_core.results.frontier import Row, label, traces, utility_of
+from infomri_core.results.frontier import (
+    Row,
+    label,
+    marked,
+    marker_scale,
+    pareto,
+    traces,
+    utility_of,
+)
 from infomri_core.results.label_places import Box, label_places
 from infomri_core.results.palette import GREY
 from infomri_core.sampling.registry import learns, style_of
@@ -17,13 +25,15 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".png", ".svg")
 # A panel and a letter of a label, in points: enough to keep labels apart.
-_PANEL_POINTS, _LETTER = (300, 210), 5.2
+_PANEL_POINTS, _LETTER = (450, 260), 5.2
+_MARKER_POINTS = 10.0
 
 
 def frontier(rows: Sequence[Row], path: Path) -> list[Path]:
-    """Draw one panel an acceleration; write ``path`` with .png and .svg, and return both paths.
+    """Draw all accelerations in one panel; write ``path`` with .png and .svg, return both paths.
 
-    Bars are 95 % intervals. Rows without utility or attack are named below their panel.
+    A curve is an arm, and its markers shrink as it measures less; those without suppression are
+    hollow. Bars are 95 % intervals. Rows without utility or attack are named below.
     """
     from matplotlib import rc_context
 
@@ -42,41 +52,51 @@ def _draw(rows: Sequence[Row]) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    accelerations = sorted({row.acceleration for row in rows}) or [0.0]
-    n = len(accelerations)
-    figure = Figure(figsize=(1.2 + 4.4 * n, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, n, sharey=True, squeeze=False)[0]
-    for axes, acceleration in zip(panels, accelerations):
-        _panel(axes, [row for row in rows if row.acceleration == acceleration])
-        axes.set_title(f"acceleration {acceleration:g}x" if acceleration else "no rows")
-    # Only now: the panels share this axis, and a limit set early would cut the later ones off.
-    utility = utility_of(rows)
-    if utility.most is not None:
-        panels[0].set_ylim(top=min(utility.most + 0.01, panels[0].get_ylim()[1]))
-    for axes, acceleration in zip(panels, accelerations):
-        _label(axes, [row for row in rows if row.acceleration == acceleration])
-    panels[0].set_ylabel(f"{utility.title} ({utility.reading})")
-    _legend(figure, panels)
+    axes = figure.subplots()
+    placed = [row for row in rows if row.utility.value is not None and row.psnr]
+    _panel(axes, rows, placed)
+    _label(axes, placed)
+    _legend(figure, axes, sorted({row.acceleration for row in placed}))
     return figure
 
 
-def _panel(axes: "Axes", rows: Sequence[Row]) -> None:
-    placed = [row for row in rows if row.utility.value is not None and row.psnr]
+def _panel(axes: "Axes", rows: Sequence[Row], placed: Sequence[Row]) -> None:
+    accelerations = [row.acceleration for row in placed]
+    _front(axes, placed)
     for trace in traces(placed):
-        _trace(axes, trace)
+        _trace(axes, trace, accelerations)
     _line(axes, [row.psnr_prior for row in rows], "--", "floor: nothing measured")
     _line(axes, [row.psnr_diagnosis for row in rows], ":", "ideal: the diagnosis alone")
-    absent = ", ".join(label(row, rows) for row in rows if row not in placed)
+    absent = ", ".join(
+        dict.fromkeys(
+            f"{label(row, rows)} at {row.acceleration:g}x" for row in rows if row not in placed
+        )
+    )
     note = f"\nnot shown, a figure is undefined: {absent}" if absent else ""
     axes.set_xlabel(f"PSNR of the strongest attack (dB; lower: more private){note}")
+    utility = utility_of(rows)
+    axes.set_ylabel(f"{utility.title} ({utility.reading})")
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.14)
+    if utility.most is not None:
+        axes.set_ylim(top=min(utility.most + 0.01, axes.get_ylim()[1]))
 
 
-def _trace(axes: "Axes", rows: Sequence[Row]) -> None:
+def _front(axes: "Axes", placed: Sequence[Row]) -> None:
+    """The Pareto front over sampler, beta and acceleration, as steps."""
+    best = sorted(pareto(placed), key=lambda row: row.psnr_worst or 0.0)
+    if len(best) > 1:
+        x, y = [row.psnr_worst or 0.0 for row in best], [row.utility.value or 0.0 for row in best]
+        line = axes.step(x, y, where="post", label="Pareto front", color=GREY, linewidth=3.0)[0]
+        line.set(alpha=0.3, zorder=1)
+
+
+def _trace(axes: "Axes", rows: Sequence[Row], accelerations: Sequence[float]) -> None:
     style = style_of(rows[0].sampler)
+    marker = style.marker
     x, y = [row.psnr_worst or 0.0 for row in rows], [row.utility.value or 0.0 for row in rows]
     psnr = [_interval(row, row.psnr_low, row.psnr_high) for row in rows]
     axes.errorbar(
@@ -85,20 +105,38 @@ def _trace(axes: "Axes", rows: Sequence[Row]) -> None:
         xerr=_bars(x, psnr),
         yerr=_bars(y, [(row.utility.low, row.utility.high) for row in rows]),
         color=style.colour,
-        marker=style.marker,
-        markersize=7,
-        markeredgecolor="white",
-        linewidth=1.4,
-        elinewidth=0.8,
-        capsize=2.5,
-        label=style.name,
+        marker=marker,
+        markersize=0,
+        linewidth=1.2,
+        elinewidth=0.6,
+        alpha=0.45,
+        label=None,
     )
+    for row, at, up in zip(rows, x, y):
+        axes.plot(
+            at,
+            up,
+            linestyle="",
+            marker=marker,
+            markersize=_MARKER_POINTS * marker_scale(row.acceleration, accelerations),
+            color=style.colour,
+            markerfacecolor=style.colour if row.beta else "white",
+            markeredgecolor=style.colour,
+            label=_name(row),
+        )
 
 
-def _label(axes: "Axes", rows: Sequence[Row]) -> None:
-    """The learned arms' beta, each beside the trace at the end of a thin line."""
-    placed = [row for row in rows if row.utility.value is not None and row.psnr]
-    learned = [row for row in placed if learns(row.sampler)]
+def _name(row: Row) -> str:
+    """What the legend calls a marker."""
+    name = style_of(row.sampler).name
+    if not learns(row.sampler):
+        return name
+    return f"{name}, suppressed" if row.beta > 0 else f"{name}, β=0: measuring less"
+
+
+def _label(axes: "Axes", placed: Sequence[Row]) -> None:
+    """The learned arms' beta, each beside its trace at the end of a thin line."""
+    learned = marked(row for row in placed if learns(row.sampler))
     points = [_fraction(axes, row.psnr_worst or 0.0, row.utility.value or 0.0) for row in learned]
     texts = [beta_label(row.beta) for row in learned]
     widths = [(len(text) + 2) * _LETTER / _PANEL_POINTS[0] for text in texts]
@@ -158,18 +196,25 @@ def _line(axes: "Axes", values: Sequence[float | None], style: str, name: str) -
         axes.axvspan(min(defined), max(defined), color=GREY, alpha=0.10, linewidth=0)
 
 
-def _legend(figure: "Figure", panels: Sequence["Axes"]) -> None:
+def _legend(figure: "Figure", axes: "Axes", accelerations: Sequence[float]) -> None:
+    """Below the panel: what is drawn, then the size of each acceleration's markers."""
+    from matplotlib.lines import Line2D
+
     handles: dict[str, Artist] = {}
-    for axes in panels:
-        found = zip(*axes.get_legend_handles_labels())
-        for handle, name in sorted(found, key=lambda item: ":" in item[1]):
-            handles.setdefault(name, handle)
+    found = zip(*axes.get_legend_handles_labels())
+    for handle, name in sorted(found, key=lambda item: ": the" in item[1] or "floor" in item[1]):
+        handles.setdefault(name, handle)
+    sizes = [_MARKER_POINTS * marker_scale(a, accelerations) for a in accelerations]
+    for acceleration, size in zip(accelerations, sizes):
+        handle = Line2D([], [], linestyle="", marker="o", markersize=size, color=GREY)
+        handle.set_markerfacecolor("white")
+        handles[f"{acceleration:g}x"] = handle
     if handles:
-        n_columns = 2 if len(panels) == 1 else len(handles)
+        names = list(handles)
         figure.legend(
-            list(handles.values()),
-            list(handles),
+            [handles[name] for name in names],
+            names,
             loc="outside lower center",
-            ncols=n_columns,
+            ncols=3,
             frameon=False,
         )

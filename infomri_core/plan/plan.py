@@ -11,6 +11,8 @@ from infomri_core.sampling.policy import Constraint
 from infomri_core.sampling.registry import options_from
 from infomri_core.tasks.task import Task
 
+OCTAVES = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+
 
 @dataclass(frozen=True)
 class Study:
@@ -22,13 +24,22 @@ class Study:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Noise and sampling. Ratios are fractions of k-space; acceleration = 1 / ratio."""
+    """Noise and sampling. Ratios are fractions of k-space; acceleration = 1 / ratio.
+
+    ``accelerations``: where arms are scored; where a plan names none, every octave from 8 to 256
+    that ``ratio_range`` allows, since measuring less is a rival of suppression."""
 
     noise_std: float = 0.02
     constraint: str = "2d"
     ratio_range: tuple[float, float] = (0.02, 0.16)
-    accelerations: tuple[float, ...] = (16.0, 32.0)
+    accelerations: tuple[float, ...] = ()
     method: str = "systematic"
+
+    def __post_init__(self) -> None:
+        if not self.accelerations:
+            (low, high), e = self.ratio_range, 1e-9
+            found = tuple(a for a in OCTAVES if low - e <= 1 / a <= high + e)
+            object.__setattr__(self, "accelerations", found)
 
 
 @dataclass(frozen=True)

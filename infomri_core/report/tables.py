@@ -5,9 +5,11 @@ from typing import Any
 
 from infomri_core.plan.adversary_knowledge import KNOWLEDGE, base_name, knowledge
 from infomri_core.report.html import Cell, table
+from infomri_core.results import trained_against
 from infomri_core.results.frontier import Row, label, utility_of
 from infomri_core.results.frontier import attacks as attack_names
 from infomri_core.results.measuring_less import comparisons
+from infomri_core.results.trained_against import MARK, weaker_judge
 from infomri_core.summaries.jackknife import Estimate
 from infomri_core.tasks.figures import Figure
 
@@ -51,6 +53,7 @@ def attacks(rows: Sequence[Row]) -> str:
     caption = (
         "Attacks marked 'weak' failed their own test: their low PSNR is not evidence of privacy."
     )
+    caption += " " * bool(mild := trained_against.sentence(rows)) + mild.removeprefix(f"{MARK} ")
     if legible:
         caption += (
             f" Findings legible: {figure.title} of a network trained on full images, applied to "
@@ -239,9 +242,12 @@ def _frontier_line(row: Row, rows: Sequence[Row]) -> list[Cell]:
 
 def _attack_line(row: Row, name: str, rows: Sequence[Row], legible: bool) -> list[Cell]:
     weak = WEAK if name not in row.certified else ""
+    against = "trained against" if weaker_judge(row, name) else ""
     cells = [
         *_place(row, rows),
-        Cell(name, weak, weak),
+        Cell(
+            name, ", ".join(note for note in (weak, against) if note), WEAK * bool(weak or against)
+        ),
         _interval(
             row.psnr[name], row.psnr_low.get(name), row.psnr_high.get(name), "{:.1f}".format
         ),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from infomri_core.plan.adversary_knowledge import described
-from infomri_core.results import measuring_less
+from infomri_core.results import measuring_less, trained_against
 from infomri_core.results.frontier import Row, label, utility_of
 from infomri_core.results.operating_point import linkage_sentence, linked, operating_point
 
@@ -47,8 +47,9 @@ def verdict(rows: Sequence[Row], meta: Mapping[str, Any]) -> Verdict:
         return _asks(point, rows)
     little = _gain(point) <= NEGLIGIBLE_DB
     found = _within(point, rows) if little else _beyond(point, judged, rows)
-    rival = measuring_less.sentence(rows, meta)
-    return replace(found, sentences=(*found.sentences, rival)) if rival else found
+    mild = trained_against.sentence([point]).removeprefix(f"{trained_against.MARK} ")
+    more = (mild[:1].upper() + mild[1:], measuring_less.sentence(rows, meta))
+    return replace(found, sentences=(*found.sentences, *(text for text in more if text)))
 
 
 def _asks(point: Row, rows: Sequence[Row]) -> Verdict:

@@ -149,11 +149,17 @@ def pareto(rows: Iterable[Row], attack: str = "worst") -> list[Row]:
     ]
 
 
-def traces(rows: Iterable[Row]) -> list[list[Row]]:
-    """Rows that belong to one curve of a plot: same sampler, suppression and seed; by beta.
+def traces(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows that belong to one curve of a plot: where there are several accelerations, an arm from
+    the most points to the fewest, which is what measuring less costs and buys; else the arms of
+    one sampler, suppression and seed by beta.
 
     Suppression ``none`` is beta = 0 of any suppression and joins the first one there is.
     """
+    if len({row.acceleration for row in rows}) > 1:
+        arms = dict.fromkeys(row.arm for row in rows)
+        ordered = sorted(rows, key=lambda row: row.acceleration)
+        return [[row for row in ordered if row.arm == arm] for arm in arms]
     curves: dict[tuple[str, str, int], list[Row]] = {}
     for row in sorted(rows, key=lambda row: (row.suppression == "none", row.beta)):
         key = (row.sampler, row.suppression, row.seed)
@@ -161,6 +167,22 @@ def traces(rows: Iterable[Row]) -> list[list[Row]]:
             key = next((k for k in curves if (k[0], k[2]) == (row.sampler, row.seed)), key)
         curves.setdefault(key, []).append(row)
     return [sorted(curve, key=lambda row: row.beta) for curve in curves.values()]
+
+
+def marked(learned: Iterable[Row]) -> list[Row]:
+    """Of the rows of learned arms in a plot those that carry a label with their beta: of each arm
+    the one with the most points measured."""
+    most: dict[tuple[str, float], Row] = {}
+    for row in sorted(learned, key=lambda row: row.acceleration):
+        most.setdefault((row.arm, row.beta), row)
+    return list(most.values())
+
+
+def marker_scale(acceleration: float, accelerations: Iterable[float]) -> float:
+    """The diameter of a marker as a share of the largest, 0.4 to 1: it falls with the octave."""
+    logs = [math.log2(a) for a in accelerations]
+    span = max(logs) - min(logs)
+    return 1.0 if not span else 1 - 0.6 * (math.log2(acceleration) - min(logs)) / span
 
 
 def label(row: Row, rows: Iterable[Row] = ()) -> str:

@@ -7,8 +7,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from infomri_core.results import trained_against
 from infomri_core.results.frontier import Row, attacks, label, pareto, utility_of
 from infomri_core.results.measuring_less import sentence
+from infomri_core.results.trained_against import MARK, weaker_judge
 from infomri_core.system.screen_table import Column, ScreenTable
 from infomri_core.tasks.figures import Figure
 
@@ -76,7 +78,8 @@ def _cells(row: Row, rows: Sequence[Row], names: Sequence[str], best: bool) -> l
 def _attack(row: Row, name: str) -> str:
     text = _number(row.psnr.get(name), "{:.1f}".format)
     weak = name in row.psnr and name not in row.certified
-    return f"{text}*" if weak else f"{text} "
+    against = MARK if name in row.psnr and weaker_judge(row, name) else ""
+    return f"{text}{against}*" if weak else f"{text}{against or ' '}"
 
 
 def _utility(row: Row, figure: Figure) -> str:
@@ -102,6 +105,7 @@ def _caption(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
     if _best(rows):
         text += " ● Pareto-optimal: no other arm at any acceleration is better on both."
     text += " " * bool(rival := sentence(rows, meta)) + rival
+    text += " " * bool(mild := trained_against.sentence(rows)) + mild
     if any(name not in row.certified for row in rows for name in row.psnr):
         text += (
             " * this attack failed its test on images it should have rebuilt: it is weak, and its "

@@ -16,11 +16,13 @@ class Suppression(ABC):
     ``unit`` is what the figure is measured in: beta is then in nats of cross-entropy a ``unit``.
     ``most_masks`` bounds the masks of a batch that a step looks at; masks are drawn independently
     of each other, so that the mean over fewer of them has the same expectation.
+    ``trained_against``: attacks whose success it is, which therefore judge it too mildly.
     """
 
     name: ClassVar[str]
     unit: ClassVar[str]
     most_masks: ClassVar[int | None] = None
+    trained_against: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -75,6 +75,7 @@ class AttackQuality(GaussianSuppression):
     variance of a pixel. Beta is in nats of cross-entropy a dB."""
 
     name: ClassVar[str] = "attack"
+    trained_against: ClassVar[tuple[str, ...]] = ("lmmse",)
     unit: ClassVar[str] = "dB"
 
     def figure(self, posterior: Posterior) -> Tensor:

@@ -27,6 +27,8 @@ name = "knee"
 [task]
 labels = ["line"]
 shape = [32, 32]
+[measurement]
+accelerations = [16.0, 32.0]
 [[arms]]
 sampler = "infomri"
 [[arms]]
@@ -131,8 +133,11 @@ def test_the_page_shows_the_frontier_of_the_chosen_study(uri: str, open_app):
     assert "diverged at north" in shown
     assert "Up" in shown
     (suggested,) = app.metric
-    assert (suggested.label, suggested.value) == ("InfoMRI β=0.01", "14.0 dB")
+    assert (suggested.label, suggested.value) == ("InfoMRI β=0.01 at 32x", "14.0 dB")
     assert "costs 0.020 AUROC and lowers the attacker's PSNR by 3.0 dB" in shown
+    table = app.dataframe[0].value
+    assert len(table) == 6 and set(table["at"]) == {"16x", "32x"}
+    app.segmented_control(key="acceleration").set_value(32.0).run()
     table = app.dataframe[0].value
     assert list(table["arm"]) == ["InfoMRI β=0", "InfoMRI β=0.01", "uniform"]
     assert list(table["Pareto-optimal"]) == [True, True, False]
@@ -142,7 +147,7 @@ def test_the_page_shows_the_frontier_of_the_chosen_study(uri: str, open_app):
 def test_acceleration_attack_and_figures_can_be_chosen(uri: str, open_app):
     app = open_app(uri)
     app.selectbox(key="study").select("knee").run()
-    assert app.segmented_control(key="acceleration").value == 32.0
+    assert app.segmented_control(key="acceleration").value == 0.0, "all of them"
     app.segmented_control(key="acceleration").set_value(16.0)
     app.selectbox(key="attack").select("cnn").run()
     assert app.metric[0].value == "13.5 dB"
@@ -153,8 +158,9 @@ def test_acceleration_attack_and_figures_can_be_chosen(uri: str, open_app):
 def test_the_users_constraint_decides_what_is_suggested(uri: str, open_app):
     app = open_app(uri)
     app.selectbox(key="study").select("knee").run()
+    app.segmented_control(key="acceleration").set_value(32.0).run()
     app.number_input(key="least-AUROC-32").set_value(0.94).run()
-    assert (app.metric[0].label, app.metric[0].value) == ("InfoMRI β=0", "17.0 dB")
+    assert (app.metric[0].label, app.metric[0].value) == ("InfoMRI β=0 at 32x", "17.0 dB")
     assert "privacy costs nothing" in texts(app)
     app.number_input(key="least-AUROC-32").set_value(0.99).run()
     assert "No arm reaches AUROC 0.990; the best has 0.950" in texts(app)
@@ -204,10 +210,27 @@ def test_the_plot_has_a_trace_a_sampler_and_fades_what_is_beaten():
     assert list(front.x) == [14.0, 15.0]
     assert [note.text for note in figure.layout.annotations] == ["β=0", "β=1e-4"]
     assert list(learned.marker.opacity) == [1.0, frontier.FADED]
-    assert list(uniform.customdata) == ["c"]
+    assert list(map(tuple, uniform.customdata)) == [("c", 16.0)]
+    assert list(learned.marker.symbol) == ["circle-open", "circle"]
     assert "dB" in figure.layout.xaxis.title.text
     assert floor.name == "floor: nothing measured (12.0 dB)"
     assert figure.layout.shapes[0].x0 == 12.0
+
+
+def test_all_accelerations_stand_in_one_plot_an_arm_a_curve_whose_markers_shrink():
+    most = row_of("a", "infomri", 0.0, 0, 8.0, auroc=0.9, psnr={"cnn": 20.0})
+    rows = [most, changed(most, acceleration=32.0, auroc=0.8, psnr={"cnn": 15.0})]
+    rows += [changed(row, arm="b", beta=1e-4, suppression="marginal") for row in rows]
+    rows[3] = changed(rows[3], psnr={"cnn": 14.0})
+    front, plain, suppressed = frontier.frontier(rows).data
+    assert sorted(set(front.x)) == [14.0, 20.0]
+    assert [(t.name, list(t.marker.opacity)) for t in (plain, suppressed)] == [
+        ("InfoMRI β=0", [1.0, frontier.FADED]),
+        ("InfoMRI β=0.0001", [1.0, 1.0]),
+    ]
+    assert plain.marker.size[0] > plain.marker.size[1]
+    labels = frontier.frontier(rows).layout.annotations
+    assert sorted(note.text for note in labels) == ["β=0", "β=1e-4"]
 
 
 def test_the_ceiling_is_drawn_where_all_of_kspace_was_measured_and_nowhere_else():

@@ -101,3 +101,26 @@ def test_no_number_of_a_plan_may_be_infinite_or_undefined(value: float) -> None:
         plan({"measurement.noise_std": value})
     with pytest.raises(InputError):
         plan({"training.deadline_seconds": value})
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("ratio_range = [0.0035, 0.08]", (16.0, 32.0, 64.0, 128.0, 256.0)),
+        ("ratio_range = [0.0625, 0.125]", (8.0, 16.0)),
+        ("ratio_range = [0.02, 0.16]\naccelerations = [32.0]", (32.0,)),
+    ],
+)
+def test_every_octave_that_the_ratios_allow_is_scored_unless_the_plan_says_where(
+    written: str, expected: tuple[float, ...]
+) -> None:
+    text = 'study.name = "a"\ntask = { labels = ["a"], shape = [32, 32] }\n'
+    text += f'[[arms]]\nsampler = "uniform"\n[measurement]\n{written}\n'
+    assert parse_plan(text).measurement.accelerations == expected
+
+
+def test_a_range_without_an_octave_needs_accelerations() -> None:
+    text = 'study.name = "a"\ntask = { labels = ["a"], shape = [32, 32] }\n'
+    text += '[[arms]]\nsampler = "uniform"\n[measurement]\nratio_range = [0.3, 0.8]\n'
+    with pytest.raises(InputError, match="accelerations: expected one or more"):
+        parse_plan(text)

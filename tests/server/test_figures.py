@@ -30,8 +30,8 @@ def test_every_row_is_shown_or_named(tmp_path: Path):
         [LEARNED, SOFTER, NEW_SAMPLER, UNDEFINED], tmp_path / "frontier"
     )
     text = svg.read_text()
-    expected = ["β=0.01", "acceleration 16x", "acceleration 32x", "spiral", "floor", "ideal"]
-    for part in [*expected, "a figure is undefined: uniform", "dB"]:
+    expected = ["β=0.01", "16x", "spiral", "floor", "ideal", "suppressed", "measuring less"]
+    for part in [*expected, "a figure is undefined: uniform at 32x", "dB"]:
         assert part in text
 
 
@@ -40,8 +40,15 @@ def test_nothing_to_show_is_still_a_figure(tmp_path: Path, rows: list[Row]):
     assert all(path.stat().st_size > 0 for path in frontier_figure.frontier(rows, tmp_path / "f"))
 
 
-def test_no_panel_cuts_off_the_rows_of_another(tmp_path: Path):
+def test_all_accelerations_stand_in_one_panel_and_smaller_markers_measure_less():
     poor = changed(LEARNED, acceleration=32.0, auroc=0.4)
-    figure = frontier_figure._draw([LEARNED, poor])
-    low, high = figure.axes[-1].get_ylim()
+    (axes,) = frontier_figure._draw([LEARNED, poor]).axes
+    low, high = axes.get_ylim()
     assert low < 0.4 and 0.9 < high <= 1.01
+    sizes = {
+        line.get_ydata()[0]: line.get_markersize()
+        for line in axes.lines
+        if line.get_label().startswith("InfoMRI")
+    }
+    assert sizes[0.9] > sizes[0.4] > 0
+    assert [text.get_text() for text in axes.texts] == ["β=0"], "one label an arm"

@@ -1,0 +1,39 @@
+"""Which attacks a suppression was trained against: they judge its arms too mildly."""
+
+from collections.abc import Sequence
+
+from infomri_core.plan.adversary_knowledge import base_name
+from infomri_core.results.frontier import Row
+
+TRAINED_AGAINST = {"attack": ("lmmse",)}
+"""Attacks by suppression: each one's own ``trained_against``, for processes without torch."""
+MARK = "†"
+
+
+def weaker_judge(row: Row, name: str) -> bool:
+    """Whether the row's sampler was trained to withstand this very attack, whoever fitted it."""
+    return row.beta > 0 and base_name(name) in TRAINED_AGAINST.get(row.suppression, ())
+
+
+def sentence(rows: Sequence[Row]) -> str:
+    """Who judges arms that were trained against an attack, in plain words; '' where none was."""
+    marked = [row for row in rows if any(weaker_judge(row, name) for name in row.psnr)]
+    if not marked:
+        return ""
+    names = sorted({n for row in marked for n in row.psnr if weaker_judge(row, n)})
+    said = (
+        f"{MARK} the arm's suppression was trained against this attack ({', '.join(names)}), "
+        "which judges it too mildly"
+    )
+    alone = [row for row in marked if not _others(row)]
+    if alone:
+        return (
+            f"{said}; no other attack that passed its test was fitted, so its figure is no "
+            "evidence of privacy."
+        )
+    return f"{said}: attacks fitted afterwards decide."
+
+
+def _others(row: Row) -> list[str]:
+    """Attacks that passed their test and that the arm was not trained against."""
+    return [name for name in row.psnr if name in row.certified and not weaker_judge(row, name)]
