@@ -178,7 +178,7 @@ def test_it_is_audited_and_read_by_its_own_figures(finished: tuple[Path, list[Ro
         assert f"r2/{row.acceleration:g}x" in registered(row.arm, rows)
     drawn = frontier([row for row in rows if row.acceleration == rows[0].acceleration])
     assert isinstance(drawn, go.Figure) and drawn.layout.yaxis.title.text.startswith("R²")
-    assert {"R²", "mean error"} <= set(frontier_table(rows, [], *_axes(rows), "worst").columns)
+    assert {"R²", "mean error"} <= set(frontier_table(rows, *_axes(rows), "worst").columns)
     printed = table(rows).csv()
     assert "R²" in printed and "AUROC" not in printed
     report = (directory / "privacy-report.html").read_text(encoding="utf-8")
