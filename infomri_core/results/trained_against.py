@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from infomri_core.plan.adversary_knowledge import base_name
 from infomri_core.results.frontier import Row
 
 TRAINED_AGAINST = {"attack": ("lmmse",)}
@@ -12,7 +11,7 @@ MARK = "†"
 
 def weaker_judge(row: Row, name: str) -> bool:
     """Whether the row's sampler was trained to withstand this very attack, whoever fitted it."""
-    return row.beta > 0 and base_name(name) in TRAINED_AGAINST.get(row.suppression, ())
+    return row.beta > 0 and name.partition("@")[0] in TRAINED_AGAINST.get(row.suppression, ())
 
 
 def sentence(rows: Sequence[Row]) -> str:
