@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 import tomli_w
 
+from fl_client.policy.rules import check_rules
+from fl_client.settings import Policy, read_settings
 from infomri_core.plan.reading import parse_plan
 from infomri_core.reconstruction.registry import RECONSTRUCTORS, reconstructor_class
+from infomri_core.system.errors import Refused
+from tests.client.test_site_commands import SITE
 from tests.support.documentation import ROOT, blocks
 from tests.support.small import local_sites, small_table, study
 
@@ -48,3 +52,13 @@ def test_its_table_names_every_reconstructor_and_who_serves_dp_sgd() -> None:
         for name in re.findall(r"`([\w-]+)`", cells[1])
     }
     assert said == {name: reconstructor_class(name).private for name in RECONSTRUCTORS}
+
+
+def test_the_plan_and_the_policy_of_the_users_page_are_read(tmp_path: Path) -> None:
+    policy, text = blocks(ROOT / "docs" / "how-to" / "reconstruct.md", "toml")
+    plan = parse_plan('[study]\nname = "page"\n' + text)
+    assert plan.arms and all(arm.asks_for_images for arm in plan.arms)
+    (tmp_path / "site.toml").write_text(SITE.replace("[policy]\n", policy), "utf-8")
+    check_rules(plan, read_settings(tmp_path / "site.toml").policy)
+    with pytest.raises(Refused, match="image_arms"):
+        check_rules(plan, Policy())
