@@ -8,6 +8,7 @@ import numpy as np
 import tomli_w
 
 from infomri_core.data import SliceDataset, open_dataset
+from infomri_core.plan.plan import OCTAVES
 from infomri_core.system.errors import InputError
 from infomri_core.tasks.registry import DEFAULT, task_class, task_from
 
@@ -72,7 +73,7 @@ class _Schedule:
 _SCHEDULES = {
     "phantom": _Schedule((8.0, 16.0), (0.04, 0.16), 4, 48, 32, 150, 150, betas=(0.0, 1e-4, 3e-4)),
     "slices": _Schedule(
-        *((16.0, 32.0), (0.02, 0.16), 24, 70, 16, 300, 300, 2, True, (0.3, 0.8)),
+        *(OCTAVES[1:], (0.0035, 0.08), 96, 17, 16, 300, 300, 2, True, (0.3, 0.8)),
         exponent=10.0,
         noise=False,
     ),

@@ -42,7 +42,7 @@ def table(
     columns += [Column(heading, right=True) for heading in headings]
     best = _best(rows)
     cells = [_cells(row, rows, names, id(row) in best) for row in rows]
-    ends = {i for i, (a, b) in enumerate(pairwise(rows)) if a.acceleration != b.acceleration}
+    ends = {i for i, (a, b) in enumerate(pairwise(rows)) if a.arm != b.arm}
     return ScreenTable(
         columns, cells, _title(rows, meta or {}), _caption(rows, meta or {}), frozenset(ends)
     )

@@ -171,7 +171,8 @@ def test_one_command_leaves_results_figure_ledgers_and_store_and_no_process(
     assert process.returncode == 0, printed
     assert "AUROC" in printed and "infomri dashboard --run" in printed
     rows = json.loads((out / "results.json").read_text())["rows"]
-    assert len(rows) == 10
+    assert {row["acceleration"] for row in rows} == {16, 32, 64, 128, 256}
+    assert len(rows) == 5 * 5
     assert all({"lmmse", "cnn", "unet"} <= set(row["psnr"]) for row in rows)
     assert (out / "frontier.png").stat().st_size > 10_000
     assert (out / "mlflow.db").exists()
