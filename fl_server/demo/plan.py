@@ -21,6 +21,10 @@ PHANTOM_HOSPITALS = {
 DEALT_HOSPITALS = 3
 AUDIT_FRACTION = 0.1
 MIN_SECURE = 3
+_BARE_SCORES = (
+    "updates leave masked, scores do not: this data set has too few patients for noise on them, "
+    "and exact sums leave as each site's own groups"
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class DemoOptions:
 
 @dataclass(frozen=True)
 class DemoStudy:
-    """A study ready to be provisioned: data URIs by site, the centre's, and the plan's text."""
+    """A study ready to be provisioned: data URIs by site, the centre's, and the plan's text.
+    ``note``: what the options do not protect."""
 
     sites: dict[str, str]
     audit: str
@@ -48,6 +53,7 @@ class DemoStudy:
     min_cohort: int
     cnn_steps: int
     unet_steps: int
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,7 @@ def design(data: str, options: DemoOptions) -> DemoStudy:
         min_cohort=options.min_cohort or schedule.min_cohort,
         cnn_steps=options.attack_steps or schedule.cnn_steps,
         unet_steps=options.attack_steps or schedule.unet_steps,
+        note=_BARE_SCORES if options.secure and not schedule.noise else "",
     )
 
 

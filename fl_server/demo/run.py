@@ -45,6 +45,8 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
     check_output(out)
     console.print(f"[bold]InfoMRI demo[/bold] on {data}; everything goes to {out}")
     study = design(data, options)
+    if study.note:
+        console.print(f"  [yellow]{study.note}[/yellow]")
     out = out.resolve()
     left = f"make room and start again with another --out; logs and whole rounds stay in {out}"
     with ExitStack() as stack:

@@ -113,6 +113,11 @@ def _caption(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
         text += "low PSNR is not evidence of privacy."
     if groups := sorted({n for row in rows if (n := row.utility.n_groups) is not None}):
         text += f" Intervals stand on {_range(groups)} groups of patients; one gives none."
+    elif meta.get("evaluation_noise"):
+        text += (
+            " Intervals stand on the number of patients and the known noise of the sums: under "
+            "noise one vector leaves a site, and no groups."
+        )
     sizes = sorted({row.n_audit for row in rows})
     if sizes:
         text += f" The attacks were fitted on {_range(sizes)} audit slices"

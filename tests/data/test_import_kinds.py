@@ -176,6 +176,16 @@ def test_nifti_files_that_are_no_magnitude_images_have_their_reasons(tmp_path: P
     assert sum(counts.values()) == 9, counts
 
 
+def test_a_line_or_a_point_of_voxels_is_no_volume_and_stops_nothing(tmp_path: Path) -> None:
+    volume(tmp_path / "in" / "a.nii")
+    series = np.zeros((1, 1, 1, 1, 5, 90), np.float32)
+    nibabel.save(nibabel.Nifti2Image(series, np.eye(4)), tmp_path / "in" / "b.dtseries.nii")
+    nibabel.save(nibabel.Nifti1Image(np.ones((1, 90, 1)), np.eye(4)), tmp_path / "in" / "c.nii")
+    n, found = brought(tmp_path, "nifti")
+    assert (n, sum(found["skipped"].values())) == (3, 2)
+    assert all("line or a point of voxels" in reason for reason in found["skipped"])
+
+
 def test_a_file_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
     source = volume(tmp_path / "in" / "a.nii")
     source.rename(os.fsdecode(os.fsencode(tmp_path / "in") + b"/M\xfcller.nii"))
@@ -213,7 +223,14 @@ def test_pages_of_a_tiff_are_slices_and_animations_are_left_out_in_words(tmp_pat
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("t2_arterial_phase", ""), ("ep2d phase_encoding AP", ""), ("gre_part-imag", COMPONENT)],
+    [
+        ("t2_arterial_phase", ""),
+        ("ep2d phase_encoding AP", ""),
+        ("gre_part-imag", COMPONENT),
+        ("sub-1_task-rest_part-phase_bold", COMPONENT),  # not the arterial phase
+        ("part-phase_bold", COMPONENT),
+        ("art-phase", ""),
+    ],
 )
 def test_a_phase_of_time_is_not_the_phase_of_the_signal(name: str, reason: str) -> None:
     assert of_name(name) == reason

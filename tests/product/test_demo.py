@@ -106,6 +106,9 @@ def test_hospitals_of_a_demo_know_each_others_vaults(tmp_path: Path) -> None:
     for kit in provide_sites(tmp_path, study, "localhost:1", authority(tmp_path / "ca")):
         secure = read_settings(kit.settings).secure
         assert set(read_trust(secure.key, secure.trusted, kit.name).sites) == set(study.sites)
+    assert study.note == ""
+    exact = design(knees(tmp_path), DemoOptions(secure=True))
+    assert not parse_plan(exact.plan).evaluation.noise and "scores do not" in exact.note
     with pytest.raises(InputError, match="--secure: expected data of 3 hospitals"):
         design(an_archive(tmp_path / "a.h5"), DemoOptions(secure=True))
 

@@ -39,6 +39,7 @@ from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.system.errors import InputError
 from tests.product.test_demo import an_archive
+from tests.server.test_full_disks import FULL, filling_up
 from tests.support.inprocess import InProcessGrid
 from tests.support.small import AUDIT_URI, small_plan, small_table, study
 
@@ -191,6 +192,33 @@ def test_an_interrupted_simulation_goes_on_to_the_very_same_weights(
     assert (checkpoints.parent / "results.json").exists() and (out / "mlflow.db").exists()
     assert "round 3/3" in (out / "simulation.log").read_text()
     assert os.environ[CENTRE_FILE] == "of another federation"
+
+
+def test_a_simulation_whose_disk_fills_up_keeps_whole_rounds_and_says_how_it_continues(
+    tmp_path: Path, plan: Plan, expected: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    @contextmanager
+    def grid(app: object, n_sites: int, resources: object) -> Iterator[tuple[Grid, Context]]:
+        made = stopping(out / "sites", 10**6)
+        yield made, Context(made.run.run_id, 1, {}, RecordDict(), {})
+
+    monkeypatch.setattr("fl_server.simulation.run.simulated_grid", grid)
+    monkeypatch.setattr("fl_server.simulation.run.variables", lambda sites: {})
+    real = checkpoint.write_atomically
+    monkeypatch.setattr(checkpoint, "write_atomically", filling_up(real, 2))
+    (tmp_path / "centre.toml").write_text(CENTRE)
+    wanted = Simulated(3, DATA, 2, 1, tmp_path / "centre.toml")
+    with pytest.raises(InputError, match=f"{FULL}; make room; whole rounds are kept") as raised:
+        simulate(plan, wanted, out, Console(quiet=True))
+    assert f"simulate --resume {out}" in raised.value.remedy
+    (checkpoints,) = out.glob("centre/*/checkpoints")
+    kept = checkpoint.latest(checkpoints).round
+    assert 1 <= kept < 3
+    monkeypatch.setattr(checkpoint, "write_atomically", real)
+    resume(out, 1, Console(quiet=True))
+    assert weights(checkpoints, 3) == weights(expected, 3)
 
 
 def test_phantom_hospitals_are_all_different_and_fit_the_plan() -> None:

@@ -30,10 +30,12 @@ _PARAMETRIC = {
 }
 _MAGNITUDE = {"M", "MAG", "MAGNITUDE", "MODULUS"}
 # In a name 'phase' may be a time (arterial phase, multi-phase) or a direction (phase encoding).
+# The words are whole ones: BIDS' part-phase ends in art-phase.
 _TIMES = re.compile(
+    r"(?<![^\W_])"
     r"(arterial|art|venous|portal|delayed|late|early|equilibrium|contrast|hepat\w*|nephro\w*|"
-    r"multi|cardiac|single|dual|in|out|opp\w*)[ _.-]*phase|phase[ _.-]*(enc\w*|dir\w*)|"
-    r"(in|out|opp)[ _.-]of[ _.-]phase|real[ _.-]*time",
+    r"multi|cardiac|single|dual|in|out|opp\w*)[ _.-]*phase|"
+    r"phase[ _.-]*(enc\w*|dir\w*)|(in|out|opp)[ _.-]of[ _.-]phase|real[ _.-]*time",
     re.IGNORECASE,
 )
 _NAME_PARTS = {"ph", "pha", "phase", "phasemap", "real", "imag", "imaginary", "phs"}

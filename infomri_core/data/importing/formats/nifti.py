@@ -93,6 +93,8 @@ def _volume(image: Any, path: Path, name: str, patient: str, plane: str) -> Volu
     if not patient:
         return "no patient in the path (--patient)"
     axes, turn, backwards = _layout(image.affine, plane)
+    if min(shape[axes[0]], shape[axes[1]]) < 2:
+        return "not a volume (a line or a point of voxels: surface or parcel data)"
     depth = shape[axes[2]] if len(shape) > axes[2] else 1
     spacing = np.linalg.norm(image.affine[:3, :3], axis=0)
     rows, columns = axes[1], axes[0]
