@@ -165,11 +165,8 @@ def stopping(sites: Path, after: int) -> InProcessGrid:
     return InProcessGrid({n: partial(handle, folder) for n, folder in enumerate(folders, 1)})
 
 
-def test_an_interrupted_simulation_goes_on_to_the_very_same_weights(
-    tmp_path: Path, plan: Plan, expected: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limits, out = iter((8, 10**6)), tmp_path / "out"
-    monkeypatch.setenv(CENTRE_FILE, "of another federation")
+def opening_sites(monkeypatch: pytest.MonkeyPatch, out: Path, limits: Iterator[int]) -> None:
+    """In place of Ray's processes, for so many messages at each start."""
 
     @contextmanager
     def grid(app: object, n_sites: int, resources: object) -> Iterator[tuple[Grid, Context]]:
@@ -179,6 +176,15 @@ def test_an_interrupted_simulation_goes_on_to_the_very_same_weights(
 
     monkeypatch.setattr("fl_server.simulation.run.simulated_grid", grid)
     monkeypatch.setattr("fl_server.simulation.run.variables", lambda sites: {})
+
+
+def test_an_interrupted_simulation_goes_on_to_the_very_same_weights(
+    tmp_path: Path, plan: Plan, expected: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits, out = iter((8, 10**6)), tmp_path / "out"
+    monkeypatch.setenv(CENTRE_FILE, "of another federation")
+
+    opening_sites(monkeypatch, out, limits)
     (tmp_path / "centre.toml").write_text(CENTRE)
     wanted = Simulated(3, DATA, 2, 1, tmp_path / "centre.toml")
     with pytest.raises(typer.Exit):
@@ -198,14 +204,7 @@ def test_a_simulation_whose_disk_fills_up_keeps_whole_rounds_and_says_how_it_con
     tmp_path: Path, plan: Plan, expected: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-
-    @contextmanager
-    def grid(app: object, n_sites: int, resources: object) -> Iterator[tuple[Grid, Context]]:
-        made = stopping(out / "sites", 10**6)
-        yield made, Context(made.run.run_id, 1, {}, RecordDict(), {})
-
-    monkeypatch.setattr("fl_server.simulation.run.simulated_grid", grid)
-    monkeypatch.setattr("fl_server.simulation.run.variables", lambda sites: {})
+    opening_sites(monkeypatch, out, itertools.repeat(10**6))
     real = checkpoint.write_atomically
     monkeypatch.setattr(checkpoint, "write_atomically", filling_up(real, 2))
     (tmp_path / "centre.toml").write_text(CENTRE)
