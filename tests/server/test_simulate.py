@@ -32,19 +32,16 @@ from fl_server.simulation.hospitals import divide
 from fl_server.simulation.run import Simulated, _write, resume, simulate
 from fl_server.sites import grid
 from fl_server.sites.grid import GridSites
-from infomri_core.data import open_dataset
 from infomri_core.machine import processes
 from infomri_core.messages import DatasetCard, EnrolTask, ErrorReply, wire
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.system.errors import InputError
-from tests.product.test_demo import an_archive
 from tests.server.test_full_disks import FULL, filling_up
 from tests.support.inprocess import InProcessGrid
-from tests.support.small import AUDIT_URI, small_plan, small_table, study
+from tests.support.small import AUDIT_URI, small_table, study
 
 DATA = "phantom:?patients=10&slices=2"
-PHANTOMS = "phantom:?patients=30&slices=2"
 CENTRE = f"""
 [audit]
 data = "{AUDIT_URI}"
@@ -218,32 +215,6 @@ def test_a_simulation_whose_disk_fills_up_keeps_whole_rounds_and_says_how_it_con
     monkeypatch.setattr(checkpoint, "write_atomically", real)
     resume(out, 1, Console(quiet=True))
     assert weights(checkpoints, 3) == weights(expected, 3)
-
-
-def test_phantom_hospitals_are_all_different_and_fit_the_plan() -> None:
-    plan = small_plan()
-    made = divide(plan, PHANTOMS, 20, 5)
-    assert len(set(made.sites.values())) == 20
-    tables = [open_dataset(uri).table for uri in made.sites.values()]
-    audit = open_dataset(made.audit)
-    assert audit.shape == plan.task.shape
-    groups = [set(table.patients.tolist()) for table in (*tables, audit.table)]
-    assert sum(map(len, groups)) == len(set().union(*groups))
-    assert len({tuple(table.labels.sum(0).tolist()) for table in tables}) > 5
-    assert made == divide(plan, PHANTOMS, 20, 5)
-
-
-def test_an_archive_is_divided_patient_by_patient_and_none_is_lost(tmp_path: Path) -> None:
-    data = an_archive(tmp_path / "a.h5")
-    labels = list(open_dataset(data).table.label_names)
-    plan = tiny_plan(task={"labels": labels, "shape": [32, 32]})
-    made = divide(plan, data, 2, 2)
-    assert set(made.sites) == {"H0", "H1"}
-    uris = (*made.sites.values(), made.audit)
-    groups = [set(open_dataset(uri).table.patients.tolist()) for uri in uris]
-    assert sum(map(len, groups)) == len(set().union(*groups)) == 60
-    with pytest.raises(InputError, match=r"--sites: expected 2: .*got 5"):
-        divide(plan, data, 5, 2)
 
 
 @pytest.mark.parametrize(
