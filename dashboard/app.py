@@ -5,6 +5,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from infomri_core.plugins import registry as plugins
+
 # Not called pages: Streamlit would run a file of that folder by itself, without this one.
 FOLDER = Path(__file__).parent / "views"
 SIDEBAR_PIXELS = 230
@@ -29,6 +31,7 @@ PAGES = (
 
 def main() -> None:
     """Choose the page; each page is a file of its own."""
+    plugins.allow_installed()
     st.set_page_config(
         page_title="InfoMRI Federated",
         # A file of our own: the icon of a page would be fetched from a font server.

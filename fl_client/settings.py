@@ -103,6 +103,7 @@ class Policy:
     ``report_budget``: whether it, and what was spent of it, leave with every update.
     ``image_arms``: whether plans may have arms that ask for images (beta < 0): not unless the site
     says so, since what it joined for is diagnosis from which no image can be rebuilt.
+    ``plugins``: the packages, ``NAME==VERSION``, whose code may run on the data here.
     ``max_figures``: how many figures (counts, means, bins of histograms) all studies together may
     draw from this site's patients in ``figure_days``. ``must``: what the site demands of every
     plan.
@@ -133,6 +134,7 @@ class Policy:
     max_figures: int = 200_000
     figure_days: float = 365.0
     must: Must = field(default_factory=Must)
+    plugins: tuple[str, ...] = ()
 
     def coarse(self, count: int) -> int:
         """A count as it may leave: rounded down to the site's step."""

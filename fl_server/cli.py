@@ -30,6 +30,7 @@ from fl_server.terminal.exit_codes import EPILOG, ended, interrupted
 from infomri_core.commands.data import data_app
 from infomri_core.machine.proxies import keep_loopback_direct
 from infomri_core.machine.sqlite_uri import anchored
+from infomri_core.plugins import registry as plugins
 from infomri_core.system.paths import anchored_here
 from infomri_core.tasks.registry import DEFAULT
 
@@ -70,6 +71,7 @@ app.add_typer(provision_app, name="provision")
 def main() -> None:
     """Run the command line and exit with a code of :mod:`fl_server.terminal.exit_codes`."""
     keep_loopback_direct()
+    plugins.allow_installed()
     sys.exit(ended(app))
 
 
@@ -124,19 +126,33 @@ def demo(
     task: Annotated[
         str, typer.Option(help="What is learned: a task's kind, such as reconstruction")
     ] = DEFAULT,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="The federation stays up; its commands are printed")
+    ] = False,
+    stop_kept: Annotated[
+        bool, typer.Option("--stop", help="Stop a federation that stays up, and nothing else")
+    ] = False,
 ) -> None:
     """Run a whole hospital federation on this machine, from k-space to the audited frontier.
 
     Starts a SuperLink with TLS and node authentication and a client for each hospital, trains,
-    audits, prints the frontier and stops everything.
+    audits, prints the frontier and stops everything, with `--keep` only when it is told to.
 
     Example: `infomri demo --data slices:lgg_flair128.h5`
     """
     from fl_server.demo.plan import DemoOptions
+
+    if stop_kept:
+        from fl_server.demo.keep import stop_demo
+
+        stop_demo(out, Console())
+        return
     from fl_server.demo.run import run_demo
 
     out = out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
-    options = DemoOptions(width, rounds, steps, attack_steps, seed, secure=secure, task=task)
+    options = DemoOptions(
+        *(width, rounds, steps, attack_steps, seed), secure=secure, task=task, keep=keep
+    )
     with interrupted("everything that was started has been stopped"):
         run_demo(anchored_here(data), out, options, Console())
 

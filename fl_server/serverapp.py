@@ -26,6 +26,7 @@ from fl_server.sites.grid import GridSites
 from fl_server.study.failure import StudyFailed
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
+from infomri_core.plugins import registry as plugins
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import check_output, disk_errors_explained
 
@@ -58,6 +59,7 @@ def main(grid: Grid, context: Context) -> None:
     """Run the study of the run config over the sites of ``grid``."""
     from fl_server.study.open import run_study
 
+    plugins.allow_installed()
     _set_up_logging()
     resume = str(context.run_config.get("resume", ""))
     plan = plan_of(context.run_config) if context.run_config.get("plan") else None

@@ -24,10 +24,29 @@ def show(
     config: Config = _SITE,
     data: DataName = "",
     last: Annotated[int, typer.Option(help="How many lines, newest last.")] = 20,
+    number: Annotated[
+        int | None,
+        typer.Option("--entry", metavar="N", help="One line: what was in this reply, by field."),
+    ] = None,
 ) -> None:
-    """Print the last departures and charges, one a line."""
-    for entry in _entries(config, data)[-max(last, 1) :]:
-        typer.echo(in_words(entry))
+    """Print the last departures and charges, one a line with its number; of one of them, with
+    `--entry`, what was in the reply, field by field, by size and meaning.
+
+    Example: infomri-client ledger show --entry 12 --config site.toml
+    """
+    from fl_client.commands.ledger_entry import contents
+
+    entries = _entries(config, data)
+    if number is not None:
+        if not 1 <= number <= len(entries):
+            got = f"{number}; the ledger has {len(entries)} lines"
+            raise InputError("--entry", "the number of a line", got, "see `ledger show`")
+        for line in contents(entries[number - 1], _state(config, data) / "replies"):
+            typer.echo(line)
+        return
+    first = max(len(entries) - max(last, 1), 0)
+    for at, entry in enumerate(entries[first:], first + 1):
+        typer.echo(f"{at:>4}  {in_words(entry)}")
 
 
 @app.command()
@@ -158,6 +177,11 @@ def in_words(entry: "Entry") -> str:
 
 def _entries(config: Path, data: str) -> "list[Entry]":
     from fl_client.memory.ledger import read_ledger
+
+    return read_ledger(_state(config, data) / "ledger.jsonl")
+
+
+def _state(config: Path, data: str) -> Path:
     from fl_client.settings import read_settings
 
-    return read_ledger(read_settings(config).exposing(data).vault.state / "ledger.jsonl")
+    return read_settings(config).exposing(data).vault.state

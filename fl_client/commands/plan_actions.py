@@ -17,12 +17,21 @@ from fl_client.policy.decisions import (
 from fl_client.policy.enrolment import NAME, enrol_again
 from fl_client.policy.limits import parse_approvals
 from fl_client.policy.seen_plans import SeenPlans
-from fl_client.settings import SiteSettings, read_settings
+from fl_client.settings import SiteSettings
+from fl_client.settings import read_settings as read_site
 from infomri_core.data import open_dataset
 from infomri_core.data.fingerprint import fingerprint as state_of_data
 from infomri_core.data.uri import parse_uri
+from infomri_core.plugins import registry as plugins
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import write_atomically
+
+
+def read_settings(path: Path) -> SiteSettings:
+    """The site's settings; plans are read with the plug-ins that they allow."""
+    settings = read_site(path)
+    plugins.allow(settings.policy.plugins, f"{path.name}: [policy] plugins")
+    return settings
 
 
 def show(plan: str, config: Path, data: str) -> list[str]:

@@ -31,6 +31,7 @@ from fl_client.vault.datasets import DataSet, DataSets, Handler
 from fl_client.vault.ledger_watch import watched
 from infomri_core.data import open_dataset
 from infomri_core.data.uri import parse_uri
+from infomri_core.plugins import registry as plugins
 from infomri_core.site.site import open_site
 from infomri_core.system import logs
 from infomri_core.system.device import even_time
@@ -61,6 +62,9 @@ def run_vault(settings: SiteSettings, stop: threading.Event) -> None:
 @contextlib.contextmanager
 def opened(settings: SiteSettings, stopping: Callable[[], bool]) -> Iterator[Handler]:
     """The site's data sets, keys and ledgers, ready for jobs. Raises ``InputError``."""
+    plugins.allow(settings.policy.plugins, "site.toml: [policy] plugins")
+    if settings.policy.plugins:
+        log.info("code of others may run on the data: %s", ", ".join(settings.policy.plugins))
     if settings.vault.threads:
         torch.set_num_threads(settings.vault.threads)
     with contextlib.ExitStack() as stack:

@@ -107,8 +107,8 @@ def external_table(found: ExternalAudit) -> ScreenTable:
 def _names(asked: tuple[str, ...]) -> tuple[str, ...]:
     """The attacks asked for, after the reference that certifies them."""
     for name in asked:
-        if name not in attacks.ATTACKS:
-            hint = nearest(name, attacks.ATTACKS) or f"they are {', '.join(attacks.ATTACKS)}"
+        if name not in attacks.names():
+            hint = nearest(name, attacks.names()) or f"they are {', '.join(attacks.names())}"
             raise InputError("--attacks", "names of attacks", repr(name), hint)
     names = dict.fromkeys((REFERENCE, *(asked or DEFAULT)))
     alone = [name for name in names if name != Ensemble.name]

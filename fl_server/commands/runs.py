@@ -112,23 +112,38 @@ def status(
     operator: OperatorFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print both tables as CSV.")] = False,
+    centre: Annotated[
+        Path | None,
+        typer.Option(envvar="INFOMRI_CENTRE", help="centre.toml, for the room on its disk"),
+    ] = None,
 ) -> None:
-    """Show the runs and the sites of a SuperLink; of runs that are running (or of the one named),
-    which sites refused what.
+    """Show the runs and the sites of a SuperLink: when each site was last seen, its versions, and
+    what is free on the study centre's disk; of runs that are running (or of the one named), which
+    sites refused what.
 
     Example: `infomri status --superlink hospital-net`
     """
     from fl_server.operations.control import Control
-    from fl_server.terminal.follow_run import refusals
+    from fl_server.terminal.follow_run import refusals, site_versions
+    from infomri_core.system.versions import versions
 
     with Control.named(superlink, operator) as control:
         states, nodes = control.runs(run_id), control.nodes()
         asked = [s for s in states if run_id or s.status == "running"]
         refused = {s.run_id: refusals(control, s) for s in asked}
+        known: dict[str, str] = {}
+        for state in reversed(states[:3]):
+            known |= site_versions(control, state)
+    room = None if centre is None else _disk(centre)
     if as_json:
-        named = [{"node_id": n.node_id, "name": n.name, "status": n.status} for n in nodes]
+        named = [
+            {"node_id": n.node_id, "name": n.name, "status": n.status, "last_seen": n.last_seen}
+            | {"versions": known.get(n.name, "")}
+            for n in nodes
+        ]
         runs_now = [asdict(s) | {"refusals": refused.get(s.run_id, [])} for s in states]
-        print(json.dumps({"runs": runs_now, "sites": named}, indent=2))
+        here = {"versions": versions("infomri"), "disk": room}
+        print(json.dumps({"runs": runs_now, "sites": named, "centre": here}, indent=2))
         return
     from infomri_core.system.screen_table import Column, ScreenTable
 
@@ -139,8 +154,8 @@ def status(
     ]
     runs = ScreenTable([*whole, Column("details", prose=True)], rows, "Runs")
     sites = ScreenTable(
-        [Column(name) for name in ("node", "name", "status")],
-        [(str(node.node_id), node.name, node.status) for node in nodes],
+        [*map(Column, ("node", "name", "status", "last seen")), Column("versions", prose=True)],
+        [(n.node_id, n.name, n.status, n.last_seen, known.get(n.name, "")) for n in nodes],
         "Sites",
     )
     if as_csv:
@@ -152,6 +167,21 @@ def status(
         for sentence in sentences:
             console.print(f"run {run}: {sentence}", markup=False, highlight=False)
     sites.print(console)
+    console.print(f"here: {versions('infomri')}", markup=False, highlight=False)
+    if room is not None:
+        console.print(f"disk: {room}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _disk(centre: Path) -> str:
+    """What is free where the study centre's runs are."""
+    import shutil
+
+    from fl_server.settings import read_settings
+
+    folder = read_settings(centre).centre.directory.resolve()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    usage = shutil.disk_usage(there)
+    return f"{usage.free / 2**30:.1f} of {usage.total / 2**30:.1f} GiB free at {folder}"
 
 
 def stop(

@@ -30,7 +30,7 @@ _BARE_SCORES = (
 @dataclass(frozen=True)
 class DemoOptions:
     """What a user may change from the command line; None takes the data's own default.
-    ``secure``: under secure aggregation. ``task``: a task's kind."""
+    ``secure``: under secure aggregation. ``task``: a task's kind. ``keep``: it stays up."""
 
     width: int = 16
     rounds: int | None = None
@@ -40,6 +40,7 @@ class DemoOptions:
     min_cohort: int | None = None
     secure: bool = False
     task: str = DEFAULT
+    keep: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fl_server.authority.certificates import Authority, SiteKit, SiteOptions, site_kit
 from fl_server.authority.site_keys import write_site_lists
+from fl_server.demo.keep import hold
 from fl_server.demo.plan import DemoOptions, DemoStudy, design
 from fl_server.operations.control import Control
 from fl_server.operations.superlink import SuperLink, SuperLinkOptions, environment
@@ -38,7 +39,8 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
     """Run the demo on ``data`` (a URI) and leave everything under ``out``.
 
     Raises ``InputError`` for data or a folder that will not do, ``StudyFailed`` when the study
-    does not complete. Every process that was started is stopped in any case.
+    does not complete. Every process that was started is stopped in any case; with ``keep`` when
+    somebody asks for it.
     """
     if out.exists() and any(out.iterdir()):
         raise InputError(str(out), "an empty or new folder", "files", "choose another --out")
@@ -71,8 +73,10 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
         directory = out / "centre" / run_name(parse_plan(study.plan), run_id)
         with Follower(directory / "events.jsonl", console):
             _follow(control, run_id, clients, superlink, interrupts)
-    _collect(out, directory, list(study.sites))
-    _report(out, console)
+        _collect(out, directory, list(study.sites))
+        _report(out, console)
+        if options.keep:
+            hold(out, superlink, clients, interrupts, console)
 
 
 def _write_centre(out: Path, study: DemoStudy) -> None:

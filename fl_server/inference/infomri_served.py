@@ -17,5 +17,7 @@ def _load_pyfunc(data_path: str) -> Any:
     from fl_server.inference.mlflow_model import Diagnoser
     from fl_server.inference.trained_arm import open_arm
     from infomri_core.inference.inference import ArmQuery
+    from infomri_core.plugins.registry import allow_installed
 
+    allow_installed()
     return Diagnoser(open_arm(Path(data_path), ArmQuery()))

@@ -40,6 +40,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.utils import get_flwr_home
 
 from fl_server.authority.operators import read_operator
+from fl_server.operations.last_seen import last_seen
 from infomri_core.machine.proxies import proxy_words
 from infomri_core.system.errors import InputError
 
@@ -75,12 +76,14 @@ class RunState:
 
 @dataclass(frozen=True)
 class NodeState:
-    """A site's node. ``status`` is registered, online, offline or unregistered."""
+    """A site's node. ``status`` is registered, online, offline or unregistered. ``last_seen``:
+    when it was last connected, ISO 8601; '' for one that never was."""
 
     node_id: str
     name: str
     status: str
     public_key: bytes = b""
+    last_seen: str = ""
 
 
 class Control(AbstractContextManager["Control"]):
@@ -200,7 +203,8 @@ class Control(AbstractContextManager["Control"]):
         """All registered sites."""
         reply = self._call(self._client.ListNodes, ListNodesRequest())
         return [
-            NodeState(str(n.node_id), n.name, n.status, n.public_key) for n in reply.nodes_info
+            NodeState(str(n.node_id), n.name, n.status, n.public_key, last_seen(n))
+            for n in reply.nodes_info
         ]
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ _EXAMPLES = (
     "What each attacker rebuilds from one measurement. These are patients of the study centre's "
     "own audit set, on whom no attacker was fitted; no hospital's image is shown."
 )
-_SIZES = "Each attacker against the size of the audit set: one that still gains wants more data."
+_SIZES = "Each attacker against the size of the audit set: one that still gains needs more data."
 _CONVERGENCE = "How the learned attackers converged. A curve that still rises is a weak attacker."
 
 

@@ -39,6 +39,7 @@ from infomri_core.machine.hints import shell_command
 from infomri_core.machine.interrupts import Interrupts
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import read_plan
+from infomri_core.plugins import registry as plugins
 from infomri_core.results.frontier import read_results
 from infomri_core.results.table import print_frontier
 from infomri_core.system.errors import InputError
@@ -170,6 +171,7 @@ def _write(out: Path, plan: Plan, hospitals: Hospitals, wanted: Simulated) -> No
                 "approvals": "any",
                 "cached_replies": 1,
                 "image_arms": True,
+                "plugins": plugins.installed_packages(),
             },
         }
         folder = out / "sites" / name

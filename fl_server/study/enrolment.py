@@ -123,4 +123,5 @@ class Roster:
                 f"site {reply.site}: {reply.n_patients} patients, {reply.n_slices} slices"
                 + (f" ({found})" if found else ""),
                 site=reply.site,
+                versions=dict(reply.versions),
             )

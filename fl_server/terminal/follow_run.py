@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from fl_server.operations.control import Control, RunState
 from fl_server.run.events import event_in
@@ -94,13 +94,26 @@ def follow(
 def refusals(control: Control, state: RunState) -> list[str]:
     """What a run's log says so far of sites that refused and of replies that were not used, oldest
     first, each once; empty for a run that has not begun."""
+    events = _events(control, state)
+    said = [str(event["sentence"]) for event in events if event["event"] == "refused"]
+    return list(dict.fromkeys(said))
+
+
+def site_versions(control: Control, state: RunState) -> dict[str, str]:
+    """By site, the versions that it enrolled with in a run, such as ``infomri 0.1.0, torch 2``."""
+    return {
+        str(event["site"]): ", ".join(f"{name} {v}" for name, v in event["versions"].items())
+        for event in _events(control, state)
+        if event["event"] == "enrolled" and isinstance(event.get("versions"), dict)
+    }
+
+
+def _events(control: Control, state: RunState) -> list[dict[str, Any]]:
     if state.status in ("pending", "starting"):
         return []
     # The first piece holds all of the log until now; the next would wait for more.
     piece, _ = next(control.log(state.run_id), ("", 0.0))
-    events = [event for line in piece.split("\n") if (event := event_in(line)) is not None]
-    said = [str(event["sentence"]) for event in events if event["event"] == "refused"]
-    return list(dict.fromkeys(said))
+    return [event for line in piece.split("\n") if (event := event_in(line)) is not None]
 
 
 _LOST = f"the SuperLink does not answer; asking again for {duration(PATIENCE_SECONDS)}"

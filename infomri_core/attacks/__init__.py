@@ -13,6 +13,7 @@ from infomri_core.attacks.networks.unet import UNetAttack
 from infomri_core.attacks.networks.unrolled import UnrolledAttack
 from infomri_core.attacks.sparse.tv import TVAttack
 from infomri_core.attacks.sparse.wavelet import WaveletAttack
+from infomri_core.plugins.registry import Registry
 from infomri_core.system.errors import InputError, nearest
 
 _FLOORS: tuple[type[Attack], ...] = (Zero, Constant, Mean, Centroid)
@@ -23,8 +24,14 @@ _ATTACKS: tuple[type[Attack], ...] = (
 _CLASSES = {attack.name: attack for attack in (*_FLOORS, *_ATTACKS)}
 FLOORS = tuple(attack.name for attack in _FLOORS)
 ATTACKS = tuple(attack.name for attack in _ATTACKS)
+PLUGINS = Registry("infomri.attacks", {})
 
-__all__ = ["ATTACKS", "FLOORS", "Attack", "DiagnosisFloor", "Ensemble", "build", "folds"]
+__all__ = ["ATTACKS", "FLOORS", "Attack", "DiagnosisFloor", "Ensemble", "build", "folds", "names"]
+
+
+def names() -> tuple[str, ...]:
+    """The attacks that this process may run: the platform's, then those of plug-ins."""
+    return (*ATTACKS, *(name for name in PLUGINS if name not in _CLASSES))
 
 
 def build(name: str, shape: tuple[int, int], **options: Any) -> Attack:
@@ -33,7 +40,10 @@ def build(name: str, shape: tuple[int, int], **options: Any) -> Attack:
     ``options`` go to the attack (``n_steps``, ``batch_size``, ``width`` of the learned ones).
     Raises ``InputError`` for an unknown name.
     """
+    if name not in _CLASSES and name in PLUGINS:
+        made: Attack = PLUGINS.load(name)(shape, **options)
+        return made
     if name not in _CLASSES:
-        hint = nearest(name, _CLASSES) or f"they are {', '.join(_CLASSES)}"
+        hint = PLUGINS.hint(name) or nearest(name, _CLASSES) or f"they are {', '.join(_CLASSES)}"
         raise InputError("attack", "a registered name", f"'{name[:40]}'", hint)
     return _CLASSES[name](shape, **options)

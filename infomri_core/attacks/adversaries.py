@@ -114,7 +114,7 @@ def load_adversaries(
         if name == READER:
             loaded.reader = FullImageClassifier(shape).load(parts).to(device)
             continue
-        if base_name(name) not in (*attacks.ATTACKS, *FLOORS):
+        if base_name(name) not in (*attacks.names(), *FLOORS):
             raise ValueError(f"no attack is called {name[:40]!r}")
         attack = attacks.build(base_name(name), shape)
         attack.load(parts)

@@ -1,23 +1,23 @@
 """Data sets of MR slices, opened by URI."""
 
 from infomri_core.data.base import SliceDataset, SliceTable, Subset
-from infomri_core.data.fastmri.volumes import open_fastmri
-from infomri_core.data.mnist import open_mnist
 from infomri_core.data.outlines.simulated import SimulatedRaters
-from infomri_core.data.phantom.dataset import open_phantom
-from infomri_core.data.slices import open_slices
 from infomri_core.data.split import select
 from infomri_core.data.uri import parse_uri
+from infomri_core.plugins.registry import Registry
 from infomri_core.system.errors import InputError, nearest
 
 __all__ = ["SliceDataset", "SliceTable", "open_dataset"]
 
-FORMATS = {
-    "phantom": open_phantom,
-    "slices": open_slices,
-    "fastmri": open_fastmri,
-    "mnist": open_mnist,
-}
+FORMATS = Registry(
+    "infomri.formats",
+    {
+        "phantom": "infomri_core.data.phantom.dataset:open_phantom",
+        "slices": "infomri_core.data.slices:open_slices",
+        "fastmri": "infomri_core.data.fastmri.volumes:open_fastmri",
+        "mnist": "infomri_core.data.mnist:open_mnist",
+    },
+)
 
 
 def open_dataset(uri: str) -> SliceDataset:
@@ -27,10 +27,11 @@ def open_dataset(uri: str) -> SliceDataset:
     roles or hospitals. ``InputError`` (expected, got, remedy) when the data cannot be used.
     """
     parsed = parse_uri(uri)
-    if parsed.scheme not in FORMATS:
-        hint = nearest(parsed.scheme, FORMATS) or "write e.g. slices:knees.h5"
-        raise InputError(uri, f"one of {', '.join(FORMATS)}", f"'{parsed.scheme}:'", hint)
-    dataset, selection = FORMATS[parsed.scheme](parsed)
+    scheme = parsed.scheme
+    if scheme not in FORMATS:
+        hint = FORMATS.hint(scheme) or nearest(scheme, FORMATS) or "write e.g. slices:knees.h5"
+        raise InputError(uri, f"one of {', '.join(FORMATS)}", f"'{scheme}:'", hint)
+    dataset, selection = FORMATS.load(scheme)(parsed)
     if selection.raters:
         selection.check(uri)
         dataset = SimulatedRaters(dataset, selection.raters, uri)

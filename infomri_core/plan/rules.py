@@ -5,6 +5,7 @@ import math
 
 from infomri_core.plan.evaluation_rules import Rule, adversary_rules, noise_rules
 from infomri_core.plan.plan import Plan
+from infomri_core.plugins.registry import Registry
 from infomri_core.system.errors import InputError
 from infomri_core.tasks.objective import IMAGE_ONLY
 
@@ -13,6 +14,9 @@ STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed-mean", "multi-k
 SUMMED = ("fedavg", "fedprox", "fedadam")
 """Strategies that need the sum of the weights only: those that secure aggregation can serve."""
 ATTACKS = ("lmmse", "tv", "wavelet", "cnn", "unet", "unrolled", "pnp", "ensemble")
+
+ATTACK_PLUGINS = Registry("infomri.attacks", {})
+PENALTIES = Registry("infomri.suppressions", {})
 
 
 def check(plan: Plan, where: str) -> None:
@@ -113,9 +117,9 @@ def _training_rules(plan: Plan) -> list[Rule]:
             t.deadline_seconds,
         ),
         (
-            set(e.attacks) <= set(ATTACKS) and len(set(e.attacks)) == len(e.attacks),
+            len(e.attacks) == len({*e.attacks} & {*ATTACKS, *ATTACK_PLUGINS}),
             "[evaluation] attacks",
-            f"distinct names out of {', '.join(ATTACKS)}",
+            f"distinct names out of {', '.join((*ATTACKS, *ATTACK_PLUGINS))}",
             e.attacks,
         ),
         (
@@ -146,9 +150,9 @@ def _arm_rules(plan: Plan) -> list[Rule]:
         rules += [
             *((ok, f"[[arms]] {i} {key}", expected, got) for ok, key, expected, got in own),
             (
-                arm.suppression in SUPPRESSIONS,
+                arm.suppression in (*SUPPRESSIONS, *PENALTIES),
                 f"[[arms]] {i} suppression",
-                " | ".join(SUPPRESSIONS),
+                " | ".join([*SUPPRESSIONS, *PENALTIES]),
                 arm.suppression,
             ),
             (

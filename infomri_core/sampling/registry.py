@@ -1,28 +1,30 @@
 """The samplers there are, by the name that a plan's arm has; a new one is added here."""
 
-from importlib import import_module
 from typing import Any, cast
 
+from infomri_core.plugins.registry import Registry
 from infomri_core.sampling.options import SamplerOptions, Style
 from infomri_core.system.config import build
 from infomri_core.system.errors import InputError, nearest
 
 _ROOM = "infomri_core.sampling.samplers"
-SAMPLERS = {
-    "infomri": f"{_ROOM}.infomri:InfoMRI",
-    "uniform": f"{_ROOM}.uniform:Uniform",
-    "variable-density": f"{_ROOM}.variable_density:VariableDensity",
-}
+SAMPLERS = Registry(
+    "infomri.samplers",
+    {
+        "infomri": f"{_ROOM}.infomri:InfoMRI",
+        "uniform": f"{_ROOM}.uniform:Uniform",
+        "variable-density": f"{_ROOM}.variable_density:VariableDensity",
+    },
+)
 """Where each sampler's options are."""
 
 
 def sampler_class(name: str, where: str = "sampler") -> type[SamplerOptions]:
     """The options of a registered sampler. ``InputError`` for any other name."""
     if name not in SAMPLERS:
-        hint = nearest(name, SAMPLERS) or "choose one"
+        hint = SAMPLERS.hint(name) or nearest(name, SAMPLERS) or "choose one"
         raise InputError(where, " | ".join(SAMPLERS), repr(name)[:60], hint)
-    module, _, found = SAMPLERS[name].partition(":")
-    return cast(type[SamplerOptions], getattr(import_module(module), found))
+    return cast(type[SamplerOptions], SAMPLERS.load(name))
 
 
 def options_from(name: str, table: dict[str, Any], where: str) -> SamplerOptions:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from infomri_core.plugins.registry import Registry
 from infomri_core.suppression.base import Suppression
 from infomri_core.suppression.joint import (
     AttackQuality,
@@ -16,6 +17,7 @@ from infomri_core.system.errors import InputError
 SUPPRESSIONS: dict[str, type[Suppression]] = {
     kind.name: kind for kind in (MarginalEntropy, JointInformation, AttackQuality)
 }
+PLUGINS = Registry("infomri.suppressions", {})
 RANK = 32
 """Leading factors of the audit set's covariance that sites are sent."""
 
@@ -26,10 +28,10 @@ def build_suppression(
     """The suppression of that name; of an arm without one (``none``) the marginal entropy, which
     is then only reported. Raises ``InputError`` where ``factors`` (q, H, W) are needed and none.
     """
-    if not needs_factors([kind]):
-        return MarginalEntropy(variance, noise_std)
-    found = SUPPRESSIONS[kind]
-    assert issubclass(found, GaussianSuppression)
+    found = _class(kind)
+    if not issubclass(found, GaussianSuppression):
+        made: Suppression = found(variance, noise_std)  # type: ignore[call-arg, arg-type]
+        return made
     if factors is None:
         remedy = "send them with the task: the study centre has them of its audit set"
         raise InputError(f"suppression '{kind}'", "factors of the covariance", "none", remedy)
@@ -38,6 +40,11 @@ def build_suppression(
 
 def needs_factors(kinds: Iterable[str]) -> bool:
     """Whether one of these suppressions needs factors of the audit set's covariance."""
-    return any(
-        issubclass(SUPPRESSIONS.get(k, MarginalEntropy), GaussianSuppression) for k in kinds
-    )
+    return any(issubclass(_class(kind), GaussianSuppression) for kind in kinds)
+
+
+def _class(kind: str) -> type[Suppression]:
+    if kind not in SUPPRESSIONS and kind in PLUGINS:
+        found: type[Suppression] = PLUGINS.load(kind)
+        return found
+    return SUPPRESSIONS.get(kind, MarginalEntropy)

@@ -1,8 +1,8 @@
 """The tasks there are, by the kind that a plan's ``[task]`` names; a new one is added here."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from infomri_core.plugins.registry import Registry
 from infomri_core.system.config import build
 from infomri_core.system.errors import InputError, nearest
 from infomri_core.tasks.figures import Figure
@@ -10,11 +10,14 @@ from infomri_core.tasks.figures import Figure
 if TYPE_CHECKING:
     from infomri_core.tasks.task import Task
 
-TASKS = {
-    "classification": "infomri_core.tasks.classification:Classification",
-    "regression": "infomri_core.tasks.regression:Regression",
-    "reconstruction": "infomri_core.tasks.reconstruction:Reconstruction",
-}
+TASKS = Registry(
+    "infomri.tasks",
+    {
+        "classification": "infomri_core.tasks.classification:Classification",
+        "regression": "infomri_core.tasks.regression:Regression",
+        "reconstruction": "infomri_core.tasks.reconstruction:Reconstruction",
+    },
+)
 """Where each kind's class is. Its file, and PyTorch, are loaded when somebody asks for it: who has
 the network of a site reads messages without them."""
 DEFAULT = "classification"
@@ -24,10 +27,9 @@ DEFAULT = "classification"
 def task_class(kind: str) -> "type[Task]":
     """The class of a registered ``kind``. ``InputError`` for any other."""
     if kind not in TASKS:
-        hint = nearest(kind, TASKS) or f"the kinds are {', '.join(TASKS)}"
+        hint = TASKS.hint(kind) or nearest(kind, TASKS) or f"the kinds are {', '.join(TASKS)}"
         raise InputError("[task] kind", "a registered task", repr(kind)[:60], hint)
-    module, _, name = TASKS[kind].partition(":")
-    return cast("type[Task]", getattr(import_module(module), name))
+    return cast("type[Task]", TASKS.load(kind))
 
 
 def figures_of(kind: str) -> tuple[Figure, ...]:

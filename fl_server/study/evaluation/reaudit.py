@@ -151,8 +151,8 @@ def _asked_plan(plan: Plan, asked: AuditRequest) -> Plan:
     """The plan with the attacks and accelerations asked for; its identity stays the study's."""
     names = asked.attacks or plan.evaluation.attacks
     for name in names:
-        if name not in attacks.ATTACKS:
-            hint = nearest(name, attacks.ATTACKS) or f"they are {', '.join(attacks.ATTACKS)}"
+        if name not in attacks.names():
+            hint = nearest(name, attacks.names()) or f"they are {', '.join(attacks.names())}"
             raise InputError("--attacks", "names of attacks", repr(name), hint)
     accelerations = asked.accelerations or plan.measurement.accelerations
     for acceleration in accelerations:

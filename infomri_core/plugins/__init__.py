@@ -1,0 +1,1 @@
+"""Registries, and what installed packages of others may add to them."""
