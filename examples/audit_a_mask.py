@@ -18,11 +18,11 @@ import torch
 
 from infomri_core.attacks import build
 from infomri_core.attacks.certify import certify
-from infomri_core.attacks.external import GivenMask
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import fft2c, measure
 from infomri_core.randomness.seeds import torch_generator
+from infomri_core.sampling.samplers.stored import GivenMask
 from infomri_core.system.errors import InputError
 
 PHANTOMS = "phantom:?size={size}&patients={patients}&slices=4&hospital=audit"

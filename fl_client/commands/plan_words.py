@@ -27,6 +27,7 @@ def in_words(plan: Plan, settings: SiteSettings, data: str = "") -> list[str]:
         *([f"sees the data set {data or '[data]'}"] if settings.datasets else []),
         plan.task.describe(),
         f"trains {counted(len(plan.arms), 'arm')}: {arms}",
+        *(f"  {arm.name} measures {arm.options.describe()}" for arm in plan.arms),
         f"{counted(training.rounds, 'round')}, {counted(training.local_steps, 'step')} of "
         f"{training.batch_size} slices per arm and round at this site",
         f"scores once, after the last round, at {ratios}",

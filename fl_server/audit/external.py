@@ -16,12 +16,13 @@ from fl_server.audit.fitting import ensemble_members
 from infomri_core import __version__, attacks
 from infomri_core.attacks import FLOORS, Attack, Ensemble
 from infomri_core.attacks.certify import Certificate, certify
-from infomri_core.attacks.external import External, GivenMask, read_external
+from infomri_core.attacks.external import External, read_external
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.physics.images import image_metrics
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.report.report import render
 from infomri_core.results.frontier import Row
+from infomri_core.sampling.samplers.stored import GivenMask
 from infomri_core.summaries.metrics import METRICS
 from infomri_core.system.device import pick_device
 from infomri_core.system.errors import InputError, nearest

@@ -69,7 +69,7 @@ def run(
 
     if plan is None and not resume:
         raise InputError("infomri run", "a plan file or --resume RUN", "neither", "give one")
-    text = "" if plan is None else _text(read_plan(plan, changes or ()), plan, bool(changes))
+    text = "" if plan is None else _text(read_plan(plan, changes or ()), plan)
     with Control.named(superlink, operator) as control:
         if resume:
             check_resume(control, resume, centre)
@@ -80,9 +80,9 @@ def run(
             _show(control, run_id, verbose=bool(context.obj))
 
 
-def _text(plan: "Plan", path: Path, is_changed: bool) -> str:
+def _text(plan: "Plan", path: Path) -> str:
     """The text to submit; one that is in no file yet is written to one, for those who approve."""
-    if is_changed:
+    if plan.text != path.read_text(encoding="utf-8"):
         kept = path.with_name(f"{path.stem}.{plan.digest[:12]}.toml")
         kept.write_text(plan.text, encoding="utf-8")
         print(f"the changed plan, which sites approve: {kept} (sha256 {plan.digest})")

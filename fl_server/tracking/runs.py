@@ -143,8 +143,8 @@ def parameters_of(plan: Plan, arm: Arm | None) -> dict[str, str]:
     if plan.privacy is not None:
         values |= asdict(plan.privacy)
     if arm is not None:
-        values |= asdict(arm)
-        values |= values.pop("options")
+        values |= asdict(arm) | arm.options.parameters()
+        del values["options"]
     return {name: _text(value) for name, value in values.items()}
 
 

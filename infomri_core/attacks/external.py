@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
 
 import numpy as np
 import torch
 
 from infomri_core.data.arrays import open_npy
 from infomri_core.physics.kspace import fft2c, zero_fill
-from infomri_core.sampling import SamplingPolicy
 from infomri_core.system.config import build, read_toml
 from infomri_core.system.errors import InputError
 
@@ -38,23 +36,6 @@ class External:
     def shape(self) -> tuple[int, int]:
         """(H, W)."""
         return int(self.masks.shape[1]), int(self.masks.shape[2])
-
-
-@final
-class GivenMask(SamplingPolicy):
-    """A mask (H, W) that was fixed elsewhere: its points at every ratio, and no others."""
-
-    def __init__(self, mask: torch.Tensor) -> None:
-        super().__init__((int(mask.shape[0]), int(mask.shape[1])))
-        self.register_buffer("mask", mask.float(), persistent=False)
-
-    def density(self, ratio: float) -> torch.Tensor:
-        """The mask itself."""
-        return self.get_buffer("mask")
-
-    def forward(self, ratio: float) -> torch.Tensor:
-        """The mask itself, whatever the ratio."""
-        return self.get_buffer("mask")
 
 
 def read_external(directory: Path) -> External:

@@ -15,7 +15,8 @@ from infomri_core.benchmark.intervals import half_width
 from infomri_core.patterns.budget import n_samples
 from infomri_core.patterns.equispaced import equispaced_mask
 from infomri_core.patterns.gaussian import gaussian_mask
-from infomri_core.patterns.spectrum import Kind, mean_energy, spectrum_mask
+from infomri_core.patterns.spectrum import Kind, spectrum_mask
+from infomri_core.physics.covariance import mean_energy
 from infomri_core.prom.greedy import greedy_columns
 from infomri_core.prom.inputs import MaskImages, open_images
 from infomri_core.prom.options import ProMOptions
@@ -50,7 +51,7 @@ def _tuned_gaussian(images: MaskImages, acceleration: int, seed: int) -> torch.T
     height, width = images.fitted.shape[-2:]
     n_points = n_samples(height * width, acceleration)
     radius = math.sqrt(n_points / math.pi)
-    kspace_energy = mean_energy(images.fitted)
+    kspace_energy = mean_energy(images.fitted, torch.float64)
     best = None
     for share in (0.5, 0.7, 0.9):
         for factor in (0.7, 1.0, 1.4):
@@ -72,7 +73,7 @@ def _greedy(images: MaskImages, acceleration: int, seed: int) -> torch.Tensor:
 def _closed(kind: Kind) -> Method:
     def mask(images: MaskImages, acceleration: int, seed: int) -> torch.Tensor:
         n_points = n_samples(images.fitted[0].numel(), acceleration)
-        return spectrum_mask(mean_energy(images.fitted), n_points, kind)
+        return spectrum_mask(mean_energy(images.fitted, torch.float64), n_points, kind)
 
     return mask
 

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from infomri_core.randomness.draws import Randomness, uniform
 from infomri_core.system.errors import InputError
 
 
@@ -11,7 +12,7 @@ def gaussian_mask(
     shape: tuple[int, int],
     n_points: int,
     std: float,
-    generator: torch.Generator | None = None,
+    generator: Randomness = None,
     centre_radius: float = 0.0,
 ) -> torch.Tensor:
     """A bool mask (H, W) of exactly ``n_points`` distinct points.
@@ -28,8 +29,8 @@ def gaussian_mask(
         raise InputError("gaussian: std", "a number of points above 0", f"{std}", "correct it")
     rows, columns = (torch.arange(n, dtype=torch.float64) - n // 2 for n in shape)
     squared = rows[:, None] ** 2 + columns[None, :] ** 2
-    uniform = torch.rand(shape, generator=generator, dtype=torch.float64).clamp_min(1e-300)
-    score = -squared / (2 * std**2) - (-uniform.log()).log()
+    drawn = uniform(generator, shape, torch.device("cpu"), torch.float64).clamp_min(1e-300)
+    score = -squared / (2 * std**2) - (-drawn.log()).log()
     if centre_radius > 0:
         score = torch.where(squared < centre_radius**2, 1e9 - squared, score)
     mask = torch.zeros(math.prod(shape), dtype=torch.bool)

@@ -8,22 +8,12 @@ from typing import Literal
 
 import torch
 
-from infomri_core.physics.kspace import fft2c, reflect
+from infomri_core.physics.kspace import reflect
 from infomri_core.system.errors import InputError
 
 Kind = Literal["both", "one-sided", "gain"]
 KINDS: tuple[Kind, ...] = ("both", "one-sided", "gain")
 _FIRST, _SECOND = 0.75, 0.25
-_BATCH = 64
-
-
-def mean_energy(images: torch.Tensor) -> torch.Tensor:
-    """E_i = mean |k_i|^2 over real images (n, H, W), float64 (H, W), equal on conjugate pairs."""
-    energy = torch.zeros(images.shape[-2:], dtype=torch.float64)
-    for batch in images.split(_BATCH):
-        energy += fft2c(batch).abs().double().square().sum(0).cpu()
-    energy /= len(images)
-    return (energy + reflect(energy)) / 2
 
 
 def spectrum_mask(energy: torch.Tensor, n_points: int, kind: Kind = "gain") -> torch.Tensor:
@@ -39,8 +29,15 @@ def spectrum_mask(energy: torch.Tensor, n_points: int, kind: Kind = "gain") -> t
     if not 1 <= n_points <= energy.numel():
         got = f"{n_points}"
         raise InputError("spectrum: points", f"1 to {energy.numel()}", got, "choose another")
+    mask = torch.zeros(energy.numel(), dtype=torch.bool)
+    mask[spectrum_order(energy, kind)[:n_points].cpu()] = True
+    return mask.view(energy.shape)
+
+
+def spectrum_order(energy: torch.Tensor, kind: Kind = "gain") -> torch.Tensor:
+    """Flat positions (H x W,) in the order in which :func:`spectrum_mask` takes them."""
     worth = energy.double().flatten()
-    order = torch.arange(energy.numel()).view(energy.shape)
+    order = torch.arange(energy.numel(), device=energy.device).view(energy.shape)
     partner = reflect(order).flatten()
     single = partner == order.flatten()
     first = order.flatten() < partner
@@ -53,7 +50,4 @@ def spectrum_mask(energy: torch.Tensor, n_points: int, kind: Kind = "gain") -> t
     elif kind != "both":
         raise InputError("spectrum: kind", "both, one-sided or gain", str(kind), "choose one")
     # Stable: of equal energies the first position of k-space is taken.
-    best = worth.sort(descending=True, stable=True).indices[:n_points]
-    mask = torch.zeros(energy.numel(), dtype=torch.bool)
-    mask[best] = True
-    return mask.view(energy.shape)
+    return worth.sort(descending=True, stable=True).indices

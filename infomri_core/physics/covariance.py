@@ -37,20 +37,21 @@ def spread(images: Tensor, generator: torch.Generator) -> Spread:
     mean = images.mean(0)
     centred = images - mean
     factors = _factors(centred.flatten(1), generator).view(-1, *shape) / max(n - 1, 1) ** 0.5
-    energy = _energy(centred) * (n / max(n - 1, 1))
-    lost = (energy - _energy(factors) * len(factors)).clamp_min(0)
-    profile = _radial(energy if n > 1 else _energy(images))
+    energy = mean_energy(centred) * (n / max(n - 1, 1))
+    lost = (energy - mean_energy(factors) * len(factors)).clamp_min(0)
+    profile = _radial(energy if n > 1 else mean_energy(images))
     prior = (n * energy + _RADIAL_WEIGHT * profile) / (n + _RADIAL_WEIGHT)
     return Spread(mean, factors, lost, prior.clamp_min(_FLOOR + _FLOOR * float(prior.max())))
 
 
-def _energy(images: Tensor) -> Tensor:
-    """Mean |k|^2 of each point of k-space (H, W), made symmetric under i -> i*."""
+def mean_energy(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """E_i = mean |k_i|^2 over real images (n, H, W): (H, W), equal on conjugate pairs, summed in
+    ``dtype``; zero without images."""
+    total = torch.zeros(images.shape[1:], device=images.device, dtype=dtype)
     if len(images) == 0:
-        return images.new_zeros(images.shape[1:])
-    total = torch.zeros(images.shape[1:], device=images.device)
+        return total
     for part in images.split(256):
-        total += fft2c(part).abs().square().sum(0)
+        total += fft2c(part).abs().to(dtype).square().sum(0)
     return (total + reflect(total)) / (2 * len(images))
 
 

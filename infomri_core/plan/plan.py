@@ -130,7 +130,7 @@ class Arm:
     beta: float = 0.0
     suppression: str = "none"
     seed: int = 0
-    options: SamplerOptions = field(default=_DEFAULT, metadata={"toml": False})
+    options: SamplerOptions = _DEFAULT
 
     def __post_init__(self) -> None:
         if self.options is _DEFAULT:

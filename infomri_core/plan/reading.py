@@ -5,10 +5,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from infomri_core.plan.changes import changed
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.plan.rules import check
 from infomri_core.sampling.registry import options_from, sampler_class
+from infomri_core.sampling.stored_mask import is_packed, packed, read_mask
 from infomri_core.system.config import build, not_utf8, parse_toml
 from infomri_core.system.errors import InputError, nearest
 from infomri_core.tasks.registry import task_from
@@ -29,8 +32,9 @@ def parse_plan(text: str, where: str = "plan.toml") -> Plan:
 
 def _arm(table: Any, where: str) -> Any:
     """The arm of a table: the keys that are not every arm's are its sampler's."""
-    if not isinstance(table, dict) or not isinstance(table.get("sampler"), str):
-        return table
+    whole = isinstance(table, dict)
+    if not whole or not isinstance(table.get("sampler"), str):
+        return {k: v for k, v in table.items() if k != "options"} if whole else table
     name, every = table["sampler"], [f.name for f in fields(Arm) if f.name != "options"]
     known = [f.name for f in fields(sampler_class(name, f"{where} sampler"))]
     own = {key: value for key, value in table.items() if key in known}
@@ -41,7 +45,23 @@ def _arm(table: Any, where: str) -> Any:
         keys = [*every, *known]
         hint = nearest(unknown[0], keys) or f"the keys are {', '.join(keys)}"
         raise InputError(where, "only known keys", f"'{unknown[0]}'", hint)
-    return replace(build(Arm, rest, where), options=options_from(name, own, where))
+    return build(Arm, rest | {"options": options_from(name, own, where)}, where)
+
+
+def _with_masks(text: str, path: Path) -> str:
+    """The plan's text with the points of stored masks in place of their files' names, so that its
+    sha256 stands for them; as it is where it names no file."""
+    table = parse_toml(text, path.name)
+    arms = table.get("arms")
+    named = [
+        arm
+        for arm in (arms if isinstance(arms, list) else [])
+        if isinstance(arm, dict) and arm.get("sampler") == "stored"
+        if isinstance(arm.get("mask"), str) and not is_packed(arm["mask"])
+    ]
+    for arm in named:
+        arm["mask"] = packed(read_mask(path.parent / arm["mask"]))
+    return tomli_w.dumps(table) if named else text
 
 
 def without_noise(plan: Plan) -> Plan:
@@ -54,7 +74,8 @@ def read_plan(path: Path, changes: Iterable[str] = ()) -> Plan:
     """Read a plan file, with the ``changes`` of :func:`infomri_core.plan.changes.changed`."""
     try:
         text = path.read_text(encoding="utf-8")
-        return parse_plan(changed(text, changes, path.name), path.name)
+        text = changed(text, changes, path.name)
+        return parse_plan(_with_masks(text, path), path.name)
     except (FileNotFoundError, IsADirectoryError):
         raise InputError(str(path), "a plan file", "no such file", "check the path") from None
     except UnicodeDecodeError:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from infomri_core.patterns.spectrum import KINDS, mean_energy, spectrum_mask
+from infomri_core.patterns.spectrum import KINDS, spectrum_mask
+from infomri_core.physics.covariance import mean_energy
 from infomri_core.prom.inputs import MaskImages
 from infomri_core.prom.options import ProMOptions
 from infomri_core.prom.scoring import MEASURES, Rebuild, by_zero_filling, score_images
@@ -35,7 +36,7 @@ def find_mask(
 def compare_mask(images: MaskImages, solution: Solution) -> dict[str, dict[str, float]]:
     """Mean PSNR (dB), SSIM and NMSE on the images to score: of the mask, and of masks of as many
     points, or columns, that follow from the mean energy of the images alone."""
-    energy = mean_energy(images.fitted)
+    energy = mean_energy(images.fitted, torch.float64)
     if solution.constraint == "1d":
         energy = energy.sum(0, keepdim=True)
     closed = {kind: spectrum_mask(energy, solution.budget, kind) for kind in KINDS}

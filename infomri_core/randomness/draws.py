@@ -42,10 +42,12 @@ def normal(
     return torch.from_numpy(cast(Source, source).normal(shape)).to(device, dtype)
 
 
-def uniform(source: Randomness, shape: Shape, device: torch.device) -> torch.Tensor:
-    """Values in [0, 1) of ``shape``: float32 of torch, float64 of another source."""
+def uniform(
+    source: Randomness, shape: Shape, device: torch.device, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """Values in [0, 1) of ``shape``: ``dtype`` of torch, float64 of another source."""
     if _of_torch(source):
-        return torch.rand(shape, generator=_torch(source), device=device)
+        return torch.rand(shape, generator=_torch(source), device=device, dtype=dtype)
     return torch.from_numpy(cast(Source, source).uniform(shape)).to(device)
 
 

@@ -1,7 +1,7 @@
 """What a sampler is to the rest of the system: options in a plan, rules, words and looks."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal, NamedTuple, final
 
 import torch
@@ -39,6 +39,17 @@ class Setting:
     ratio_range: tuple[float, float] = (0.02, 0.16)
     ratios: tuple[float, ...] = ()
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """The units that are drawn: (H, W) points, or (1, W) columns."""
+        return self.shape if self.constraint == "2d" else (1, self.shape[1])
+
+    @property
+    def one_ratio(self) -> bool:
+        """Whether training and scoring know a single ratio."""
+        low, high = self.ratio_range
+        return high - low <= 1e-9
+
 
 @dataclass(frozen=True)
 class SamplerOptions(ABC):
@@ -57,6 +68,10 @@ class SamplerOptions(ABC):
     def tags(self) -> tuple[str, ...]:
         """What tells two arms of this sampler apart, as parts of the arm's name."""
         return ()
+
+    def parameters(self) -> dict[str, object]:
+        """The options as short values, for tables and MLflow."""
+        return asdict(self)
 
     def rules(self, setting: Setting) -> list[Rule]:
         """What makes the arm impossible, each key under the arm."""

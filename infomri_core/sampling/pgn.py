@@ -89,6 +89,34 @@ class PatternGenerator(SamplingPolicy):
         return energy.flatten() if self.constraint == "2d" else energy.sum(0)
 
 
+@final
+class PaperPatternGenerator(SamplingPolicy):
+    """The network that the paper's count of 16.4 K parameters implies at 128 x 128: an embedding
+    of one channel beside r, a hidden layer of 16 and a sigmoid (InfoMRI, Eq. 16): N + 4h + 1
+    parameters with h = 16."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        constraint: Constraint = "2d",
+        *,
+        hidden: int = 16,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(shape, constraint)
+        self.embedding = nn.Parameter(torch.randn(1, math.prod(self.grid), generator=generator))
+        self.hidden_weight = nn.Parameter(_uniform(hidden, 2, generator))
+        self.hidden_bias = nn.Parameter(_uniform(hidden, 1, generator))
+        self.output_weight = nn.Parameter(_uniform(1, hidden, generator))
+        self.output_bias = nn.Parameter(torch.zeros(()))
+
+    def density(self, ratio: float) -> torch.Tensor:
+        """Sigmoid of the MLP, on ``grid``."""
+        from_ratio = self.hidden_weight[:, 1:] * ratio + self.hidden_bias
+        hidden = torch.addmm(from_ratio, self.hidden_weight[:, :1], self.embedding).relu_()
+        return torch.sigmoid((self.output_weight @ hidden)[0] + self.output_bias).view(self.grid)
+
+
 def _uniform(n_out: int, n_in: int, generator: torch.Generator | None) -> torch.Tensor:
     """Weights U(-1/sqrt(n_in), 1/sqrt(n_in)), (n_out, n_in)."""
     return (2 * torch.rand(n_out, n_in, generator=generator) - 1) / math.sqrt(n_in)

@@ -40,6 +40,11 @@ class SamplingPolicy(nn.Module, ABC):
 
     def forward(self, ratio: float) -> torch.Tensor:
         """Sampling probabilities (H, W), mean ``ratio``, 0 < ratio <= 1."""
-        if not 0 < ratio <= 1:
-            raise InputError("policy: ratio", "0 < ratio <= 1", str(ratio), "correct it")
+        check_ratio(ratio)
         return rescale(self.density(ratio), ratio).expand(self.shape)
+
+
+def check_ratio(ratio: float) -> None:
+    """``InputError`` unless 0 < ``ratio`` <= 1."""
+    if not 0 < ratio <= 1:
+        raise InputError("sampler: ratio", "0 < ratio <= 1", str(ratio), "correct it")

@@ -14,6 +14,13 @@ SAMPLERS = Registry(
         "infomri": f"{_ROOM}.infomri:InfoMRI",
         "uniform": f"{_ROOM}.uniform:Uniform",
         "variable-density": f"{_ROOM}.variable_density:VariableDensity",
+        "equispaced": f"{_ROOM}.equispaced:Equispaced",
+        "gaussian": f"{_ROOM}.gaussian:Gaussian",
+        "poisson-disk": f"{_ROOM}.poisson_disk:PoissonDisk",
+        "radial": f"{_ROOM}.radial:Radial",
+        "spectrum": f"{_ROOM}.spectrum:Spectrum",
+        "stored": f"{_ROOM}.stored:Stored",
+        "loupe": f"{_ROOM}.loupe:Loupe",
     },
 )
 """Where each sampler's options are."""

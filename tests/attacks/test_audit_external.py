@@ -10,10 +10,11 @@ import torch
 from fl_server.audit.external import Source, audit_masks, external_table
 from fl_server.commands import audit_actions
 from infomri_core.attacks import FLOORS
-from infomri_core.attacks.external import GivenMask, read_external
+from infomri_core.attacks.external import read_external
 from infomri_core.data import open_dataset
 from infomri_core.physics.kspace import fft2c, measure
 from infomri_core.sampling import draw_masks
+from infomri_core.sampling.samplers.stored import GivenMask
 from infomri_core.system.errors import InputError
 from tests.support.small import AUDIT_URI, site_uri
 

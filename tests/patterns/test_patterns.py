@@ -12,7 +12,8 @@ from infomri_core.data import open_dataset
 from infomri_core.patterns.budget import n_samples
 from infomri_core.patterns.equispaced import equispaced_mask
 from infomri_core.patterns.gaussian import gaussian_mask
-from infomri_core.patterns.spectrum import KINDS, Kind, mean_energy, spectrum_mask
+from infomri_core.patterns.spectrum import KINDS, Kind, spectrum_mask
+from infomri_core.physics.covariance import mean_energy
 from infomri_core.physics.kspace import fft2c, reflect, zero_fill
 from infomri_core.reconstruction.linear import hermitian_completion, hermitian_filled, zero_filled
 from infomri_core.system.errors import InputError
@@ -50,7 +51,7 @@ def test_completion_fills_in_partners_of_a_real_images_kspace(
 ) -> None:
     n = data.draw(st.integers(1, size[0] * size[1]))
     image = torch.rand(*size, generator=generator()).double()
-    mask = spectrum_mask(mean_energy(image[None]), n, "one-sided")
+    mask = spectrum_mask(mean_energy(image[None], torch.float64), n, "one-sided")
     completed = hermitian_completion(fft2c(image) * mask, mask)
     torch.testing.assert_close(completed, fft2c(image) * (mask | reflect(mask)))
     if bool((mask | reflect(mask)).all()):
@@ -60,7 +61,7 @@ def test_completion_fills_in_partners_of_a_real_images_kspace(
 def test_gain_masks_lose_least_of_the_real_part_of_the_zero_filled_image() -> None:
     """Against every mask of three points on a grid small enough to try them all."""
     images = torch.rand(5, 3, 3, generator=generator()).double()
-    kspace, energy = fft2c(images), mean_energy(images)
+    kspace, energy = fft2c(images), mean_energy(images, torch.float64)
 
     def loss(mask: torch.Tensor) -> float:
         return float((zero_fill(kspace * mask).real - images).square().sum())
@@ -78,7 +79,7 @@ def test_gain_masks_lose_least_of_the_real_part_of_the_zero_filled_image() -> No
 def test_gain_is_above_energy_and_completion_above_both_on_phantoms() -> None:
     dataset = open_dataset("phantom:?size=32&patients=8")
     images = dataset.images(range(len(dataset)))
-    kspace, energy = fft2c(images), mean_energy(images)
+    kspace, energy = fft2c(images), mean_energy(images, torch.float64)
 
     def error(kind: Kind) -> float:
         mask = spectrum_mask(energy, 128, kind)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from infomri_core.data import open_dataset
-from infomri_core.patterns.spectrum import mean_energy, spectrum_mask
+from infomri_core.patterns.spectrum import spectrum_mask
+from infomri_core.physics.covariance import mean_energy
 from infomri_core.physics.kspace import fft2c
 from infomri_core.prom.options import ProMOptions
 from infomri_core.prom.scoring import score_images
@@ -28,7 +29,7 @@ def test_the_mode_is_no_worse_than_the_spectrum_mask_on_the_images_it_was_fitted
     images: torch.Tensor,
 ) -> None:
     found = solve(images, ProMOptions(8, steps=400, batch_size=12))
-    spectrum = spectrum_mask(mean_energy(images), found.budget, "both")
+    spectrum = spectrum_mask(mean_energy(images, torch.float64), found.budget, "both")
     assert int(found.mask.sum()) == 32 * 32 // 8 == found.budget
     assert error(images, found.mask) >= error(images, spectrum) - 0.3
 

@@ -1,0 +1,42 @@
+"""Pseudo-radial spokes."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from infomri_core.patterns.radial import radial_mask
+from infomri_core.randomness.draws import Randomness
+from infomri_core.sampling.options import SamplerOptions, Setting, Style
+from infomri_core.sampling.pattern import Pattern
+from infomri_core.tasks.task import Rule
+
+
+@final
+@dataclass(frozen=True)
+class Radial(SamplerOptions):
+    """An arm's ``sampler = "radial"``: one mask a count of points, the same for everybody."""
+
+    name = "radial"
+    title = "radial"
+    style = Style("pseudo-radial", "#999999", "*", "star")
+
+    def rules(self, setting: Setting) -> list[Rule]:
+        points = "radial with [measurement] constraint = '2d' only"
+        return [(setting.constraint == "2d", "sampler", points, setting.constraint)]
+
+    def describe(self) -> str:
+        return "points on spokes through the centre, the same for every slice"
+
+    def build(
+        self,
+        setting: Setting,
+        variance: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Pattern:
+        return Pattern(_mask, setting)
+
+
+def _mask(grid: tuple[int, int], n: int, generator: Randomness) -> Tensor:
+    return radial_mask(grid, n)
