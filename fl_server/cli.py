@@ -25,6 +25,7 @@ from fl_server.commands.operations.resend import resend
 from fl_server.commands.prom import prom
 from fl_server.commands.reconstruct import reconstruct
 from fl_server.commands.runs import Changes, follow, run, status, stop
+from fl_server.commands.scans.segment import segment
 from fl_server.commands.simulate import simulate
 from fl_server.terminal.exit_codes import EPILOG, ended, interrupted
 from infomri_core.commands.data import data_app
@@ -47,6 +48,7 @@ for command in (
     benchmark,
     compare,
     diagnose,
+    segment,
     doctor,
     follow,
     init,
@@ -110,8 +112,8 @@ def demo(
     data: Annotated[str, typer.Option(help="Data URI; see docs/data.md")] = "phantom:",
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/demo-<time>")] = None,
     width: Annotated[
-        int, typer.Option(min=4, help="ResNet18's base width; 64 is the full one")
-    ] = 16,
+        int | None, typer.Option(min=4, help="The network's base width; by default a small one")
+    ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of federated training")] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimizer steps a site and round")

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from dashboard.reading.trained_study import TrainedStudy
+from infomri_core.data.phantom.ambiguous import DISC
 from infomri_core.inference.inference import (
     Diagnosis,
     diagnose_images,
@@ -48,6 +49,8 @@ def phantom(study: TrainedStudy, seed: int) -> Scan:
         remedy = "drop a file of the study's shape"
         raise InputError("phantom", "square slices", f"{height} x {width}", remedy)
     options = f"patients=2&slices={FINDING_SLICES}&size={height}&seed={seed}&prevalence=0.6"
+    if set(study.plan.task.outline_names) == {DISC}:
+        options += "&ambiguous=yes"
     scan = open_scan(f"phantom:?{options}&hospital=visitor", (height, width))
     return Scan(scan.name, first_patient(scan), 1.0, "a phantom patient", False)
 
@@ -129,3 +132,8 @@ def picture(image: np.ndarray, pixels: int = 320) -> np.ndarray:
     zoom = max(1, -(-pixels // max(image.shape)))
     grey = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
     return np.kron(grey, np.ones((zoom, zoom), np.uint8))
+
+
+def coloured(image: np.ndarray, pixels: int = 320) -> np.ndarray:
+    """An image (H, W, 3) in [0, 1] as uint8, each value a square of whole pixels."""
+    return np.stack([picture(image[..., channel], pixels) for channel in range(3)], axis=-1)

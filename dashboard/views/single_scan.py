@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import choice
 from dashboard.arm_choice import choose_arm, the_study
 from dashboard.axes import WORST, attack_of
-from dashboard.reading import cache, single_scan
+from dashboard.reading import cache, outlines, single_scan
 from dashboard.reading.runs import Sweep
 from dashboard.reading.trained_study import TrainedStudy
 from infomri_core.inference.reconstruct import Rebuilt
@@ -86,6 +86,8 @@ def _shown(study: TrainedStudy, rows: tuple[Row, ...], scan: Scan) -> None:
     _pictures(done, acceleration)
     if done.images is not None:
         _reconstruction(done.images)
+    if study.plan.task.outline_names:
+        _outlines(study, scan, number, arm, acceleration)
     _diagnosis(study, done, n_draws)
     note = scan.note[:1].upper() + scan.note[1:]
     st.caption(f"{note}. Arm {arm}; weights after round {study.file.round}.")
@@ -125,6 +127,26 @@ def _reconstruction(found: Rebuilt) -> None:
     for column, (image, caption) in zip(st.columns(4), shown):
         column.image(single_scan.picture(image), caption, width="stretch")
     st.caption("This arm was trained to rebuild images: its measurement is one of the patient.")
+
+
+def _outlines(study: TrainedStudy, scan: Scan, number: int, arm: str, acceleration: float) -> None:
+    st.subheader("Outlines", anchor=False)
+    n_samples = st.slider("Samples", 2, 64, 16, key="samples")
+    found = outlines.outlines_of(*(study, scan, number, arm, acceleration, n_samples), seed=number)
+    for label, name in enumerate(study.plan.task.outline_names, 1):
+        left, right, words = st.columns([1, 1, 2])
+        sampled = single_scan.coloured(outlines.drawn(found, label))
+        left.image(sampled, f"{n_samples} samples of '{name}'", width="stretch")
+        probability = single_scan.picture(found.probability[0, label - 1])
+        right.image(probability, "Probability, black 0 to white 1", width="stretch")
+        words.metric(
+            "Disagreement of two samples, 1 - IoU", f"{outlines.spread(found, label):.3f}"
+        )
+    st.caption(
+        "One measurement, outlined again and again: where the red lines part, it does "
+        "not say where a rater would draw. How well that spread is that of raters is on the "
+        "frontier, as 1 - GED."
+    )
 
 
 def _diagnosis(study: TrainedStudy, done: single_scan.Trial, n_draws: int) -> None:

@@ -89,7 +89,7 @@ def fit_audit(
     if plan.task.classes is not None:
         means = ClassMeans(plan.task.shape).fit_labels(images, targets.numpy())
         fitted.adversaries.class_means = means
-    if settings.reader_steps and plan.task.serves(0.0):
+    if settings.reader_steps and plan.task.readable and plan.task.serves(0.0):
         say("training a reader of full images, to see whether lesions stay legible")
         reader = FullImageClassifier(plan.task.shape)
         fitted.adversaries.reader = reader.fit(

@@ -10,7 +10,8 @@ import tomli_w
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.plan.plan import OCTAVES
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.registry import DEFAULT, task_class, task_from
+from infomri_core.tasks.registry import DEFAULT, demonstration_of, task_class, task_from
+from infomri_core.tasks.values import Demonstration
 
 PHANTOM = "phantom:"
 PHANTOM_HOSPITALS = {
@@ -21,6 +22,7 @@ PHANTOM_HOSPITALS = {
 DEALT_HOSPITALS = 3
 AUDIT_FRACTION = 0.1
 MIN_SECURE = 3
+WIDTH = 16
 _BARE_SCORES = (
     "updates leave masked, scores do not: this data set has too few patients for noise on them, "
     "and exact sums leave as each site's own groups"
@@ -32,7 +34,7 @@ class DemoOptions:
     """What a user may change from the command line; None takes the data's own default.
     ``secure``: under secure aggregation. ``task``: a task's kind. ``keep``: it stays up."""
 
-    width: int = 16
+    width: int | None = None
     rounds: int | None = None
     local_steps: int | None = None
     attack_steps: int | None = None
@@ -99,21 +101,42 @@ def design(data: str, options: DemoOptions) -> DemoStudy:
             repr(data),
             "see docs/data.md",
         )
-    schedule = _SCHEDULES[kind]
-    sites, audit = _phantoms() if kind == "phantom" else _shares(data)
+    schedule, shown = _SCHEDULES[kind], demonstration_of(options.task)
+    if kind == "phantom":
+        sites, audit = _phantoms() if shown is None else (dict(shown.sites), shown.audit)
+    else:
+        sites, audit = _shares(data)
     if options.secure and len(sites) < MIN_SECURE:
         got, remedy = f"{len(sites)}: {', '.join(sites)}", "leave --secure out"
         raise InputError("--secure", f"data of {MIN_SECURE} hospitals or more", got, remedy)
     sample = open_dataset(next(iter(sites.values())))
+    plan = _plan(kind, sample, len(sites), schedule, options)
+    if shown is not None:
+        plan = _shown(plan, shown, options)
     return DemoStudy(
         sites=sites,
         audit=audit,
-        plan=tomli_w.dumps(_plan(kind, sample, len(sites), schedule, options)),
+        plan=tomli_w.dumps(plan),
         min_cohort=options.min_cohort or schedule.min_cohort,
         cnn_steps=options.attack_steps or schedule.cnn_steps,
         unet_steps=options.attack_steps or schedule.unet_steps,
         note=_BARE_SCORES if options.secure and not schedule.noise else "",
     )
+
+
+def _shown(plan: dict[str, Any], shown: Demonstration, options: DemoOptions) -> dict[str, Any]:
+    """``plan`` as the demonstration of a task changes it, but for what a user asked for."""
+    study = {**plan["study"], "name": f"{plan['study']['name']}-{options.task}"}
+    found = plan | {"study": study}
+    for section, values in shown.sections.items():
+        found[section] = {**found.get(section, {}), **values}
+    asked = {
+        "model": {"width": options.width},
+        "training": {"rounds": options.rounds, "local_steps": options.local_steps},
+    }
+    for section, values in asked.items():
+        found[section] |= {name: value for name, value in values.items() if value is not None}
+    return found | {"arms": [dict(arm) for arm in shown.arms]}
 
 
 def with_option(uri: str, option: str) -> str:
@@ -164,7 +187,7 @@ def _plan(
             "ratio_range": list(schedule.ratio_range),
             "accelerations": list(schedule.accelerations),
         },
-        "model": {"width": options.width},
+        "model": {"width": options.width or WIDTH},
         "training": {
             "rounds": options.rounds or schedule.rounds,
             "local_steps": options.local_steps or schedule.local_steps,

@@ -22,6 +22,7 @@ from infomri_core import __version__
 from infomri_core.data.normalise import normalise, volume_scale
 from infomri_core.inference.inference import (
     ArmQuery,
+    deployed_weights,
     diagnose_images,
     diagnose_kspace,
     sampling_ratio,
@@ -49,16 +50,17 @@ def save_model(folder: Path, saved: Checkpoint, arm: str) -> None:
     from mlflow import pyfunc
 
     plan = parse_plan(saved.plan_text)
-    alone = Checkpoint(saved.plan_text, saved.round, {arm: saved.arms[arm]}, saved.variance)
+    weights = deployed_weights(plan, plan.arm(arm), saved.arms[arm])
+    alone = Checkpoint(saved.plan_text, saved.round, {arm: weights}, saved.variance)
     with TemporaryDirectory(dir=folder.parent) as beside, warnings.catch_warnings():
         # MLflow's remarks on forms of models that this one is not.
         warnings.simplefilter("ignore")
-        weights = Path(beside) / MLFLOW_DATA.name
-        checkpoint.save(weights, alone)
+        stored = Path(beside) / MLFLOW_DATA.name
+        checkpoint.save(stored, alone)
         pyfunc.save_model(
             folder,
             loader_module=LOADER,
-            data_path=str(weights),
+            data_path=str(stored),
             code_paths=write_code(Path(beside)),
             signature=_signature(plan),
             input_example=(_example(plan), {"acceleration": plan.measurement.accelerations[0]}),

@@ -19,7 +19,7 @@ def build_model(plan: Plan, arm: Arm, variance: torch.Tensor | None = None) -> S
     task = plan.task
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(plan.study.seed, "network", arm.seed))
-        network = task.network(plan.model)
+        network = task.network_at(plan.model, arm.beta)
     generator = torch_generator(plan.study.seed, "policy", arm.seed)
     sampler = arm.options.build(plan.setting, variance, generator)
     whitened = plan.model.input == "whitened"

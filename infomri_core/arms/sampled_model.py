@@ -3,13 +3,13 @@
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import nn
 
 from infomri_core.physics.kspace import complex_noise, fft2c, measure
-from infomri_core.randomness.draws import Randomness
+from infomri_core.randomness.draws import Randomness, normal
 from infomri_core.sampling import Acquisition, Sampler, mask_sampler
 from infomri_core.suppression.base import Suppression
 from infomri_core.tasks.task import SUPPRESSION, Task
@@ -87,10 +87,43 @@ class SampledModel(nn.Module):
     def output(self, measurement: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
         """The task's output (B, ...) from sampled k-space and its masks (B, H, W); without them,
         sampled is what is not zero."""
-        seen = measurement if self.whitening is None else measurement * self.whitening
+        return self.task.output(self.network, *self._seen(measurement, masks))
+
+    def training_output(
+        self,
+        measurement: torch.Tensor,
+        masks: torch.Tensor | None,
+        images: torch.Tensor | None,
+        targets: torch.Tensor,
+        drawn: torch.Tensor,
+    ) -> Any:
+        """The same in training, of which the task's losses are made; ``drawn`` is of
+        :meth:`draw_for`."""
+        given = (*self._seen(measurement, masks), images, targets, drawn)
+        return self.task.training_output(self.network, *given)
+
+    def outlined(
+        self, measurement: torch.Tensor, n_samples: int, generator: Randomness
+    ) -> torch.Tensor | None:
+        """Probabilities (B, n_samples, 1 + K, H, W) of samples of what the task outlines; None
+        where it outlines nothing."""
+        seen, _ = self._seen(measurement, None)
+        return self.task.outlined(self.network, seen, n_samples, generator)
+
+    def draw_for(self, images: torch.Tensor, generator: Randomness) -> torch.Tensor:
+        """What the task's training draws for ``images`` (B, H, W) besides masks and noise."""
+        shape = (len(images), self.task.n_drawn)
+        if not self.task.n_drawn:
+            return torch.empty(shape, device=images.device)
+        return normal(generator, shape, images.device)
+
+    def _seen(
+        self, measurement: torch.Tensor, masks: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the network sees of k-space, and the masks."""
         if masks is None:
             masks = (measurement.detach() != 0).to(measurement.real.dtype)
-        return self.task.output(self.network, seen, masks)
+        return measurement if self.whitening is None else measurement * self.whitening, masks
 
     def loss(
         self,
@@ -102,6 +135,7 @@ class SampledModel(nn.Module):
     ) -> LossTerms:
         """The objective's terms on a batch of images (B, H, W) and the task's ``targets``."""
         found = self.acquire(images, ratio, generator)
-        output = self.output(found.y, found.mask)
+        drawn = self.draw_for(images, generator)
+        output = self.training_output(found.y, found.mask, images, targets, drawn)
         losses = self.task.mean_losses(output, targets)
         return LossTerms(self.task, losses, suppression.mean(found.mask))

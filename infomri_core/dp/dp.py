@@ -131,8 +131,9 @@ class PrivateGradients:
         masks = distribution.draw(len(batch), self._stream).detach()
         measured = model.measure(images, torch.ones_like(masks), self._stream)
         probabilities = distribution.probability if policy else None
-        given = (masks, measured, targets, beta)
-        return add_clipped(model, probabilities, policy, *given, self._privacy.clip, total)
+        given = (masks, measured, targets, beta, self._privacy.clip, total, images)
+        drawn = model.draw_for(images, self._stream)
+        return add_clipped(model, probabilities, policy, *given, drawn)
 
     def _entropy(
         self,
@@ -162,18 +163,23 @@ def add_clipped(
     beta: float,
     clip: float,
     total: Gradients,
+    images: torch.Tensor | None = None,
+    drawn: torch.Tensor | None = None,
 ) -> dict[str, float]:
     """Add sum_i g_i min(1, clip / |g_i|) to ``total``; returns the sums of the samples' losses.
 
     g_i is the gradient, to all parameters of network and ``policy``, of the sum of sample i's
     losses as they weigh at ``beta``, from its ``masks`` (B, H, W) of zeros and ones, drawn from
     ``probabilities`` (with their graph, which is kept; needed with a ``policy`` only), its noisy
-    ``kspace`` (B, H, W) and its ``targets`` (B, ...). Samples whose gradient is not finite are
-    left out.
+    ``kspace`` (B, H, W), its ``targets`` (B, ...), and where the task asks for them its ``images``
+    (B, H, W) and what was ``drawn`` for it (B, n): for it alone, whoever else takes part. Samples
+    whose gradient is not finite are left out.
     """
+    drawn = masks.new_empty(len(masks), model.task.n_drawn) if drawn is None else drawn
     masks = masks.detach().requires_grad_(bool(policy))
     with recorded(model.network) as layers:
-        losses = model.task.losses(model.output(masks * kspace, masks), targets)
+        output = model.training_output(masks * kspace, masks, images, targets, drawn)
+        losses = model.task.losses(output, targets)
         model.task.objective(losses, beta).sum().backward()
     norms = torch.stack([layer.squared_norms() for layer in layers]).sum(0)
     found: list[torch.Tensor] = []
@@ -185,7 +191,9 @@ def add_clipped(
         rest = (masks[finite], kspace[finite], targets[finite])
         if not len(rest[0]):
             return dict.fromkeys(losses, 0.0)
-        return add_clipped(model, probabilities, policy, *rest, beta, clip, total)
+        kept = None if images is None else images[finite]
+        given = (*rest, beta, clip, total, kept, drawn[finite])
+        return add_clipped(model, probabilities, policy, *given)
     weights = clip_weights(norms, clip)
     for layer in layers:
         for parameter, gradient in layer.weighted(weights).items():

@@ -8,7 +8,7 @@ import torch
 
 from infomri_core.arms.build import build_model
 from infomri_core.arms.sampled_model import SampledModel
-from infomri_core.arms.weights import unflatten
+from infomri_core.arms.weights import flatten, state, unflatten
 from infomri_core.physics.kspace import fft2c
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.results.arm_names import display_names, technical_name
@@ -99,17 +99,27 @@ def sampling_ratio(plan: Plan, acceleration: float) -> float:
 
 
 def restore(plan: Plan, arm: Arm, flat: np.ndarray, device: str = "cpu") -> SampledModel:
-    """The arm with its trained weights, in evaluation mode, without gradients.
-
-    ``InputError`` when ``flat`` is not of the arm's length, or not finite.
+    """The arm with its trained weights, all or :func:`deployed_weights`, in evaluation mode,
+    without gradients and without what is there for training only. ``InputError`` when ``flat`` is
+    not of the arm's length, or not finite.
     """
     if not np.isfinite(flat).all():
         raise InputError(
             f"weights of {arm.name}", "finite values", "NaN or inf", "take an earlier checkpoint"
         )
     model = build_model(plan, arm)
-    unflatten(model, flat)
+    whole = sum(tensor.numel() for tensor in state(model))
+    if len(flat) == whole:
+        unflatten(model, flat)
+    model.network = plan.task.deployed(model.network)
+    if len(flat) != whole:
+        unflatten(model, flat)
     return model.requires_grad_(False).eval().to(device)
+
+
+def deployed_weights(plan: Plan, arm: Arm, flat: np.ndarray) -> np.ndarray:
+    """What of an arm's weights ``flat`` (n,) is of use after training."""
+    return flatten(restore(plan, arm, flat))
 
 
 @dataclass(frozen=True)

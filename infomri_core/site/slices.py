@@ -42,7 +42,8 @@ class SlicesOnDevice:
 
     def _of_task(self, task: Task, rows: np.ndarray) -> torch.Tensor:
         if task not in self._targets:
-            n_bytes = 4 * len(self._dataset) * task.no_targets(1).numel()
+            one = task.no_targets(1)
+            n_bytes = one.element_size() * len(self._dataset) * one.numel()
             if n_bytes > RESIDENT_BYTES:
                 return task.targets(self._dataset, rows).to(self._device)
             everything = np.arange(len(self._dataset))

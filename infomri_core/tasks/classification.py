@@ -28,7 +28,8 @@ from infomri_core.summaries.noised_histogram import auroc_under_noise
 from infomri_core.summaries.summary import Summary
 from infomri_core.system.plain import is_plain
 from infomri_core.tasks.figures import Figure, Figures
-from infomri_core.tasks.task import Classes, Family, Floats, Ints, Mismatch, Rule, Task
+from infomri_core.tasks.task import Floats, Ints, Mismatch, Rule, Task
+from infomri_core.tasks.values import Classes, Family
 
 EDGES = (-3.0, -1.2, 0.0, 1.2, 3.0)
 """Between the bins of a score under noise, in the logit, where nothing is known of the scores."""

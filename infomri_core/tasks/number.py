@@ -23,7 +23,8 @@ from infomri_core.summaries.metrics import MAX_COUNT
 from infomri_core.summaries.noised_histogram import bounded
 from infomri_core.summaries.summary import Summary
 from infomri_core.tasks.figures import Figure, Figures
-from infomri_core.tasks.task import Family, Floats, Ints, Rule, Task
+from infomri_core.tasks.task import Floats, Ints, Rule, Task
+from infomri_core.tasks.values import Family
 
 MOMENTS = 4
 _REACH, _LEAST, _CLEAR, _Z = 3.0, 1e-4, 2.0, 1.959963984540054

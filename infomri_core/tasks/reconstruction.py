@@ -33,7 +33,8 @@ from infomri_core.summaries.posterior_summary import (
 )
 from infomri_core.summaries.summary import Summary
 from infomri_core.tasks.figures import Figure, Figures
-from infomri_core.tasks.task import Family, Floats, Ints, Mismatch, Rule, Task
+from infomri_core.tasks.task import Floats, Ints, Mismatch, Rule, Task
+from infomri_core.tasks.values import Family
 
 _PREFIX = "image_"
 _LOWER, _UPPER = (np.array(ends) for ends in zip(*LIMITS.values()))

@@ -1,5 +1,6 @@
 """The tasks there are, by the kind that a plan's ``[task]`` names; a new one is added here."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from infomri_core.plugins.registry import Registry
@@ -9,6 +10,7 @@ from infomri_core.tasks.figures import Figure
 
 if TYPE_CHECKING:
     from infomri_core.tasks.task import Task
+    from infomri_core.tasks.values import Demonstration
 
 TASKS = Registry(
     "infomri.tasks",
@@ -16,10 +18,13 @@ TASKS = Registry(
         "classification": "infomri_core.tasks.classification:Classification",
         "regression": "infomri_core.tasks.regression:Regression",
         "reconstruction": "infomri_core.tasks.reconstruction:Reconstruction",
+        "segmentation": "infomri_core.tasks.segmentation:Segmentation",
     },
 )
 """Where each kind's class is. Its file, and PyTorch, are loaded when somebody asks for it: who has
 the network of a site reads messages without them."""
+DEMONSTRATIONS = {"segmentation": "infomri_core.tasks.outlining.demonstration:DEMONSTRATION"}
+"""Of the kinds that have one, the study by which they are shown."""
 DEFAULT = "classification"
 """The kind of plans and results that name none."""
 
@@ -30,6 +35,14 @@ def task_class(kind: str) -> "type[Task]":
         hint = TASKS.hint(kind) or nearest(kind, TASKS) or f"the kinds are {', '.join(TASKS)}"
         raise InputError("[task] kind", "a registered task", repr(kind)[:60], hint)
     return cast("type[Task]", TASKS.load(kind))
+
+
+def demonstration_of(kind: str) -> "Demonstration | None":
+    """The study by which ``kind`` is shown, where it has one of its own."""
+    if kind not in DEMONSTRATIONS:
+        return None
+    module, _, name = DEMONSTRATIONS[kind].partition(":")
+    return cast("Demonstration", getattr(import_module(module), name))
 
 
 def figures_of(kind: str) -> tuple[Figure, ...]:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from infomri_core.summaries.jackknife import Estimate
 from infomri_core.summaries.summary import Summary
 from infomri_core.tasks import objective
 from infomri_core.tasks.figures import Figure, Figures
+from infomri_core.tasks.sampling import Sampling
+from infomri_core.tasks.values import Classes, Family
+from infomri_core.tasks.values import Mismatch as Mismatch
 
 SUPPRESSION = "entropy"
 """The name under which the suppression stands among the loss terms that are told."""
@@ -29,39 +32,8 @@ Rule = tuple[bool, str, str, object]
 """Whether it holds, the key, what was expected, what came."""
 
 
-@final
 @dataclass(frozen=True)
-class Mismatch:
-    """Data that a task cannot be learned from: ``what`` differs, what the plan expects of it,
-    and what the data have."""
-
-    what: str
-    expected: object
-    got: object
-
-
-class Classes(NamedTuple):
-    """What a task with class labels offers attacks that need them: the classes' names, and whether
-    exactly one holds for each slice. The targets are then multi-hot (B, K), the output logits."""
-
-    names: tuple[str, ...]
-    exclusive: bool
-
-
-@final
-@dataclass(frozen=True)
-class Family:
-    """Sums under noise that a task makes in every arm at every acceleration: an array of this
-    ``shape``, of ``n_blocks`` blocks. One patient moves each block by at most one (in the units of
-    :data:`UNIT`) in the Euclidean norm; ``share`` is what of the privacy loss it may cost."""
-
-    shape: tuple[int, ...]
-    n_blocks: int
-    share: float
-
-
-@dataclass(frozen=True)
-class Task(ABC):
+class Task(Sampling, ABC):
     """What is learned from slices of one ``shape`` (H, W); a frozen value, from ``[task]``.
 
     Targets, outputs and losses have one row a slice (B, ...), and no row hangs on another: that
@@ -77,6 +49,8 @@ class Task(ABC):
     """What :meth:`summarise` makes."""
     figures: ClassVar[tuple[Figure, ...]]
     """How well it is done. The first is the utility axis of every plot; of it, more is better."""
+    readable: ClassVar[bool] = True
+    """Whether a reader of full images can say if the task can still be done on rebuilt ones."""
     loss_terms: ClassVar[tuple[str, ...]]
     """Names of the terms of the objective besides the suppression, in the order they are told."""
     image_terms: ClassVar[tuple[str, ...]] = ()
@@ -125,8 +99,8 @@ class Task(ABC):
         privacy it may have the layers of :mod:`infomri_core.dp.per_sample` only."""
 
     @abstractmethod
-    def losses(self, output: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The ``loss_terms`` of each slice, (B,) each."""
+    def losses(self, output: Any, targets: Tensor) -> dict[str, Tensor]:
+        """The ``loss_terms`` of each slice, (B,) each, of a :meth:`training_output`."""
 
     @abstractmethod
     def log_likelihood(self, output: Tensor, targets: Tensor) -> Tensor:
@@ -258,11 +232,28 @@ class Task(ABC):
         found: Tensor = network(torch.view_as_real(zero_fill(measurement)).movedim(-1, -3))
         return found
 
+    def training_output(
+        self,
+        network: nn.Module,
+        measurement: Tensor,
+        mask: Tensor,
+        images: Tensor | None,
+        targets: Tensor,
+        drawn: Tensor,
+    ) -> Any:
+        """What :meth:`losses` are of in training, where ``images`` and ``targets`` are known;
+        ``drawn`` (B, n_drawn) is all that it may have of chance."""
+        return self.output(network, measurement, mask)
+
+    def network_at(self, model: Model, beta: float) -> nn.Module:
+        """The :meth:`network` of an arm at ``beta``."""
+        return self.network(model)
+
     def augment(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, H, W) mirrored left to right, and their targets with them."""
         return images.flip(-1), targets
 
-    def mean_losses(self, output: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def mean_losses(self, output: Any, targets: Tensor) -> dict[str, Tensor]:
         """The ``loss_terms`` averaged over the batch."""
         return {name: loss.mean() for name, loss in self.losses(output, targets).items()}
 

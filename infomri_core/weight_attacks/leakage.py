@@ -8,7 +8,7 @@ from torch import Tensor
 
 from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.randomness.seeds import numpy_generator, torch_generator
-from infomri_core.tasks.task import Classes
+from infomri_core.tasks.values import Classes
 from infomri_core.weight_attacks.updates import Protection, Update, cosine, gradient
 
 N_SITES = 4

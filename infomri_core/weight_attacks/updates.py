@@ -29,9 +29,12 @@ def parameters(model: SampledModel) -> list[nn.Parameter]:
 
 
 def task_loss(model: SampledModel, measurement: Tensor, targets: Tensor) -> Tensor:
-    """The task's part of the objective for measurements (B, H, W) and targets (B, ...)."""
+    """The task's part of the objective for measurements (B, H, W) and targets (B, ...). What
+    training draws besides is at its middle, as if the attacker knew it."""
     task = model.task
-    losses = task.mean_losses(model.output(measurement), targets)
+    drawn = torch.zeros(len(targets), task.n_drawn, device=measurement.device)
+    output = model.training_output(measurement, None, None, targets, drawn)
+    losses = task.mean_losses(output, targets)
     return task.objective(losses, 0.0 if task.serves(0.0) else IMAGE_ONLY)
 
 
@@ -45,11 +48,13 @@ def gradient(
     """The network's gradient of a batch, with or without ``protection``."""
     wanted = parameters(model)
     if protection is None:
-        return torch.autograd.grad(task_loss(model, measurement, targets), wanted)
+        return torch.autograd.grad(
+            task_loss(model, measurement, targets), wanted, materialize_grads=True
+        )
     total = [torch.zeros_like(p) for p in wanted]
     for k in range(len(targets)):
         loss = task_loss(model, measurement[k : k + 1], targets[k : k + 1])
-        own = torch.autograd.grad(loss, wanted)
+        own = torch.autograd.grad(loss, wanted, materialize_grads=True)
         norm = torch.stack([g.norm() for g in own]).norm()
         scale = (protection.clip / norm.clamp_min(1e-12)).clamp(max=1)
         total = [t + scale * g for t, g in zip(total, own)]
@@ -92,7 +97,7 @@ def matched(model: SampledModel, measurements: Tensor, targets: Tensor) -> Updat
     in them."""
     repeated = targets.repeat(len(measurements), *[1] * (targets.ndim - 1))
     loss = task_loss(model, measurements.flatten(0, 1), repeated)
-    return torch.autograd.grad(loss, parameters(model), create_graph=True)
+    return torch.autograd.grad(loss, parameters(model), create_graph=True, materialize_grads=True)
 
 
 def cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

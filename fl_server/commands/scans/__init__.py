@@ -1,0 +1,1 @@
+"""What a trained arm makes of scans, a file a command."""

@@ -1,0 +1,30 @@
+"""What a task says besides whose network draws samples, or has parts for training only."""
+
+from torch import Tensor, nn
+
+from infomri_core.randomness.draws import Randomness
+
+
+class Sampling:
+    """Of a task that draws nothing, outlines nothing and deploys its whole network."""
+
+    @property
+    def outline_names(self) -> tuple[str, ...]:
+        """What :meth:`outlined` outlines."""
+        return ()
+
+    def outlined(
+        self, network: nn.Module, measurement: Tensor, n: int, generator: Randomness
+    ) -> Tensor | None:
+        """Of ``n`` samples the probability (B, n, 1 + K, H, W) of background and
+        :attr:`outline_names`; None from a task that outlines nothing."""
+        return None
+
+    @property
+    def n_drawn(self) -> int:
+        """How many standard normal numbers a slice :meth:`training_output` takes."""
+        return 0
+
+    def deployed(self, network: nn.Module) -> nn.Module:
+        """Without what is there for training only."""
+        return network
