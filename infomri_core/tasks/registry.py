@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 from infomri_core.plugins.registry import Registry
 from infomri_core.system.config import build
 from infomri_core.system.errors import InputError, nearest
-from infomri_core.tasks.figures import Figure
 
 if TYPE_CHECKING:
+    from infomri_core.tasks.figures import Figure
     from infomri_core.tasks.task import Task
     from infomri_core.tasks.values import Demonstration
 
@@ -45,7 +45,7 @@ def demonstration_of(kind: str) -> "Demonstration | None":
     return cast("Demonstration", getattr(import_module(module), name))
 
 
-def figures_of(kind: str) -> tuple[Figure, ...]:
+def figures_of(kind: str) -> "tuple[Figure, ...]":
     """The figures of a registered kind of task, the utility axis first."""
     return task_class(kind).figures
 
