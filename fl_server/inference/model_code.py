@@ -12,7 +12,7 @@ import fl_server
 import infomri_core
 
 LOADER, CODE = "infomri_served", "infomri_code.zip"
-NEEDED = ("cryptography", "h5py", "numpy", "pandas", "safetensors", "scipy", "torch")
+NEEDED = ("cryptography", "h5py", "numpy", "pandas", "safetensors", "scipy", "tomli_w", "torch")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 

@@ -112,7 +112,8 @@ def local_weights(plan: Plan, folder: Path) -> dict[str, np.ndarray]:
     return dict(saved.arms)
 
 
-def test_missing_data_is_told_with_its_remedy_and_ends_the_client(tmp_path: Path) -> None:
+def test_malformed_data_are_told_with_their_remedy_and_end_the_client(tmp_path: Path) -> None:
+    (tmp_path / "none.h5").write_bytes(b"no HDF5")
     options = SiteOptions("127.0.0.1:8000", f"slices:{tmp_path / 'none.h5'}")
     kit = site_kit(tmp_path / "north", "north", authority(tmp_path / "ca"), options)
     client = processes.script("infomri-client")
