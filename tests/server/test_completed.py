@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> Path:
     saved = Checkpoint(PLAN.text, PLAN.training.rounds, {}, np.zeros((2, 32, 32), np.float32))
     checkpoint.save(folder / "checkpoints", saved)
     arm = PLAN.arms[0]
-    row = row_of(arm.name, arm.sampler, arm.suppression, arm.beta, arm.seed, 4.0, auroc=0.75)
+    row = row_of(arm.name, arm.sampler, arm.beta, arm.seed, 4.0, arm.suppression, auroc=0.75)
     write_results(folder / "results.json", [row], {})
     mark_completed(folder, PLAN)
     return folder
