@@ -12,7 +12,6 @@ from rich.console import Console
 from fl_server.commands.audit import audit
 from fl_server.commands.benchmark import benchmark
 from fl_server.commands.compare import compare
-from fl_server.commands.diagnose import diagnose
 from fl_server.commands.init import init
 from fl_server.commands.masks import masks_app
 from fl_server.commands.model import model_app
@@ -23,8 +22,9 @@ from fl_server.commands.operations.operator import operator_app
 from fl_server.commands.operations.provision import provision_app
 from fl_server.commands.operations.resend import resend
 from fl_server.commands.prom import prom
-from fl_server.commands.reconstruct import reconstruct
 from fl_server.commands.runs import Changes, follow, run, status, stop
+from fl_server.commands.scans.diagnose import diagnose
+from fl_server.commands.scans.reconstruct import reconstruct
 from fl_server.commands.scans.segment import segment
 from fl_server.commands.simulate import simulate
 from fl_server.terminal.exit_codes import EPILOG, ended, interrupted

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from fl_server.commands import trained_options as given
+
 masks_app = typer.Typer(no_args_is_help=True, help="Look at and export sampling masks.")
 
 
@@ -16,35 +18,16 @@ def masks() -> None:
 
 @masks_app.command()
 def export(
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            help="A run's folder, a checkpoint file, or a registered model: models:/NAME@approved",
-        ),
-    ],
-    acceleration: Annotated[
-        float, typer.Option("--acceleration", help="1 / sampling ratio, such as 16.")
-    ],
+    model: given.Model,
+    acceleration: given.Acceleration,
     out: Annotated[Path, typer.Option("--out", help="Folder to write to; made if need be.")],
-    beta: Annotated[
-        float | None, typer.Option("--beta", help="Suppression strength of the learned arm.")
-    ] = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help="infomri, uniform, ..")] = None,
-    arm: Annotated[
-        str | None, typer.Option("--arm", help="The arm, by either of its names.")
-    ] = None,
-    arm_seed: Annotated[int | None, typer.Option("--arm-seed", help="The arm's seed.")] = None,
+    beta: given.Beta = None,
+    sampler: given.SamplerName = None,
+    arm: given.ArmName = None,
+    arm_seed: given.ArmSeed = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the masks drawn.")] = 0,
     count: Annotated[int, typer.Option("--count", min=1, max=1000, help="Masks to draw.")] = 1,
-    store: Annotated[
-        str,
-        typer.Option(
-            "--store",
-            envvar="MLFLOW_TRACKING_URI",
-            help="For a registered model: MLflow's URI, or a folder with mlflow.db.",
-        ),
-    ] = "",
+    store: given.Store = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Write an arm's probability map and masks drawn from it as .npy, .csv and .png.

@@ -77,6 +77,11 @@ class SamplerOptions(ABC):
         """What makes the arm impossible, each key under the arm."""
         return []
 
+    def only(self, constraint: Constraint, setting: Setting) -> Rule:
+        """The rule of a pattern that exists for one kind of mask."""
+        wanted = f"{self.name} with [measurement] constraint = '{constraint}' only"
+        return setting.constraint == constraint, "sampler", wanted, setting.constraint
+
     @abstractmethod
     def describe(self) -> str:
         """Which points it measures, for whoever approves a plan."""

@@ -13,7 +13,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from fl_server.commands.diagnose import diagnose
+from fl_server.commands.scans.diagnose import diagnose
 from fl_server.inference.trained_arm import open_arm
 from infomri_core.arms.weights import flatten
 from infomri_core.inference.inference import ArmQuery, diagnose_kspace

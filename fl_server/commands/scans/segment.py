@@ -5,52 +5,27 @@ from typing import Annotated
 
 import typer
 
+from fl_server.commands import trained_options as given
+
 
 def segment(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...",
-            help="Images (.npy, .png), centred complex k-space (.npy), or data URIs.",
-        ),
-    ],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            help="A run's folder, a checkpoint file, or a registered model: models:/NAME@approved",
-        ),
-    ],
-    acceleration: Annotated[
-        float, typer.Option("--acceleration", help="1 / sampling ratio, such as 8.")
-    ],
+    inputs: given.Inputs,
+    model: given.Model,
+    acceleration: given.Acceleration,
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("segments"),
     samples: Annotated[int, typer.Option("--samples", help="Outlines drawn of each slice.")] = 32,
-    arm: Annotated[
-        str | None, typer.Option("--arm", help="The arm, by either of its names.")
-    ] = None,
-    beta: Annotated[float | None, typer.Option("--beta", help="The arm's beta.")] = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help="infomri, uniform, ..")] = None,
-    arm_seed: Annotated[int | None, typer.Option("--arm-seed", help="The arm's seed.")] = None,
+    arm: given.ArmName = None,
+    beta: given.Beta = None,
+    sampler: given.SamplerName = None,
+    arm_seed: given.ArmSeed = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of mask, noise and samples.")] = 0,
     nifti: Annotated[
         bool, typer.Option("--nifti", help="Write .nii.gz, too (needs the extra 'import').")
     ] = False,
-    magnitude: Annotated[
-        bool, typer.Option("--magnitude", help="Turn k-space into its magnitude image first.")
-    ] = False,
-    kspace: Annotated[
-        bool, typer.Option("--kspace", help="Complex .npy files are centred k-space.")
-    ] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    store: Annotated[
-        str,
-        typer.Option(
-            "--store",
-            envvar="MLFLOW_TRACKING_URI",
-            help="For a registered model: MLflow's URI, or a folder with mlflow.db.",
-        ),
-    ] = "",
+    magnitude: given.Magnitude = False,
+    kspace: given.Kspace = False,
+    device: given.Device = "auto",
+    store: given.Store = "",
 ) -> None:
     """Outline scans from k-space that is measured under an arm's mask (InfoMRI, Algorithm 3).
 
@@ -71,9 +46,9 @@ def segment(
 
     check_output(out)
     trained = open_arm(local_model(model, store), ArmQuery(arm, beta, sampler, arm_seed), device)
-    if trained.caution:
-        typer.echo(trained.caution, err=True)
     scans = [open_scan(text, trained.plan.task.shape, magnitude, kspace) for text in inputs]
+    notes = [trained.caution, *(f"{scan.name}: {scan.note}" for scan in scans)]
+    typer.echo("\n".join(note for note in notes if note), err=True)
     with on_stderr().phase("outlining", unit="scans", total=len(scans)) as step:
         for number, scan in enumerate(scans):
             found = outline_scan(trained, scan, acceleration, seed, samples)

@@ -34,10 +34,9 @@ class Equispaced(SamplerOptions):
         width = setting.shape[1]
         n_centre, least = round(self.centre * width), setting.ratio_range[0] * width
         left = f"ratios of more than the centre's {n_centre} of {width} columns (ratio_range)"
-        columns = "equispaced with [measurement] constraint = '1d' only"
         return [
             (0 <= self.centre < 1, "centre", "0 <= centre < 1", self.centre),
-            (setting.constraint == "1d", "sampler", columns, setting.constraint),
+            self.only("1d", setting),
             (int(least + 1e-9) > n_centre, "sampler", left, setting.ratio_range[0]),
         ]
 

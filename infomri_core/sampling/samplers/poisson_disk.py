@@ -21,8 +21,7 @@ class PoissonDisk(SamplerOptions):
     style = Style("Poisson disk", "#F0E442", "h", "hexagon")
 
     def rules(self, setting: Setting) -> list[Rule]:
-        points = "poisson-disk with [measurement] constraint = '2d' only"
-        return [(setting.constraint == "2d", "sampler", points, setting.constraint)]
+        return [self.only("2d", setting)]
 
     def describe(self) -> str:
         return "random points that keep a distance, denser at the centre"

@@ -23,8 +23,7 @@ class Radial(SamplerOptions):
     style = Style("pseudo-radial", "#999999", "*", "star")
 
     def rules(self, setting: Setting) -> list[Rule]:
-        points = "radial with [measurement] constraint = '2d' only"
-        return [(setting.constraint == "2d", "sampler", points, setting.constraint)]
+        return [self.only("2d", setting)]
 
     def describe(self) -> str:
         return "points on spokes through the centre, the same for every slice"

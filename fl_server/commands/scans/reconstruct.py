@@ -5,48 +5,23 @@ from typing import Annotated
 
 import typer
 
+from fl_server.commands import trained_options as given
+
 
 def reconstruct(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...",
-            help="Images (.npy, .png), centred complex k-space (.npy), or data URIs.",
-        ),
-    ],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            help="A run's folder, a checkpoint file, or a registered model: models:/NAME@approved",
-        ),
-    ],
-    acceleration: Annotated[
-        float, typer.Option("--acceleration", help="1 / sampling ratio, such as 8.")
-    ],
+    inputs: given.Inputs,
+    model: given.Model,
+    acceleration: given.Acceleration,
     out: Annotated[Path, typer.Option("--out", help="Folder for arrays and pictures.")],
-    beta: Annotated[float | None, typer.Option("--beta", help="The arm's beta: -inf.")] = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help="infomri, uniform, ..")] = None,
-    arm: Annotated[
-        str | None, typer.Option("--arm", help="The arm, by either of its names.")
-    ] = None,
-    arm_seed: Annotated[int | None, typer.Option("--arm-seed", help="The arm's seed.")] = None,
+    beta: given.Beta = None,
+    sampler: given.SamplerName = None,
+    arm: given.ArmName = None,
+    arm_seed: given.ArmSeed = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of masks and noise.")] = 0,
-    magnitude: Annotated[
-        bool, typer.Option("--magnitude", help="Turn k-space into its magnitude image first.")
-    ] = False,
-    kspace: Annotated[
-        bool, typer.Option("--kspace", help="Complex .npy files are centred k-space.")
-    ] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    store: Annotated[
-        str,
-        typer.Option(
-            "--store",
-            envvar="MLFLOW_TRACKING_URI",
-            help="For a registered model: MLflow's URI, or a folder with mlflow.db.",
-        ),
-    ] = "",
+    magnitude: given.Magnitude = False,
+    kspace: given.Kspace = False,
+    device: given.Device = "auto",
+    store: given.Store = "",
 ) -> None:
     """Rebuild scans from k-space measured under an arm's mask, with the deviation of each pixel.
 

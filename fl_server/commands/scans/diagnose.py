@@ -5,33 +5,17 @@ from typing import Annotated
 
 import typer
 
+from fl_server.commands import trained_options as given
+
 
 def diagnose(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...",
-            help="Images (.npy, .png), centred complex k-space (.npy), or data URIs.",
-        ),
-    ],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            help="A run's folder, a checkpoint file, or a registered model: models:/NAME@approved",
-        ),
-    ],
-    acceleration: Annotated[
-        float, typer.Option("--acceleration", help="1 / sampling ratio, such as 16.")
-    ],
-    beta: Annotated[
-        float | None, typer.Option("--beta", help="Suppression strength of the learned arm.")
-    ] = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help="infomri, uniform, ..")] = None,
-    arm: Annotated[
-        str | None, typer.Option("--arm", help="The arm, by either of its names.")
-    ] = None,
-    arm_seed: Annotated[int | None, typer.Option("--arm-seed", help="The arm's seed.")] = None,
+    inputs: given.Inputs,
+    model: given.Model,
+    acceleration: given.Acceleration,
+    beta: given.Beta = None,
+    sampler: given.SamplerName = None,
+    arm: given.ArmName = None,
+    arm_seed: given.ArmSeed = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="CSV file to write; default: stdout.")
     ] = None,
@@ -39,21 +23,10 @@ def diagnose(
     draws: Annotated[
         int, typer.Option("--draws", min=1, help="Masks a slice; each measures more of k-space.")
     ] = 1,
-    magnitude: Annotated[
-        bool, typer.Option("--magnitude", help="Turn k-space into its magnitude image first.")
-    ] = False,
-    kspace: Annotated[
-        bool, typer.Option("--kspace", help="Complex .npy files are centred k-space.")
-    ] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    store: Annotated[
-        str,
-        typer.Option(
-            "--store",
-            envvar="MLFLOW_TRACKING_URI",
-            help="For a registered model: MLflow's URI, or a folder with mlflow.db.",
-        ),
-    ] = "",
+    magnitude: given.Magnitude = False,
+    kspace: given.Kspace = False,
+    device: given.Device = "auto",
+    store: given.Store = "",
 ) -> None:
     """Diagnose scans from k-space that is measured under an arm's mask (InfoMRI, Algorithm 5).
 
