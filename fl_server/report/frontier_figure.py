@@ -123,6 +123,7 @@ def _trace(axes: "Axes", rows: Sequence[Row], accelerations: Sequence[float]) ->
             markerfacecolor=style.colour if row.beta else "white",
             markeredgecolor=style.colour,
             label=_name(row),
+            clip_on=False,
         )
 
 
@@ -215,6 +216,7 @@ def _legend(figure: "Figure", axes: "Axes", accelerations: Sequence[float]) -> N
             [handles[name] for name in names],
             names,
             loc="outside lower center",
-            ncols=3,
+            ncols=2,
+            fontsize=8,
             frameon=False,
         )

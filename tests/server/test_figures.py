@@ -52,3 +52,28 @@ def test_all_accelerations_stand_in_one_panel_and_smaller_markers_measure_less()
     }
     assert sizes[0.9] > sizes[0.4] > 0
     assert [text.get_text() for text in axes.texts] == ["β=0"], "one label an arm"
+
+
+def test_the_legend_lies_within_the_picture() -> None:
+    """All samplers at once, whose names are of all lengths."""
+    from fl_server.report.frontier_figure import _draw
+    from infomri_core.sampling.registry import SAMPLERS
+
+    rows = [
+        row_of(
+            f"{name}-b{beta:g}",
+            name,
+            beta,
+            0,
+            2.0 ** (3 + n % 6),
+            auroc=0.9,
+            psnr={"lmmse": 20.0 + n},
+        )
+        for n, name in enumerate(SAMPLERS)
+        for beta in (0.0, 1e-4)
+    ]
+    figure = _draw(rows)
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+    assert box.y0 >= 0 and box.y1 <= figure.bbox.y1
