@@ -1,6 +1,6 @@
 """The pictures in docs/images, made of one demo's folder: ``make images ARGS='--run FOLDER'``.
 
-Without ``--run`` the demo of docs/dashboard.md runs first. The frontier is drawn from its
+Without ``--run`` the demo runs first. The frontier is drawn from its
 ``results.json``; the dashboard's pages are taken in Chromium, where it is installed.
 """
 
@@ -13,13 +13,12 @@ from pathlib import Path
 from subprocess import run
 from urllib.request import urlopen
 
+from dashboard.app import PAGES
 from fl_server.report.frontier_figure import frontier
 from infomri_core.machine import processes
 from infomri_core.machine.ports import free_port
 from infomri_core.results.frontier import read_results
 
-DEMO = ("--width", "8", "--rounds", "4", "--steps", "24", "--attack-steps", "150")
-PAGES = ("frontier", "sampling", "audit", "sites", "training", "trial")
 _WAIT_SECONDS = 120
 
 
@@ -45,10 +44,10 @@ def _pages(folder: Path, out: Path) -> list[Path]:
             browser = playwright.chromium.launch(**options)
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.set_default_timeout(1000 * _WAIT_SECONDS)
-            for name in PAGES:
+            for name, _, _ in PAGES:
                 page.goto(f"http://127.0.0.1:{port}/{'' if name == 'frontier' else name}")
                 page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
-                drawn = "[data-testid=stImage]" if name == "trial" else ".js-plotly-plot"
+                drawn = "[data-testid=stImage]" if name == "single_scan" else ".js-plotly-plot"
                 expect(page.locator(drawn).first).to_be_visible(timeout=1000 * _WAIT_SECONDS)
                 made.append(out / f"dashboard-{name}.png")
                 page.screenshot(path=made[-1])
@@ -76,7 +75,7 @@ def main() -> None:
     folder = asked.run
     if folder is None:
         folder = Path("runs") / time.strftime("images-%Y%m%d-%H%M%S")
-        run([processes.script("infomri"), "demo", *DEMO, "--out", str(folder)], check=True)
+        run([processes.script("infomri"), "demo", "--out", str(folder)], check=True)
     for path in draw(folder.resolve(), asked.out):
         print(path)
 

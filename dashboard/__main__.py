@@ -22,6 +22,8 @@ def command(uri: str, port: int, address: str = "127.0.0.1") -> list[str]:
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",
+        # Else a docstring beside a constant of a page is printed there.
+        "runner.magicEnabled": "false",
         **{f"theme.{key}": value for key, value in _THEME.items()},
     }
     app = Path(__file__).with_name("app.py")

@@ -100,6 +100,9 @@ def test_every_page_of_a_finished_study_is_drawn(
     drawn = page.locator("[data-testid=stImage]" if name == "single_scan" else ".js-plotly-plot")
     expect(drawn.first).to_be_visible(timeout=TIMEOUT_MS)
     expect(page.locator("[data-testid=stAlert]", has_text="does not answer")).to_have_count(0)
+    # Streamlit prints what stands alone in a page's source, a constant's docstring too.
+    words = page.locator("[data-testid=stMain] :is([data-testid=stMarkdown], h1)")
+    expect(words.first).to_contain_text(page.locator("h1").first.inner_text())
     page.screenshot(path=pictures / f"{name or 'frontier'}.png")
 
 
