@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from infomri_core.physics.kspace import zero_fill
-from infomri_core.reconstruction.base import Reconstructor, gaussian, start_at
+from infomri_core.reconstruction.base import Reconstructor, VarianceHead, gaussian, start_at
 
 POOLS = 4
 
@@ -68,10 +68,11 @@ class FastMRIUNet(nn.Module):
 
 @final
 class UNet(Reconstructor):
-    """Mean |x_zf| + s u_1 and log variance u_2 + 2 log s, u of the zero-filled image x_zf.
+    """Mean |x_zf| + s u_1 and log variance u_2, u of the zero-filled image x_zf.
 
     The normalisation inside the network takes mean and scale away from every feature. So it sees
-    x_zf standardised by mean and standard deviation s of |x_zf|, and both are undone at its end.
+    x_zf standardised by mean and standard deviation s of |x_zf|, which are undone for the mean.
+    The variance is not tied to s: where the mask leaves the image faint, its error is not small.
     ``width`` is ``chans``. It starts as |x_zf| with one variance.
     """
 
@@ -83,7 +84,7 @@ class UNet(Reconstructor):
         self.network = FastMRIUNet(2, 2, width)
         start_at(self.network.last, 0.0)
         with torch.no_grad():
-            self.network.last.bias[1] = -2.0  # type: ignore[index]
+            self.network.last.bias[1] = VarianceHead.START  # type: ignore[index]
 
     def forward(self, measurement: Tensor, mask: Tensor) -> Tensor:
         zero_filled = zero_fill(measurement)
@@ -92,7 +93,7 @@ class UNet(Reconstructor):
         scale = image.std((-2, -1), keepdim=True).clamp_min(1e-4)
         seen = torch.stack((zero_filled.real - middle, zero_filled.imag), dim=1)
         change, log_variance = self.network(seen / scale[:, None]).unbind(1)
-        return gaussian(image + scale * change, log_variance + 2 * scale.log())
+        return gaussian(image + scale * change, log_variance)
 
 
 def _active(x: Tensor) -> Tensor:

@@ -149,3 +149,14 @@ def test_what_is_not_is_refused_by_dp_sgd(name: str) -> None:
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'ista-net'"):
         reconstructor_class("ista_net")
+
+
+def test_a_faint_image_is_not_thought_certain_before_training() -> None:
+    """Points at random leave little of an image: its zero-filled one is dark, its error large, and
+    a variance tied to the dark one's scale would need hundreds of nats to be unlearned."""
+    torch.manual_seed(0)
+    images, y, masks = measured(ratio=0.04)
+    masks[:, SHAPE[0] // 2, SHAPE[1] // 2] = 0
+    mean, log_variance = reconstructor_class("unet")(SHAPE, 4)(y * masks, masks).unbind(1)
+    nats = 0.5 * ((images - mean) ** 2 * (-log_variance).exp() + log_variance).mean()
+    assert float(nats.detach()) < 60
