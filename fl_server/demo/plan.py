@@ -126,8 +126,7 @@ def design(data: str, options: DemoOptions) -> DemoStudy:
 
 def _shown(plan: dict[str, Any], shown: Demonstration, options: DemoOptions) -> dict[str, Any]:
     """``plan`` as the demonstration of a task changes it, but for what a user asked for."""
-    study = {**plan["study"], "name": f"{plan['study']['name']}-{options.task}"}
-    found = plan | {"study": study}
+    found = dict(plan)
     for section, values in shown.sections.items():
         found[section] = {**found.get(section, {}), **values}
     asked = {
@@ -180,7 +179,7 @@ def _plan(
     if schedule.position_band and np.isfinite(sample.table.position).all():
         evaluation["position_band"] = list(schedule.position_band)
     return {
-        "study": {"name": f"demo-{kind}", "seed": options.seed},
+        "study": {"name": _named(kind, options.task), "seed": options.seed},
         "task": task,
         "measurement": {
             "noise_std": 0.02,
@@ -200,6 +199,10 @@ def _plan(
         "evaluation": evaluation,
         "arms": arms,
     }
+
+
+def _named(data: str, task: str) -> str:
+    return f"demo-{data}" if task == DEFAULT else f"demo-{data}-{task}"
 
 
 def _arms(schedule: _Schedule, finds: bool) -> list[dict[str, Any]]:

@@ -132,6 +132,8 @@ def _name(row: Row) -> str:
     name = style_of(row.sampler).name
     if not learns(row.sampler):
         return name
+    if row.beta < 0:
+        return f"{name}, asks for the image"
     return f"{name}, suppressed" if row.beta > 0 else f"{name}, β=0: measuring less"
 
 

@@ -74,13 +74,19 @@ def _named(point: Row, rows: Sequence[Row]) -> str:
     return f"{label(point, rows)} at acceleration {point.acceleration:g}x"
 
 
+def _does(meta: Mapping[str, Any]) -> str:
+    """What its models do, in the task's words; results of older versions have labels only."""
+    found = h.plain(list(meta.get("labels") or [])) or "findings"
+    return str(meta.get("task_does") or f"trains a classifier for: {found}")
+
+
 def _asked(rows: Sequence[Row], meta: Mapping[str, Any]) -> dict[str, object]:
     sites = meta.get("sites") or {}
     scored = meta.get("scored_on") or ", ".join(f"{k} ({n} patients)" for k, n in sites.items())
     return {
         "May this be used": (
-            f"a classifier of {h.plain(list(meta.get('labels') or [])) or 'findings'} from "
-            f"sampled k-space; {len({row.arm for row in rows})} arms were compared"
+            f"a study that {_does(meta)}, from sampled k-space; "
+            f"{len({row.arm for row in rows})} arms were compared"
         ),
         "Study": meta.get("study", ""),
         "Plan sha256": meta.get("plan_sha256", ""),

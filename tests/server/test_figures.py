@@ -77,3 +77,10 @@ def test_the_legend_lies_within_the_picture() -> None:
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
     assert box.y0 >= 0 and box.y1 <= figure.bbox.y1
+
+
+def test_an_arm_that_asks_for_images_does_not_measure_less() -> None:
+    row = row_of("infomri-b-inf-s0", "infomri", -float("inf"), 0, 8.0, auroc=0.9, psnr={"a": 20.0})
+    names = [text.get_text() for text in frontier_figure._draw([row]).legends[0].get_texts()]
+    assert any("asks for the image" in name for name in names)
+    assert not any("measuring less" in name for name in names)

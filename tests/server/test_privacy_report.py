@@ -288,3 +288,8 @@ def test_epsilon_is_told_with_what_it_does_not_cover() -> None:
     assert "It does not cover the moon; a star." in text
     text = render([ROW], {**META, "privacy": {**privacy, "moments": {"clip": 1.0}}}, {})
     assert "weights and moments of all rounds" in text
+
+
+def test_the_report_says_what_is_learned_in_the_task_s_words():
+    page = render([ROW], META | {"task_does": "learns to rebuild the image"}, {})
+    assert "a study that learns to rebuild the image, from sampled k-space" in page

@@ -51,6 +51,7 @@ def study_meta(
         "plan_sha256": plan.digest,
         "noise_std": plan.measurement.noise_std,
         "task": plan.task.kind,
+        "task_does": plan.task.describe(),
         "labels": list(plan.task.answer_names),
         "position_band": plan.evaluation.position_band,
         "sites": merged.sites,
