@@ -7,14 +7,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from infomri_core.results.frontier import Row, attacks, label, read_results, utility_of
+from infomri_core.results.frontier import (
+    Row,
+    answer_in,
+    attacks,
+    label,
+    read_results,
+    utility_of,
+)
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """One line an arm and acceleration; * marks an attack that failed its control."""
     names = attacks(rows)
     head = ["arm", "at", f"{utility_of(rows).title} (95 %)", *(f"{name} dB" for name in names)]
-    head += ["strongest", "floor", "gain", "diagnosis", "redundancy"]
+    head += ["strongest", "floor", "gain", answer_in(rows), "redundancy"]
     lines = [head, ["---"] * len(head), *(_cells(row, rows, names) for row in rows)]
     return "\n".join(map(table_line, lines))
 
@@ -35,7 +42,7 @@ def _cells(row: Row, rows: Sequence[Row], names: Sequence[str]) -> list[str]:
         _decibel(row.psnr_worst),
         _decibel(row.psnr_prior),
         _decibel(row.psnr_gain),
-        _decibel(row.psnr_diagnosis),
+        _decibel(row.psnr_answer),
         "-" if row.redundancy is None else f"{row.redundancy:.0%}",
     ]
 

@@ -66,27 +66,27 @@ def _what(chosen: Point, rows: Sequence[Row], x: Axis, y: Axis) -> str:
 
 def _against(chosen: Point, best: Point, rows: Sequence[Row], x: Axis, y: Axis) -> str:
     if chosen.row is best.row:
-        return "No arm diagnoses better, so privacy costs nothing here."
+        return "No arm does its task better, so privacy costs nothing here."
     taken, cost = best.x - chosen.x, best.y - chosen.y
     if taken <= 0:
         return ""
     price = f"costs {cost:.3f} {y.name}" if cost >= 5e-4 else f"costs no {y.name}"
     return (
-        f"Against the best diagnosis ({label(best.row, rows)}) it {price} "
+        f"Against the best {best.row.answer} ({label(best.row, rows)}) it {price} "
         f"and lowers the attacker's {x.name} by {x.form(taken)}."
     )
 
 
 def _left(row: Row, attack: str) -> str:
-    psnr, ideal = psnr_of(row, attack), row.psnr_diagnosis
+    psnr, ideal = psnr_of(row, attack), row.psnr_answer
     if psnr is None or ideal is None:
         return ""
     name = attack_of(row, attack)
     if psnr <= ideal:
-        rebuilt = f"The attack '{name}' rebuilds no more than the diagnosis alone gives away."
+        rebuilt = f"The attack '{name}' rebuilds no more than the {row.answer} alone gives away."
     else:
         rebuilt = (
             f"The attack '{name}' still rebuilds images {psnr - ideal:.1f} dB better than the "
-            "diagnosis alone allows."
+            f"{row.answer} alone allows."
         )
     return f"{rebuilt} {linkage_sentence(row)}"

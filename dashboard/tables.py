@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.axes import Axis, front, place
 from dashboard.reading.runs import Arms
-from infomri_core.results.frontier import Row, attacks, label, labels, utility_of
+from infomri_core.results.frontier import Row, answer_in, attacks, label, labels, utility_of
 from infomri_core.results.trained_against import weaker_judge
 from infomri_core.tasks.registry import DEFAULT, figures_of
 
@@ -27,7 +27,7 @@ def frontier_table(rows: Sequence[Row], x: Axis, y: Axis, attack: str) -> pd.Dat
 def frontier_columns(rows: Sequence[Row]) -> dict[str, Any]:
     """How :func:`frontier_table` prints its figures."""
     decibel = st.column_config.NumberColumn(format="%.1f")
-    names = ["strongest", "floor", "gain", "diagnosis alone"]
+    names = ["strongest", "floor", "gain", f"{answer_in(rows)} alone"]
     names += [f"PSNR {name}" for name in attacks(rows)]
     return {
         **dict.fromkeys(names, decibel),
@@ -57,7 +57,7 @@ def attack_table(rows: Sequence[Row]) -> pd.DataFrame:
                 "from": row.psnr_low.get(name),
                 "to": row.psnr_high.get(name),
                 "beyond the floor": _less(row.psnr[name], row.psnr_prior),
-                "beyond the diagnosis": _less(row.psnr[name], row.psnr_diagnosis),
+                f"beyond the {row.answer}": _less(row.psnr[name], row.psnr_answer),
                 "SSIM": row.ssim.get(name),
                 "NMSE": row.nmse.get(name),
                 "own test": "passed" if name in row.certified else "weak",
@@ -100,11 +100,11 @@ def _changed(found: Mapping[str, Any] | None, form: Callable[[float], str]) -> s
     return f"{form(value)}{ends}"
 
 
-def attack_columns() -> dict[str, Any]:
+def attack_columns(rows: Sequence[Row]) -> dict[str, Any]:
     """How :func:`attack_table` prints its figures."""
     decibel = st.column_config.NumberColumn(format="%.1f")
     share = st.column_config.NumberColumn(format="%.3f")
-    in_decibel = ["PSNR", "from", "to", "beyond the floor", "beyond the diagnosis"]
+    in_decibel = ["PSNR", "from", "to", "beyond the floor", f"beyond the {answer_in(rows)}"]
     return {**dict.fromkeys(in_decibel, decibel), **dict.fromkeys(["SSIM", "NMSE"], share)}
 
 
@@ -180,7 +180,7 @@ def _line(row: Row, rows: Sequence[Row], on_front: bool) -> dict[str, object]:
         "strongest": row.psnr_worst,
         "floor": row.psnr_prior,
         "gain": row.psnr_gain,
-        "diagnosis alone": row.psnr_diagnosis,
+        f"{row.answer} alone": row.psnr_answer,
         "linkage": row.linkage_same_rank1,
         "redundancy": None if row.redundancy is None else 100 * row.redundancy,
         "weak attacks": ", ".join(name for name in row.psnr if name not in row.certified),

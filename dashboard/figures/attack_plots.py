@@ -18,7 +18,7 @@ def intervals(row: Row) -> go.Figure:
             figure.add_trace(_points(row, names, passed))
     floors = (
         (row.psnr_prior, "dash", "floor: nothing measured"),
-        (row.psnr_diagnosis, "dot", "ideal: the diagnosis alone"),
+        (row.psnr_answer, "dot", f"ideal: the {row.answer} alone"),
     )
     for value, dash, name in floors:
         if value is not None:

@@ -19,7 +19,15 @@ from dashboard.axes import (
     utility_axes,
 )
 from infomri_core.results.arm_names import beta_label
-from infomri_core.results.frontier import Row, label, marked, marker_scale, psnr_of, traces
+from infomri_core.results.frontier import (
+    Row,
+    answer_in,
+    label,
+    marked,
+    marker_scale,
+    psnr_of,
+    traces,
+)
 from infomri_core.results.label_places import label_places
 from infomri_core.results.palette import GREY
 from infomri_core.sampling.registry import learns, style_of
@@ -230,7 +238,7 @@ def _hover(row: Row, rows: Sequence[Row], axes: tuple[Axis, Axis], attack: str) 
     psnr = psnr_of(row, attack)
     if psnr is not None:
         lines.append(f"attack: {attack_of(row, attack)}")
-        for floor, name in ((row.psnr_prior, "floor"), (row.psnr_diagnosis, "diagnosis alone")):
+        for floor, name in ((row.psnr_prior, "floor"), (row.psnr_answer, f"{row.answer} alone")):
             if floor is not None:
                 lines.append(f"{psnr - floor:+.1f} dB over the {name}")
     return "<br>".join([*lines, "<i>click to open its run</i>"])
@@ -240,7 +248,7 @@ def _floor_values(rows: Sequence[Row], x: Axis) -> list[float]:
     """Where the floors' lines stand on the axis ``x``."""
     if x not in (PSNR, GAIN):
         return []
-    pairs = [(row.psnr_prior, row.psnr_diagnosis) for row in rows]
+    pairs = [(row.psnr_prior, row.psnr_answer) for row in rows]
     less = [(prior or 0.0) if x is GAIN else 0.0 for prior, _ in pairs]
     return [v - off for pair, off in zip(pairs, less) for v in pair if v is not None]
 
@@ -250,9 +258,9 @@ def _floors(figure: go.Figure, rows: Sequence[Row], x: Axis) -> None:
         return
     less = [(row.psnr_prior or 0.0) if x is GAIN else 0.0 for row in rows]
     floors = [row.psnr_prior and row.psnr_prior - off for row, off in zip(rows, less)]
-    ideals = [row.psnr_diagnosis and row.psnr_diagnosis - off for row, off in zip(rows, less)]
+    ideals = [row.psnr_answer and row.psnr_answer - off for row, off in zip(rows, less)]
     _line(figure, floors, "dash", "floor: nothing measured")
-    _line(figure, ideals, "dot", "ideal: the diagnosis alone")
+    _line(figure, ideals, "dot", f"ideal: the {answer_in(rows)} alone")
 
 
 def _line(figure: go.Figure, values: Sequence[float | None], dash: str, name: str) -> None:

@@ -84,7 +84,7 @@ def _attacks(found: Results) -> None:
         st.dataframe(
             tables.attack_table(found.rows),
             hide_index=True,
-            column_config=tables.attack_columns(),
+            column_config=tables.attack_columns(found.rows),
         )
         st.caption("PSNR and differences in dB; SSIM and NMSE without unit. 95 % intervals.")
 

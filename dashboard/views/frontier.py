@@ -1,4 +1,4 @@
-"""First page: what the diagnosis is worth, against what the strongest attack sees."""
+"""First page: what the model's answer is worth, against what the strongest attack sees."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,12 @@ from dashboard.reading import cache
 from dashboard.reading.runs import Arms, Sweep
 from dashboard.tables import arm_facts, frontier_columns, frontier_table
 from infomri_core.report.verdict import verdict
-from infomri_core.results.frontier import Row, attacks, label, psnr_of, utility_of
+from infomri_core.results.frontier import Row, answer_in, attacks, label, psnr_of, utility_of
 from infomri_core.results.measuring_less import sentence
 from infomri_core.results.operating_point import guessing, linkage_sentence, operating_point
 
 _INTRODUCTION = (
-    "Each point is one way of sampling k-space. **Up** is a better diagnosis, **left** is a "
+    "Each point is one way of sampling k-space. **Up** is a better {answer}, **left** is a "
     "poorer reconstruction for the attacker of the released measurement. Small points measure "
     "less, hollow ones have no suppression. Faded points are worse on both measures than another. "
     "Click a point to open its run."
@@ -33,9 +33,9 @@ _READING = """
   should have rebuilt.
 - **Floor** (dashed line): the best answer of someone who measured nothing. **Gain** is what the
   measurement gave the attacker beyond it.
-- **Ideal** (dotted line): what the diagnosis alone gives away about the image. An arm on this line
-  gives these attacks nothing beyond the diagnosis it was made for.
-- **Ceiling** (horizontal line): the diagnosis with all of k-space measured. Where the plan has an
+- **Ideal** (dotted line): what the {answer} alone gives away about the image. An arm on this
+  line gives these attacks nothing beyond the {answer} it was made for.
+- **Ceiling** (horizontal line): the {answer} with all of k-space measured. Where the plan has an
   acceleration of 1, it is the best arm there; else, where the audit has trained a reader of full
   images on its own patients, it is that reader's {utility} on them, which an arm may well exceed.
 - **Redundancy** is the share of sampled points whose conjugate partner was sampled as well.
@@ -86,7 +86,7 @@ def _frontier(uri: str, sweep: Sweep, found: Arms) -> None:
     told = cache.results(uri, sweep.run_id)
     if rival := sentence(found.rows, told.meta if told else {}):
         st.markdown(rival)
-    st.markdown(_INTRODUCTION)
+    st.markdown(_INTRODUCTION.format(answer=answer_in(found.rows)))
     rows, attack, x, y = _switches(found.rows)
     points = place(rows, x, y, attack)
     if points:
@@ -111,13 +111,15 @@ def _frontier(uri: str, sweep: Sweep, found: Arms) -> None:
         hide_index=True,
         column_config=frontier_columns(rows),
     )
-    st.caption("PSNR, floor, gain and diagnosis alone in dB; redundancy in percent.")
+    answer = answer_in(found.rows)
+    st.caption(f"PSNR, floor, gain and {answer} alone in dB; redundancy in percent.")
     with st.expander("How to read this", expanded=False):
         axis = utility_of(found.rows)
         words = {
             "utility": axis.title,
             "scale": axis.scale,
             "reading": axis.reading,
+            "answer": answer,
         }
         st.markdown(_READING.format(**words))
 
@@ -192,7 +194,9 @@ def _card(
     place_.metric(
         f"{label(row, [p.row for p in points])} at {row.acceleration:g}x",
         x.form(found.point.x),
-        delta=None if found.point is found.best else f"{x.form(gap)} against the best diagnosis",
+        delta=None
+        if found.point is found.best
+        else f"{x.form(gap)} against the best {row.answer}",
         delta_color="inverse",
         border=True,
     )

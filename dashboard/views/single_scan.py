@@ -1,4 +1,4 @@
-"""Sixth page: a scan of one's own through mask, attack and diagnosis, on this machine."""
+"""Sixth page: a scan of one's own through mask, attack and model, on this machine."""
 
 import tempfile
 from pathlib import Path
@@ -19,7 +19,7 @@ from infomri_core.system.errors import InputError
 
 _INTRODUCTION = (
     "One slice as a site would measure it, what the attacker makes of that measurement, and the "
-    "diagnosis. Everything is computed on the machine that runs this dashboard; nothing is kept "
+    "{answer}. Everything is computed on the machine that runs this dashboard; nothing is kept "
     "or sent. **Not for clinical use.**"
 )
 
@@ -28,7 +28,7 @@ def page(uri: str, sweep: Sweep) -> None:
     """Draw the page."""
     study = the_study(uri, sweep)
     rows = cache.arms(uri, sweep.experiment_id, sweep.run_id).rows
-    st.markdown(_INTRODUCTION)
+    st.markdown(_INTRODUCTION.format(answer=study.plan.task.answer))
     try:
         scan = _scan(study)
         if scan is not None:
@@ -152,7 +152,10 @@ def _outlines(study: TrainedStudy, scan: Scan, number: int, arm: str, accelerati
 def _diagnosis(study: TrainedStudy, done: single_scan.Trial, n_draws: int) -> None:
     task = study.plan.task
     what = "probability" if task.answer_prefix == "p" else task.answer_prefix
-    st.subheader("Diagnosis" if done.images is None else "In one number", anchor=False)
+    st.subheader(
+        study.plan.task.answer.capitalize() if done.images is None else "In one number",
+        anchor=False,
+    )
     st.dataframe(
         pd.DataFrame(single_scan.answers(task.answer_names, done.diagnosis, what)),
         hide_index=True,

@@ -60,8 +60,8 @@ def in_words(row: Row) -> str:
         None if utility is None else f"{figure.title} {figure.form(utility)}",
         None if row.psnr_worst is None else f"strongest attack {row.psnr_worst:.1f} dB",
         None
-        if row.psnr_gain_diagnosis is None
-        else f"{row.psnr_gain_diagnosis:+.1f} dB beyond the diagnosis",
+        if row.psnr_gain_answer is None
+        else f"{row.psnr_gain_answer:+.1f} dB beyond the {row.answer}",
         None if row.linkage_same_rank1 is None else f"linkage finds {row.linkage_same_rank1:.0%}",
     ]
     return f"{row.acceleration:g}x: {', '.join(part for part in said if part)}"

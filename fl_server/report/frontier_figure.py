@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from infomri_core.results.arm_names import beta_label
 from infomri_core.results.frontier import (
     Row,
+    answer_in,
     label,
     marked,
     marker_scale,
@@ -68,7 +69,7 @@ def _panel(axes: "Axes", rows: Sequence[Row], placed: Sequence[Row]) -> None:
     for trace in traces(placed):
         _trace(axes, trace, accelerations)
     _line(axes, [row.psnr_prior for row in rows], "--", "floor: nothing measured")
-    _line(axes, [row.psnr_diagnosis for row in rows], ":", "ideal: the diagnosis alone")
+    _line(axes, [row.psnr_answer for row in rows], ":", f"ideal: the {answer_in(rows)} alone")
     absent = ", ".join(
         dict.fromkeys(
             f"{label(row, rows)} at {row.acceleration:g}x" for row in rows if row not in placed

@@ -13,7 +13,7 @@ from infomri_core.results.frontier import Row, write_results
 _FRONTIER = (
     "How well the task is done against what the strongest attacker rebuilds (PSNR), with 95 % "
     "intervals. "
-    "The lines are what can be answered with nothing measured, and from the diagnosis alone."
+    "The lines are what can be answered with nothing measured, and from the model's answer alone."
 )
 _EXAMPLES = (
     "What each attacker rebuilds from one measurement. These are patients of the study centre's "

@@ -9,15 +9,16 @@ from infomri_core.plan.adversary_knowledge import described
 from infomri_core.report import html as h
 from infomri_core.report.verdict import Verdict
 from infomri_core.results import measuring_less
-from infomri_core.results.frontier import Row, label, utility_of
+from infomri_core.results.frontier import Row, answer_in, label, utility_of
 from infomri_core.results.operating_point import RULE, guessing, operating_point
 from infomri_core.summaries.jackknife import Estimate
+from infomri_core.tasks.registry import task_class
 
 _TAGS = {
     "void": "Verdict: audit void",
     "asks": "Verdict: asks for images",
-    "beyond": "Verdict: more than the diagnosis",
-    "within": "Verdict: nothing found beyond the diagnosis",
+    "beyond": "Verdict: more than the {answer}",
+    "within": "Verdict: nothing found beyond the {answer}",
 }
 _NOT_PROTECTED = (
     "Released k-space without calibrated noise has no differential privacy guarantee: the figures "
@@ -29,9 +30,9 @@ _NOT_PROTECTED = (
 
 def first_page(found: Verdict, rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
     """One page, in plain words: the verdict, the figures of the operating point, a sign-off."""
-    point = operating_point(rows)
+    point, tag = operating_point(rows), _TAGS[found.state].format(answer=answer_in(rows))
     parts = [
-        f'<div class="verdict {found.state}"><span class="tag">{_TAGS[found.state]}</span>',
+        f'<div class="verdict {found.state}"><span class="tag">{tag}</span>',
         f"<h2>{h.escape(found.headline)}</h2></div>",
         h.heading("What was asked"),
         h.facts(_asked(rows, meta)),
@@ -100,8 +101,8 @@ def _figures(point: Row, meta: Mapping[str, Any]) -> dict[str, str]:
         "How well the task is done": _utility(point),
         "Strongest attack": _attack(point),
         "... against having measured nothing": _above(point.gain("prior"), point.psnr_prior),
-        "... against knowing the diagnosis alone": _above(
-            point.gain("diagnosis"), point.psnr_diagnosis
+        f"... against knowing the {point.answer} alone": _above(
+            point.gain("answer"), point.psnr_answer
         ),
         "Linkage with candidate scans": _linkage(point),
         "Lesions in rebuilt images": _lesions(point),
@@ -152,7 +153,7 @@ def _lesions(point: Row) -> str:
     full = point.legibility.get("full image")
     rebuilt = {k: v for k, v in point.legibility.items() if k != "full image"}
     if not rebuilt:
-        return "not measured"
+        return "not measured" if task_class(point.task).readable else ""
     name = max(rebuilt, key=lambda n: rebuilt[n])
     beside = "" if full is None else f"; in full images {full:.3f}"
     figure = utility_of([point])

@@ -13,7 +13,7 @@ from infomri_core.report.first_page import first_page, in_words
 from infomri_core.report.verdict import verdict
 from infomri_core.report.weights import weights
 from infomri_core.report.words import ADVERSARIES, METHOD, OUTSIDE
-from infomri_core.results.frontier import Row, utility_of
+from infomri_core.results.frontier import Row, answer_in, utility_of
 from infomri_core.system.files import write_atomically
 
 
@@ -36,7 +36,7 @@ def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, P
     """The report as HTML. Every text from ``rows`` and ``meta`` is escaped."""
     template = resources.files("infomri_core.report").joinpath("report.html").read_text("utf-8")
     study = str(meta.get("study", "unnamed study"))
-    found = verdict(rows, meta)
+    found, answer = verdict(rows, meta), answer_in(rows)
     body = [
         first_page(found, rows, meta),
         in_words(found),
@@ -44,7 +44,7 @@ def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, P
         h.section("What each adversary can learn", _adversaries()),
         h.section("What protected weights and scores", h.paragraphs(weights_sentences(meta))),
         h.section("Outside the guarantee", h.bullets(OUTSIDE)),
-        h.section("Diagnosis against what attackers rebuild", tables.frontier(rows)),
+        h.section(f"{answer.capitalize()} against what attackers rebuild", tables.frontier(rows)),
         h.section("Suppression against measuring less", tables.measuring_less(rows, meta)),
         h.section("Differences", _differences(rows, meta)),
         h.section("Figures", *(h.picture(path, text) for text, path in figures.items())),
@@ -54,7 +54,7 @@ def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, P
         h.section("Each site", _sites(rows, meta)),
         h.section("Matching a measurement with candidate scans", *_linkage(rows)),
         h.section("Attacks on weights and updates", *weights(meta.get("weights") or {})),
-        h.section("Method", h.paragraphs(METHOD)),
+        h.section("Method", h.paragraphs([text.format(answer=answer) for text in METHOD])),
         h.section("Seeds, versions, identity", h.facts(_identity(meta))),
     ]
     return Template(template).substitute(

@@ -6,7 +6,7 @@ from typing import Any
 from infomri_core.plan.adversary_knowledge import KNOWLEDGE, base_name, knowledge
 from infomri_core.report.html import Cell, table
 from infomri_core.results import trained_against
-from infomri_core.results.frontier import Row, label, utility_of
+from infomri_core.results.frontier import Row, answer_in, label, utility_of
 from infomri_core.results.frontier import attacks as attack_names
 from infomri_core.results.measuring_less import comparisons
 from infomri_core.results.trained_against import MARK, weaker_judge
@@ -22,7 +22,7 @@ TRAINED_BY = {
 
 
 def frontier(rows: Sequence[Row]) -> str:
-    """One line an arm and acceleration: diagnosis, strongest attack, floors, gains."""
+    """One line an arm and acceleration: utility, strongest attack, floors, gains."""
     headers = [
         "Arm",
         "Acceleration",
@@ -31,7 +31,7 @@ def frontier(rows: Sequence[Row]) -> str:
         "PSNR, dB (95 %)",
         "Nothing measured",
         "Gain",
-        "Diagnosis alone",
+        f"{answer_in(rows).capitalize()} alone",
         "Gain",
     ]
     caption = "PSNR in dB; lower is more private. Gain: the strongest attack beyond that floor."
@@ -78,7 +78,7 @@ def adversaries_by_knowledge(rows: Sequence[Row]) -> str:
         if not found:
             continue
         psnr, name, row = max(found, key=lambda item: item[:2])
-        floor = row.psnr_diagnosis
+        floor = row.psnr_answer
         lines.append(
             [
                 Cell(kind),
@@ -91,7 +91,7 @@ def adversaries_by_knowledge(rows: Sequence[Row]) -> str:
         )
     headers = ["Adversary", "Its attack was trained", "Strongest", "Against", "PSNR, dB"]
     caption = "Where each strength of adversary gets furthest. The strongest of all counts."
-    return table([*headers, "Beyond the diagnosis, dB"], lines, caption)
+    return table([*headers, f"Beyond the {answer_in(rows)}, dB"], lines, caption)
 
 
 def certificates(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -235,8 +235,8 @@ def _frontier_line(row: Row, rows: Sequence[Row]) -> list[Cell]:
         _interval(row.psnr_worst, low, high, "{:.1f}".format),
         _number(row.psnr_prior, "{:.1f}".format),
         _interval(*_ends(row.gain("prior")), "{:+.1f}".format),
-        _number(row.psnr_diagnosis, "{:.1f}".format),
-        _interval(*_ends(row.gain("diagnosis")), "{:+.1f}".format),
+        _number(row.psnr_answer, "{:.1f}".format),
+        _interval(*_ends(row.gain("answer")), "{:+.1f}".format),
     ]
 
 

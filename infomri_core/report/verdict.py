@@ -19,7 +19,8 @@ State = Literal["void", "asks", "beyond", "within"]
 class Verdict:
     """Of the operating point, where there is one. ``void``: nothing may be concluded. ``asks``:
     the arm was trained to rebuild images. ``beyond``:
-    the strongest attack rebuilds more than the diagnosis gives away, or linkage finds patients.
+    the strongest attack rebuilds more than the model's answer gives away, or linkage finds
+    patients.
     ``within``: no attack that was tried did."""
 
     state: State
@@ -151,9 +152,9 @@ def _utility(row: Row, before: str) -> str:
 
 
 def _gained(row: Row) -> float | None:
-    """What the strongest attack got beyond the diagnosis; where no diagnosis is known, beyond
+    """What the strongest attack got beyond the model's answer; where none is known, beyond
     the best answer without a measurement."""
-    return row.psnr_gain if row.psnr_diagnosis is None else row.psnr_gain_diagnosis
+    return row.psnr_gain if row.psnr_answer is None else row.psnr_gain_answer
 
 
 def gain_interval(row: Row) -> str:
@@ -174,7 +175,7 @@ def _not_excluded(row: Row) -> str:
 
 
 def _beyond_what(row: Row) -> str:
-    return "prior" if row.psnr_diagnosis is None else "diagnosis"
+    return "prior" if row.psnr_answer is None else "answer"
 
 
 def _gain(row: Row) -> float:
@@ -182,12 +183,12 @@ def _gain(row: Row) -> float:
 
 
 def _floor(row: Row) -> float:
-    return (row.psnr_prior if row.psnr_diagnosis is None else row.psnr_diagnosis) or 0.0
+    return (row.psnr_prior if row.psnr_answer is None else row.psnr_answer) or 0.0
 
 
 def _known(row: Row) -> str:
     """What someone at the floor has."""
-    return "a stranger's mean image" if row.psnr_diagnosis is None else "the diagnosis"
+    return "a stranger's mean image" if row.psnr_answer is None else f"the {row.answer}"
 
 
 def _attacker(row: Row) -> str:

@@ -6,7 +6,7 @@ ADVERSARIES = (
         "Sees what sites send after each round, their weights or, under secure aggregation, the "
         "sum of them, and, where sites release measurements, y and its mask. From y it gets the "
         "images of the strongest attack below, no better than the figures say for these "
-        "attackers. It gets score histograms and mean image quality.",
+        "attackers. It gets sums of scores and mean image quality.",
         "It never receives an image, a measurement or a single patient's score during a study. "
         "What it could draw from a site's weights is not limited by the sampling mask.",
     ),
@@ -39,7 +39,7 @@ OUTSIDE = (
     "parts and have the third's, and a wrong or poisoned part is hidden as well.",
     "Loss terms, where a plan asks for them, stand outside epsilon.",
     "What scores say of validation patients stands outside the weights' epsilon. Under noise it "
-    "has an epsilon of its own; where a study switches the noise off, histograms and image "
+    "has an epsilon of its own; where a study switches the noise off, sums of scores and image "
     "quality are exact sums over groups of patients.",
     "The suppression strength beta and the acceleration were chosen by looking at results on "
     "the same patients; that choice itself is not counted.",
@@ -56,13 +56,13 @@ METHOD = (
     "closed-form linear estimator (LMMSE) or better. One that fails is marked as weak: its "
     "failure says nothing about privacy.",
     "The attackers are then scored where the data are, on the very measurement that the "
-    "classifier saw. PSNR is the mean over images of each image's PSNR in dB (range 1, output "
+    "network saw. PSNR is the mean over images of each image's PSNR in dB (range 1, output "
     "clipped to [0, 1]). Intervals are 95 %. Where scores left under noise they hold the noise "
     "and the patients' own spread; else they are by a jackknife over groups of patients, not "
     "slices, and where one group only stands behind a figure it has none.",
     "Under noise, matching with candidate scans and legibility are measured on the study centre's "
     "own held-out patients, whom no attack was fitted on.",
     "'Nothing measured' is the best of the answers that use no measurement (black, the best grey, "
-    "the mean image). 'Diagnosis alone' is the image regressed on the model's logits: what "
-    "anyone told the diagnosis can do. The ideal is a strongest attack no better than that.",
+    "the mean image). '{answer} alone' is the image regressed on the model's answer: what "
+    "anyone told the {answer} can do. The ideal is a strongest attack no better than that.",
 )

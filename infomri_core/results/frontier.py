@@ -16,9 +16,10 @@ from infomri_core.summaries.jackknife import Estimate
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import write_atomically
 from infomri_core.tasks.figures import Figure, Figures, flat, from_flat
-from infomri_core.tasks.registry import DEFAULT, figures_of
+from infomri_core.tasks.registry import DEFAULT, answer_of, figures_of
 
-_DERIVED = ("worst_attack", "psnr_worst", "psnr_gain", "psnr_gain_diagnosis")
+_DERIVED = ("worst_attack", "psnr_worst", "psnr_gain", "psnr_gain_answer")
+_OF_ANSWER = ("psnr_{}", "psnr_gain_{}")
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,11 @@ class Row:
     ``task`` is the task's kind, ``figures`` says how well it is done, by the names of its
     :class:`~infomri_core.tasks.figures.Figure`. PSNR in dB; mappings go from an attack's name to
     its figure and hold attacks that use the measurement. ``psnr_prior``: the best answer that
-    uses neither measurement nor diagnosis. ``psnr_diagnosis``: the image regressed on the model's
-    answer alone. None means undefined. ``gain_low`` and ``gain_high``: the 95 % interval of what
-    the strongest attack got beyond each, by 'prior' and 'diagnosis'; of the difference itself,
-    since attack and floor are scored on the same images.
+    uses neither measurement nor answer. ``psnr_answer``: the image regressed on the model's
+    answer alone, in the file called by what the answer is (``psnr_diagnosis``). None means
+    undefined. ``gain_low`` and ``gain_high``: the 95 % interval of what the strongest attack got
+    beyond each, by 'prior' and 'answer'; of the difference itself, since attack and floor are
+    scored on the same images.
     ``linkage_*``: success of who holds ``linkage_gallery`` candidate scans in finding the patient
     by the very scan (``same``) or another slice (``other``): rank-1 share and AUC, with intervals
     by name (``same_rank1`` ...).
@@ -64,7 +66,7 @@ class Row:
     legibility_high: Mapping[str, float] = field(default_factory=dict)
     certified: tuple[str, ...] = ()
     psnr_prior: float | None = None
-    psnr_diagnosis: float | None = None
+    psnr_answer: float | None = None
     gain_low: Mapping[str, float] = field(default_factory=dict)
     gain_high: Mapping[str, float] = field(default_factory=dict)
     redundancy: float | None = None
@@ -80,6 +82,11 @@ class Row:
     n_patients: int = 0
     rounds: int = 0
     epsilon: float | None = None
+
+    @property
+    def answer(self) -> str:
+        """What the model tells of a slice, as a noun: a diagnosis, a segmentation."""
+        return answer_of(self.task)
 
     @property
     def utility(self) -> Estimate:
@@ -108,15 +115,15 @@ class Row:
         return self.psnr_worst - self.psnr_prior
 
     @property
-    def psnr_gain_diagnosis(self) -> float | None:
-        """What the strongest attack got beyond the diagnosis: ``psnr_worst - psnr_diagnosis``."""
-        if self.psnr_worst is None or self.psnr_diagnosis is None:
+    def psnr_gain_answer(self) -> float | None:
+        """What the strongest attack got beyond the answer: ``psnr_worst - psnr_answer``."""
+        if self.psnr_worst is None or self.psnr_answer is None:
             return None
-        return self.psnr_worst - self.psnr_diagnosis
+        return self.psnr_worst - self.psnr_answer
 
     def gain(self, beyond: str) -> Estimate:
-        """What the strongest attack got beyond 'prior' or 'diagnosis', dB, with its interval."""
-        value = self.psnr_gain if beyond == "prior" else self.psnr_gain_diagnosis
+        """What the strongest attack got beyond 'prior' or 'answer', dB, with its interval."""
+        value = self.psnr_gain if beyond == "prior" else self.psnr_gain_answer
         return Estimate(value, self.gain_low.get(beyond), self.gain_high.get(beyond))
 
 
@@ -128,6 +135,11 @@ def psnr_of(row: Row, attack: str) -> float | None:
 def utility_of(rows: Sequence[Row]) -> Figure:
     """The figure of the utility axis, that of the first row's task."""
     return figures_of(rows[0].task if rows else DEFAULT)[0]
+
+
+def answer_in(rows: Sequence[Row]) -> str:
+    """What the models of the rows tell, as a noun, by the first row's task."""
+    return answer_of(rows[0].task if rows else DEFAULT)
 
 
 def pareto(rows: Iterable[Row], attack: str = "worst") -> list[Row]:
@@ -223,6 +235,7 @@ def to_json(row: Row) -> dict[str, Any]:
     values = {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
     values |= flat(figures_of(row.task), values.pop("figures"))
     values |= {name: getattr(row, name) for name in _DERIVED}
+    values = renamed(values, "answer", row.answer)
     # JSON has no infinity, and the beta of the image alone is not undefined.
     return _defined(values) | {"beta": row.beta if math.isfinite(row.beta) else str(row.beta)}
 
@@ -230,11 +243,30 @@ def to_json(row: Row) -> dict[str, Any]:
 def from_json(values: Mapping[str, Any]) -> Row:
     """The row of :func:`to_json`; derived figures are computed afresh."""
     names = {f.name for f in dataclasses.fields(Row)}
-    known = {name: value for name, value in values.items() if name in names}
+    found = answers_named(values, values.get("task", DEFAULT))
+    known = {name: value for name, value in found.items() if name in names}
     known["certified"] = tuple(known.get("certified", ()))
     known["beta"] = float(known.get("beta", 0.0))
     known["figures"] = from_flat(figures_of(values.get("task", DEFAULT)), values)
     return Row(**known)
+
+
+def answers_named(values: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """Values of a file or a store with the answer's floor under its name here. Older versions
+    called it by a diagnosis, whatever the task."""
+    return renamed(renamed(values, "diagnosis", "answer"), answer_of(task), "answer")
+
+
+def renamed(values: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
+    """The values, with what stands under the answer's ``old`` name under the ``new`` one."""
+    found = dict(values)
+    for name in (form.format(old) for form in _OF_ANSWER if form.format(old) in values):
+        found[name.removesuffix(old) + new] = found.pop(name)
+    for name in ("gain_low", "gain_high"):
+        if name in found:
+            ends = found[name]
+            found[name] = {new if key == old else key: value for key, value in ends.items()}
+    return found
 
 
 def _defined(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """Suppression against its rival: no suppression and fewer points, at an equal utility.
 
-Along the arm with beta = 0, higher accelerations give the attacker less and diagnose worse. A
-suppressed arm pays only where it lies below that curve: its strongest attack is weaker than that
-on the curve where the utility is the same.
+Along the arm with beta = 0, higher accelerations give the attacker less and serve the task
+worse. A suppressed arm pays only where it lies below that curve: its strongest attack is weaker
+than that on the curve where the utility is the same.
 """
 
 import itertools
@@ -33,7 +33,7 @@ class Comparison:
     """A suppressed ``row`` beside beta = 0 at an equal utility.
 
     ``between``: the two rows of the curve on either side, the one that measures less first; the
-    same row twice where even the fewest points tried diagnose as well, which makes ``gain`` an
+    same row twice where even the fewest points tried do as well, which makes ``gain`` an
     upper bound. ``gain``: dB by which the strongest attack on ``row`` lies below the curve.
     """
 

@@ -4,14 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from infomri_core.results.frontier import Row, to_json
+from infomri_core.results.frontier import Row, answers_named, to_json
 from infomri_core.tasks.figures import flat, from_flat
-from infomri_core.tasks.registry import figures_of
+from infomri_core.tasks.registry import DEFAULT, answer_of, figures_of
 
 _SINGLE = (
     "psnr_groups",
     "psnr_prior",
-    "psnr_diagnosis",
     "redundancy",
     "n_patients",
     "linkage_same_rank1",
@@ -21,7 +20,7 @@ _SINGLE = (
     "linkage_gallery",
 )
 _WHOLE = ("psnr_groups", "n_patients")
-_DERIVED = ("psnr_worst", "psnr_gain", "psnr_gain_diagnosis")
+_DERIVED = ("psnr_worst", "psnr_gain")
 _PER_ATTACK = (
     *("psnr", "psnr_low", "psnr_high", "psnr_of_mean_mse", "ssim", "nmse"),
     *("legibility", "legibility_low", "legibility_high"),
@@ -36,7 +35,8 @@ def metrics_of(row: Row) -> dict[str, float]:
     """The row's defined figures by metric name; what is undefined has no metric."""
     values = to_json(row)
     at = f"{row.acceleration:g}x"
-    names = (*_of_task(row.task), *_SINGLE, *_DERIVED)
+    answer = answer_of(row.task)
+    names = (*_of_task(row.task), *_SINGLE, *_DERIVED, f"psnr_{answer}", f"psnr_gain_{answer}")
     found = {f"{name}/{at}": values[name] for name in names}
     for name in _PER_ATTACK + _PER_FIGURE:
         found |= {f"{name}/{attack}/{at}": value for attack, value in values[name].items()}
@@ -52,11 +52,13 @@ def rows_of(arm: Row, metrics: Mapping[str, float]) -> list[Row]:
     figure of a row are ignored.
     """
     cells: dict[str, dict[str, float]] = {}
+    answers = [f"psnr_{answer_of(kind)}" for kind in (arm.task, DEFAULT)]
     for name, value in metrics.items():
         path, _, at = name.rpartition("/")
         if path.split("/")[0] in (
             *_of_task(arm.task),
             *_SINGLE,
+            *answers,
             *_PER_ATTACK,
             *_PER_FIGURE,
             _CERTIFIED,
@@ -69,8 +71,11 @@ def rows_of(arm: Row, metrics: Mapping[str, float]) -> list[Row]:
 
 
 def _row(arm: Row, acceleration: float, cell: Mapping[str, float]) -> Row:
-    figures: dict[str, Any] = {name: cell[name] for name in _SINGLE if name in cell}
-    figures |= {name: dict(_within(cell, name)) for name in _PER_ATTACK + _PER_FIGURE}
+    values: dict[str, Any] = {name: value for name, value in cell.items() if "/" not in name}
+    values |= {name: dict(_within(cell, name)) for name in _PER_ATTACK + _PER_FIGURE}
+    known = answers_named(values, arm.task)
+    names = (*_SINGLE, "psnr_answer", *_PER_ATTACK, *_PER_FIGURE)
+    figures = {name: known[name] for name in names if name in known}
     figures |= {name: int(figures[name]) for name in _WHOLE if name in figures}
     figures["figures"] = from_flat(figures_of(arm.task), cell)
     figures["certified"] = tuple(a for a, passed in _within(cell, _CERTIFIED) if passed)

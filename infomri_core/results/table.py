@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from infomri_core.results import trained_against
-from infomri_core.results.frontier import Row, attacks, label, pareto, utility_of
+from infomri_core.results.frontier import Row, answer_in, attacks, label, pareto, utility_of
 from infomri_core.results.measuring_less import sentence
 from infomri_core.results.trained_against import MARK, weaker_judge
 from infomri_core.system.screen_table import Column, ScreenTable
@@ -19,7 +19,7 @@ CAPTION = (
     "dB how well an attack rebuilds the image from the measurement: lower is more private, and "
     "only the strongest attack counts. Gain is what the measurement gave that attack beyond the "
     "floor, the best answer of someone who measured nothing. The ideal is a strongest attack no "
-    "better than 'diagnosis', which is what the model's answer alone gives away. Linkage is the "
+    "better than '{answer}', which is what the model's answer alone gives away. Linkage is the "
     "share of patients found among candidate scans by their measurement, whatever the PSNR. "
     "Redundancy is the share of points measured twice, by conjugate symmetry."
 )
@@ -38,7 +38,9 @@ def table(
     title = utility_of(rows).title
     columns += [Column(f"{title}\n(95 % interval)", f"{title} (95 % interval)", right=True)]
     columns += [Column(f"PSNR\n{name}", right=True) for name in names]
-    headings = ("strong-\nest", "floor", "gain", "diag-\nnosis", "link-\nage", "redun-\ndancy")
+    answer = answer_in(rows)
+    broken = f"{answer[:4]}-\n{answer[4:]}"
+    headings = ("strong-\nest", "floor", "gain", broken, "link-\nage", "redun-\ndancy")
     columns += [Column(heading, right=True) for heading in headings]
     best = _best(rows)
     cells = [_cells(row, rows, names, id(row) in best) for row in rows]
@@ -69,7 +71,7 @@ def _cells(row: Row, rows: Sequence[Row], names: Sequence[str], best: bool) -> l
         Text(_number(row.psnr_worst, "{:.1f}".format), "bold"),
         _number(row.psnr_prior, "{:.1f}".format),
         _number(row.psnr_gain, "{:+.1f}".format),
-        _number(row.psnr_diagnosis, "{:.1f}".format),
+        _number(row.psnr_answer, "{:.1f}".format),
         _number(row.linkage_same_rank1, "{:.0%}".format),
         _number(row.redundancy, "{:.0%}".format),
     ]
@@ -101,7 +103,8 @@ def _title(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
 
 def _caption(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
     figure = utility_of(rows)
-    text = CAPTION.format(utility=figure.title, reading=f"{figure.reading}; {figure.scale}")
+    reading = f"{figure.reading}; {figure.scale}"
+    text = CAPTION.format(utility=figure.title, reading=reading, answer=answer_in(rows))
     if _best(rows):
         text += " ● Pareto-optimal: no other arm at any acceleration is better on both."
     text += " " * bool(rival := sentence(rows, meta)) + rival

@@ -103,6 +103,7 @@ class Number(Task):
     scale: float = field(default=0.1, kw_only=True)
 
     loss_terms: ClassVar[tuple[str, ...]] = ("mse",)
+    answer: ClassVar[str] = "estimate"
     answer_prefix: ClassVar[str] = "value"
     summary: ClassVar[type[Summary]] = NumberSummary
     figures: ClassVar[tuple[Figure, ...]] = (

@@ -50,6 +50,7 @@ class Reconstruction(Task):
     """
 
     kind: ClassVar[str] = "reconstruction"
+    answer: ClassVar[str] = "reconstruction"
     answer_prefix: ClassVar[str] = "value"
     summary: ClassVar[type[Summary]] = PosteriorSummary
     loss_terms: ClassVar[tuple[str, ...]] = ("nll",)

@@ -50,6 +50,11 @@ def figures_of(kind: str) -> "tuple[Figure, ...]":
     return task_class(kind).figures
 
 
+def answer_of(kind: str) -> str:
+    """What models of a registered kind of task tell of a slice, as a noun."""
+    return task_class(kind).answer
+
+
 def task_from(table: Any, where: str) -> "Task":
     """The task that the table ``[task]`` of a plan describes. ``InputError`` when it cannot."""
     options = dict(table) if isinstance(table, dict) else table

@@ -71,6 +71,7 @@ class Segmentation(Task):
     samples: int = 16
 
     kind: ClassVar[str] = "segmentation"
+    answer: ClassVar[str] = "segmentation"
     answer_prefix: ClassVar[str] = "value"
     summary: ClassVar[type[Summary]] = OverlapSummary
     figures: ClassVar[tuple[Figure, ...]] = FIGURES

@@ -43,6 +43,9 @@ class Task(Sampling, ABC):
     shape: tuple[int, int]
 
     kind: ClassVar[str]
+    answer: ClassVar[str] = "diagnosis"
+    """What the model tells of a slice, as a noun. What it gives away is the floor ``psnr_`` and
+    this noun."""
     answer_prefix: ClassVar[str]
     """How a table's column of an answer's mean begins: ``p`` for a probability."""
     summary: ClassVar[type[Summary]]

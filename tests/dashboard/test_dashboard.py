@@ -66,7 +66,7 @@ def rows_of(plan: Plan) -> list[Row]:
                 psnr_low={name: value - 2 for name, value in psnr.items()},
                 certified=("lmmse",),
                 psnr_prior=12.0,
-                psnr_diagnosis=12.5 + arm.beta,
+                psnr_answer=12.5 + arm.beta,
             )
             rows.append(row)
     return rows

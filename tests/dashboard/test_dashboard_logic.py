@@ -41,7 +41,7 @@ from tests.support.old_results import write_old_results
 from tests.support.rows import changed
 from tests.support.trained_runs import DROPPED, LABELS, SHAPE, make_images, make_plan
 
-BASE = Row("", "infomri", 0.0, 0, 16.0, psnr_prior=12.0, psnr_diagnosis=13.0)
+BASE = Row("", "infomri", 0.0, 0, 16.0, psnr_prior=12.0, psnr_answer=13.0)
 ROWS = [
     changed(BASE, arm="a", auroc=0.95, auroc_low=0.92, psnr={"cnn": 20.0, "tv": 18.0}),
     changed(BASE, arm="b", auroc=0.93, beta=1.0, psnr={"cnn": 15.0}, certified=("cnn",)),

@@ -63,7 +63,7 @@ def test_an_audit_is_repeated_on_held_out_patients_with_another_attack(run: Path
     original, _ = read_results(run / "results.json")
     assert {row.arm for row in rows} == {row.arm for row in original}
     assert all(row.acceleration == 5.0 and set(row.psnr) == {"lmmse", "cnn"} for row in rows)
-    assert all(row.n_patients == 6 and row.psnr_gain_diagnosis is not None for row in rows)
+    assert all(row.n_patients == 6 and row.psnr_gain_answer is not None for row in rows)
     assert all({"full image", "cnn"} <= set(row.legibility) for row in rows)
     assert "held out of the audit set" in meta["scored_on"]
     parts = {"dp", "membership", "inversion", "label_inference", "site_inference"}

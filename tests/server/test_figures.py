@@ -12,7 +12,7 @@ from tests.support.rows import changed, row_of
 LEARNED = row_of(
     "infomri-s0", "infomri", 0.0, 0, 16.0, auroc=0.9, psnr={"lmmse": 15.0}, psnr_prior=12.0
 )
-SOFTER = replace(LEARNED, beta=0.01, suppression="marginal", psnr_diagnosis=12.5)
+SOFTER = replace(LEARNED, beta=0.01, suppression="marginal", psnr_answer=12.5)
 NEW_SAMPLER = changed(LEARNED, sampler="spiral", auroc_low=0.8, psnr_high={"lmmse": 16.0})
 UNDEFINED = Row("uniform-s0", "uniform", 0.0, 0, 32.0, psnr={"lmmse": 14.0})
 

@@ -44,14 +44,38 @@ FIRST = row_of(
     nmse={"lmmse": 0.2, "cnn": 0.3, "unet": 0.19},
     certified=("lmmse", "unet"),
     psnr_prior=13.0,
-    psnr_diagnosis=13.4,
+    psnr_answer=13.4,
     redundancy=0.02,
     n_train=960,
     n_audit=240,
     n_patients=60,
     rounds=4,
 )
+OUTLINED = Row(
+    *("infomri-s0", "infomri", 0.0, 0, 8.0),
+    task="segmentation",
+    psnr={"lmmse": 20.0},
+    psnr_answer=16.5,
+    gain_low={"prior": 4.0, "answer": 3.0},
+    gain_high={"prior": 5.0, "answer": 4.0},
+)
 UNDEFINED = Row("uniform-s0", "uniform", 0.0, 0, 32.0)
+
+
+def test_the_floor_of_the_answer_is_called_by_what_the_task_answers():
+    values = to_json(OUTLINED)
+    assert values["psnr_segmentation"] == 16.5 and values["psnr_gain_segmentation"] == 3.5
+    assert values["gain_low"] == {"prior": 4.0, "segmentation": 3.0}
+    metrics = metrics_of(OUTLINED)
+    assert metrics["psnr_segmentation/8x"] == 16.5
+    assert metrics["gain_low/segmentation/8x"] == 3.0
+    assert not any("diagnosis" in name for name in (*values, *metrics))
+    assert from_json(values) == OUTLINED == rows_of(replace(OUTLINED, psnr={}), metrics)[0]
+    older = {"psnr_diagnosis": 16.5, "gain_low": {"diagnosis": 3.0}, "gain_high": {}}
+    renamed = {name: value for name, value in values.items() if "segmentation" not in name}
+    found = from_json({**renamed, **older, "task": "segmentation"})
+    assert found.psnr_answer == 16.5 and found.gain("answer").low == 3.0
+
 
 figure = st.none() | st.floats(0.0, 1.0)
 decibel = st.floats(1.0, 40.0)

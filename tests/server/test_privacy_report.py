@@ -33,7 +33,7 @@ ROW = row_of(
     nmse={"lmmse": 0.20, "unet": 0.18, "cnn": 0.31},
     certified=("lmmse", "unet"),
     psnr_prior=14.0,
-    psnr_diagnosis=14.6,
+    psnr_answer=14.6,
     n_audit=240,
     n_patients=60,
 )
@@ -111,12 +111,12 @@ def test_a_gain_beyond_the_diagnosis_is_said_with_its_place_and_size():
 
 
 def test_a_gain_is_said_with_the_interval_of_the_difference():
-    known = {"gain_low": {"diagnosis": 1.8}, "gain_high": {"diagnosis": 3.9}}
+    known = {"gain_low": {"answer": 1.8}, "gain_high": {"answer": 3.9}}
     sure = from_json(to_json(replace(ROW, **known)))
     found = verdict([sure], META)
     assert "(95 %: +1.8 to +3.9)" in found.headline
     assert "+2.8 dB, 95 %: +1.8 to +3.9 (that floor" in render([sure], META, {})
-    wide = {"gain_low": {"diagnosis": -2.0}, "gain_high": {"diagnosis": 2.1}}
+    wide = {"gain_low": {"answer": -2.0}, "gain_high": {"answer": 2.1}}
     unsure = " ".join(verdict([replace(IDEAL, **wide)], META).sentences)
     assert "+2.1 dB is not excluded" in unsure
     assert "excluded" not in " ".join(verdict([IDEAL], META).sentences)

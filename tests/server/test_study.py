@@ -64,7 +64,7 @@ def test_a_study_leaves_rows_for_every_arm_and_acceleration(tmp_path: Path) -> N
     for row in rows:
         assert set(row.psnr) == {"lmmse", "cnn"}
         assert row.psnr_worst == max(row.psnr.values())
-        assert row.psnr_prior is not None and row.psnr_diagnosis is not None
+        assert row.psnr_prior is not None and row.psnr_answer is not None
         assert row.psnr_gain == row.psnr_worst - row.psnr_prior
         assert 0 < row.n_audit <= 32 and row.rounds == 3
     content = json.loads((tmp_path / "run" / "results.json").read_text())

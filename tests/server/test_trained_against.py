@@ -20,7 +20,7 @@ ROW = row_of(
     psnr={"lmmse": 15.0, "unet": 16.0, "lmmse@same-site": 15.5},
     certified=("lmmse", "unet"),
     psnr_prior=14.0,
-    psnr_diagnosis=14.5,
+    psnr_answer=14.5,
 )
 
 

@@ -86,7 +86,7 @@ def test_it_is_audited_and_read_by_its_own_figures(finished: tuple[Path, list[Ro
     _, rows, _ = finished
     for row in rows:
         assert set(row.figures) >= FIGURES and row.utility.low < row.utility.high
-        assert row.psnr and row.psnr_prior is not None and row.psnr_diagnosis is None
+        assert row.psnr and row.psnr_prior is not None and row.psnr_answer is None
         (again,) = rows_of(replace(row, figures={}), metrics_of(row))
         assert set(again.figures) >= FIGURES
     printed = table(rows).csv()

@@ -170,7 +170,7 @@ def test_it_is_audited_and_read_by_its_own_figures(finished: tuple[Path, list[Ro
     directory, rows, _ = finished
     for row in rows:
         assert {"r2", "mae"} <= set(row.figures) and row.utility.low < row.utility.high
-        assert row.psnr and row.psnr_diagnosis is not None
+        assert row.psnr and row.psnr_answer is not None
         assert rows_of(replace(row, figures={}), metrics_of(row))[0].figures.keys() == {
             "r2",
             "mae",

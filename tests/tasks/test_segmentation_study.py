@@ -66,7 +66,7 @@ def test_it_is_trained_private_and_masked_and_audited(
     assert set(meta["rounds"][0]["losses"][rows[0].arm]) == {"nll", "kl", "image", "entropy"}
     for row in rows:
         assert row.epsilon and {"agreement", "dsc"} <= set(row.figures)
-        assert row.utility.low < row.utility.high and row.psnr_diagnosis is not None
+        assert row.utility.low < row.utility.high and row.psnr_answer is not None
         assert "1 - GED" in table(rows).csv()
     report = (directory / "privacy-report.html").read_text(encoding="utf-8")
     assert "1 - GED" in report and "AUROC (95 %)" not in report

@@ -52,7 +52,7 @@ class NoiseTask:
         attacks = {n: v for n, v in found.items() if base_name(n) in self.plan.evaluation.attacks}
         floors = {
             "prior": self._best(found, cell, self.form.floors),
-            "diagnosis": self._best(found, cell, DIAGNOSES),
+            "answer": self._best(found, cell, DIAGNOSES),
         }
         worst = _worst(attacks)
         gains = {name: conservative_difference(floor, worst) for name, floor in floors.items()}

@@ -201,7 +201,7 @@ def exact_figures(plan: Plan, scores: Scores) -> dict[str, Any]:
     """The fields of a row that exact scores say."""
     quality = {n: q for n, q in scores.quality.items() if base_name(n) in plan.evaluation.attacks}
     psnr = {name: q.estimate("psnr") for name, q in quality.items()}
-    floors = {"prior": _best(scores, FLOORS), "diagnosis": _best(scores, DIAGNOSES)}
+    floors = {"prior": _best(scores, FLOORS), "answer": _best(scores, DIAGNOSES)}
     gains = {name: _gain(quality, floor) for name, floor in floors.items()}
     return {
         "figures": plan.task.estimates(scores.task),
