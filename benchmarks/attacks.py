@@ -18,9 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 from fl_server.inference.trained_arm import open_arm
-from infomri_core import attacks
-from infomri_core.attacks import ATTACKS, FLOORS, Attack, Ensemble, folds
+from infomri_core.attacks import registry as attacks
+from infomri_core.attacks.audit_set import AuditSet, folds
+from infomri_core.attacks.base import Attack
+from infomri_core.attacks.ensemble import Ensemble
 from infomri_core.attacks.networks.learned import LearnedAttack
+from infomri_core.attacks.registry import ATTACKS, FLOORS
 from infomri_core.data import open_dataset
 from infomri_core.inference.inference import ArmQuery
 from infomri_core.physics.images import psnr
@@ -49,7 +52,7 @@ def fit(
         ratios = [1 / a for a in options.accelerations]
         generator = torch_generator(options.seed, "attack", name, device=images.device)
         attack.to(images.device)
-        attack.fit(images, policy, ratios, options.sigma, generator, patients)
+        attack.fit(AuditSet.of(images, policy, ratios, options.sigma, generator, patients))
     return attack, time.monotonic() - started
 
 

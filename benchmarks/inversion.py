@@ -11,6 +11,7 @@ import tomli_w
 import torch
 
 from infomri_core.arms.build import build_model
+from infomri_core.attacks.audit_set import AuditSet
 from infomri_core.attacks.linear.lmmse import LMMSE
 from infomri_core.data import open_dataset
 from infomri_core.plan.reading import parse_plan
@@ -79,9 +80,11 @@ def main() -> None:
     images = data.images(np.arange(len(data)))
     labels = torch.from_numpy(data.table.labels.astype(np.float32))
     prior = LMMSE(plan.task.shape).fit(
-        *(images[public], model.sampler, [RATIO], plan.measurement.noise_std),
-        torch_generator(seed, "prior"),
-        patients=data.table.patients[public],
+        AuditSet.of(
+            *(images[public], model.sampler, [RATIO], plan.measurement.noise_std),
+            torch_generator(seed, "prior"),
+            data.table.patients[public],
+        )
     )
     print(f"| {HEAD} |\n|{' --- |' * len(HEAD.split('|'))}", flush=True)
     first, last = (int(number) for number in options.rows.split("-"))

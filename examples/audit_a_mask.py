@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from infomri_core.attacks import build
+from infomri_core.attacks.audit_set import AuditSet
 from infomri_core.attacks.certify import certify
+from infomri_core.attacks.registry import build
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import fft2c, measure
@@ -67,7 +68,7 @@ def figures(
     for name in ("mean", "lmmse", *(a for a in attacks if a != "lmmse")):
         generator = torch_generator("mask", "fit", name)
         attack = build(name, data.shape)
-        attack.fit(images, policy, [ratio], noise_std, generator, own.table.patients)
+        attack.fit(AuditSet.of(images, policy, [ratio], noise_std, generator, own.table.patients))
         quality = float(psnr(attack.reconstruct(measurement, masks), truth).mean())
         reference = attack if name == "lmmse" else reference
         passed = None

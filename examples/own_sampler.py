@@ -19,8 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from infomri_core.arms.sampled_model import SampledModel
-from infomri_core.attacks import Attack, build
+from infomri_core.attacks.audit_set import AuditSet
+from infomri_core.attacks.base import Attack
+from infomri_core.attacks.registry import build
 from infomri_core.data import SliceDataset, open_dataset
+from infomri_core.fitting.loop import Stretch
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import fft2c
 from infomri_core.physics.statistics import KSpaceMoments
@@ -32,7 +35,7 @@ from infomri_core.sampling.samplers.variable_density import relative_distance
 from infomri_core.summaries.groups import partition
 from infomri_core.summaries.metrics import ScoreHistogram
 from infomri_core.suppression.marginal import MarginalEntropy
-from infomri_core.training.fit import Stretch, train_steps
+from infomri_core.training.fit import train_steps
 
 RATIO = 1 / 8
 SITE = "phantom:?hospital=north&size={size}&patients={patients}&slices=4&seed=1"
@@ -135,7 +138,9 @@ def fit(name: str, model: SampledModel, own: SliceDataset) -> Attack:
     images = own.images(range(len(own)))
     generator = torch_generator("example", "fit")
     patients = own.table.patients
-    return attack.fit(images, model.sampler, [RATIO], model.noise_std, generator, patients)
+    return attack.fit(
+        AuditSet.of(images, model.sampler, [RATIO], model.noise_std, generator, patients)
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Outcome]:

@@ -1,8 +1,10 @@
 """``centre.toml``: the study centre's own side of a study. It never travels to a site."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from infomri_core.attacks.registry import ATTACKS, attack_class, takes_steps
 from infomri_core.machine.sqlite_uri import anchored, sqlite_uri
 from infomri_core.system.config import build, read_toml
 from infomri_core.system.errors import InputError
@@ -33,8 +35,9 @@ class Audit:
 
     Learned attacks take at most so many optimizer steps on it; so does the reader of full images,
     who is asked whether lesions stay legible, and 0 is without. ``unet_width`` 64 is the paper's
-    size. ``size_curve``: fit learned attacks on a quarter and half of it as well, for PSNR
-    against its size; other attacks always are.
+    size. ``attacks``: options of any attack by its name, which go before those. ``size_curve``:
+    fit learned attacks on a quarter and half of it as well, for PSNR against its size; other
+    attacks always are.
     """
 
     data: str
@@ -45,16 +48,34 @@ class Audit:
     reader_steps: int = 150
     unet_width: int = 16
     size_curve: bool = False
+    attacks: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, dict[str, int]]:
-        """What each learned attack is built with."""
-        return {
+        """What each attack is built with."""
+        made = {
             "cnn": {"n_steps": self.cnn_steps},
             "unet": {"n_steps": self.unet_steps, "width": self.unet_width},
             "unrolled": {"n_steps": self.unrolled_steps},
             "pnp": {"n_steps": self.pnp_steps},
         }
+        own = {name: made.get(name, {}) | table for name, table in self.attacks.items()}
+        return made | own
+
+    def with_steps(self, steps: Mapping[str, int]) -> "Audit":
+        """With other optimizer steps by attack, or of the ``reader``. ``InputError`` for a name
+        that takes none, and for too few."""
+        able = ("reader", *(n for n in ATTACKS if takes_steps(n)))
+        for name, number in steps.items():
+            if name not in able or number < (name != "reader"):
+                expected = f"NAME=N with N >= 1 and NAME one of {', '.join(able)}"
+                raise InputError("--steps", expected, f"{name}={number}", "correct it")
+        keys = {f"{name}_steps": n for name, n in steps.items() if hasattr(self, f"{name}_steps")}
+        own = {name: dict(table) for name, table in self.attacks.items()}
+        for name, number in steps.items():
+            if name in own or f"{name}_steps" not in keys:
+                own.setdefault(name, {})["n_steps"] = number
+        return replace(self, attacks=own, **keys)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -103,6 +124,8 @@ def read_settings(path: Path) -> CentreSettings:
     for ok, key, expected, got in _rules(settings):
         if not ok:
             raise InputError(f"{path.name}: {key}", expected, repr(got), "correct it")
+    for name, table in settings.audit.attacks.items():
+        build(attack_class(name).options_class, table, f"{path.name}: [audit.attacks.{name}]")
     return _anchored(settings, path.resolve().parent)
 
 

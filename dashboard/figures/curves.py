@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import plotly.graph_objects as go
 
 from dashboard.reading.runs import Curve
+from infomri_core.attacks import registry as attacks
 from infomri_core.sampling.registry import style_of
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888")
@@ -46,13 +47,30 @@ def over_time(curves: Mapping[str, Curve], title: str) -> go.Figure:
 
 def lines(curves: Mapping[str, Sequence[Sequence[float]]], x: str, y: str) -> go.Figure:
     """A line a name through its points (x, y); undefined ones are left out."""
+    drawn = {name: _line(i) for i, name in enumerate(curves)}
+    return _through(curves, drawn, x, y)
+
+
+def by_attack(curves: Mapping[str, Sequence[Sequence[float]]], x: str, y: str) -> go.Figure:
+    """As :func:`lines`, each attack with its own colour and dash."""
+    styles = {name: attacks.style_of(name) for name in curves}
+    drawn = {n: {"color": s.colour, "dash": s.dash, "width": 2} for n, s in styles.items()}
+    return _through(curves, drawn, x, y)
+
+
+def _through(
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    drawn: Mapping[str, Mapping[str, object]],
+    x: str,
+    y: str,
+) -> go.Figure:
     figure = go.Figure()
-    for i, (name, points) in enumerate(curves.items()):
+    for name, points in curves.items():
         defined = [p for p in points if p[1] is not None]
         if len(defined) > 1:
             xs, ys = zip(*(p[:2] for p in defined))
             figure.add_trace(
-                go.Scatter(x=xs, y=ys, name=name, mode="lines+markers", line=_line(i))
+                go.Scatter(x=xs, y=ys, name=name, mode="lines+markers", line=drawn[name])
             )
     figure.update_xaxes(title=x)
     return _finished(figure, y)

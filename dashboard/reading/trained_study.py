@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from infomri_core.arms.sampled_model import SampledModel
-from infomri_core.attacks.adversaries import Adversaries, load_adversaries
+from infomri_core.audit.adversaries import Adversaries, load_adversaries
 from infomri_core.inference.inference import restore
 from infomri_core.physics.entropy import entropy_map, redundancy
 from infomri_core.plan.plan import Plan

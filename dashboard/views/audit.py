@@ -105,14 +105,14 @@ def _trust(found: Results) -> None:
     left, right = st.columns(2)
     histories = found.meta.get("attack_histories") or {}
     steps = {name: [(s[0], s[2]) for s in history] for name, history in histories.items()}
-    figure = curves.lines(steps, "optimizer steps", "PSNR on held-out audit images (dB)")
+    figure = curves.by_attack(steps, "optimizer steps", "PSNR on held-out audit images (dB)")
     left.plotly_chart(figure, config=choice.export("convergence"), key="convergence")
     left.caption("A curve that still rises is a weak attacker.")
     sizes = {
         name: values.get("size_curve") or []
         for name, values in (found.meta.get("certificates") or {}).items()
     }
-    figure = curves.lines(sizes, "audit images fitted on", "PSNR on the control mask (dB)")
+    figure = curves.by_attack(sizes, "audit images fitted on", "PSNR on the control mask (dB)")
     right.plotly_chart(figure, config=choice.export("audit-size"), key="audit-size")
     right.caption("An attack that still gains with more images needs a larger audit set.")
     st.dataframe(tables.certificate_table(found.meta), hide_index=True)

@@ -6,6 +6,7 @@ from fl_client.commands.rule_words import rule_words
 from fl_client.policy.decisions import declined_file, read_approvals_text, read_declined
 from fl_client.policy.limits import parse_approvals
 from fl_client.settings import Policy, SiteSettings
+from infomri_core.attacks.registry import title_of
 from infomri_core.plan.adversary_knowledge import base_name, insider_attack, same_site_attacks
 from infomri_core.plan.evaluation_rules import masks_scores
 from infomri_core.plan.plan import Plan
@@ -36,6 +37,7 @@ def in_words(plan: Plan, settings: SiteSettings, data: str = "") -> list[str]:
         *_weights_words(plan, settings),
         f"  histograms of scores, and means of {', '.join(plan.evaluation.attacks)}"
         f" attacks, as sums over {_summed(plan, policy)}",
+        *(f"    {name}: {title}" for name in plan.evaluation.attacks if (title := title_of(name))),
         *_masked_words(plan),
         *_old_words(plan),
         *scoring_words(plan, settings),

@@ -15,9 +15,9 @@ from fl_client.gate.gate import bare_mark
 from fl_client.jobs.declaration import Job, Premises
 from fl_client.jobs.forms import check_arms, check_last_round, check_masking
 from fl_client.policy.cost import Cost
-from infomri_core.attacks import FLOORS
-from infomri_core.attacks.adversaries import DIAGNOSES, LINKAGE
-from infomri_core.attacks.full_image_classifier import READER
+from infomri_core.attacks.registry import FLOORS
+from infomri_core.audit.adversaries import DIAGNOSES, LINKAGE
+from infomri_core.audit.full_image_classifier import READER
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import EvaluateReply, EvaluateTask, MaskedReply, SiteReply, wire
 from infomri_core.plan.adversary_knowledge import insider_attack, same_site_attacks

@@ -9,17 +9,17 @@ import torch
 
 from fl_server.audit.fitting import FitContext, Say, fit_attacks
 from fl_server.settings import Audit
-from infomri_core import attacks
 from infomri_core.arms.build import build_model
 from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.arms.weights import unflatten
-from infomri_core.attacks.adversaries import Adversaries
+from infomri_core.attacks.audit_set import folds
 from infomri_core.attacks.certify import Certificate
 from infomri_core.attacks.floors.class_means import ClassMeans
 from infomri_core.attacks.floors.diagnosis import fit_together
-from infomri_core.attacks.full_image_classifier import FullImageClassifier
 from infomri_core.attacks.linkage import Likeness
 from infomri_core.attacks.networks.learned import LearnedAttack
+from infomri_core.audit.adversaries import Adversaries
+from infomri_core.audit.full_image_classifier import FullImageClassifier
 from infomri_core.data import SliceDataset
 from infomri_core.messages.wire import Arrays
 from infomri_core.physics.entropy import redundancy
@@ -64,13 +64,15 @@ def fit_audit(
     left out and named.
     """
     everything = audit_set.images(np.arange(len(audit_set))).to(device)
-    kept, held_out = attacks.folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
+    kept, held_out = folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
     images, table = everything[torch.from_numpy(kept)], audit_set.table.take(kept)
     models = load_arms(plan, arms, device)
+    targets = known_targets(plan.task, audit_set, kept)
     context = FitContext(
         plan,
         images,
         table.patients,
+        targets.to(device),
         everything[torch.from_numpy(held_out)],
         [model.sampler for model in models.values()],
         settings.options,
@@ -85,7 +87,6 @@ def fit_audit(
             fitted.histories[name] = list(attack.history)
             fitted.budgets[name] = asdict(attack.budget)
     fitted.adversaries.likeness = Likeness.fit(images, table.patients)
-    targets = known_targets(plan.task, audit_set, kept)
     if plan.task.classes is not None:
         means = ClassMeans(plan.task.shape).fit_labels(images, targets.numpy())
         fitted.adversaries.class_means = means

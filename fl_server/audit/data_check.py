@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from infomri_core import attacks
+from infomri_core.attacks.audit_set import folds
 from infomri_core.data import SliceDataset
 from infomri_core.data.base import SliceTable
 from infomri_core.plan.plan import Plan
@@ -57,7 +57,7 @@ def split_for_scoring(dataset: SliceDataset) -> tuple[SliceDataset, SliceDataset
     Of ``MIN_SPLIT_PATIENTS`` there are enough on either side.
     """
     patients = dataset.table.patients
-    kept, scored = attacks.folds(len(dataset), _SCORING_FOLDS, patients)[0]
+    kept, scored = folds(len(dataset), _SCORING_FOLDS, patients)[0]
     rows = np.arange(len(dataset))
     fit, held = (dataset.where(np.isin(rows, part)) for part in (kept, scored))
     held.table = all_validation(held.table)

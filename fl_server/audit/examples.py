@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from fl_server.audit.adversaries import CONTROL_FOLDS, FittedAudit, load_arms
-from infomri_core import attacks
 from infomri_core.arms.sampled_model import SampledModel
-from infomri_core.attacks import FLOORS
+from infomri_core.attacks.audit_set import folds
+from infomri_core.attacks.registry import FLOORS
 from infomri_core.data import SliceDataset
 from infomri_core.messages.wire import Arrays
 from infomri_core.physics.images import psnr
@@ -36,7 +36,7 @@ class Examples:
 def held_out_examples(audit_set: SliceDataset) -> np.ndarray:
     """Row numbers of the middle slices of at most four patients no attack was fitted on."""
     patients = audit_set.table.patients
-    _, held_out = attacks.folds(len(audit_set), CONTROL_FOLDS, patients)[0]
+    _, held_out = folds(len(audit_set), CONTROL_FOLDS, patients)[0]
     names = np.unique(patients[held_out])
     spread = np.linspace(0, len(names) - 1, min(N_EXAMPLES, len(names))).round().astype(int)
     rows = [held_out[patients[held_out] == name] for name in names[np.unique(spread)]]

@@ -13,10 +13,14 @@ import torch
 
 from fl_server.audit.data_check import MIN_FIT_PATIENTS, check_intensities
 from fl_server.audit.fitting import ensemble_members
-from infomri_core import __version__, attacks
-from infomri_core.attacks import FLOORS, Attack, Ensemble
+from infomri_core import __version__
+from infomri_core.attacks import registry as attacks
+from infomri_core.attacks.audit_set import AuditSet, folds
+from infomri_core.attacks.base import Attack
 from infomri_core.attacks.certify import Certificate, certify
+from infomri_core.attacks.ensemble import Ensemble
 from infomri_core.attacks.external import External, read_external
+from infomri_core.attacks.registry import ATTACKS, ENSEMBLE, FLOORS, REFERENCE
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.physics.images import image_metrics
 from infomri_core.randomness.seeds import torch_generator
@@ -30,7 +34,6 @@ from infomri_core.system.files import check_output, disk_errors_explained, write
 from infomri_core.system.screen_table import Column, ScreenTable
 
 MAX_MASKS = 8
-REFERENCE = "lmmse"
 DEFAULT = (REFERENCE, "unet")
 _FOLDS = 7
 
@@ -108,16 +111,16 @@ def external_table(found: ExternalAudit) -> ScreenTable:
 def _names(asked: tuple[str, ...]) -> tuple[str, ...]:
     """The attacks asked for, after the reference that certifies them."""
     for name in asked:
-        if name not in attacks.names():
-            hint = nearest(name, attacks.names()) or f"they are {', '.join(attacks.names())}"
+        if name not in ATTACKS:
+            hint = nearest(name, ATTACKS) or f"they are {', '.join(ATTACKS)}"
             raise InputError("--attacks", "names of attacks", repr(name), hint)
     names = dict.fromkeys((REFERENCE, *(asked or DEFAULT)))
-    alone = [name for name in names if name != Ensemble.name]
-    if Ensemble.name in names and len(alone) < 2:
+    alone = [name for name in names if name != ENSEMBLE]
+    if ENSEMBLE in names and len(alone) < 2:
         remedy = "name another attack beside it"
         raise InputError("--attacks", "two others for the ensemble to average", alone[0], remedy)
     # Last: it averages those before it.
-    return tuple(alone) + (Ensemble.name,) * (Ensemble.name in names)
+    return tuple(alone) + (ENSEMBLE,) * (ENSEMBLE in names)
 
 
 def _check_audit_set(audit_set: SliceDataset, given: External) -> None:
@@ -141,7 +144,7 @@ def _fit(
 ) -> tuple[dict[str, Attack], dict[str, Certificate]]:
     everything = audit_set.images(np.arange(len(audit_set))).to(device)
     patients = audit_set.table.patients
-    kept, held_out = attacks.folds(len(audit_set), _FOLDS, patients)[0]
+    kept, held_out = folds(len(audit_set), _FOLDS, patients)[0]
     images = everything[torch.from_numpy(kept)]
     distinct = torch.unique(given.masks, dim=0)
     spread = torch.linspace(0, len(distinct) - 1, min(MAX_MASKS, len(distinct))).round().long()
@@ -152,9 +155,8 @@ def _fit(
         options = {"n_steps": source.steps[name]} if name in source.steps else {}
         attack = attacks.build(name, given.shape, **options).to(device)
         generator = torch_generator("external", name, device=device)
-        fitted[name] = attack.fit(
-            images, policies, [1.0], given.noise_std, generator, patients=patients[kept]
-        )
+        measured = (policies, [1.0], given.noise_std, generator, patients[kept])
+        fitted[name] = attack.fit(AuditSet.of(images, *measured))
         if isinstance(attack, Ensemble):
             attack.bind(fitted, ensemble_members(names, certificates))
         if name in names:

@@ -9,15 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infomri_core import attacks
-from infomri_core.attacks import FLOORS, Attack, Ensemble
+from infomri_core.attacks import registry as attacks
+from infomri_core.attacks.audit_set import AuditSet, Scenarios, folds
+from infomri_core.attacks.base import Attack
 from infomri_core.attacks.certify import Certificate, certify, control_psnr
+from infomri_core.attacks.ensemble import Ensemble
 from infomri_core.attacks.networks.learned import LearnedAttack
+from infomri_core.attacks.registry import ENSEMBLE, FLOORS, REFERENCE
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.sampling import Sampler
 
-REFERENCE = "lmmse"
 PARTS = 4
 Say = Callable[[str], None]
 
@@ -30,13 +32,15 @@ class AttackFailed(Exception):
 class FitContext:
     """What every attack of one study is fitted on, and the images it is certified on.
 
-    ``images`` (n, H, W) with their ``patients`` (n,), ``held_out`` (k, H, W) of other patients;
-    ``options`` by attack; ``size_curve`` asks for the curves of learned attacks too.
+    ``images`` (n, H, W) with their ``patients`` (n,) and the task's ``targets``; ``held_out``
+    (k, H, W) of other patients; ``options`` by attack; ``size_curve`` asks for the curves of
+    learned attacks too.
     """
 
     plan: Plan
     images: Tensor
     patients: np.ndarray
+    targets: Tensor
     held_out: Tensor
     samplers: Sequence[Sampler]
     options: Mapping[str, Mapping[str, Any]]
@@ -45,20 +49,25 @@ class FitContext:
     def fit(self, name: str, rows: np.ndarray | None = None) -> Attack:
         """The attack fitted on all images, or on ``rows`` of them. Raises ``AttackFailed``."""
         rows = np.arange(len(self.images)) if rows is None else rows
-        device, measurement = self.images.device, self.plan.measurement
         attack = attacks.build(name, self.plan.task.shape, **self.options.get(name, {}))
         if len(rows) < attack.least_images:
             raise AttackFailed(
                 f"it needs at least {attack.least_images} audit images, there are {len(rows)}"
             )
-        generator = torch_generator(self.plan.study.seed, "attack", name, device=device)
-        ratios = [1 / a for a in measurement.accelerations]
-        chosen = self.images[torch.from_numpy(rows)]
-        given = (chosen, self.samplers, ratios, measurement.noise_std, generator)
-        guarded(lambda: attack.to(device).fit(*given, patients=self.patients[rows]))
+        guarded(lambda: attack.to(self.images.device).fit(self._audit_set(attack, rows)))
         if isinstance(attack, LearnedAttack) and attack.diverged:
             raise AttackFailed(f"training diverged after step {attack.history[-1].step}")
         return attack
+
+    def _audit_set(self, attack: Attack, rows: np.ndarray) -> AuditSet:
+        """What the attack is fitted on: rows of the images under the arms' samplers, and a random
+        stream of its own."""
+        device, measurement = self.images.device, self.plan.measurement
+        generator = torch_generator(self.plan.study.seed, "attack", attack.name, device=device)
+        ratios, chosen = [1 / a for a in measurement.accelerations], torch.from_numpy(rows)
+        scenarios = Scenarios.of(self.samplers, ratios, measurement.noise_std, device)
+        labels = self.targets[chosen] if attack.needs_labels else None
+        return AuditSet(self.images[chosen], self.patients[rows], scenarios, generator, labels)
 
     def certify(self, attack: Attack, reference: Attack) -> Certificate:
         """The attack's certificate with its size curve. Raises ``AttackFailed``."""
@@ -74,7 +83,7 @@ class FitContext:
     def _smaller(self, attack: Attack) -> list[tuple[int, float]]:
         """(images, PSNR on the control mask) after a quarter and after half of the patients."""
         learned = isinstance(attack, LearnedAttack) and not self.size_curve
-        parts = attacks.folds(len(self.images), PARTS, self.patients)
+        parts = folds(len(self.images), PARTS, self.patients)
         if learned or isinstance(attack, Ensemble) or len(parts) < PARTS:
             return []
         quarter, half = parts[0][1], np.concatenate((parts[0][1], parts[1][1]))
@@ -109,7 +118,7 @@ def fit_attacks(context: FitContext, names: Sequence[str], say: Say) -> Fitted:
     ensemble averages the attacks that passed; where fewer than two did, all others.
     """
     fitted = Fitted()
-    alone = [name for name in names if name != Ensemble.name]
+    alone = [name for name in names if name != ENSEMBLE]
     wanted = alone if REFERENCE in alone else [REFERENCE, *alone]
     for name in (*FLOORS, *wanted):
         _try(fitted, name, say, lambda name=name: context.fit(name))  # type: ignore[misc]
@@ -118,9 +127,9 @@ def fit_attacks(context: FitContext, names: Sequence[str], say: Say) -> Fitted:
     reference = fitted.attacks.get(REFERENCE)
     for name in alone:
         _certify(fitted, context, name, reference, say)
-    if Ensemble.name in names:
-        _try(fitted, Ensemble.name, say, lambda: _ensemble(fitted, context))
-        _certify(fitted, context, Ensemble.name, reference, say)
+    if ENSEMBLE in names:
+        _try(fitted, ENSEMBLE, say, lambda: _ensemble(fitted, context))
+        _certify(fitted, context, ENSEMBLE, reference, say)
     if REFERENCE not in names:
         fitted.attacks.pop(REFERENCE, None)
     return fitted
@@ -175,6 +184,6 @@ def ensemble_members(
     names: Sequence[str], certificates: Mapping[str, Certificate]
 ) -> tuple[str, ...]:
     """The attacks to average: those that passed their test; where fewer than two did, all."""
-    others = tuple(name for name in names if name != Ensemble.name)
+    others = tuple(name for name in names if name != ENSEMBLE)
     passed = tuple(n for n in others if n in certificates and certificates[n].passed)
     return passed if len(passed) > 1 else others

@@ -5,6 +5,10 @@ from typing import Annotated
 
 import typer
 
+from infomri_core.attacks.registry import ATTACKS
+
+_ATTACKS = f"Some of {', '.join(ATTACKS)}, with commas; default: the plan's."
+
 
 def audit(
     run: Annotated[
@@ -18,7 +22,8 @@ def audit(
         typer.Option("--data", help="URI to score on; default: audit patients held out."),
     ] = None,
     attacks: Annotated[
-        str, typer.Option("--attacks", help="Names with commas; default: the plan's.")
+        str,
+        typer.Option("--attacks", help=_ATTACKS),
     ] = "",
     accelerations: Annotated[
         str, typer.Option("--accelerations", help="Numbers with commas; default: the plan's.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import tomli_w
 
 from fl_server.demo.plan import DemoOptions, DemoStudy, design
+from infomri_core.attacks.registry import ATTACKS
 from infomri_core.machine.hints import shell_command
 from infomri_core.plan.reading import parse_plan
 from infomri_core.system.errors import InputError
@@ -45,7 +46,7 @@ flips = {flips}                  # true: mirror images left to right in training
 quorum = {quorum}                # sites that must deliver for a round to count
 
 [evaluation]
-attacks = ["lmmse", "cnn", "unet"]   # also: tv, wavelet, unrolled, pnp, ensemble
+attacks = {attacks}   # also: {other_attacks}
 noise = {noise}                  # true: scores leave a site once, under noise of epsilon 8
 {band}
 # [aggregation]                  # the centre sees the sum of three or more sites' updates only
@@ -131,6 +132,7 @@ def _plan(study: DemoStudy, folder: Path) -> str:
     table = tomllib.loads(study.plan)
     task, training = table["task"], table["training"]
     band = table["evaluation"].get("position_band")
+    asked = table["evaluation"]["attacks"]
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in folder.resolve().name)
     values = {
         **{key: task[key] for key in ("labels", "shape", "exclusive")},
@@ -138,6 +140,8 @@ def _plan(study: DemoStudy, folder: Path) -> str:
         **{key: training[key] for key in ("rounds", "local_steps", "batch_size", "flips")},
         "name": f"s{name}"[1:64] if name[:1].isalnum() else f"study{name}"[:64],
         "quorum": training["quorum"],
+        "attacks": asked,
+        "other_attacks": ", ".join(name for name in ATTACKS if name not in asked),
         "noise": table["evaluation"]["noise"],
     }
     text = {key: _toml(value) for key, value in values.items()}

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fl_server.audit.examples import Examples
+from infomri_core.attacks.registry import style_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SUFFIXES = (".png", ".svg")
-_LINES = ("-", "--", "-.", ":")
 
 
 def examples(shown: Examples, path: Path) -> list[Path]:
@@ -63,8 +63,15 @@ def _curves(
         return []
     figure = _blank((6.0, 3.6))
     axes = figure.subplots()
-    for i, (name, points) in enumerate(drawn.items()):
-        axes.plot(*zip(*points), _LINES[i % len(_LINES)], marker="o", markersize=3, label=name)
+    for name, points in drawn.items():
+        style = style_of(name)
+        line: dict[str, Any] = {
+            "color": style.colour,
+            "linestyle": style.line,
+            "marker": "o",
+            "markersize": 3,
+        }
+        axes.plot(*zip(*points), label=name, **line)
     axes.set_xlabel(x_name)
     axes.set_ylabel(y_name)
     axes.grid(alpha=0.25, linewidth=0.6)

@@ -1,17 +1,18 @@
 """What an attack is: fitted on the audit set, it rebuilds images from sampled k-space."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infomri_core.sampling import Sampler, SamplingPolicy
+from infomri_core.attacks.audit_set import AuditSet
+from infomri_core.system.config import build
 from infomri_core.system.errors import InputError
-
-Policies = Sampler | SamplingPolicy | Sequence[Sampler | SamplingPolicy]
+from infomri_core.tasks.task import Task
 
 
 class Portable(nn.Module):
@@ -55,72 +56,60 @@ class Portable(nn.Module):
         """Compute what follows from the loaded arrays."""
 
 
+class Style(NamedTuple):
+    """How an attack is drawn in every figure: a hex colour, its line in matplotlib and plotly."""
+
+    colour: str = "#888888"
+    line: str = "-"
+    dash: str = "solid"
+
+
+@final
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of an attack that has none."""
+
+
 class Attack(Portable, ABC):
     """Rebuilds images from sampled k-space, given the true mask and noise level.
 
-    On fewer than ``least_images`` an audit does not believe it and refuses to fit it.
+    Its class says all that plans, audits, figures and help need to know of it.
     """
 
+    title: ClassVar[str] = ""
+    """What it does, in a few words for people."""
+    style: ClassVar[Style] = Style()
+    options_class: ClassVar[type[Any]] = NoOptions
+    """A frozen dataclass of what it may be built with; ``n_steps`` are its optimizer steps."""
     least_images: ClassVar[int] = 1
+    """On fewer an audit does not believe it and refuses to fit it."""
+    linear: ClassVar[bool] = False
+    """Whether it is linear in y and fitted in closed form: where a plan asks for attacks of the
+    site itself, sites fit it on their own patients."""
+    adapt_rank: ClassVar[int] = 0
+    """Whether sites may train it further: of a plan's attacks, the one with the highest."""
+    needs_labels: ClassVar[bool] = False
+    """Whether it is fitted on the audit set's labels: only tasks with classes have them."""
+
+    def __init__(self, shape: tuple[int, int], **options: Any) -> None:
+        super().__init__(shape)
+        self.options: Any = build(self.options_class, options, f"attack '{self.name}'")
+
+    @classmethod
+    def serves(cls, task: Task) -> bool:
+        """Whether a plan of that task may name it."""
+        return not cls.needs_labels or task.classes is not None
 
     @abstractmethod
-    def fit(
-        self,
-        images: Tensor,
-        policy: Policies,
-        ratios: Sequence[float],
-        noise_std: float,
-        generator: torch.Generator,
-        patients: np.ndarray | None = None,
-    ) -> Self:
-        """Learn from the audit set's ``images`` (n, H, W) in [0, 1]; returns itself.
+    def fit(self, audit_set: AuditSet) -> Self:
+        """Learn from the audit set; returns itself. One fit serves every sampler at every ratio.
 
-        One fit serves every policy at every ratio. ``patients`` (n,) keeps a patient's slices on
-        one side where a part is held out; without it, neighbours in ``images`` stay together.
         Raises ``InputError`` without images or with images of another shape.
         """
 
     @abstractmethod
     def reconstruct(self, measurement: Tensor, mask: Tensor) -> Tensor:
         """Images (B, H, W) in [0, 1] from y (B, H, W) complex64 and masks (B, H, W)."""
-
-
-def check_images(images: Tensor, shape: tuple[int, int]) -> None:
-    """Refuse an audit set that is empty, of another shape, or not of finite numbers."""
-    if images.ndim != 3 or len(images) == 0 or tuple(images.shape[1:]) != shape:
-        raise InputError(
-            "audit set",
-            f"images (n >= 1, {shape[0]}, {shape[1]})",
-            str(tuple(images.shape)),
-            "use audit data of the study's shape",
-        )
-    if not bool(torch.isfinite(images).all()):
-        raise InputError("audit set", "finite pixels", "NaN or infinity", "fix the audit data")
-
-
-def folds(
-    n_images: int, n_folds: int, patients: np.ndarray | None = None
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """At most ``n_folds`` splits (kept, held out) of the indices; each image is held out once.
-
-    Whole patients stay together; without ``patients``, blocks of neighbours. A set that cannot be
-    split is on both sides.
-    """
-    everything = np.arange(n_images)
-    groups = everything if patients is None else _first_seen(patients)
-    n_groups = int(groups.max()) + 1
-    if n_groups < 2:
-        return [(everything, everything)]
-    block = groups * min(n_folds, n_groups) // n_groups
-    return [(everything[block != k], everything[block == k]) for k in np.unique(block)]
-
-
-def _first_seen(patients: np.ndarray) -> np.ndarray:
-    """Patients numbered in the order in which they first appear."""
-    _, first, inverse = np.unique(patients, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return np.asarray(rank[inverse])
 
 
 def _check(array: Any, shape: tuple[int, ...], where: str) -> None:

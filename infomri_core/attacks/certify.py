@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from infomri_core.attacks.audit_set import CONTROL_RATIO, Scenarios, control_sampler
 from infomri_core.attacks.base import Attack
 from infomri_core.attacks.networks.learned import LearnedAttack, Progress
-from infomri_core.attacks.scenarios import CONTROL_RATIO, Scenarios, control_sampler
 from infomri_core.physics.images import psnr
 from infomri_core.sampling.policy import Constraint
 

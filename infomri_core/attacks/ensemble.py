@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infomri_core.attacks.base import Attack, Policies
+from infomri_core.attacks.audit_set import AuditSet
+from infomri_core.attacks.base import Attack, Style
 from infomri_core.system.errors import InputError
 
 MAX_MEMBERS = 32
@@ -22,6 +23,8 @@ class Ensemble(Attack):
     """
 
     name = "ensemble"
+    title = "the mean of the other attacks' images"
+    style = Style("#000000", ":", "dot")
 
     def __init__(self, shape: tuple[int, int]) -> None:
         super().__init__(shape)
@@ -42,15 +45,7 @@ class Ensemble(Attack):
         self._bound = {name: attacks[name] for name in names}
         return self
 
-    def fit(
-        self,
-        images: Tensor,
-        policy: Policies,
-        ratios: Sequence[float],
-        noise_std: float,
-        generator: torch.Generator,
-        patients: np.ndarray | None = None,
-    ) -> Self:
+    def fit(self, audit_set: AuditSet) -> Self:
         """Nothing to learn: the members are fitted on their own, then bound."""
         return self
 

@@ -21,12 +21,13 @@ from infomri_core.dp.accounting import epsilon
 from infomri_core.dp.dp import PrivateGradients, clip_weights, private, units_of
 from infomri_core.dp.per_sample import Gradients
 from infomri_core.dp_audit.canaries import Guesses, best_bound
+from infomri_core.fitting.loop import Stretch
 from infomri_core.plan.plan import Arm, Plan, Privacy
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.randomness.seeds import numpy_generator
 from infomri_core.suppression.factors import audit_suppression
 from infomri_core.system.errors import Cancelled
-from infomri_core.training.fit import Stretch, train_steps
+from infomri_core.training.fit import train_steps
 
 N_CANARIES = 500
 NORM_IN_CLIPS = 10.0

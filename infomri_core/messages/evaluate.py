@@ -95,7 +95,7 @@ class EvaluateReply:
     """``scores[arm, acceleration]``; ``n_patients`` rounded by the gate. ``epsilon`` is what the
     study has spent here in all, at the plan's delta; None where it has no privacy, or no gate.
     ``task``: the kind of the plan's task. ``failed``: attacks that broke down at the site, and by
-    what (:data:`~infomri_core.attacks.adversaries.BREAKDOWNS`).
+    what (:data:`~infomri_core.audit.adversaries.BREAKDOWNS`).
 
     Where the plan has noise there are ``sums`` in place of ``scores``: one vector by family, its
     form that of plan and task, with ``noise`` the multiplier of the noise in it; None: not yet.

@@ -5,13 +5,12 @@ other sites of the study, never at the one it attacks; ``unet@same-site`` on tra
 the very site, inside its vault: an upper bound that nobody outside can have.
 """
 
+from infomri_core.attacks.base import Attack
+from infomri_core.attacks.registry import ATTACKS, attack_class
 from infomri_core.plan.plan import Plan
 
 PUBLIC, INSIDER, SAME_SITE = "public", "insider", "same-site"
 KNOWLEDGE = (PUBLIC, INSIDER, SAME_SITE)
-ADAPTABLE = ("unet", "unrolled", "cnn")
-"""Attacks that can go on training on other images, the strongest first."""
-CLOSED_FORM = "lmmse"
 _TRAINED = {
     PUBLIC: "",
     INSIDER: ", trained further by the other sites",
@@ -34,9 +33,16 @@ def described(name: str) -> str:
     return f"'{base_name(name)}'{_TRAINED[knowledge(name)]}"
 
 
+def adaptable() -> tuple[str, ...]:
+    """The attacks that can go on training on other images, the strongest first."""
+    ranks = {name: attack_class(name).adapt_rank for name in ATTACKS}
+    return tuple(sorted((n for n in ranks if ranks[n]), key=lambda name: -ranks[name]))
+
+
 def adapted_attack(plan: Plan) -> str | None:
     """The attack of the plan that insiders and sites train further; None where it has none."""
-    return next((name for name in ADAPTABLE if name in plan.evaluation.attacks), None)
+    able = {n: c.adapt_rank for n, c in _classes(plan).items() if c.adapt_rank}
+    return max(able, key=lambda name: able[name], default=None)
 
 
 def insider_attack(plan: Plan) -> str | None:
@@ -50,5 +56,11 @@ def same_site_attacks(plan: Plan) -> tuple[str, ...]:
     """The names of the attacks that each site fits on its own training patients."""
     if SAME_SITE not in plan.evaluation.adversaries:
         return ()
-    wanted = (CLOSED_FORM, adapted_attack(plan))
-    return tuple(f"{n}@{SAME_SITE}" for n in wanted if n in plan.evaluation.attacks)
+    wanted = [name for name, found in _classes(plan).items() if found.linear]
+    wanted += [name for name in (adapted_attack(plan),) if name is not None]
+    return tuple(f"{name}@{SAME_SITE}" for name in wanted)
+
+
+def _classes(plan: Plan) -> dict[str, type[Attack]]:
+    """The plan's attacks that are registered here."""
+    return {n: attack_class(n) for n in plan.evaluation.attacks if n in ATTACKS}

@@ -1,11 +1,12 @@
 """What makes a plan's evaluation impossible: whose images train its attacks, and its noise."""
 
+from infomri_core.attacks.registry import ATTACKS, ENSEMBLE, attack_class
 from infomri_core.plan.adversary_knowledge import (
-    ADAPTABLE,
     INSIDER,
     KNOWLEDGE,
     PUBLIC,
     SAME_SITE,
+    adaptable,
     adapted_attack,
 )
 from infomri_core.plan.plan import Plan
@@ -28,7 +29,7 @@ def adversary_rules(plan: Plan) -> list[Rule]:
     hidden = "no insider with secure aggregation: it needs what each site's update says"
     outside = "no insider or same-site with [privacy]: what they learn stands outside epsilon"
     learning = plan.privacy is not None and not {INSIDER, SAME_SITE}.isdisjoint(e.adversaries)
-    trained = f"an attack that can be trained further: {', '.join(ADAPTABLE)}"
+    trained = f"one that can be trained further: {', '.join(adaptable())}" if insider else ""
     return [
         (
             known and PUBLIC in e.adversaries,
@@ -41,6 +42,29 @@ def adversary_rules(plan: Plan) -> list[Rule]:
         (not insider or adapted_attack(plan) is not None, where, trained, e.attacks),
         (1 <= steps <= 10**6, "[evaluation] adversary_steps", "1 .. 10^6", steps),
         (1 <= e.insider_rounds <= 5, "[evaluation] insider_rounds", "1 .. 5", e.insider_rounds),
+    ]
+
+
+def attack_rules(plan: Plan) -> list[Rule]:
+    """Which attacks are fitted: registered ones that serve the task."""
+    e, where = plan.evaluation, "[evaluation] attacks"
+    known = [name for name in e.attacks if name in ATTACKS]
+    unfit = [name for name in known if not attack_class(name).serves(plan.task)]
+    served = "attacks that need no labels: this task has no classes"
+    return [
+        (
+            len(e.attacks) == len(set(known)),
+            where,
+            f"distinct names out of {', '.join(ATTACKS)}",
+            e.attacks,
+        ),
+        (
+            ENSEMBLE not in e.attacks or len(e.attacks) > 2,
+            where,
+            "two others for the ensemble to average",
+            e.attacks,
+        ),
+        (not unfit, where, served, ", ".join(unfit)),
     ]
 
 

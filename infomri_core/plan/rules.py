@@ -3,20 +3,16 @@
 import itertools
 import math
 
-from infomri_core.plan.evaluation_rules import Rule, adversary_rules, noise_rules
+from infomri_core.plan.evaluation_rules import Rule, adversary_rules, attack_rules, noise_rules
 from infomri_core.plan.plan import Plan
-from infomri_core.plugins.registry import Registry
+from infomri_core.suppression.registry import SUPPRESSIONS
 from infomri_core.system.errors import InputError
 from infomri_core.tasks.objective import IMAGE_ONLY
 
-SUPPRESSIONS = ("marginal", "joint", "attack", "none")
 STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed-mean", "multi-krum")
 SUMMED = ("fedavg", "fedprox", "fedadam")
 """Strategies that need the sum of the weights only: those that secure aggregation can serve."""
-ATTACKS = ("lmmse", "tv", "wavelet", "cnn", "unet", "unrolled", "pnp", "ensemble")
-
-ATTACK_PLUGINS = Registry("infomri.attacks", {})
-PENALTIES = Registry("infomri.suppressions", {})
+NO_SUPPRESSION = "none"
 
 
 def check(plan: Plan, where: str) -> None:
@@ -30,6 +26,7 @@ def check(plan: Plan, where: str) -> None:
         _secure_rules(plan),
         _release_rules(plan),
         _privacy_rules(plan),
+        attack_rules(plan),
         adversary_rules(plan),
         noise_rules(plan),
         _moments_rules(plan),
@@ -117,18 +114,6 @@ def _training_rules(plan: Plan) -> list[Rule]:
             t.deadline_seconds,
         ),
         (
-            len(e.attacks) == len({*e.attacks} & {*ATTACKS, *ATTACK_PLUGINS}),
-            "[evaluation] attacks",
-            f"distinct names out of {', '.join((*ATTACKS, *ATTACK_PLUGINS))}",
-            e.attacks,
-        ),
-        (
-            "ensemble" not in e.attacks or len(e.attacks) > 2,
-            "[evaluation] attacks",
-            "two others for the ensemble to average",
-            e.attacks,
-        ),
-        (
             0 <= band[0] < band[1] <= 1,
             "[evaluation] position_band",
             "0 <= low < high <= 1",
@@ -150,9 +135,9 @@ def _arm_rules(plan: Plan) -> list[Rule]:
         rules += [
             *((ok, f"[[arms]] {i} {key}", expected, got) for ok, key, expected, got in own),
             (
-                arm.suppression in (*SUPPRESSIONS, *PENALTIES),
+                arm.suppression in (*SUPPRESSIONS, NO_SUPPRESSION),
                 f"[[arms]] {i} suppression",
-                " | ".join([*SUPPRESSIONS, *PENALTIES]),
+                " | ".join([*SUPPRESSIONS, NO_SUPPRESSION]),
                 arm.suppression,
             ),
             (

@@ -3,15 +3,20 @@
 from collections.abc import Sequence
 
 from infomri_core.results.frontier import Row
+from infomri_core.suppression.registry import SUPPRESSIONS, suppression_class
 
-TRAINED_AGAINST = {"attack": ("lmmse",)}
-"""Attacks by suppression: each one's own ``trained_against``, for processes without torch."""
 MARK = "†"
 
 
 def weaker_judge(row: Row, name: str) -> bool:
     """Whether the row's sampler was trained to withstand this very attack, whoever fitted it."""
-    return row.beta > 0 and name.partition("@")[0] in TRAINED_AGAINST.get(row.suppression, ())
+    return row.beta > 0 and name.partition("@")[0] in _mild(row)
+
+
+def _mild(row: Row) -> tuple[str, ...]:
+    """The attacks whose success the row's suppression is; of one not registered here, none."""
+    known = row.suppression in SUPPRESSIONS
+    return suppression_class(row.suppression).trained_against if known else ()
 
 
 def sentence(rows: Sequence[Row]) -> str:

@@ -20,8 +20,8 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
-from infomri_core.attacks import FLOORS
-from infomri_core.attacks.adversaries import DIAGNOSES
+from infomri_core.attacks.registry import FLOORS
+from infomri_core.audit.adversaries import DIAGNOSES
 from infomri_core.dp.accounting import Mechanism, epsilon
 from infomri_core.plan.adversary_knowledge import base_name
 from infomri_core.plan.plan import Plan

@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from infomri_core.attacks.adversaries import BREAKDOWNS
+from infomri_core.audit.adversaries import BREAKDOWNS
 from infomri_core.messages import EvaluateReply
 from infomri_core.score_noise.mechanism import Form, Ints, n_numbers
 from infomri_core.score_noise.noised_scores import MAX_SUM

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from infomri_core.arms.sampled_model import SampledModel
-from infomri_core.attacks import FLOORS
-from infomri_core.attacks.adversaries import DIAGNOSES, Adversaries
-from infomri_core.attacks.full_image_classifier import FULL_IMAGE
 from infomri_core.attacks.linkage import Gallery, link
+from infomri_core.attacks.registry import FLOORS
+from infomri_core.audit.adversaries import DIAGNOSES, Adversaries
+from infomri_core.audit.full_image_classifier import FULL_IMAGE
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import Scores
 from infomri_core.physics.images import image_metrics

@@ -14,11 +14,12 @@ import torch
 from infomri_core import __version__
 from infomri_core.arms.build import load_model
 from infomri_core.arms.weights import flatten
-from infomri_core.attacks.adversaries import load_adversaries
+from infomri_core.audit.adversaries import load_adversaries
 from infomri_core.data.base import SliceDataset
 from infomri_core.dp.accounting import study_epsilon
 from infomri_core.dp.dp import PrivateGradients, units_of
 from infomri_core.dp.moments import moments_rules, noised_moments
+from infomri_core.fitting.loop import Diverged, Stretch
 from infomri_core.messages import (
     AdaptTask,
     DatasetCard,
@@ -46,10 +47,11 @@ from infomri_core.site.site_attacks import Own, chosen_rows
 from infomri_core.site.slices import SlicesOnDevice
 from infomri_core.site.worst_patient import WorstPatients
 from infomri_core.summaries.groups import MIN_COHORT, groups_within
-from infomri_core.suppression import Suppression, build_suppression
+from infomri_core.suppression.base import Suppression
+from infomri_core.suppression.registry import build_suppression
 from infomri_core.system.device import even_time, pick_device
 from infomri_core.system.errors import Refused
-from infomri_core.training.fit import Diverged, Gradients, Stretch, site_stream, train_steps
+from infomri_core.training.fit import Gradients, site_stream, train_steps
 from infomri_core.training.optimizer_store import OptimizerStore, Witness
 
 Cancelled = Callable[[], bool]

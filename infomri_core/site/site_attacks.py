@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infomri_core import attacks
-from infomri_core.attacks.adversaries import Adversaries
+from infomri_core.attacks import registry as attacks
+from infomri_core.attacks.audit_set import AuditSet
+from infomri_core.attacks.base import Attack
 from infomri_core.attacks.networks.learned import LearnedAttack
+from infomri_core.audit.adversaries import Adversaries
 from infomri_core.messages import AdaptReply, AdaptTask
 from infomri_core.messages.adapt import NETWORK
 from infomri_core.messages.wire import Arrays
@@ -55,25 +57,24 @@ class Own:
             except RuntimeError:
                 adversaries.failed[name] = "error"
 
-    def _same_site(self, public: attacks.Attack) -> attacks.Attack:
+    def _same_site(self, public: Attack) -> Attack:
         if isinstance(public, LearnedAttack):
             return self._adapt(public.name, public.to_arrays())
         attack = attacks.build(public.name, self.plan.task.shape).to(self.images.device)
-        return attack.fit(self.images, *self._given(), patients=self.patients)
+        return attack.fit(self._audit_set())
 
     def _adapt(self, name: str, arrays: Arrays) -> LearnedAttack:
         steps = self.plan.evaluation.adversary_steps
         attack = attacks.build(name, self.plan.task.shape, n_steps=steps)
         assert isinstance(attack, LearnedAttack)
         attack.load(arrays).to(self.images.device)
-        return attack.adapt(
-            self.images, *self._given(), patients=self.patients, cancelled=self.cancelled
-        )
+        return attack.adapt(self._audit_set(), self.cancelled)
 
-    def _given(self) -> tuple[Sequence[Sampler], list[float], float, torch.Generator]:
+    def _audit_set(self) -> AuditSet:
         measurement = self.plan.measurement
         ratios = [1 / a for a in measurement.accelerations]
-        return self.samplers, ratios, measurement.noise_std, self.generator
+        scenarios = (self.samplers, ratios, measurement.noise_std)
+        return AuditSet.of(self.images, *scenarios, self.generator, self.patients)
 
 
 def chosen_rows(rows: np.ndarray) -> np.ndarray:

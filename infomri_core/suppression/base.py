@@ -17,12 +17,14 @@ class Suppression(ABC):
     ``most_masks`` bounds the masks of a batch that a step looks at; masks are drawn independently
     of each other, so that the mean over fewer of them has the same expectation.
     ``trained_against``: attacks whose success it is, which therefore judge it too mildly.
+    ``needs_factors``: it is made of (variance, factors, noise_std), not of (variance, noise_std).
     """
 
     name: ClassVar[str]
     unit: ClassVar[str]
     most_masks: ClassVar[int | None] = None
     trained_against: ClassVar[tuple[str, ...]] = ()
+    needs_factors: ClassVar[bool] = False
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -20,6 +20,7 @@ class GaussianSuppression(Suppression):
     """
 
     most_masks: ClassVar[int | None] = 1
+    needs_factors: ClassVar[bool] = True
 
     def __init__(self, variance: Tensor, factors: Tensor, noise_std: float) -> None:
         super().__init__(variance.device)

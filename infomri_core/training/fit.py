@@ -1,43 +1,22 @@
-"""The one training loop: some optimizer steps of one arm on one data set."""
+"""Training: some optimizer steps of one arm on one data set."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import final
 
 import numpy as np
 import torch
 
 from infomri_core.arms.sampled_model import LossTerms, SampledModel
+from infomri_core.fitting.loop import Stretch, descend, finite
 from infomri_core.plan.plan import Plan, Training
 from infomri_core.randomness.seeds import numpy_generator, torch_generator
 from infomri_core.suppression.base import Suppression
-from infomri_core.system.errors import Cancelled
 from infomri_core.training.proximal import Proximal
 
 OptimizerState = dict[str, np.ndarray]
 Fetch = Callable[[np.ndarray], tuple[torch.Tensor, torch.Tensor]]
 Gradients = Callable[[SampledModel, float], LossTerms]
 """Puts the gradient of one step, at the beta given, into a model, and says the loss terms."""
-
-
-class Diverged(Exception):
-    """The loss is no longer finite."""
-
-
-@final
-@dataclass(frozen=True)
-class Stretch:
-    """Where a run of steps stands in the study: it starts at ``first`` of ``total`` steps.
-
-    ``stream`` names the random stream; arms of one seed share it, so that they see the same
-    batches and ratios.
-    """
-
-    first: int
-    n_steps: int
-    total: int
-    stream: tuple[str | int, ...]
 
 
 def site_stream(plan: Plan, site: str, arm_seed: int, round_number: int) -> tuple[str | int, ...]:
@@ -49,14 +28,6 @@ def site_stream(plan: Plan, site: str, arm_seed: int, round_number: int) -> tupl
     """
     stream = (plan.study.seed, site, arm_seed, round_number)
     return (plan.study.name, *stream) if plan.aggregation.secure else stream
-
-
-def learning_rate_factor(step: int, total: int) -> float:
-    """Linear rise over the first tenth, then a cosine to zero."""
-    rise = max(1, total // 10)
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
 
 
 def beta_factor(step: int, total: int, warmup: float) -> float:
@@ -107,17 +78,15 @@ def train_steps(
     proximal = Proximal(model.parameters(), plan.aggregation.proximal_weight)
     names = model.task.told_terms
     sums = torch.zeros(len(names), device=suppression.device)
-    model.train()
-    for i in range(stretch.n_steps):
-        if cancelled():
-            raise Cancelled
-        step = stretch.first + i
-        _set_rates(optimizer, learning_rate_factor(step, stretch.total))
-        optimizer.zero_grad(set_to_none=True)
-        warmup = plan.training.beta_warmup
+    warmup = plan.training.beta_warmup
+
+    def gradient(step: int) -> LossTerms:
         terms = gradients(model, beta_at(beta, step, stretch.total, warmup))
         proximal.add_gradient()
-        optimizer.step()
+        return terms
+
+    model.train()
+    for _, terms in descend(optimizer, stretch, gradient, cancelled):
         sums += torch.stack(list(terms.detached().values()))
     means = (sums / stretch.n_steps).tolist()
     return dict(zip(names, means, strict=True)), dump_optimizer(optimizer)
@@ -142,10 +111,7 @@ def plain_gradients(
         if plan.training.flips and order.random() < 0.5:
             images, targets = model.task.augment(images, targets)
         terms = model.loss(images, targets, order.uniform(low, high), suppression, generator)
-        loss = terms.total(beta)
-        if not torch.isfinite(loss):
-            raise Diverged
-        loss.backward()
+        finite(terms.total(beta)).backward()
         return terms
 
     return gradients
@@ -178,8 +144,3 @@ def load_optimizer(optimizer: torch.optim.Adam, state: OptimizerState) -> None:
             "exp_avg": mean.view_as(parameter).to(parameter.device),
             "exp_avg_sq": square.view_as(parameter).to(parameter.device),
         }
-
-
-def _set_rates(optimizer: torch.optim.Adam, factor: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = group["base"] * factor

@@ -15,14 +15,15 @@ from torch import Tensor
 from infomri_core.arms.build import build_model
 from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.arms.weights import unflatten
+from infomri_core.attacks.audit_set import AuditSet
 from infomri_core.attacks.linear.lmmse import LMMSE
 from infomri_core.dp_audit.canaries_training import audit_dp
+from infomri_core.fitting.loop import Diverged
 from infomri_core.physics.kspace import fft2c
 from infomri_core.physics.statistics import KSpaceMoments
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.randomness.seeds import numpy_generator, torch_generator
 from infomri_core.system.errors import Cancelled
-from infomri_core.training.fit import Diverged
 from infomri_core.weight_attacks.inversion import Case, audit_case
 from infomri_core.weight_attacks.leakage import audit_labels, audit_sites
 from infomri_core.weight_attacks.membership import audit_membership
@@ -124,10 +125,8 @@ def audit_inversion(
     generator = torch_generator(seed, "inversion-prior", device=images.device)
     known, other = (torch.from_numpy(np.flatnonzero(rows)) for rows in (public, ~public))
     prior = LMMSE(plan.task.shape).to(images.device)
-    prior.fit(
-        *(images[known], model.sampler, [ratio], plan.measurement.noise_std, generator),
-        patients=patients[public],
-    )
+    measured = (model.sampler, [ratio], plan.measurement.noise_std, generator, patients[public])
+    prior.fit(AuditSet.of(images[known], *measured))
     wanted, done = cases(plan), list[dict[str, Any]]()
     for k, case in enumerate(wanted):
         limit = MEMBERSHIP_UNTIL + (1 - MEMBERSHIP_UNTIL) * (k + 1) / len(wanted)

@@ -17,12 +17,13 @@ from torch import Tensor
 from infomri_core.arms.build import build_model
 from infomri_core.arms.sampled_model import SampledModel
 from infomri_core.dp.dp import PrivateGradients, units_of
+from infomri_core.fitting.loop import Stretch
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.randomness.seeds import derive_seed, numpy_generator, torch_generator
 from infomri_core.suppression.base import Suppression
 from infomri_core.suppression.factors import audit_suppression
-from infomri_core.training.fit import Fetch, Gradients, Stretch, train_steps
+from infomri_core.training.fit import Fetch, Gradients, train_steps
 from infomri_core.weight_attacks.roc import separation
 
 N_DRAWS = 8

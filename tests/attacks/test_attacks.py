@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from infomri_core import attacks
-from infomri_core.attacks import ATTACKS, FLOORS, DiagnosisFloor, folds
+from infomri_core.attacks import registry as attacks
+from infomri_core.attacks.audit_set import AuditSet, Scenarios, folds
 from infomri_core.attacks.certify import certify
-from infomri_core.attacks.scenarios import Scenarios
+from infomri_core.attacks.floors.diagnosis import DiagnosisFloor
+from infomri_core.attacks.registry import ATTACKS, FLOORS
 from infomri_core.models.cnn import SmallCNN
 from infomri_core.models.unet import UNet
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import fft2c, measure
-from infomri_core.plan.rules import ATTACKS as PLANNED
 from infomri_core.sampling import UniformPolicy, VariableDensityPolicy, draw_masks
 from infomri_core.system.errors import InputError
 
@@ -46,7 +46,7 @@ def _policies(shape=SHAPE):
 
 def _fit(name, n=40, seed=0, **options):
     attack = attacks.build(name, SHAPE, **(STEPS.get(name, {}) | options))
-    return attack.fit(_images(n), _policies(), RATIOS, SIGMA, _generator(seed))
+    return attack.fit(AuditSet.of(_images(n), _policies(), RATIOS, SIGMA, _generator(seed)))
 
 
 def _measured(images, ratio=0.2, seed=5):
@@ -63,8 +63,16 @@ def _names(fixed=(*FLOORS, *SINGLE)):
     return pytest.mark.parametrize("name", fixed)
 
 
-def test_every_attack_a_plan_may_name_exists():
-    assert set(PLANNED) <= set(ATTACKS)
+@_names()
+def test_an_attack_says_under_its_own_name_what_it_is(name):
+    found = attacks.attack_class(name)
+    assert found.name == name and found.options_class() == found(SHAPE).options
+    assert name in FLOORS or (found.title and attacks.style_of(f"{name}@insider") == found.style)
+
+
+def test_no_two_attacks_are_drawn_alike():
+    styles = [attacks.style_of(name) for name in ATTACKS]
+    assert len({style.colour for style in styles}) == len(styles)
 
 
 @_names()
@@ -125,7 +133,9 @@ def test_arrays_for_images_of_another_size_are_refused(fitted, name):
 def test_an_audit_set_of_another_shape_or_with_nan_is_refused(name):
     for images in (torch.zeros(0, *SHAPE), _images(3)[:, 1:], _images(3) * float("nan")):
         with pytest.raises(InputError):
-            attacks.build(name, SHAPE).fit(images, _policies(), RATIOS, SIGMA, _generator())
+            attacks.build(name, SHAPE).fit(
+                AuditSet.of(images, _policies(), RATIOS, SIGMA, _generator())
+            )
 
 
 @_names(SINGLE)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from infomri_core import attacks
-from infomri_core.attacks.adversaries import Adversaries, load_adversaries
+from infomri_core.attacks import registry as attacks
+from infomri_core.attacks.audit_set import AuditSet
 from infomri_core.attacks.certify import certify, last_gain, void_because
+from infomri_core.attacks.ensemble import Ensemble
 from infomri_core.attacks.floors.class_means import ClassMeans
 from infomri_core.attacks.floors.diagnosis import DiagnosisFloor
 from infomri_core.attacks.floors.prior import k_means
@@ -18,6 +19,7 @@ from infomri_core.attacks.sparse.tv import TotalVariation, divergence, gradient
 from infomri_core.attacks.sparse.wavelet import DAUBECHIES4, HAAR, WaveletNorm
 from infomri_core.attacks.sparse.wavelet import analyse as wavelets_of
 from infomri_core.attacks.sparse.wavelet import synthesise as image_of
+from infomri_core.audit.adversaries import Adversaries, load_adversaries
 from infomri_core.models.unrolled import UnrolledNetwork
 from infomri_core.physics.covariance import spread
 from infomri_core.physics.images import psnr
@@ -58,7 +60,7 @@ def _measured(images, ratio=0.25, seed=3, noise_std=SIGMA):
 def test_sparsity_beats_zero_filling_on_a_piecewise_smooth_phantom(name):
     attack = attacks.build(name, (32, 32))
     policy = VariableDensityPolicy((32, 32))
-    attack.fit(_blocks(12, (32, 32)), policy, [0.25], SIGMA, _generator())
+    attack.fit(AuditSet.of(_blocks(12, (32, 32)), policy, [0.25], SIGMA, _generator()))
     truth = _blocks(8, (32, 32), seed=9)
     y, masks = _measured(truth)
     naive = psnr(torch.real(zero_fill(y)), truth)
@@ -139,9 +141,9 @@ def study():
     adversaries = Adversaries()
     for name in ("mean", "lmmse", "tv"):
         attack = attacks.build(name, shape)
-        attack.fit(images, VariableDensityPolicy(shape), [0.25], SIGMA, _generator())
+        attack.fit(AuditSet.of(images, VariableDensityPolicy(shape), [0.25], SIGMA, _generator()))
         adversaries.attacks[name] = attack
-    ensemble = attacks.Ensemble(shape).bind(adversaries.attacks, ["lmmse", "tv"])
+    ensemble = Ensemble(shape).bind(adversaries.attacks, ["lmmse", "tv"])
     adversaries.attacks["ensemble"] = ensemble
     return adversaries
 
@@ -187,7 +189,7 @@ def test_centroids_are_cluster_means_and_the_floor_is_one_of_them():
     centroids = k_means(images, 2)
     assert sorted(float(c.mean()) for c in centroids) == pytest.approx([0.2, 0.9])
     floor = attacks.build("centroid", (8, 8))
-    floor.fit(images, VariableDensityPolicy((8, 8)), [0.25], SIGMA, _generator())
+    floor.fit(AuditSet.of(images, VariableDensityPolicy((8, 8)), [0.25], SIGMA, _generator()))
     assert torch.allclose(floor.image, torch.full((8, 8), 0.2))
 
 
@@ -230,7 +232,7 @@ def test_training_that_still_gained_at_its_end_is_not_certified():
     assert last_gain(rising) == pytest.approx(0.2)
     images = _blocks(12, (16, 16))
     attack = attacks.build("unet", (16, 16), n_steps=1, width=8)
-    attack.fit(images, VariableDensityPolicy((16, 16)), [0.25], SIGMA, _generator())
+    attack.fit(AuditSet.of(images, VariableDensityPolicy((16, 16)), [0.25], SIGMA, _generator()))
     for history, converged in ((steady, True), (rising, False)):
         attack.history = history
         certificate = certify(attack, attack.start, images, SIGMA, _generator())
@@ -242,7 +244,7 @@ def test_an_audit_is_void_where_its_strongest_attack_failed_the_control_mask():
     images = _blocks(12, (16, 16))
     fitted = {
         name: attacks.build(name, (16, 16)).fit(
-            images, VariableDensityPolicy((16, 16)), [0.25], SIGMA, _generator()
+            AuditSet.of(images, VariableDensityPolicy((16, 16)), [0.25], SIGMA, _generator())
         )
         for name in ("lmmse", "mean")
     }

@@ -9,8 +9,8 @@ import torch
 
 from fl_server.audit.external import Source, audit_masks, external_table
 from fl_server.commands import audit_actions
-from infomri_core.attacks import FLOORS
 from infomri_core.attacks.external import read_external
+from infomri_core.attacks.registry import FLOORS
 from infomri_core.data import open_dataset
 from infomri_core.physics.kspace import fft2c, measure
 from infomri_core.sampling import draw_masks

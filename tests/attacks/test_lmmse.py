@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from infomri_core import attacks
+from infomri_core.attacks import registry as attacks
+from infomri_core.attacks.audit_set import AuditSet
 from infomri_core.attacks.linear.conjugate import symmetrise, wiener
 from infomri_core.physics import covariance
 from infomri_core.physics.covariance import spread
@@ -151,7 +152,7 @@ def test_beyond_the_rank_cap_no_variance_of_k_space_is_lost(monkeypatch):
 def test_a_handful_of_audit_images_is_enough_to_answer(n):
     policy = UniformPolicy((8, 8))
     attack = attacks.build("lmmse", (8, 8))
-    attack.fit(_images(n, (8, 8)), policy, [0.25], SIGMA, _generator())
+    attack.fit(AuditSet.of(_images(n, (8, 8)), policy, [0.25], SIGMA, _generator()))
     masks = draw_masks(policy(0.25), 3, generator=_generator())
     y = measure(fft2c(_images(3, (8, 8), 5)), masks, SIGMA, _generator())
     assert torch.isfinite(attack.reconstruct(y, masks)).all()
@@ -161,7 +162,7 @@ def test_held_out_choice_is_near_the_best_share_and_beats_the_mean_image():
     shape, ratio = (16, 16), 0.1
     policy = VariableDensityPolicy(shape)
     fitted = attacks.build("lmmse", shape)
-    fitted.fit(_images(60, shape), policy, [ratio], SIGMA, _generator())
+    fitted.fit(AuditSet.of(_images(60, shape), policy, [ratio], SIGMA, _generator()))
     truth = _images(100, shape, seed=7)
     masks = draw_masks(policy(ratio), 100, generator=_generator(8))
     y = measure(fft2c(truth), masks, SIGMA, _generator(9))
@@ -179,7 +180,7 @@ def test_more_samples_give_a_better_estimate():
     shape = (16, 16)
     policy = VariableDensityPolicy(shape)
     attack = attacks.build("lmmse", shape)
-    attack.fit(_images(40, shape), policy, [0.05, 0.2], SIGMA, _generator())
+    attack.fit(AuditSet.of(_images(40, shape), policy, [0.05, 0.2], SIGMA, _generator()))
     truth, quality = _images(60, shape, seed=7), []
     for ratio in (0.02, 0.08, 0.3, 1.0):
         masks = draw_masks(policy(ratio), 60, generator=_generator(8))

@@ -8,8 +8,9 @@ import torch
 
 from infomri_core.arms.build import build_model
 from infomri_core.arms.weights import flatten
-from infomri_core.attacks.adversaries import Adversaries
+from infomri_core.attacks.audit_set import AuditSet
 from infomri_core.attacks.floors.prior import Constant, Mean
+from infomri_core.audit.adversaries import Adversaries
 from infomri_core.data import open_dataset
 from infomri_core.messages import EvaluateTask, wire
 from infomri_core.plan.reading import without_noise
@@ -28,7 +29,8 @@ def evaluate(directory: Path, secret: str = SECRET) -> tuple[bytes, dict[str, ob
     images = dataset.images(range(8))
     policy, generator = UniformPolicy((32, 32)), torch.Generator()
     floors = [
-        floor((32, 32)).fit(images, policy, [0.1], 0.02, generator) for floor in (Mean, Constant)
+        floor((32, 32)).fit(AuditSet.of(images, policy, [0.1], 0.02, generator))
+        for floor in (Mean, Constant)
     ]
     adversaries = Adversaries({floor.name: floor for floor in floors})
     arms = {arm.name: flatten(build_model(plan, arm)) for arm in plan.arms}

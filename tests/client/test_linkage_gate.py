@@ -8,8 +8,8 @@ import torch
 
 from fl_server.study.evaluation.results import linkage_figures
 from infomri_core.arms.build import build_model
-from infomri_core.attacks.adversaries import LINKAGE, Adversaries
 from infomri_core.attacks.linkage import Likeness
+from infomri_core.audit.adversaries import LINKAGE, Adversaries
 from infomri_core.data import open_dataset
 from infomri_core.messages import EvaluateReply, EvaluateTask
 from infomri_core.site.evaluate import Scoring

@@ -29,9 +29,10 @@ from dashboard.reading import single_scan, sites, trained_study
 from dashboard.reading.record import parse_events, parse_results
 from dashboard.reading.runs import Curve
 from dashboard.reading.trained_study import TrainedStudy
-from infomri_core import attacks
 from infomri_core.arms.build import build_model
 from infomri_core.arms.weights import flatten
+from infomri_core.attacks import registry as attacks
+from infomri_core.attacks.audit_set import AuditSet
 from infomri_core.inference.scans import Scan
 from infomri_core.physics.entropy import marginal_entropy
 from infomri_core.results.frontier import Row, to_json
@@ -88,7 +89,7 @@ def study() -> TrainedStudy:
     images = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(1))
     attack = attacks.build("lmmse", SHAPE)
     policy = build_model(plan, plan.arms[0]).sampler
-    attack.fit(images, policy, [0.25], 0.02, torch.Generator().manual_seed(2))
+    attack.fit(AuditSet.of(images, policy, [0.25], 0.02, torch.Generator().manual_seed(2)))
     file = StudyFile(plan.text, 2, variance, arms, {"lmmse": attack.to_arrays()})
     return TrainedStudy.of(file.to_bytes())
 

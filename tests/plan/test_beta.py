@@ -23,7 +23,7 @@ from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.results.arm_names import beta_label, technical_name
 from infomri_core.results.frontier import Row, from_json, to_json
 from infomri_core.results.metric_names import metrics_of
-from infomri_core.suppression import build_suppression
+from infomri_core.suppression.registry import build_suppression
 from infomri_core.system.errors import InputError, Refused
 from infomri_core.tasks.objective import IMAGE_ONLY
 from infomri_core.tasks.registry import TASKS

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from infomri_core import attacks
 from infomri_core.arms.build import build_model
+from infomri_core.attacks import registry as attacks
 from infomri_core.attacks.linear.lmmse import LMMSE
 from infomri_core.data import open_dataset
 from infomri_core.plan.reading import parse_plan
 from infomri_core.plugins import registry as plugins
-from infomri_core.suppression import build_suppression
 from infomri_core.suppression.marginal import MarginalEntropy
+from infomri_core.suppression.registry import build_suppression
 from infomri_core.system.errors import InputError
 
 PACKAGE = '''
@@ -193,7 +193,7 @@ def test_samplers_attacks_suppressions_and_formats_are_added_too(monkeypatch):
     variance = torch.ones(2, 16, 16)
     assert build_model(plan, plan.arms[1], variance).sampler is not None
     assert isinstance(attacks.build("my-attack", (16, 16)), LMMSE)
-    assert "my-attack" in attacks.names()
+    assert "my-attack" in attacks.ATTACKS
     made = build_suppression("mine", torch.ones(2, 16, 16), None, 0.1)
     assert isinstance(made, MarginalEntropy)
     assert len(open_dataset("heads:?size=16&patients=2&slices=1")) == 2

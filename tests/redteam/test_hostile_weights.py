@@ -11,9 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from infomri_core import attacks
-from infomri_core.attacks import ATTACKS, Attack
-from infomri_core.attacks.adversaries import Adversaries
+from infomri_core.attacks import registry as attacks
+from infomri_core.attacks.audit_set import AuditSet
+from infomri_core.attacks.base import Attack
+from infomri_core.attacks.registry import ATTACKS
+from infomri_core.audit.adversaries import Adversaries
 from infomri_core.data import open_dataset
 from infomri_core.dp.dp import clip_weights
 from infomri_core.dp.per_sample import Layer, policy_gradients, squares, weighted_sum
@@ -121,7 +123,7 @@ def fitted(name: str) -> Attack:
     policies = [UniformPolicy((16, 16))]
     patients = np.arange(12)
     rng = torch.Generator().manual_seed(1)
-    return attack.fit(images, policies, [0.25], 0.02, rng, patients=patients)
+    return attack.fit(AuditSet.of(images, policies, [0.25], 0.02, rng, patients=patients))
 
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name != "ensemble"])

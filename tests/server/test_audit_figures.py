@@ -6,7 +6,7 @@ import numpy as np
 
 from fl_server.audit.examples import Examples, held_out_examples, shown_cell
 from fl_server.report import audit_figures
-from infomri_core import attacks
+from infomri_core.attacks.audit_set import folds
 from infomri_core.data import open_dataset
 from tests.support.rows import row_of
 from tests.support.small import AUDIT_URI
@@ -36,7 +36,7 @@ def test_curves_leave_out_what_is_undefined(tmp_path: Path):
 
 def test_examples_are_of_patients_no_attack_was_fitted_on():
     dataset = open_dataset(AUDIT_URI)
-    kept, _ = attacks.folds(len(dataset), 7, dataset.table.patients)[0]
+    kept, _ = folds(len(dataset), 7, dataset.table.patients)[0]
     rows = held_out_examples(dataset)
     patients = dataset.table.patients[rows]
     assert 0 < len(rows) == len(set(patients)) <= 4

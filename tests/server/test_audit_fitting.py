@@ -37,6 +37,7 @@ def _grounds(n=28, size_curve=False):
         plan,
         images[:n],
         dataset.table.patients[:n],
+        plan.task.targets(dataset, np.arange(n)),
         images[28:],
         [VariableDensityPolicy((32, 32))],
         STEPS,

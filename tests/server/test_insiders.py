@@ -17,7 +17,8 @@ from fl_client.memory.ledger import Ledger
 from fl_client.settings import Policy
 from fl_server.sites.grid import GridSites
 from fl_server.sites.local import LocalSites
-from infomri_core import attacks
+from infomri_core.attacks import registry as attacks
+from infomri_core.attacks.audit_set import AuditSet
 from infomri_core.attacks.networks.learned import LearnedAttack
 from infomri_core.data import open_dataset
 from infomri_core.messages import (
@@ -144,8 +145,8 @@ def test_going_on_never_ends_worse_than_it_began() -> None:
     attack = attacks.build("unet", (16, 16), n_steps=6, width=8)
     assert isinstance(attack, LearnedAttack)
     given = (UniformPolicy((16, 16)), [0.3], 0.05)
-    attack.fit(images[:12], *given, generator)
-    attack.adapt(images[12:], *given, generator)
+    attack.fit(AuditSet.of(images[:12], *given, generator))
+    attack.adapt(AuditSet.of(images[12:], *given, generator))
     psnr = [entry.validation_psnr for entry in attack.history]
     assert max(psnr) >= psnr[0] and attack.history[0].step == 0
 

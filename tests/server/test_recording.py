@@ -13,7 +13,7 @@ from fl_server.run import checkpoint
 from fl_server.run.events import read_events
 from fl_server.sites.local import LocalSites
 from fl_server.sites.recording import EVENTS, RecordedSites
-from infomri_core.attacks.adversaries import load_adversaries
+from infomri_core.audit.adversaries import load_adversaries
 from infomri_core.messages import EnrolTask, ErrorReply, SiteReply, SiteTask
 from infomri_core.physics.kspace import zero_fill
 from infomri_core.results.study_file import NAME, parse_study_file

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from infomri_core.arms.build import build_model
 from infomri_core.arms.weights import flatten
 from infomri_core.data import open_dataset
+from infomri_core.fitting.loop import Stretch
 from infomri_core.physics.kspace import fft2c
 from infomri_core.physics.statistics import KSpaceMoments
 from infomri_core.plan.plan import Plan
@@ -22,11 +23,11 @@ from infomri_core.randomness.seeds import torch_generator
 from infomri_core.reconstruction.registry import RECONSTRUCTORS
 from infomri_core.summaries.groups import SLOTS
 from infomri_core.summaries.posterior_summary import LIMITS, N_BINS, PARTS, PosteriorSummary
-from infomri_core.suppression import build_suppression
+from infomri_core.suppression.registry import build_suppression
 from infomri_core.system.errors import InputError
 from infomri_core.tasks.reconstruction import Reconstruction
 from infomri_core.tasks.task import UNIT
-from infomri_core.training.fit import Stretch, train_steps
+from infomri_core.training.fit import train_steps
 from tests.support.small import AUDIT_URI, local_sites, small_table, study
 
 TASK = Reconstruction((32, 32))

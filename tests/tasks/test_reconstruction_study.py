@@ -19,8 +19,8 @@ from dashboard.reading.trained_study import TrainedStudy
 from fl_server.cli import app
 from fl_server.demo.plan import DemoOptions, design
 from infomri_core.arms.build import build_model
-from infomri_core.attacks import build as build_attack
-from infomri_core.attacks.adversaries import Adversaries
+from infomri_core.attacks.registry import build as build_attack
+from infomri_core.audit.adversaries import Adversaries
 from infomri_core.data import open_dataset
 from infomri_core.inference.reconstruct import check_rebuilds
 from infomri_core.inference.scans import Scan, open_scan

@@ -12,19 +12,14 @@ from fl_server.study.study import initial_state
 from infomri_core.arms.build import build_model
 from infomri_core.arms.weights import flatten, unflatten
 from infomri_core.data import open_dataset
+from infomri_core.fitting.loop import Diverged, Stretch, learning_rate_factor
 from infomri_core.messages import TrainTask
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.site.site import Site
 from infomri_core.suppression.marginal import MarginalEntropy
 from infomri_core.system.errors import Cancelled, InputError, Refused
-from infomri_core.training.fit import (
-    Diverged,
-    Stretch,
-    beta_factor,
-    learning_rate_factor,
-    train_steps,
-)
+from infomri_core.training.fit import beta_factor, train_steps
 from tests.support.small import AUDIT_URI, site_uri, small_plan, small_table
 
 

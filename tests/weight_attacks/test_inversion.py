@@ -9,6 +9,7 @@ import torch
 
 from infomri_core.arms.build import build_model
 from infomri_core.arms.sampled_model import SampledModel
+from infomri_core.attacks.audit_set import AuditSet
 from infomri_core.attacks.linear.lmmse import LMMSE
 from infomri_core.data import open_dataset
 from infomri_core.physics.kspace import fft2c
@@ -123,7 +124,7 @@ def prior(model, audit) -> LMMSE:
     images, _, patients = audit
     generator = torch_generator("prior")
     return LMMSE((32, 32)).fit(
-        images[:16], model.sampler, [RATIO], 0.02, generator, patients=patients[:16]
+        AuditSet.of(images[:16], model.sampler, [RATIO], 0.02, generator, patients[:16])
     )
 
 

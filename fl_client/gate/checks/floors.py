@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from infomri_core.attacks import FLOORS
-from infomri_core.attacks.adversaries import CLASS_MEANS, DIAGNOSIS, diagnosis_cells
 from infomri_core.attacks.floors.class_means import MAX_PATTERNS
+from infomri_core.attacks.registry import FLOORS
+from infomri_core.audit.adversaries import CLASS_MEANS, DIAGNOSIS, diagnosis_cells
 from infomri_core.messages.wire import Arrays
 from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import Refused

@@ -8,7 +8,7 @@ import numpy as np
 
 from fl_client.gate.context import Context, refusal
 from fl_client.settings import Policy
-from infomri_core.attacks.adversaries import BREAKDOWNS
+from infomri_core.audit.adversaries import BREAKDOWNS
 from infomri_core.messages import EvaluateReply, EvaluateTask
 from infomri_core.score_noise.mechanism import evaluation_mechanism, form_of, noised
 from infomri_core.tasks.task import UNIT

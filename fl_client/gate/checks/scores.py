@@ -10,8 +10,8 @@ import numpy as np
 
 from fl_client.gate.context import Context, refusal
 from fl_client.settings import Policy
-from infomri_core.attacks.adversaries import BREAKDOWNS, LINKAGE
-from infomri_core.attacks.full_image_classifier import FULL_IMAGE, READER
+from infomri_core.audit.adversaries import BREAKDOWNS, LINKAGE
+from infomri_core.audit.full_image_classifier import FULL_IMAGE, READER
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import EvaluateReply, EvaluateTask, Scores
 from infomri_core.plan.adversary_knowledge import same_site_attacks

@@ -25,8 +25,8 @@ from fl_server.study.failure import StudyFailed
 from fl_server.study.release import collect_release
 from fl_server.study.secure.scores import gather_scores
 from fl_server.tracking.tracker import Tracker
-from infomri_core.attacks.adversaries import LINKAGE
-from infomri_core.attacks.full_image_classifier import READER
+from infomri_core.audit.adversaries import LINKAGE
+from infomri_core.audit.full_image_classifier import READER
 from infomri_core.messages import EvaluateReply, EvaluateTask, SiteReply
 from infomri_core.messages.wire import Arrays
 from infomri_core.plan.adversary_knowledge import insider_attack

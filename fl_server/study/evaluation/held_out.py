@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fl_server.audit.adversaries import CONTROL_FOLDS, FittedAudit, known_targets, load_arms
-from infomri_core import attacks
+from infomri_core.attacks.audit_set import folds
 from infomri_core.data import SliceDataset
 from infomri_core.messages import Scores
 from infomri_core.messages.wire import Arrays
@@ -62,7 +62,7 @@ def score_held_out(
     device: torch.device,
 ) -> HeldOut:
     """Score every arm and attack on the audit's held-out patients."""
-    _, rows = attacks.folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
+    _, rows = folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
     table = audit_set.table.take(rows)
     targets = known_targets(plan.task, audit_set, rows).to(device)
     images = audit_set.images(rows).to(device)

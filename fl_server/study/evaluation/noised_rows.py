@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fl_server.study.evaluation.held_out import HeldOut
-from infomri_core.attacks.adversaries import DIAGNOSES
+from infomri_core.audit.adversaries import DIAGNOSES
 from infomri_core.messages import EvaluateReply
 from infomri_core.plan.adversary_knowledge import base_name
 from infomri_core.plan.plan import Plan

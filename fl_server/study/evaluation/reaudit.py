@@ -25,13 +25,13 @@ from fl_server.report.publish import Published
 from fl_server.run.checkpoint import Checkpoint
 from fl_server.run.folder import folder_with
 from fl_server.run.submission import operators_of
-from fl_server.settings import Audit, CentreSettings, least_steps, read_settings
+from fl_server.settings import Audit, CentreSettings, read_settings
 from fl_server.study.epsilon import study_epsilon
 from fl_server.study.evaluation.differences import differences
 from fl_server.study.evaluation.measuring_less import measuring_less
 from fl_server.study.evaluation.meta import study_meta
 from fl_server.study.evaluation.results import MergedScores, build_rows
-from infomri_core import attacks
+from infomri_core.attacks.registry import ATTACKS, REFERENCE
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.inference.inference import sampling_ratio
 from infomri_core.messages import EvaluateTask
@@ -46,7 +46,6 @@ from infomri_core.system.files import check_output, disk_errors_explained
 from infomri_core.weight_attacks.audit import audit_weights
 
 SUFFIX = "-audit"
-REFERENCE = "lmmse"
 
 
 @dataclass(frozen=True)
@@ -151,8 +150,8 @@ def _asked_plan(plan: Plan, asked: AuditRequest) -> Plan:
     """The plan with the attacks and accelerations asked for; its identity stays the study's."""
     names = asked.attacks or plan.evaluation.attacks
     for name in names:
-        if name not in attacks.names():
-            hint = nearest(name, attacks.names()) or f"they are {', '.join(attacks.names())}"
+        if name not in ATTACKS:
+            hint = nearest(name, ATTACKS) or f"they are {', '.join(ATTACKS)}"
             raise InputError("--attacks", "names of attacks", repr(name), hint)
     accelerations = asked.accelerations or plan.measurement.accelerations
     for acceleration in accelerations:
@@ -179,13 +178,7 @@ def _audit_settings(asked: AuditRequest, folder: Path, centre: CentreSettings | 
             "--audit", "the URI of an audit set", "none", "the run does not say; give --audit URI"
         )
     settings = replace(centre.audit, data=uri) if centre else Audit(uri)
-    known = {name.removesuffix("_steps"): name for name in vars(settings) if "_steps" in name}
-    for name, steps in asked.steps.items():
-        if name not in known or steps < least_steps(known[name]):
-            expected = f"NAME=N with N >= 1 and NAME one of {', '.join(known)}"
-            raise InputError("--steps", expected, f"{name}={steps}", "correct it")
-    changed: dict[str, Any] = {known[name]: n for name, n in asked.steps.items()}
-    return replace(settings, **changed)
+    return settings.with_steps(asked.steps)
 
 
 def _stored_uri(folder: Path) -> str:

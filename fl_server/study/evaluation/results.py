@@ -7,8 +7,8 @@ from typing import Any
 
 from fl_server.audit.adversaries import FittedAudit
 from fl_server.study.evaluation.noised_rows import NoiseTask, merged_sums, noise_meta
-from infomri_core.attacks import FLOORS
-from infomri_core.attacks.adversaries import DIAGNOSES
+from infomri_core.attacks.registry import FLOORS
+from infomri_core.audit.adversaries import DIAGNOSES
 from infomri_core.messages import EvaluateReply, Scores
 from infomri_core.plan.adversary_knowledge import base_name
 from infomri_core.plan.plan import Plan

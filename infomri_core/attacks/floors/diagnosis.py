@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infomri_core.attacks.base import Portable, check_images
+from infomri_core.attacks.audit_set import check_images
+from infomri_core.attacks.base import Portable
 from infomri_core.system.errors import InputError
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)

@@ -1,14 +1,14 @@
 """Answers that use no measurement: what an attack must beat before it has learned anything."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Self, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from infomri_core.attacks.base import Attack, Policies, check_images
+from infomri_core.attacks.audit_set import AuditSet, check_images
+from infomri_core.attacks.base import Attack
 from infomri_core.physics.images import psnr
 
 MAX_CLUSTERS = 8
@@ -29,16 +29,9 @@ class Floor(Attack):
     def answer(self, images: Tensor) -> Tensor:
         """The one image, broadcastable to (H, W), chosen from the audit set (n, H, W)."""
 
-    def fit(
-        self,
-        images: Tensor,
-        policy: Policies,
-        ratios: Sequence[float],
-        noise_std: float,
-        generator: torch.Generator,
-        patients: np.ndarray | None = None,
-    ) -> Self:
-        check_images(images, self.shape)
+    def fit(self, audit_set: AuditSet) -> Self:
+        check_images(audit_set.images, self.shape)
+        images = audit_set.images
         self.image = self.answer(images).to(images.dtype).expand(self.shape).contiguous()
         return self
 
@@ -91,6 +84,11 @@ class Centroid(Floor):
         centroids = k_means(images, min(MAX_CLUSTERS, max(1, len(images) // _PER_CLUSTER)))
         quality = [float(psnr(c.expand_as(images), images).mean()) for c in centroids]
         return centroids[int(np.argmax(quality))]
+
+
+FLOOR_CLASSES: dict[str, type[Attack]] = {
+    floor.name: floor for floor in (Zero, Constant, Mean, Centroid)
+}
 
 
 def k_means(images: Tensor, n_clusters: int) -> Tensor:

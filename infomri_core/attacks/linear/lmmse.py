@@ -1,15 +1,16 @@
 """The linear minimum mean squared error estimator in closed form: the audit's reference."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Self, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from infomri_core.attacks.base import Attack, Policies, check_images, folds
+from infomri_core.attacks.audit_set import AuditSet, check_images
+from infomri_core.attacks.base import Attack, Style
 from infomri_core.attacks.linear.conjugate import symmetrise
-from infomri_core.attacks.scenarios import Scenarios
 from infomri_core.physics.covariance import MAX_RANK, Spread, spread
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import fft2c, ifft2c, reflect
@@ -38,7 +39,10 @@ class LMMSE(Attack):
     """
 
     name = "lmmse"
+    title = "the best linear estimate, in closed form"
+    style = Style("#0072B2", "-", "solid")
     least_images = 2
+    linear = True
     mean: Tensor
     factors: Tensor
     lost: Tensor
@@ -65,23 +69,14 @@ class LMMSE(Attack):
         self.derive()
 
     @torch.no_grad()
-    def fit(
-        self,
-        images: Tensor,
-        policy: Policies,
-        ratios: Sequence[float],
-        noise_std: float,
-        generator: torch.Generator,
-        patients: np.ndarray | None = None,
-    ) -> Self:
-        check_images(images, self.shape)
-        images = images.float()
-        self.noise_std = images.new_full((1,), noise_std)
+    def fit(self, audit_set: AuditSet) -> Self:
+        check_images(audit_set.images, self.shape)
+        images = audit_set.images.float()
+        self.noise_std = images.new_full((1,), audit_set.noise_std)
         self.levels, self.shares = images.new_zeros(N_LEVELS), images.new_ones(N_LEVELS)
         if len(images) > 2:
-            scenarios = Scenarios.of(policy, ratios, noise_std, images.device)
-            self._choose_shares(images, scenarios, generator, patients)
-        return self.refit(images, generator)
+            self._choose_shares(replace(audit_set, images=images))
+        return self.refit(images, audit_set.generator)
 
     def refit(self, images: Tensor, generator: torch.Generator) -> Self:
         """Mean and covariance from other ``images`` (n, H, W), all else as fitted before."""
@@ -138,19 +133,15 @@ class LMMSE(Attack):
     def _nearest_level(self, count: Tensor) -> Tensor:
         return (self._seen_share(count)[:, None] - self.levels).abs().argmin(1)
 
-    def _choose_shares(
-        self,
-        images: Tensor,
-        scenarios: Scenarios,
-        generator: torch.Generator,
-        patients: np.ndarray | None,
-    ) -> None:
+    def _choose_shares(self, audit_set: AuditSet) -> None:
         """Set ``levels`` and, for each, the a with the best mean PSNR on held-out audit images."""
+        images, generator = audit_set.images, audit_set.generator
+        scenarios = audit_set.scenarios.with_control()
         seen, quality = [], []
-        for kept, held in folds(len(images), _N_FOLDS, patients):
+        for kept, held in audit_set.folds(_N_FOLDS):
             self._take(spread(images[kept], generator))
             trials = images[held[np.linspace(0, len(held) - 1, _N_TRIALS).round().astype(int)]]
-            measurement, masks = scenarios.with_control().each(trials, generator)
+            measurement, masks = scenarios.each(trials, generator)
             seen.append(self._seen_share(masks + reflect(masks)))
             quality.append(self._try(SHARES, measurement, masks, trials))
         level = torch.cat(seen)

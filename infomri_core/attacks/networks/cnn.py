@@ -5,6 +5,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from infomri_core.attacks.base import Style
 from infomri_core.attacks.networks.learned import LearnedAttack
 from infomri_core.models.cnn import SmallCNN
 from infomri_core.physics.kspace import zero_fill
@@ -17,15 +18,9 @@ class CNNAttack(LearnedAttack):
     """Real and imaginary part of the zero-filled image in, image out; a weak attacker."""
 
     name = "cnn"
-
-    def __init__(
-        self,
-        shape: tuple[int, int],
-        n_steps: int = 400,
-        batch_size: int = 16,
-        learning_rate: float = 3e-3,
-    ) -> None:
-        super().__init__(shape, n_steps, batch_size, learning_rate)
+    title = "the InfoMRI paper's small network"
+    style = Style("#D55E00", "-.", "dashdot")
+    adapt_rank = 1
 
     def make_network(self) -> nn.Module:
         return SmallCNN(2, WIDTH)

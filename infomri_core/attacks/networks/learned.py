@@ -1,19 +1,19 @@
 """Attacks that are networks, and the one way they are trained: amortised over arms and ratios."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infomri_core.attacks.base import Attack, Policies, check_images, folds
-from infomri_core.attacks.scenarios import CONTROL_SHARE, Scenarios
+from infomri_core.attacks.audit_set import CONTROL_SHARE, AuditSet, check_images
+from infomri_core.attacks.base import Attack
+from infomri_core.fitting.loop import Diverged, Stretch, descend, finite
 from infomri_core.physics.images import psnr
-from infomri_core.system.errors import Cancelled, InputError
-from infomri_core.training.fit import learning_rate_factor
+from infomri_core.system.errors import InputError
 
 _N_VALIDATION = 64
 _N_CHECKS = 10
@@ -54,23 +54,31 @@ class Budget:
 class _Practice:
     """Random audit images out of ``kept``, each batch under one arm and ratio or the control."""
 
-    images: Tensor
+    audit_set: AuditSet
     kept: Tensor
     batch_size: int
-    scenarios: Scenarios
-    generator: torch.Generator
 
     def draw(self) -> Batch:
-        device = self.generator.device
+        images, generator = self.audit_set.images, self.audit_set.generator
         size = (min(self.batch_size, len(self.kept)),)
-        picks = torch.randint(len(self.kept), size, generator=self.generator, device=device)
-        rows = self.kept[picks.cpu()].to(self.images.device)
-        truth = self.images[rows]
-        return Batch(truth, *self.scenarios.measure(truth, self.generator, CONTROL_SHARE), rows)
+        picks = torch.randint(len(self.kept), size, generator=generator, device=generator.device)
+        rows = self.kept[picks.cpu()].to(images.device)
+        truth = images[rows]
+        measured = self.audit_set.scenarios.measure(truth, generator, CONTROL_SHARE)
+        return Batch(truth, *measured, rows)
 
     def validation(self, rows: Tensor) -> Batch:
-        truth = self.images[rows]
-        return Batch(truth, *self.scenarios.each(truth, self.generator), rows)
+        truth = self.audit_set.images[rows]
+        return Batch(truth, *self.audit_set.scenarios.each(truth, self.audit_set.generator), rows)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """The most optimizer steps, the images of each, and the learning rate at its highest."""
+
+    n_steps: int = 400
+    batch_size: int = 16
+    learning_rate: float = 3e-3
 
 
 class LearnedAttack(Attack):
@@ -84,17 +92,16 @@ class LearnedAttack(Attack):
     """
 
     least_images = 8
+    options_class: ClassVar[type[Any]] = Learning
 
-    def __init__(
-        self, shape: tuple[int, int], n_steps: int, batch_size: int, learning_rate: float
-    ) -> None:
-        super().__init__(shape)
-        if n_steps < 1 or batch_size < 1:
-            got = f"n_steps={n_steps}, batch_size={batch_size}"
+    def __init__(self, shape: tuple[int, int], **options: Any) -> None:
+        super().__init__(shape, **options)
+        self.n_steps: int = self.options.n_steps
+        self.batch_size: int = self.options.batch_size
+        if self.n_steps < 1 or self.batch_size < 1:
+            got = f"n_steps={self.n_steps}, batch_size={self.batch_size}"
             raise InputError(f"attack '{self.name}'", "at least one of each", got, "correct it")
-        self.n_steps = n_steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
+        self.learning_rate: float = self.options.learning_rate
         self.history: list[Progress] = []
         self.diverged = False
         self._cancelled: Callable[[], bool] = lambda: False
@@ -133,81 +140,58 @@ class LearnedAttack(Attack):
         parts = zip(measurement.split(_BATCH), mask.split(_BATCH))
         return torch.cat([self.predict(y, m).clamp(0, 1) for y, m in parts])
 
-    def fit(
-        self,
-        images: Tensor,
-        policy: Policies,
-        ratios: Sequence[float],
-        noise_std: float,
-        generator: torch.Generator,
-        patients: np.ndarray | None = None,
-    ) -> Self:
-        check_images(images, self.shape)
+    def fit(self, audit_set: AuditSet) -> Self:
+        check_images(audit_set.images, self.shape)
+        generator = audit_set.generator
         seed = torch.randint(2**31, (1,), generator=generator, device=generator.device)
-        self.network = self._fresh(int(seed)).to(images.device)
-        scenarios = Scenarios.of(policy, ratios, noise_std, images.device)
-        return self._learn(images, scenarios, generator, patients)
+        self.network = self._fresh(int(seed)).to(audit_set.images.device)
+        return self._learn(audit_set)
 
-    def adapt(
-        self,
-        images: Tensor,
-        policy: Policies,
-        ratios: Sequence[float],
-        noise_std: float,
-        generator: torch.Generator,
-        patients: np.ndarray | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> Self:
-        """Go on training, from the state it has, on images (n, H, W) it has not seen.
+    def adapt(self, audit_set: AuditSet, cancelled: Callable[[], bool] = lambda: False) -> Self:
+        """Go on training, from the state it has, on images it has not seen.
 
         As :meth:`fit`, but for the start; so it never ends worse, on its held-out images, than it
         began. Raises ``Cancelled`` between two steps once ``cancelled`` says so.
         """
-        check_images(images, self.shape)
+        check_images(audit_set.images, self.shape)
         self._cancelled = cancelled
-        scenarios = Scenarios.of(policy, ratios, noise_std, images.device)
-        return self._learn(images, scenarios, generator, patients)
+        return self._learn(audit_set)
 
-    def _learn(
-        self,
-        images: Tensor,
-        scenarios: Scenarios,
-        generator: torch.Generator,
-        patients: np.ndarray | None,
-    ) -> Self:
-        kept, held = folds(len(images), _N_FOLDS, patients)[-1]
+    def _learn(self, audit_set: AuditSet) -> Self:
+        kept, held = audit_set.folds(_N_FOLDS)[-1]
         chosen = held[np.linspace(0, len(held) - 1, min(_N_VALIDATION, len(held))).astype(int)]
         self.history, self.diverged = [], False
-        practice = _Practice(images, torch.from_numpy(kept), self.batch_size, scenarios, generator)
-        held_out = practice.validation(torch.from_numpy(chosen).to(images.device))
+        practice = _Practice(audit_set, torch.from_numpy(kept), self.batch_size)
+        held_out = practice.validation(torch.from_numpy(chosen).to(audit_set.images.device))
         self._train(practice, held_out)
         self.finish(held_out)
         return self
 
     def _train(self, practice: _Practice, held_out: Batch) -> None:
         optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
+        whole = Stretch(0, self.n_steps, self.n_steps)
         best = self._check(0, None, held_out), 0, self._snapshot()
         every, errors = max(1, self.n_steps // _N_CHECKS), []
-        for step in range(1, self.n_steps + 1):
-            if self._cancelled():
-                raise Cancelled
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate * learning_rate_factor(step - 1, self.n_steps)
-            loss = self.loss(practice.draw(), practice.generator)
-            if not torch.isfinite(loss):
-                self.diverged = True
-                break
-            optimizer.zero_grad(set_to_none=True)
+
+        def gradient(step: int) -> float:
+            loss = finite(self.loss(practice.draw(), practice.audit_set.generator))
             loss.backward()
-            optimizer.step()
-            errors.append(float(loss.detach()))
-            if step % every == 0 or step == self.n_steps:
-                quality = self._check(step, float(np.mean(errors)), held_out)
+            return float(loss.detach())
+
+        try:
+            for step, error in descend(optimizer, whole, gradient, self._cancelled):
+                taken = step + 1
+                errors.append(error)
+                if taken % every and taken < self.n_steps:
+                    continue
+                quality = self._check(taken, float(np.mean(errors)), held_out)
                 errors = []
                 if quality > best[0]:
-                    best = quality, step, self._snapshot()
-                elif step - best[1] >= _PATIENCE * every:
+                    best = quality, taken, self._snapshot()
+                elif taken - best[1] >= _PATIENCE * every:
                     break
+        except Diverged:
+            self.diverged = True
         self.network.load_state_dict(best[2])
 
     def _check(self, step: int, train_loss: float | None, held_out: Batch) -> float:

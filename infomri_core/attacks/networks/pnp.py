@@ -1,17 +1,18 @@
 """Plug-and-play: a denoiser trained on the audit set takes the place of a penalty."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Self, final
+from collections.abc import Mapping
+from typing import Any, Self, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infomri_core.attacks.base import Policies, check_images
+from infomri_core.attacks.audit_set import AuditSet, check_images
+from infomri_core.attacks.base import Style
 from infomri_core.attacks.linear.conjugate import wiener
-from infomri_core.attacks.networks.learned import Batch, LearnedAttack, Progress
-from infomri_core.attacks.networks.refined import check_width, width_in
+from infomri_core.attacks.networks.learned import Batch, Progress
+from infomri_core.attacks.networks.refined import WideAttack
 from infomri_core.models.unet import UNet
 from infomri_core.physics.covariance import spread
 from infomri_core.physics.kspace import fft2c
@@ -25,7 +26,7 @@ ENDS = (0.1, 0.05, 0.02)
 
 
 @final
-class PlugAndPlayAttack(LearnedAttack):
+class PlugAndPlayAttack(WideAttack):
     """Half-quadratic splitting: data consistency and denoising in turn, at falling noise levels.
 
     One small U-Net is trained to take white noise of a known level in [0.005, 0.5] from audit
@@ -35,46 +36,31 @@ class PlugAndPlayAttack(LearnedAttack):
     """
 
     name = "pnp"
-    width: Tensor
+    title = "plug-and-play: a denoiser of such images in place of a penalty"
+    style = Style("#F0E442", ":", "dot")
     mean: Tensor
     prior: Tensor
     noise_std: Tensor
     schedule: Tensor
 
-    def __init__(
-        self,
-        shape: tuple[int, int],
-        n_steps: int = 400,
-        batch_size: int = 16,
-        learning_rate: float = 3e-3,
-        width: int = 16,
-    ) -> None:
-        self._n_channels = check_width(width, "attack 'pnp'")
-        super().__init__(shape, n_steps, batch_size, learning_rate)
-        self.register_buffer("width", torch.full((1,), float(width)))
+    def __init__(self, shape: tuple[int, int], **options: Any) -> None:
+        super().__init__(shape, **options)
         self.register_buffer("mean", torch.zeros(self.shape))
         self.register_buffer("prior", torch.ones(self.shape))
         self.register_buffer("noise_std", torch.ones(1))
         self.register_buffer("schedule", torch.tensor([STARTS[1], ENDS[1]]))
 
     def make_network(self) -> nn.Module:
-        return UNet(N_INPUTS, 1, self._n_channels)
+        return UNet(N_INPUTS, 1, self.n_channels)
 
-    def fit(
-        self,
-        images: Tensor,
-        policy: Policies,
-        ratios: Sequence[float],
-        noise_std: float,
-        generator: torch.Generator,
-        patients: np.ndarray | None = None,
-    ) -> Self:
-        check_images(images, self.shape)
-        known = spread(images, generator)
+    def fit(self, audit_set: AuditSet) -> Self:
+        check_images(audit_set.images, self.shape)
+        images = audit_set.images
+        known = spread(images, audit_set.generator)
         self.mean, self.prior = known.mean, known.prior
-        self.noise_std = images.new_full((1,), noise_std)
+        self.noise_std = images.new_full((1,), audit_set.noise_std)
         self.schedule = images.new_tensor([STARTS[1], ENDS[1]])
-        super().fit(images, policy, ratios, noise_std, generator, patients)
+        super().fit(audit_set)
         return self
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -118,8 +104,7 @@ class PlugAndPlayAttack(LearnedAttack):
         return noisy + levels * change[:, 0]
 
     def make_room(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self._n_channels = width_in(arrays, "attack 'pnp'")
+        super().make_room(arrays)
         for name, least in (("prior", 1e-12), ("noise_std", 1e-6), ("schedule", 1e-4)):
             if name in arrays and not (arrays[name] >= least).all():
                 raise InputError("attack 'pnp'", f"{name} >= {least}", "less", "fit it again")
-        self.network = self._fresh(0).to(self.width.device)

@@ -5,6 +5,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from infomri_core.attacks.base import Style
 from infomri_core.attacks.linear.conjugate import wiener
 from infomri_core.attacks.networks.refined import REST, RefinedAttack
 from infomri_core.models.unet import UNet
@@ -23,19 +24,12 @@ class UNetAttack(RefinedAttack):
     """
 
     name = "unet"
-
-    def __init__(
-        self,
-        shape: tuple[int, int],
-        n_steps: int = 400,
-        batch_size: int = 16,
-        learning_rate: float = 3e-3,
-        width: int = 16,
-    ) -> None:
-        super().__init__(shape, n_steps, batch_size, learning_rate, width)
+    title = "a U-Net that improves on the linear estimate"
+    style = Style("#CC79A7", "-", "solid")
+    adapt_rank = 3
 
     def make_network(self) -> nn.Module:
-        return UNet(N_INPUTS, 1, self._n_channels)
+        return UNet(N_INPUTS, 1, self.n_channels)
 
     def improve(self, measurement: Tensor, mask: Tensor, start: Tensor) -> Tensor:
         zero_filled, mean = zero_fill(measurement), self.start.mean.expand_as(start)

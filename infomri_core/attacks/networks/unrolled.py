@@ -1,17 +1,27 @@
 """An unrolled network: the iterations of a sparse reconstruction, their parts learned."""
 
+from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
+from infomri_core.attacks.base import Style
 from infomri_core.attacks.linear.conjugate import wiener
-from infomri_core.attacks.networks.refined import REST, RefinedAttack
+from infomri_core.attacks.networks.refined import REST, RefinedAttack, Refining
 from infomri_core.models.unrolled import UnrolledNetwork
 from infomri_core.physics.kspace import fft2c
 
 N_INPUTS = 3
 N_STAGES = 5
+
+
+@final
+@dataclass(frozen=True)
+class UnrolledOptions(Refining):
+    """As of every refined attack, at a lower learning rate."""
+
+    learning_rate: float = 2e-3
 
 
 @final
@@ -25,19 +35,13 @@ class UnrolledAttack(RefinedAttack):
     """
 
     name = "unrolled"
-
-    def __init__(
-        self,
-        shape: tuple[int, int],
-        n_steps: int = 400,
-        batch_size: int = 16,
-        learning_rate: float = 2e-3,
-        width: int = 16,
-    ) -> None:
-        super().__init__(shape, n_steps, batch_size, learning_rate, width)
+    title = "an unrolled reconstruction that improves on the linear estimate"
+    style = Style("#56B4E9", "--", "dash")
+    adapt_rank = 2
+    options_class = UnrolledOptions
 
     def make_network(self) -> nn.Module:
-        return UnrolledNetwork(N_INPUTS, self._n_channels, N_STAGES, REST)
+        return UnrolledNetwork(N_INPUTS, self.n_channels, N_STAGES, REST)
 
     def improve(self, measurement: Tensor, mask: Tensor, start: Tensor) -> Tensor:
         def consistent(image: Tensor, rest: Tensor) -> Tensor:

@@ -1,17 +1,16 @@
 """Compressed sensing: no network, one penalty, its weight tuned on the audit set."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from infomri_core.attacks.base import Attack, Policies, check_images, folds
+from infomri_core.attacks.audit_set import CONTROL_RATIO, AuditSet, Scenarios, check_images
+from infomri_core.attacks.base import Attack
 from infomri_core.attacks.linear.conjugate import symmetrise
-from infomri_core.attacks.scenarios import CONTROL_RATIO, Scenarios
 from infomri_core.attacks.sparse.fista import Penalty, fista
 from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import fft2c
@@ -50,25 +49,17 @@ class CompressedSensing(Attack):
         """What makes an image implausible."""
 
     @torch.no_grad()
-    def fit(
-        self,
-        images: Tensor,
-        policy: Policies,
-        ratios: Sequence[float],
-        noise_std: float,
-        generator: torch.Generator,
-        patients: np.ndarray | None = None,
-    ) -> Self:
-        check_images(images, self.shape)
-        self.noise_std = images.new_full((1,), noise_std)
-        scenarios = [Scenarios.of(policy, [ratio], noise_std, images.device) for ratio in ratios]
-        scenarios.append(replace(scenarios[0], cells=(scenarios[0].control,)))
-        kept, held = folds(len(images), _N_FOLDS, patients)[0]
+    def fit(self, audit_set: AuditSet) -> Self:
+        check_images(audit_set.images, self.shape)
+        images, scenarios = audit_set.images, audit_set.scenarios
+        self.noise_std = images.new_full((1,), audit_set.noise_std)
+        tuned = [*(scenarios.at(ratio) for ratio in scenarios.ratios), scenarios.only_control()]
+        kept, held = audit_set.folds(_N_FOLDS)[0]
         chosen = held[np.linspace(0, len(held) - 1, min(_N_TRIALS, len(held))).astype(int)]
         self.mean = images[torch.from_numpy(kept)].mean(0)
         trials = images[torch.from_numpy(chosen)]
-        best = [self._tune(trials, each, generator) for each in scenarios]
-        self.levels = images.new_tensor([*ratios, CONTROL_RATIO])
+        best = [self._tune(trials, each, audit_set.generator) for each in tuned]
+        self.levels = images.new_tensor([*scenarios.ratios, CONTROL_RATIO])
         self.weights, self.anchors = images.new_tensor(best).unbind(1)
         self.mean = images.mean(0)
         return self

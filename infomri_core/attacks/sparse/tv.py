@@ -5,6 +5,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from infomri_core.attacks.base import Style
 from infomri_core.attacks.sparse.compressed import CompressedSensing
 from infomri_core.attacks.sparse.fista import Penalty
 
@@ -47,6 +48,8 @@ class TVAttack(CompressedSensing):
     """Least total variation among the images that agree with y, up to the noise."""
 
     name = "tv"
+    title = "compressed sensing: a piecewise smooth image"
+    style = Style("#009E73", "--", "dash")
     n_iterations = 60
 
     def make_penalty(self) -> Penalty:

@@ -6,6 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from infomri_core.attacks.base import Style
 from infomri_core.attacks.sparse.compressed import CompressedSensing
 from infomri_core.attacks.sparse.fista import Penalty
 
@@ -95,6 +96,8 @@ class WaveletAttack(CompressedSensing):
     """Fewest Daubechies wavelets among the images that agree with y, up to the noise."""
 
     name = "wavelet"
+    title = "compressed sensing: an image of few wavelets"
+    style = Style("#E69F00", "-.", "dashdot")
     n_iterations = 80
 
     def make_penalty(self) -> Penalty:

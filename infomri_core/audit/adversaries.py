@@ -8,12 +8,14 @@ from functools import partial
 import numpy as np
 import torch
 
-from infomri_core import attacks
-from infomri_core.attacks import FLOORS, Attack, Ensemble
+from infomri_core.attacks import registry as attacks
+from infomri_core.attacks.base import Attack
+from infomri_core.attacks.ensemble import Ensemble
 from infomri_core.attacks.floors.class_means import ClassMeans
 from infomri_core.attacks.floors.diagnosis import OWN, SHARED, DiagnosisFloor
-from infomri_core.attacks.full_image_classifier import READER, FullImageClassifier
 from infomri_core.attacks.linkage import Likeness
+from infomri_core.attacks.registry import FLOORS
+from infomri_core.audit.full_image_classifier import READER, FullImageClassifier
 from infomri_core.messages.wire import Arrays
 from infomri_core.plan.adversary_knowledge import base_name
 
@@ -114,7 +116,7 @@ def load_adversaries(
         if name == READER:
             loaded.reader = FullImageClassifier(shape).load(parts).to(device)
             continue
-        if base_name(name) not in (*attacks.names(), *FLOORS):
+        if base_name(name) not in (*attacks.ATTACKS, *FLOORS):
             raise ValueError(f"no attack is called {name[:40]!r}")
         attack = attacks.build(base_name(name), shape)
         attack.load(parts)

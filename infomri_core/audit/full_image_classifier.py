@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from infomri_core.arms.build import build_model
 from infomri_core.attacks.base import Portable
+from infomri_core.fitting.loop import Stretch
 from infomri_core.models.resnet import ResNet18
 from infomri_core.plan.plan import Aggregation, Arm, Plan
 from infomri_core.suppression.marginal import MarginalEntropy
 from infomri_core.system.errors import InputError
-from infomri_core.training.fit import Stretch, train_steps
+from infomri_core.training.fit import train_steps
 
 READER = "reader"
 FULL_IMAGE = "full image"

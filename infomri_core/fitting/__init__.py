@@ -1,0 +1,1 @@
+"""The one loop of optimizer steps, for networks of sites and of attackers."""
