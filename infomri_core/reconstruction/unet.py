@@ -68,11 +68,12 @@ class FastMRIUNet(nn.Module):
 
 @final
 class UNet(Reconstructor):
-    """Mean |x_zf| + s u_1 and log variance u_2, u of the zero-filled image x_zf.
+    """Mean |x_zf| + s u_1 + u_3 and log variance u_2, u of the zero-filled image x_zf.
 
     The normalisation inside the network takes mean and scale away from every feature. So it sees
-    x_zf standardised by mean and standard deviation s of |x_zf|, which are undone for the mean.
-    The variance is not tied to s: where the mask leaves the image faint, its error is not small.
+    x_zf standardised by mean and standard deviation s of |x_zf|, which u_1 has back. Where the
+    mask leaves the image faint, as points at random do that miss the centre of k-space, neither
+    what is missing nor the error is faint: u_3 and the variance are not tied to s.
     ``width`` is ``chans``. It starts as |x_zf| with one variance.
     """
 
@@ -81,7 +82,7 @@ class UNet(Reconstructor):
 
     def __init__(self, shape: tuple[int, int], width: int) -> None:
         super().__init__(shape, width)
-        self.network = FastMRIUNet(2, 2, width)
+        self.network = FastMRIUNet(2, 3, width)
         start_at(self.network.last, 0.0)
         with torch.no_grad():
             self.network.last.bias[1] = VarianceHead.START  # type: ignore[index]
@@ -92,8 +93,8 @@ class UNet(Reconstructor):
         middle = image.mean((-2, -1), keepdim=True)
         scale = image.std((-2, -1), keepdim=True).clamp_min(1e-4)
         seen = torch.stack((zero_filled.real - middle, zero_filled.imag), dim=1)
-        change, log_variance = self.network(seen / scale[:, None]).unbind(1)
-        return gaussian(image + scale * change, log_variance)
+        change, log_variance, missing = self.network(seen / scale[:, None]).unbind(1)
+        return gaussian(image + scale * change + missing, log_variance)
 
 
 def _active(x: Tensor) -> Tensor:

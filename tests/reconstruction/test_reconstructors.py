@@ -87,8 +87,20 @@ def test_the_unet_keeps_the_scale_of_an_image() -> None:
     for parameter in network.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)
     _, y, masks = measured()
-    once, twice = network(y, masks), network(2 * y, masks)
-    assert torch.allclose(2 * once[:, 0], twice[:, 0], atol=1e-4)
+    once, twice, thrice = (network(k * y, masks)[:, 0] for k in (1, 2, 3))
+    assert torch.allclose(twice - once, thrice - twice, atol=1e-4)
+    assert (twice - once - zero_fill(y).abs()).abs().max() > 1e-3
+
+
+def test_the_unet_can_add_what_the_mask_left_out() -> None:
+    """Points that miss the centre of k-space leave next to nothing of an image. A mean tied to
+    that scale stays there, decibels below the mean image that needs no measurement."""
+    network = reconstructor_class("unet")(SHAPE, 4)
+    with torch.no_grad():
+        network.network.last.bias[2] = 0.4
+    _, y, masks = measured()
+    mean = network(1e-6 * y, masks)[:, 0]
+    assert torch.allclose(mean, torch.full_like(mean, 0.4), atol=1e-3)
 
 
 def test_hermitian_completion_is_exact_where_each_pair_was_seen() -> None:
