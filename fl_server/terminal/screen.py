@@ -20,7 +20,7 @@ _STAGES = {
     "evaluate": "sites score arms and attacks",
 }
 _QUIET = frozenset({"answer", "silent", "failed", "results"})
-_STYLES = {"refused": "yellow", "dropped": "yellow", "diverged": "yellow"}
+_STYLES = {"refused": "yellow", "dropped": "yellow", "diverged": "yellow", "concern": "yellow"}
 _STYLES |= {"finished": "bold green", "lost": "yellow", "back": "green"}
 _BAR_WIDTH = 30
 

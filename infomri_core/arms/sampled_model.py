@@ -13,6 +13,7 @@ from infomri_core.randomness.draws import Randomness, normal
 from infomri_core.sampling import Acquisition, Sampler, mask_sampler
 from infomri_core.suppression.base import Suppression
 from infomri_core.tasks.task import SUPPRESSION, Task
+from infomri_core.tasks.values import Inspection
 
 
 @final
@@ -30,6 +31,10 @@ class LossTerms:
         (:meth:`Task.objective`) and has no suppression."""
         wanted = self.task.objective(self.losses, beta)
         return wanted + beta * self.suppression if beta > 0 else wanted
+
+    def unsound(self) -> tuple[str, ...]:
+        """Names of the terms that are not finite."""
+        return tuple(n for n, v in self.detached().items() if not torch.isfinite(v))
 
     def detached(self) -> dict[str, torch.Tensor]:
         """The values by name, the suppression last, without their graph."""
@@ -109,6 +114,12 @@ class SampledModel(nn.Module):
         where it outlines nothing."""
         seen, _ = self._seen(measurement, None)
         return self.task.outlined(self.network, seen, n_samples, generator)
+
+    def inspect(
+        self, measurement: torch.Tensor, masks: torch.Tensor, targets: torch.Tensor
+    ) -> Inspection | None:
+        """What the task says of the whole network on slices whose targets are known."""
+        return self.task.inspect(self.network, *self._seen(measurement, masks), targets)
 
     def draw_for(self, images: torch.Tensor, generator: Randomness) -> torch.Tensor:
         """What the task's training draws for ``images`` (B, H, W) besides masks and noise."""

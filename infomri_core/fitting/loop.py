@@ -13,7 +13,7 @@ Said = TypeVar("Said")
 
 
 class Diverged(Exception):
-    """The loss is no longer finite."""
+    """The loss is no longer finite; the message may name the terms that are not."""
 
 
 @final

@@ -27,13 +27,15 @@ class LatentModel(nn.Module):
     mean; the counts of the paper have one channel there, and D_X here has two.
     """
 
-    def __init__(self, n_classes: int, width: int, images: bool) -> None:
+    def __init__(self, n_classes: int, width: int, images: bool, posterior: bool = True) -> None:
         """``n_classes`` counts the foreground: one logit for one, else softmax with background."""
         super().__init__()
         self.n_classes = n_classes
         self.prior = encoder(2, 2 * LATENTS, width)
         self.decoder = decoder(LATENTS, 1 if n_classes == 1 else n_classes + 1, width)
-        self.posterior: nn.Module | None = encoder(2 + n_classes, 2 * LATENTS, width)
+        self.posterior: nn.Module | None = None
+        if posterior:
+            self.posterior = encoder(2 + n_classes, 2 * LATENTS, width)
         self.image_decoder = decoder(LATENTS, 2, width) if images else None
 
     def given(self, images: Tensor) -> Gaussian:

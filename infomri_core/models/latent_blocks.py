@@ -131,10 +131,14 @@ def n_positions(shape: tuple[int, int]) -> tuple[int, int]:
 
 def kl_divergence(of: "Gaussian", to: "Gaussian") -> Tensor:
     """KL[of || to] of diagonal Gaussians, summed over all but the first axis, in nats (B,)."""
+    return kl_elements(of, to).flatten(1).sum(1)
+
+
+def kl_elements(of: "Gaussian", to: "Gaussian") -> Tensor:
+    """The same of each latent, (B, C, h, w)."""
     ratio = (of.log_variance - to.log_variance).exp()
     distance = (of.mean - to.mean).square() * (-to.log_variance).exp()
-    each = 0.5 * (ratio + distance - 1 + to.log_variance - of.log_variance)
-    return each.flatten(1).sum(1)
+    return 0.5 * (ratio + distance - 1 + to.log_variance - of.log_variance)
 
 
 @final

@@ -4,6 +4,7 @@ The vault of a hospital runs these behind its gate; ``infomri train`` runs the s
 data. Rounding, minimum cohorts and approvals are the gate's, not computed here.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import final
@@ -55,6 +56,9 @@ from infomri_core.training.fit import Gradients, site_stream, train_steps
 from infomri_core.training.optimizer_store import OptimizerStore, Witness
 
 Cancelled = Callable[[], bool]
+
+
+log = logging.getLogger(__name__)
 
 
 @final
@@ -148,7 +152,8 @@ class Site:
                 penalty = build_suppression(plan.arm(name).suppression, *known)
                 asked = (plan, plan.arm(name), flat, task.round, penalty, cancelled)
                 arms[name], losses[name] = self._train_arm(*asked)
-            except Diverged:
+            except Diverged as error:
+                log.warning("arm %s diverged in round %d: %s", name, task.round, error)
                 dropped.append(name)
                 self._store.save(plan.digest, name, task.round, {})
         told = losses if plan.privacy is None or plan.privacy.losses else {}
@@ -235,7 +240,7 @@ class Site:
         )
         weights = flatten(model)
         if not np.isfinite(weights).all():
-            raise Diverged
+            raise Diverged("its weights")
         self._store.save(plan.digest, arm.name, round_number, state)
         return weights, losses
 

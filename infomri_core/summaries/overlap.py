@@ -21,10 +21,12 @@ from infomri_core.summaries.metrics import MAX_COUNT
 COLUMNS = (
     *("a", "b", "c", "b_of_n", "c_of_r"),
     *("floor", "fused", "dsc_pairs", "dsc", "iou", "brier"),
+    *("a_levels", "b_levels"),
 )
 """Of a slice: a, b, c; b (1 - 1/n) and c (1 - 1/R); the distance from the raters of the best
 single mask that their votes can make, and of the model's own, fused one; Dice of pairs of sample
-and rater; Dice and IoU of the fused masks; and the Brier score of the pixels' probabilities."""
+and rater; Dice and IoU of the fused masks; the Brier score of the pixels' probabilities; and a and
+b of the mean probability's thresholds, as many as samples, taken for samples."""
 N_BINS = 16
 BANDS = ("all", "band")
 """Over all pixels, and over those near a boundary."""
@@ -124,6 +126,7 @@ class OverlapSummary:
         values["ged_v"] = 2 * a - b - c
         values["ged_fixed"] = 2 * mean[_AT["fused"]] - mean[_AT["c"]]
         values["ged_floor"] = 2 * mean[_AT["floor"]] - mean[_AT["c"]]
+        values["ged_levels"] = column(mean, "levels")
         values["sample_spread"], values["rater_spread"] = mean[_AT["b"]], mean[_AT["c"]]
         for band, bins in zip(BANDS, self.bins.sum(0)):
             values["ece" if band == "all" else "ece_band"] = calibration_error(bins)
@@ -151,6 +154,17 @@ def agreement(columns: Floats) -> Floats:
     """1 - GED_U of ``columns`` (..., columns), or of their means: 1 for a perfect model."""
     a, b, c = (columns[..., _AT[name]] for name in ("a", "b", "c"))
     found: Floats = 1 - (2 * a - b - c)
+    return found
+
+
+def column(columns: Floats, name: str) -> Floats:
+    """One of ``columns`` (..., columns) by its name, or GED_U of the ``levels``."""
+    if name == "levels":
+        parts = (columns[..., _AT[part]] for part in ("a_levels", "b_levels", "c"))
+        a, b, c = parts
+        whole: Floats = 2 * a - b - c
+        return whole
+    found: Floats = columns[..., _AT[name]]
     return found
 
 

@@ -34,7 +34,7 @@ from infomri_core.summaries.posterior_summary import (
 from infomri_core.summaries.summary import Summary
 from infomri_core.tasks.figures import Figure, Figures
 from infomri_core.tasks.task import Floats, Ints, Mismatch, Rule, Task
-from infomri_core.tasks.values import Family
+from infomri_core.tasks.values import Curve, Family, Inspection
 
 _PREFIX = "image_"
 _LOWER, _UPPER = (np.array(ends) for ends in zip(*LIMITS.values()))
@@ -199,6 +199,24 @@ class Reconstruction(Task):
         )
         lower, upper = (torch.from_numpy(ends).to(found) for ends in (_LOWER, _UPPER))
         return torch.cat((found.clamp(lower, upper), binned(*given).flatten(1)), dim=1)
+
+    def inspect(
+        self, network: nn.Module, measurement: Tensor, mask: Tensor, targets: Tensor
+    ) -> Inspection:
+        """The error against the deviation that was predicted, both by bins of the latter."""
+        found = self.output(network, measurement, mask)
+        sums = binned(found[:, 0], found[:, 1], targets).double().mean(0)
+        points = tuple(
+            (math.sqrt(variance / share), math.sqrt(squared / share), share)
+            for share, squared, variance in sums.tolist()
+            if share > 0
+        )
+        names = (
+            "Calibration of the variance",
+            "predicted deviation",
+            "RMSE where it is predicted",
+        )
+        return Inspection({}, (Curve(*names, points),))
 
     def summarise(self, evidence: Floats, slots: Ints) -> PosteriorSummary:
         return PosteriorSummary.of(evidence, slots)

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from infomri_core.randomness.draws import Randomness
+from infomri_core.tasks.values import Inspection
 
 
 class Sampling:
@@ -24,6 +25,13 @@ class Sampling:
     def n_drawn(self) -> int:
         """How many standard normal numbers a slice :meth:`training_output` takes."""
         return 0
+
+    def inspect(
+        self, network: nn.Module, measurement: Tensor, mask: Tensor, targets: Tensor
+    ) -> Inspection | None:
+        """What the whole network does on slices whose targets are at hand; None from a task that
+        has nothing to say of it beyond its figures."""
+        return None
 
     def deployed(self, network: nn.Module) -> nn.Module:
         """Without what is there for training only."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, cast, final
+from typing import Any, ClassVar, cast, final
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from infomri_core.data.base import ABSENT, SliceDataset, SliceTable
 from infomri_core.models.latent import WIDTHS, LatentModel, latent_shape
-from infomri_core.models.latent_blocks import kl_divergence, standard_normal
+from infomri_core.models.latent_blocks import standard_normal
 from infomri_core.models.settings import Model
 from infomri_core.randomness.draws import Randomness, normal
 from infomri_core.summaries.cohorts import Limits, count_groups
@@ -27,32 +27,23 @@ from infomri_core.summaries.summary import Summary
 from infomri_core.system.plain import is_plain
 from infomri_core.tasks.figures import Figure, Figures
 from infomri_core.tasks.outlining.figures import FIGURES
+from infomri_core.tasks.outlining.inspection import inspect
 from infomri_core.tasks.outlining.noise import FAMILIES, bounded_sums, from_noised, reaches
 from infomri_core.tasks.outlining.scores import (
     N_EVIDENCE,
     drawn_rater,
     evidence,
     features,
-    indicators,
     log_probabilities,
     n_features,
     negative_log_likelihood,
     parts,
+    threshold_logits,
     two_channels,
 )
+from infomri_core.tasks.outlining.training import Trained, trained
 from infomri_core.tasks.task import Floats, Ints, Mismatch, Rule, Task
-from infomri_core.tasks.values import Family
-
-
-class Trained(NamedTuple):
-    """Of a step: logits (B, 1, C, H, W) of one sample of the posterior, the outline of the rater
-    that was drawn (B, H, W), and in nats a slice (B,) the divergence of the posterior from the
-    prior, and the image's negative log-likelihood."""
-
-    logits: Tensor
-    labels: Tensor
-    kl: Tensor
-    image: Tensor
+from infomri_core.tasks.values import Family, Inspection
 
 
 @final
@@ -60,7 +51,9 @@ class Trained(NamedTuple):
 class Segmentation(Task):
     """``outlines`` names those of the data that are to be found, the background is implied; where
     two overlap, the later one counts. ``kl_weight`` is what a nat of divergence weighs beside a
-    nat of likelihood. ``samples`` are drawn of each slice that is scored.
+    nat of likelihood. ``samples`` are drawn of each slice that is scored. Without ``latent`` the
+    network has the same encoder and decoder and draws nothing: its samples are thresholds of one
+    probability, the cheap rival of latents.
 
     Targets are label maps of all raters (B, R, H, W), ``ABSENT`` where one did not look; outputs
     logits of samples (B, S, C, H, W).
@@ -69,6 +62,7 @@ class Segmentation(Task):
     outlines: tuple[str, ...]
     kl_weight: float = 1.0
     samples: int = 16
+    latent: bool = True
 
     kind: ClassVar[str] = "segmentation"
     answer: ClassVar[str] = "segmentation"
@@ -130,7 +124,8 @@ class Segmentation(Task):
 
     def network_at(self, model: Model, beta: float) -> nn.Module:
         """With the image's decoder where an arm asks for images."""
-        return LatentModel(len(self.outlines), model.width, images=beta < 0)
+        images, posterior = beta < 0, self.latent
+        return LatentModel(len(self.outlines), model.width, images, posterior)
 
     def deployed(self, network: nn.Module) -> nn.Module:
         """Without the encoder of the posterior and the decoder of the image."""
@@ -148,6 +143,9 @@ class Segmentation(Task):
         """Logits (B, S, C, H, W) of the samples that ``noise`` (B, S, Z, h, w) makes."""
         latent = cast(LatentModel, network)
         prior = latent.given(two_channels(measurement))
+        if not self.latent:
+            mean = latent.segmented(prior.mean[:, None], self.shape)
+            return threshold_logits(mean, noise.shape[1])
         return latent.segmented(prior.sample(noise), self.shape)
 
     @property
@@ -177,21 +175,15 @@ class Segmentation(Task):
     ) -> Trained:
         """Algorithm 2: one rater of those who looked, drawn uniformly, and one sample of the
         posterior, which sees what he outlined."""
-        latent, seen = cast(LatentModel, network), two_channels(measurement)
         labels = drawn_rater(targets, drawn[:, 0])
-        prior = latent.given(seen)
-        posterior = latent.knowing(seen, indicators(labels, len(self.outlines)))
-        noise = drawn[:, 1:].view(len(drawn), *latent_shape(self.shape)).to(prior.mean)
-        logits = latent.segmented(posterior.sample(noise)[:, None], self.shape)
-        nothing = torch.zeros(len(labels), device=labels.device)
-        known = (labels.flatten(1)[:, 0] != ABSENT).to(nothing)
-        kl = kl_divergence(posterior, prior) * known
-        image = nothing
-        if latent.image_decoder is not None and images is not None:
-            mean, log_variance = latent.rebuilt(prior.mean, self.shape)
-            error = (images - mean).square() * (-log_variance).exp()
-            image = 0.5 * (error + log_variance + math.log(2 * math.pi)).sum((-2, -1))
-        return Trained(logits, labels, kl, image)
+        noise = drawn[:, 1:] if self.latent else None
+        return trained(cast(LatentModel, network), measurement, images, labels, noise)
+
+    def inspect(
+        self, network: nn.Module, measurement: Tensor, mask: Tensor, targets: Tensor
+    ) -> Inspection:
+        latent = cast(LatentModel, network)
+        return inspect(latent, measurement, targets, self.samples, self.latent)
 
     def losses(self, output: Any, targets: Tensor) -> dict[str, Tensor]:
         """In nats a slice: of the rater's outline given the sample, of the posterior from the

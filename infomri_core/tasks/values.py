@@ -26,6 +26,27 @@ class Family:
     share: float
 
 
+class Curve(NamedTuple):
+    """What should lie on the diagonal: ``points`` (x, y, share of pixels), and the names of both
+    axes."""
+
+    title: str
+    x: str
+    y: str
+    points: tuple[tuple[float, float, float], ...]
+
+
+@final
+@dataclass(frozen=True)
+class Inspection:
+    """What a model does on patients of whom all is known: ``figures`` by what people call them,
+    curves, and in words what is wrong with it."""
+
+    figures: Mapping[str, float]
+    curves: tuple[Curve, ...] = ()
+    concerns: tuple[str, ...] = ()
+
+
 @final
 @dataclass(frozen=True)
 class Mismatch:

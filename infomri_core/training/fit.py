@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from infomri_core.arms.sampled_model import LossTerms, SampledModel
-from infomri_core.fitting.loop import Stretch, descend, finite
+from infomri_core.fitting.loop import Diverged, Stretch, descend
 from infomri_core.plan.plan import Plan, Training
 from infomri_core.randomness.seeds import numpy_generator, torch_generator
 from infomri_core.suppression.base import Suppression
@@ -111,7 +111,10 @@ def plain_gradients(
         if plan.training.flips and order.random() < 0.5:
             images, targets = model.task.augment(images, targets)
         terms = model.loss(images, targets, order.uniform(low, high), suppression, generator)
-        finite(terms.total(beta)).backward()
+        loss = terms.total(beta)
+        if not torch.isfinite(loss):
+            raise Diverged(", ".join(terms.unsound()) or "their sum")
+        loss.backward()
         return terms
 
     return gradients

@@ -20,6 +20,8 @@ from fl_server.study.evaluation.insiders import train_insiders
 from fl_server.study.evaluation.measuring_less import measuring_less
 from fl_server.study.evaluation.meta import study_meta
 from fl_server.study.evaluation.noised_rows import NoiseTask
+from fl_server.study.evaluation.own_patients import META as OWN_PATIENTS
+from fl_server.study.evaluation.own_patients import inspect_arms
 from fl_server.study.evaluation.results import MergedScores, build_rows
 from fl_server.study.failure import StudyFailed
 from fl_server.study.release import collect_release
@@ -145,6 +147,11 @@ def _results(
     meta = study_meta(plan, fitted, merged, state.dropped, state.history, seconds)
     meta["differences"] = differences(plan, merged, rows)
     meta[MEASURING_LESS] = measuring_less(plan.task, merged, rows)
+    meta[OWN_PATIENTS] = inspect_arms(plan, context.audit_set, state.arms, context.device)
+    for entry in meta[OWN_PATIENTS]:
+        for concern in entry["concerns"]:
+            sentence = f"arm {entry['arm']} at {entry['acceleration']:g}x: {concern}"
+            context.progress.report("concern", sentence)
     meta["audit_data"] = context.centre.audit.data
     meta["submitted_by"] = operators_of(context.directory)
     meta["released"] = collect_release(

@@ -19,6 +19,7 @@ DEMONSTRATION = Demonstration(
     arms=(
         {"sampler": "infomri", "suppression": "marginal", "beta": 0.0},
         {"sampler": "infomri", "suppression": "marginal", "beta": 0.1},
+        {"sampler": "infomri", "beta": -1.0},
         {"sampler": "variable-density", "exponent": 8.0},
     ),
 )

@@ -29,6 +29,7 @@ FIGURES = (
     _more("iou", "IoU", "of the fused masks", "higher is a better segmentation"),
     _less("ged_v", "GED (V)", "as published, biased by 1/n", _GED),
     _less("ged_fixed", "GED of one mask", "the model's fused mask alone", _GED),
+    _less("ged_levels", "GED of thresholds", "nested masks of the mean probability", _GED),
     _less("ged_floor", "GED of the best mask", "the best single mask there is", _GED),
     _less("sample_spread", "sample spread", "1 - IoU of two samples", "as the raters' is right"),
     _less("rater_spread", "rater spread", "1 - IoU of two raters", "the same for every arm"),

@@ -19,6 +19,7 @@ pixel is right without looking."""
 GRID = 8
 """Side of the grid on which it is said where a segmentation is, for what it gives away."""
 Floats = npt.NDArray[np.float64]
+_SHARP = 20.0
 N_EVIDENCE = 1 + len(COLUMNS) + len(BANDS) * N_BINS * 3
 
 
@@ -70,14 +71,33 @@ def evidence(logits: Tensor, targets: Tensor, n_classes: int) -> Tensor:
     votes = indicators(targets, n_classes) * present[..., None, None, None]
     n_raters = present.sum(1)
     share = votes.sum(1) / n_raters.clamp(min=1)[:, None, None, None]
-    found = _distances(drawn, votes, fused, present, share)
+    cuts = nested(mean, drawn.shape[1])
+    *found, a_levels, b_levels = _distances(drawn, votes, fused, present, share, cuts)
     brier = (mean.square() - 2 * mean * share + share).mean((-3, -2, -1))
-    columns = torch.stack([*found, brier], dim=1)
+    columns = torch.stack([*found, brier, a_levels, b_levels], dim=1)
     near = _near(torch.cat((votes, fused[:, None]), 1)).expand_as(mean)
     bins = torch.stack([_bins(mean, share, torch.ones_like(mean)), _bins(mean, share, near)], 1)
     known = (n_raters > 0).float()[:, None]
     whole = torch.cat((known, columns * known, bins.flatten(1) * known), dim=1)
     return whole.clamp(0, 1)
+
+
+def nested(probability: Tensor, n: int) -> Tensor:
+    """``n`` masks (B, n, K, H, W) of a probability (B, K, H, W), at levels 1/2n, 3/2n, ..: what a
+    network without latents can offer as samples. They are right where raters' outlines are nested,
+    and each at a level of its own."""
+    at = (torch.arange(n, device=probability.device) + 0.5) / n
+    return (probability[:, None] > at[:, None, None, None]).float()
+
+
+def threshold_logits(logits: Tensor, n: int) -> Tensor:
+    """Logits (B, n, C, H, W), nearly certain, of the classes at ``n`` levels of the probability
+    that ``logits`` (B, 1, C, H, W) say: the mean of their probabilities is that one, in steps."""
+    at = torch.logit((torch.arange(n, device=logits.device) + 0.5) / n)[:, None, None, None]
+    if logits.shape[2] == 1:
+        return _SHARP * (logits - at)
+    background = logits[:, :, :1] + at
+    return _SHARP * torch.cat((background, logits[:, :, 1:].expand(-1, n, -1, -1, -1)), dim=2)
 
 
 def parts(found: Floats) -> tuple[npt.NDArray[np.bool_], Floats, Floats]:
@@ -108,7 +128,7 @@ def n_features(n_classes: int) -> int:
 
 
 def _distances(
-    drawn: Tensor, votes: Tensor, fused: Tensor, present: Tensor, share: Tensor
+    drawn: Tensor, votes: Tensor, fused: Tensor, present: Tensor, share: Tensor, cuts: Tensor
 ) -> list[Tensor]:
     """All columns but the Brier score, (B,) each, of masks (B, S | R, K, H, W), fused (B, K, H, W)
     and the share of votes (B, K, H, W). Two empty masks agree."""
@@ -116,7 +136,7 @@ def _distances(
     levels = torch.arange(votes.shape[1], device=votes.device)[:, None, None, None]
     voted = (share[:, None] * n_raters[:, None, None, None, None] > levels + 0.5).float()
     majority = (share > 0.5).float()
-    parts = (drawn, votes, voted, fused[:, None], majority[:, None])
+    parts = (drawn, votes, voted, fused[:, None], majority[:, None], cuts)
     masks = torch.cat(parts, dim=1).movedim(2, 1).flatten(3)
     common = masks @ masks.mT
     area = common.diagonal(dim1=-2, dim2=-1)
@@ -124,11 +144,11 @@ def _distances(
     nothing = total < 0.5
     iou = torch.where(nothing, 1, common / (total - common).clamp(min=1)).mean(1)
     dsc = torch.where(nothing, 1, 2 * common / total.clamp(min=1)).mean(1)
-    s, r, v, f, m = _spans([part.shape[1] for part in parts])
+    s, r, v, f, m, q = _spans([part.shape[1] for part in parts])
     pair = 1 - iou
     of_rater = present / n_raters.clamp(min=1)[:, None]
-    a = (pair[:, s, r].mean(1) * of_rater).sum(1)
-    b = pair[:, s, s].sum((1, 2)) / max(1, n * (n - 1))
+    a, a_levels = ((pair[:, k, r].mean(1) * of_rater).sum(1) for k in (s, q))
+    b, b_levels = (pair[:, k, k].sum((1, 2)) / max(1, n * (n - 1)) for k in (s, q))
     both = present[:, :, None] * present[:, None]
     of_pairs = (pair[:, r, r] * both).sum((1, 2))
     c = of_pairs / (n_raters * (n_raters - 1)).clamp(min=1)
@@ -137,7 +157,7 @@ def _distances(
     dsc_pairs = (dsc[:, s, r].mean(1) * of_rater).sum(1)
     c_of_r = of_pairs / n_raters.square().clamp(min=1)
     rest = [dsc_pairs, dsc[:, f, m][:, 0, 0], iou[:, f, m][:, 0, 0]]
-    return [a, b, c, b * (n - 1) / n, c_of_r, floor, own, *rest]
+    return [a, b, c, b * (n - 1) / n, c_of_r, floor, own, *rest, a_levels, b_levels]
 
 
 def _spans(sizes: list[int]) -> list[slice]:
