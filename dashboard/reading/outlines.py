@@ -4,8 +4,10 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_erosion
 
-from dashboard.reading.single_scan import slice_of
+from dashboard.reading.single_scan import phantom_uri, slice_of
 from dashboard.reading.trained_study import TrainedStudy
+from infomri_core.data import open_dataset
+from infomri_core.data.base import ABSENT
 from infomri_core.inference.inference import sampling_ratio
 from infomri_core.inference.scans import Scan
 from infomri_core.inference.segments import Segments, segment
@@ -31,19 +33,28 @@ def outlines_of(
     return segment(study.model(arm), chosen, ratio, generator, n_samples)
 
 
-def drawn(found: Segments, label: int) -> np.ndarray:
-    """The first slice's zero-filled image (H, W, 3) in [0, 1] with every sample's outline of class
-    ``label`` in red, the redder the more samples have it there."""
-    inside = found.samples[0] == label
-    edges = np.stack([mask & ~binary_erosion(mask) for mask in inside])
+def raters_of(study: TrainedStudy, seed: int, number: int) -> np.ndarray | None:
+    """The label maps (R, H, W) of those who outlined slice ``number`` of phantom patient ``seed``;
+    None where its phantoms are not what the study outlines."""
+    data = open_dataset(phantom_uri(study, seed))
+    if study.plan.task.mismatch(data) is not None:
+        return None
+    found = study.plan.task.targets(data, np.array([number]))[0].numpy()
+    return found[(found != ABSENT).all((1, 2))]
+
+
+def drawn(image: np.ndarray, labels: np.ndarray, label: int) -> np.ndarray:
+    """``image`` (H, W) as (H, W, 3) in [0, 1] with the outline of class ``label`` of each of the
+    ``labels`` (n, H, W) in red, the redder the more have it there."""
+    edges = np.stack([mask & ~binary_erosion(mask) for mask in labels == label])
     share = np.sqrt(edges.mean(0))[..., None]
-    picture: np.ndarray = found.seen[0][..., None] * (1 - share) + _RED * share
+    picture: np.ndarray = image[..., None] * (1 - share) + _RED * share
     return picture.clip(0, 1)
 
 
-def spread(found: Segments, label: int) -> float:
-    """The mean 1 - IoU of two samples of the first slice; two empty ones agree."""
-    masks = (found.samples[0] == label).reshape(len(found.samples[0]), -1).astype(np.float64)
+def spread(labels: np.ndarray, label: int) -> float:
+    """The mean 1 - IoU of two of the ``labels`` (n, H, W); two empty ones agree."""
+    masks = (labels == label).reshape(len(labels), -1).astype(np.float64)
     common, area = masks @ masks.T, masks.sum(1)
     union = area[:, None] + area - common
     distance = np.where(union > 0, 1 - common / np.maximum(union, 1), 0)

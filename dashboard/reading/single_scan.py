@@ -48,11 +48,17 @@ def phantom(study: TrainedStudy, seed: int) -> Scan:
     if height != width:
         remedy = "drop a file of the study's shape"
         raise InputError("phantom", "square slices", f"{height} x {width}", remedy)
-    options = f"patients=2&slices={FINDING_SLICES}&size={height}&seed={seed}&prevalence=0.6"
+    scan = open_scan(phantom_uri(study, seed), (height, width))
+    return Scan(scan.name, first_patient(scan), 1.0, "a phantom patient", False)
+
+
+def phantom_uri(study: TrainedStudy, seed: int) -> str:
+    """The data URI of the phantom patient number ``seed``."""
+    size = study.plan.task.shape[0]
+    options = f"patients=2&slices={FINDING_SLICES}&size={size}&seed={seed}&prevalence=0.6"
     if set(study.plan.task.outline_names) == {DISC}:
         options += "&ambiguous=yes"
-    scan = open_scan(f"phantom:?{options}&hospital=visitor", (height, width))
-    return Scan(scan.name, first_patient(scan), 1.0, "a phantom patient", False)
+    return f"phantom:?{options}&hospital=visitor"
 
 
 def first_patient(scan: Scan) -> np.ndarray:

@@ -12,6 +12,7 @@ from dashboard.operating import Suggestion, default_least, suggest
 from dashboard.reading import cache
 from dashboard.reading.runs import Arms, Sweep
 from dashboard.tables import arm_facts, frontier_columns, frontier_table
+from dashboard.task_figures import over_acceleration, own_patients
 from infomri_core.report.verdict import verdict
 from infomri_core.results.frontier import Row, answer_in, attacks, label, psnr_of, utility_of
 from infomri_core.results.measuring_less import sentence
@@ -23,6 +24,7 @@ _INTRODUCTION = (
     "less, hollow ones have no suppression. Faded points are worse on both measures than another. "
     "Click a point to open its run."
 )
+OWN_PATIENTS = "own_patients"
 ALL = 0.0
 """The switch that shows all accelerations together."""
 _READING = """
@@ -77,7 +79,7 @@ def _first_words(rows: Sequence[Row]) -> None:
         f"**The operating point is {label(point, rows)} at {point.acceleration:g}x: {score}"
         f"{', not told from guessing' if guessing(point) else ''}, PSNR "
         f"{point.psnr_worst or 0.0:.1f} dB of the strongest attack, '{point.worst_attack}'. "
-        f"{said.headline}** {linkage_sentence(point)}"
+        f"{said.headline.rstrip('.')}.** {linkage_sentence(point)}"
     )
 
 
@@ -112,7 +114,11 @@ def _frontier(uri: str, sweep: Sweep, found: Arms) -> None:
         column_config=frontier_columns(rows),
     )
     answer = answer_in(found.rows)
-    st.caption(f"PSNR, floor, gain and {answer} alone in dB; redundancy in percent.")
+    alone = any(row.psnr_answer is not None for row in found.rows)
+    floors = f"floor, gain and {answer} alone" if alone else "floor and gain"
+    st.caption(f"PSNR, {floors} in dB; redundancy in percent.")
+    over_acceleration(found.rows)
+    own_patients((told.meta.get(OWN_PATIENTS) if told else None) or [], found.rows)
     with st.expander("How to read this", expanded=False):
         axis = utility_of(found.rows)
         words = {
@@ -194,9 +200,7 @@ def _card(
     place_.metric(
         f"{label(row, [p.row for p in points])} at {row.acceleration:g}x",
         x.form(found.point.x),
-        delta=None
-        if found.point is found.best
-        else f"{x.form(gap)} against the best {row.answer}",
+        delta=None if found.point is found.best else f"{x.form(gap)} against the best",
         delta_color="inverse",
         border=True,
     )

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -87,7 +88,7 @@ def _shown(study: TrainedStudy, rows: tuple[Row, ...], scan: Scan) -> None:
     if done.images is not None:
         _reconstruction(done.images)
     if study.plan.task.outline_names:
-        _outlines(study, scan, number, arm, acceleration)
+        _outlines(study, scan, number, arm, acceleration, done.truth)
     _diagnosis(study, done, n_draws)
     note = scan.note[:1].upper() + scan.note[1:]
     st.caption(f"{note}. Arm {arm}; weights after round {study.file.round}.")
@@ -129,23 +130,40 @@ def _reconstruction(found: Rebuilt) -> None:
     st.caption("This arm was trained to rebuild images: its measurement is one of the patient.")
 
 
-def _outlines(study: TrainedStudy, scan: Scan, number: int, arm: str, acceleration: float) -> None:
+def _outlines(
+    study: TrainedStudy, scan: Scan, number: int, arm: str, acceleration: float, truth: np.ndarray
+) -> None:
     st.subheader("Outlines", anchor=False)
     n_samples = st.slider("Samples", 2, 64, 16, key="samples")
     found = outlines.outlines_of(*(study, scan, number, arm, acceleration, n_samples), seed=number)
+    samples, drawn = found.samples[0], outlines.drawn
+    seed = int(st.session_state.get("seed", 1))
+    phantom = st.session_state["source"] == "phantom"
+    raters = outlines.raters_of(study, seed, number) if phantom else None
     for label, name in enumerate(study.plan.task.outline_names, 1):
-        left, right, words = st.columns([1, 1, 2])
-        sampled = single_scan.coloured(outlines.drawn(found, label))
-        left.image(sampled, f"{n_samples} samples of '{name}'", width="stretch")
+        columns = st.columns(4)
+        shown = [
+            (drawn(found.seen[0], samples, label), f"{n_samples} samples of '{name}'"),
+            (drawn(truth, samples, label), "The same on the scan"),
+        ]
+        if raters is not None and len(raters):
+            who = f"{len(raters)} simulated raters on the scan"
+            shown.append((drawn(truth, raters, label), who))
         probability = single_scan.picture(found.probability[0, label - 1])
-        right.image(probability, "Probability, black 0 to white 1", width="stretch")
-        words.metric(
-            "Disagreement of two samples, 1 - IoU", f"{outlines.spread(found, label):.3f}"
-        )
+        for column, (picture, caption) in zip(columns, shown):
+            column.image(single_scan.coloured(picture), caption, width="stretch")
+        words = "Probability, black 0 to white 1"
+        columns[len(shown)].image(probability, words, width="stretch")
+        left, right = st.columns(2)
+        own = outlines.spread(samples, label)
+        left.metric("Disagreement of two samples, 1 - IoU", f"{own:.3f}", border=True)
+        if raters is not None and len(raters) > 1:
+            other = outlines.spread(raters, label)
+            right.metric("Disagreement of two raters, 1 - IoU", f"{other:.3f}", border=True)
     st.caption(
         "One measurement, outlined again and again: where the red lines part, it does "
-        "not say where a rater would draw. How well that spread is that of raters is on the "
-        "frontier, as 1 - GED."
+        "not say where a rater would draw. Samples should differ as raters do; how well that "
+        "holds over all patients is on the frontier, as 1 - GED."
     )
 
 

@@ -7,11 +7,9 @@ from dashboard.figures import curves
 from dashboard.reading import cache
 from dashboard.reading.runs import Arms, Sweep
 from infomri_core.results.frontier import label
+from infomri_core.tasks.registry import DEFAULT, task_class
 
-_TITLES = {
-    "train/ce": "cross-entropy (nats per sample)",
-    "train/entropy": "measurement entropy (nats)",
-}
+_ENTROPY = {"entropy": "measurement entropy (nats)"}
 _RESOURCES = {
     "system/cpu_utilization_percentage": "CPU, %",
     "system/system_memory_usage_percentage": "memory, %",
@@ -46,13 +44,28 @@ def _live(uri: str, sweep: Sweep) -> None:
         return
     names = _names(found)
     samplers = {names[arm]: found.parameters[arm].get("sampler", "") for arm in names}
-    for column, (metric, title) in zip(st.columns(2), _TITLES.items()):
-        drawn = {names[arm]: cache.curve(uri, found.runs[arm], metric) for arm in names}
-        drawn = {name: curve for name, curve in drawn.items() if curve.steps}
-        if drawn:
-            figure = curves.by_round(drawn, samplers, title)
-            column.plotly_chart(figure, config=choice.export(metric[6:]), key=metric)
+    drawn = {}
+    for term, title in _titles(found).items():
+        of_arms = {
+            n: cache.curve(uri, found.runs[arm], f"train/{term}") for arm, n in names.items()
+        }
+        of_arms = {name: curve for name, curve in of_arms.items() if curve.steps}
+        if any(value for curve in of_arms.values() for value in curve.values):
+            drawn[term] = curves.by_round(of_arms, samplers, title)
+    for place, (term, figure) in enumerate(drawn.items()):
+        if place % 2 == 0:
+            columns = st.columns(2)
+        columns[place % 2].plotly_chart(figure, config=choice.export(term), key=f"train/{term}")
     _resources(uri, now)
+
+
+def _titles(found: Arms) -> dict[str, str]:
+    """The terms of the arms' objective by name, as people call them; the suppression is the
+    last."""
+    kinds = [values.get("task", DEFAULT) for values in found.parameters.values()]
+    task = task_class(kinds[0] if kinds else DEFAULT)
+    terms = {term: task.loss_titles.get(term, term) for term in task.loss_terms}
+    return terms | _ENTROPY
 
 
 def _now(uri: str, sweep: Sweep) -> Sweep:

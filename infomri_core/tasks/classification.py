@@ -61,6 +61,7 @@ class Classification(Task):
         ),
     )
     loss_terms: ClassVar[tuple[str, ...]] = ("ce",)
+    loss_titles: ClassVar[Mapping[str, str]] = {"ce": "cross-entropy (nats per sample)"}
 
     @classmethod
     def example(cls, dataset: SliceDataset) -> dict[str, Any]:

@@ -103,6 +103,7 @@ class Number(Task):
     scale: float = field(default=0.1, kw_only=True)
 
     loss_terms: ClassVar[tuple[str, ...]] = ("mse",)
+    loss_titles: ClassVar[Mapping[str, str]] = {"mse": "squared error"}
     answer: ClassVar[str] = "estimate"
     answer_prefix: ClassVar[str] = "value"
     summary: ClassVar[type[Summary]] = NumberSummary

@@ -54,6 +54,7 @@ class Reconstruction(Task):
     answer_prefix: ClassVar[str] = "value"
     summary: ClassVar[type[Summary]] = PosteriorSummary
     loss_terms: ClassVar[tuple[str, ...]] = ("nll",)
+    loss_titles: ClassVar[Mapping[str, str]] = {"nll": "negative log-likelihood (nats a pixel)"}
     image_terms: ClassVar[tuple[str, ...]] = ("nll",)
     figures: ClassVar[tuple[Figure, ...]] = (
         Figure(

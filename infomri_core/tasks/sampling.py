@@ -1,5 +1,8 @@
 """What a task says besides whose network draws samples, or has parts for training only."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from infomri_core.randomness.draws import Randomness
@@ -8,6 +11,9 @@ from infomri_core.tasks.values import Inspection
 
 class Sampling:
     """Of a task that draws nothing, outlines nothing and deploys its whole network."""
+
+    loss_titles: ClassVar[Mapping[str, str]] = {}
+    """What people call the loss terms, with their units."""
 
     @property
     def outline_names(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from infomri_core.summaries.overlap import (
 from infomri_core.summaries.summary import Summary
 from infomri_core.system.plain import is_plain
 from infomri_core.tasks.figures import Figure, Figures
-from infomri_core.tasks.outlining.figures import FIGURES
+from infomri_core.tasks.outlining.figures import FIGURES, LOSSES
 from infomri_core.tasks.outlining.inspection import inspect
 from infomri_core.tasks.outlining.noise import FAMILIES, bounded_sums, from_noised, reaches
 from infomri_core.tasks.outlining.scores import (
@@ -71,6 +71,7 @@ class Segmentation(Task):
     figures: ClassVar[tuple[Figure, ...]] = FIGURES
     readable: ClassVar[bool] = False
     loss_terms: ClassVar[tuple[str, ...]] = ("nll", "kl", "image")
+    loss_titles: ClassVar[Mapping[str, str]] = LOSSES
     image_terms: ClassVar[tuple[str, ...]] = ("image",)
 
     @classmethod

@@ -37,3 +37,8 @@ FIGURES = (
     _less("ece_band", "ECE at boundaries", "within 10 pixels", "lower is better calibrated"),
     _less("brier", "Brier score", "all pixels", "lower is better calibrated"),
 )
+LOSSES = {
+    "nll": "outline given a sample, -log p (nats a slice)",
+    "kl": "posterior from prior (nats a slice)",
+    "image": "image, -log p (nats a slice)",
+}
