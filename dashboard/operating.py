@@ -70,7 +70,7 @@ def _against(chosen: Point, best: Point, rows: Sequence[Row], x: Axis, y: Axis) 
     taken, cost = best.x - chosen.x, best.y - chosen.y
     if taken <= 0:
         return ""
-    price = f"costs {y.form(cost)} of {y.name}" if cost >= 5e-4 else f"costs no {y.name}"
+    price = f"costs {y.form(cost)} {y.name}" if cost >= 5e-4 else f"costs no {y.name}"
     return (
         f"Against the best {best.row.answer} ({label(best.row, rows)}) it {price} "
         f"and lowers the attacker's {x.name} by {x.form(taken)}."
