@@ -86,8 +86,8 @@ class Subset(SliceDataset):
     """Some rows of another data set; reads through to it."""
 
     def __init__(self, parent: SliceDataset, indices: np.ndarray) -> None:
-        self._parent = parent
-        self._indices = indices
+        self.parent = parent
+        self.indices = indices
         self.table = parent.table.take(indices)
         self.shape = parent.shape
         self.mask_names = parent.mask_names
@@ -95,10 +95,10 @@ class Subset(SliceDataset):
         self.simulated_raters = parent.simulated_raters
 
     def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
-        return self._parent.images(self._indices[np.asarray(indices, dtype=np.int64)])
+        return self.parent.images(self.indices[np.asarray(indices, dtype=np.int64)])
 
     def masks(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
-        return self._parent.masks(self._indices[np.asarray(indices, dtype=np.int64)])
+        return self.parent.masks(self.indices[np.asarray(indices, dtype=np.int64)])
 
     def ratings(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
-        return self._parent.ratings(self._indices[np.asarray(indices, dtype=np.int64)])
+        return self.parent.ratings(self.indices[np.asarray(indices, dtype=np.int64)])

@@ -174,7 +174,7 @@ def test_one_slice_costs_one_slice_and_open_files_are_bounded(
     monkeypatch.setattr(h5py.Dataset, "__getitem__", counting)
     data.images([3, 11, 29])
     assert read == [(H, W)] * 3
-    assert len(data._parent._open) == 2  # type: ignore[attr-defined]
+    assert len(data.parent._open) == 2  # type: ignore[attr-defined]
 
 
 BAD_KSPACE = np.full((5, H, W), np.nan, dtype=np.complex64)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from fl_server.audit.adversaries import CONTROL_FOLDS, known_targets, load_arms
-from infomri_core import attacks
+from infomri_core.attacks.audit_set import folds
 from infomri_core.data import SliceDataset
 from infomri_core.messages.wire import Arrays
 from infomri_core.plan.plan import Plan
@@ -24,7 +24,7 @@ def inspect_arms(
 ) -> list[dict[str, Any]]:
     """One entry an arm and acceleration: figures, curves and concerns as JSON values; none of a
     task that says nothing. At most ``MOST_SLICES`` slices, evenly spread, nobody trained on."""
-    _, held_out = attacks.folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
+    _, held_out = folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
     spread = np.linspace(0, len(held_out) - 1, min(MOST_SLICES, len(held_out))).round()
     rows = held_out[np.unique(spread.astype(int))]
     if plan.task.mismatch(audit_set) is not None:
