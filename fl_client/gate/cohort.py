@@ -11,3 +11,9 @@ def count_patients(plan: Plan, table: SliceTable) -> tuple[int, tuple[int, ...],
     slice; and the smaller of the numbers of patients with a positive and with a negative slice."""
     found = plan.task.findings(table)
     return len(np.unique(table.patients)), found.positive, found.rarer
+
+
+def count_known(plan: Plan, table: SliceTable) -> int:
+    """Patients in ``table`` of whom the plan's task knows a target: of nobody else are its
+    losses, weights and figures, and one alone among many would be all that they are of."""
+    return len(np.unique(table.patients[plan.task.known(table)]))

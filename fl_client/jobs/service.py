@@ -17,7 +17,7 @@ from functools import partial
 from typing import final
 
 from fl_client.gate import budget, gate
-from fl_client.gate.cohort import count_patients
+from fl_client.gate.cohort import count_known, count_patients
 from fl_client.gate.context import Context
 from fl_client.gate.lost_lines import check_lost
 from fl_client.jobs import failure
@@ -208,8 +208,8 @@ class Jobs:
         if plan.aggregation.secure:
             self._premises.sessions.trust()
         context = job.admit(context, self._premises)
-        for n_patients, _, _ in counted:
-            limits.check_cohort(n_patients, self._policy)
+        for rows in read:
+            limits.check_cohort(count_known(plan, table.take(rows)), self._policy)
         if cost.inputs:
             study = of_study(entries, plan)
             limit = 1 if cost.once else self._policy.max_inputs

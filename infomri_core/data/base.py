@@ -18,7 +18,8 @@ class SliceTable:
 
     ``labels`` is (n, L) uint8, multi-hot; with ``exclusive`` exactly one is set per row.
     ``split`` holds 'train', 'val' or 'test'; ``position`` is the slice's relative position in
-    its volume, in [0, 1], NaN if unknown.
+    its volume, in [0, 1], NaN if unknown. ``outlined`` (n,) holds for slices that somebody
+    looked at to outline them; None: all.
     """
 
     patients: np.ndarray
@@ -28,6 +29,7 @@ class SliceTable:
     split: np.ndarray
     hospital: np.ndarray
     position: np.ndarray
+    outlined: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.patients)
@@ -42,6 +44,7 @@ class SliceTable:
             self.split[indices],
             self.hospital[indices],
             self.position[indices],
+            None if self.outlined is None else self.outlined[indices],
         )
 
 

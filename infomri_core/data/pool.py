@@ -80,4 +80,12 @@ def _join(tables: Sequence[SliceTable]) -> SliceTable:
         column("split"),
         column("hospital"),
         column("position"),
+        _outlined(tables),
     )
+
+
+def _outlined(tables: Sequence[SliceTable]) -> np.ndarray | None:
+    if all(table.outlined is None for table in tables):
+        return None
+    parts = [np.ones(len(t), bool) if t.outlined is None else t.outlined for t in tables]
+    return np.concatenate(parts)

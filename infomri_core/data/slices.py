@@ -3,7 +3,7 @@ outlines."""
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -117,6 +117,8 @@ def open_slices(uri: DataUri) -> tuple[SliceDataset, Selection]:
     images = _images(file, options)
     table = _read_table(file, len(images), options)
     outlines = stored_outlines(file, images.shape, options.outlines)
+    if outlines is not None:
+        table = replace(table, outlined=np.asarray(outlines.present.any(1)))
     return SliceArchive(file, images, table, outlines), options
 
 

@@ -4,7 +4,9 @@
 """
 
 import math
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,7 +48,7 @@ def spearman(mean: Tensor, log_variance: Tensor, target: Tensor) -> Tensor:
     (B,); 0 where one of the two is the same everywhere."""
     found = []
     for error, spread in zip((target - mean).abs().flatten(1), log_variance.flatten(1)):
-        a, b = (_ranks(values)[0] for values in (error, spread))
+        a, b = (_ranked(values).rank for values in (error, spread))
         a, b = a - a.mean(), b - b.mean()
         found.append((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-12))
     return torch.stack(found).to(mean.dtype)
@@ -59,11 +61,11 @@ def ause(mean: Tensor, log_variance: Tensor, target: Tensor) -> Tensor:
     pixels of one variance count as their mean."""
     found = []
     for squared, spread in zip((target - mean).square().flatten(1), log_variance.flatten(1)):
-        _, group, sizes = _ranks(spread)
-        averaged = torch.zeros(len(sizes), dtype=torch.float64, device=mean.device)
-        averaged = averaged.index_add(0, group, squared.double()) / sizes
-        by_spread = averaged[group][spread.argsort()]
-        by_error = squared.double().sort().values
+        ranked = _ranked(spread)
+        total = torch.zeros(len(squared), dtype=torch.float64, device=mean.device)
+        total = total.index_add(0, ranked.group, squared.double())
+        by_spread = (total / ranked.sizes.clamp_min(1))[ranked.group][ranked.order]
+        by_error = squared.double()[_ranked(squared).order]
         curves = [_kept_rmse(values) for values in (by_spread, by_error)]
         found.append((curves[0] - curves[1]).mean() / curves[1][0].clamp_min(1e-12))
     return torch.stack(found).to(mean.dtype)
@@ -77,9 +79,31 @@ def _kept_rmse(ascending: Tensor) -> Tensor:
     return torch.stack([(total[k - 1] / k).clamp_min(0).sqrt() for k in kept])
 
 
-def _ranks(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Ranks (n,), equal ones shared; to which group of equal values each belongs, ascending; and
-    how many each group has."""
-    _, group, sizes = values.unique(return_inverse=True, return_counts=True)
-    last = sizes.cumsum(0).double()
-    return (last - (sizes - 1) / 2)[group], group, sizes
+class _Ranked(NamedTuple):
+    """Of values (n,): their ascending ``order``; each one's ``rank``, equal ones sharing it, and
+    the ``group`` of equal values that it belongs to, by number; and how many belong to each group
+    number up to n."""
+
+    order: Tensor
+    rank: Tensor
+    group: Tensor
+    sizes: Tensor
+
+
+def _ranked(values: Tensor) -> _Ranked:
+    """Equal values, or values in order, are sorted in a fraction of the time of others, which
+    would tell what an image shows to whoever chose the weights. So what is compared is shuffled
+    first, and equal values are told apart by chance; nothing of the result hangs on that."""
+    n, flat = len(values), values.detach().float().cpu().numpy() + 0.0
+    chance = np.random.default_rng()
+    bits = flat.view(np.int32).astype(np.int64)
+    key = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits) * 2**32 + chance.permutation(n)
+    shuffled = chance.permutation(n)
+    order = shuffled[key[shuffled].argsort()]
+    ascending = flat[order]
+    first = np.concatenate((np.zeros(min(n, 1), bool), ascending[1:] != ascending[:-1]))
+    group = np.empty(n, np.int64)
+    group[order] = first.cumsum()
+    sizes = np.bincount(group, minlength=n)
+    rank = (sizes.cumsum() - (sizes - 1) / 2)[group]
+    return _Ranked(*(torch.from_numpy(a).to(values.device) for a in (order, rank, group, sizes)))

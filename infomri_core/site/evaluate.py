@@ -84,7 +84,7 @@ class Scoring:
             found = model.acquire(images, 1 / acceleration, generator)
             output = model.output(found.y, found.mask)
             seen.evidence.append(model.task.evidence(output, targets).cpu())
-            seen.add(rows, images, targets, found.y, found.mask, model.task.disclosed(output))
+            seen.add(rows, images, targets, found.y, found.mask, output)
         return seen
 
 
@@ -111,7 +111,7 @@ class Seen:
         targets: Tensor,
         measurement: Tensor,
         masks: Tensor,
-        disclosed: Tensor,
+        output: Tensor,
     ) -> None:
         linked = torch.from_numpy(np.isin(rows, self.gallery.measured)).to(images.device)
         self.matched.append((measurement[linked], masks[linked]))
@@ -119,17 +119,16 @@ class Seen:
         if not chosen.any():
             return
         truth, adversaries = images[chosen], self.scoring.adversaries
-        found = adversaries.reconstruct(
-            self.cell, measurement[chosen], masks[chosen], disclosed[chosen]
-        )
-        rebuilt = {name: finite_images(output) for name, output in found.items()}
-        for name, output in rebuilt.items():
-            self.quality.setdefault(name, []).append(image_metrics(output, truth).cpu())
+        disclosed = self.scoring.plan.task.disclosed(output[chosen])
+        found = adversaries.reconstruct(self.cell, measurement[chosen], masks[chosen], disclosed)
+        rebuilt = {name: finite_images(given) for name, given in found.items()}
+        for name, given in rebuilt.items():
+            self.quality.setdefault(name, []).append(image_metrics(given, truth).cpu())
         if adversaries.reader is not None:
             task = self.scoring.plan.task
-            for name, output in {FULL_IMAGE: truth, **rebuilt}.items():
+            for name, given in {FULL_IMAGE: truth, **rebuilt}.items():
                 if name not in (*FLOORS, *DIAGNOSES):
-                    read = task.evidence(adversaries.reader.output(output), targets[chosen])
+                    read = task.evidence(adversaries.reader.output(given), targets[chosen])
                     self.read.setdefault(name, []).append(read.cpu())
 
     def all_evidence(self) -> np.ndarray:

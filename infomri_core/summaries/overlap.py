@@ -14,7 +14,8 @@ from typing import Any, Self, final
 import numpy as np
 import numpy.typing as npt
 
-from infomri_core.summaries.groups import pooled
+from infomri_core.summaries.cohorts import count_groups
+from infomri_core.summaries.groups import coarser, pooled
 from infomri_core.summaries.jackknife import Estimate, estimate
 from infomri_core.summaries.metrics import MAX_COUNT
 
@@ -108,6 +109,23 @@ class OverlapSummary:
             return found
 
         return type(self)(rounded(self.overlap), rounded(self.bins), weight, slices)
+
+    def released(
+        self,
+        patients: npt.NDArray[Any],
+        slots: Ints,
+        known: npt.NDArray[np.bool_],
+        cohort: int,
+    ) -> Self:
+        """In groups of at least ``cohort`` patients of whom a slice is outlined (``known``, n).
+        ``ValueError`` when it is not one of these slices in these groups."""
+        behind = count_groups(patients[known], slots[known])
+        if not np.array_equal(self.slices, count_groups(patients, slots).slices):
+            raise ValueError("segmentations of other slices than the groups'")
+        if not np.array_equal(self.weight, behind.slices):
+            raise ValueError("segmentations of other slices than were outlined")
+        whole = self.pooled(coarser(behind.patients[:, None], cohort))
+        return type(self).from_arrays(whole.to_arrays())
 
     def estimates(self) -> dict[str, Estimate]:
         """Figures by name; those of agreement and Dice with intervals over groups."""

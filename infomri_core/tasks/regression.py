@@ -6,7 +6,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from torch import Tensor
 
-from infomri_core.data.base import SliceDataset
+from infomri_core.data.base import SliceDataset, SliceTable
 from infomri_core.system.errors import InputError
 from infomri_core.system.plain import is_plain
 from infomri_core.tasks.number import Number
@@ -38,8 +38,14 @@ class Regression(Number):
 
     def missing(self, dataset: SliceDataset) -> Mismatch | None:
         if self.outline in dataset.mask_names:
-            return None
+            return self._unknown(dataset.table)
         return Mismatch("outlines", self.outline, ", ".join(dataset.mask_names) or "none")
+
+    def _unknown(self, table: SliceTable) -> Mismatch | None:
+        """An area that nobody measured is not zero."""
+        if table.outlined is None or table.outlined.all():
+            return None
+        return Mismatch("outlines", "on every slice", "slices that nobody outlined")
 
     def targets(self, dataset: SliceDataset, rows: np.ndarray) -> Tensor:
         place = dataset.mask_names.index(self.outline)

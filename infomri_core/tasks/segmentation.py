@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast, final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -14,8 +15,8 @@ from infomri_core.models.latent import WIDTHS, LatentModel, latent_shape
 from infomri_core.models.latent_blocks import standard_normal
 from infomri_core.models.settings import Model
 from infomri_core.randomness.draws import Randomness, normal
-from infomri_core.summaries.cohorts import Limits, count_groups
-from infomri_core.summaries.groups import SLOTS, coarser
+from infomri_core.summaries.cohorts import Limits
+from infomri_core.summaries.groups import SLOTS
 from infomri_core.summaries.jackknife import Estimate
 from infomri_core.summaries.overlap import (
     BANDS,
@@ -113,6 +114,11 @@ class Segmentation(Task):
             labels[drawn[:, :, dataset.mask_names.index(name)] == 1] = number
         labels[(drawn == ABSENT).any(2)] = ABSENT
         return labels
+
+    def known(self, table: SliceTable) -> npt.NDArray[np.bool_]:
+        if table.outlined is None:
+            return super().known(table)
+        return table.outlined
 
     def no_targets(self, n: int) -> Tensor:
         return torch.full((n, 1, *self.shape), ABSENT, dtype=torch.uint8)
@@ -250,12 +256,9 @@ class Segmentation(Task):
     def released(
         self, found: OverlapSummary, table: SliceTable, slots: Ints, limits: Limits
     ) -> OverlapSummary:
-        """In groups of the cohort, each mean to five decimals."""
-        behind = count_groups(table.patients, slots)
-        if not np.array_equal(found.slices, behind.slices):
-            raise ValueError("segmentations of other slices than the groups'")
-        whole = found.pooled(coarser(behind.patients[:, None], limits.cohort))
-        return OverlapSummary.from_arrays(whole.to_arrays())
+        """In groups whose patients with an outlined slice are the cohort, each mean to five
+        decimals. Nobody else is in any figure."""
+        return found.released(table.patients, slots, self.known(table), limits.cohort)
 
     def estimates(self, found: OverlapSummary) -> Figures:
         return found.estimates()

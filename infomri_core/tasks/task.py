@@ -92,6 +92,11 @@ class Task(Sampling, ABC):
     def targets(self, dataset: SliceDataset, rows: np.ndarray) -> Tensor:
         """What is to be found in the given rows of a data set without a mismatch, (k, ...)."""
 
+    def known(self, table: SliceTable) -> npt.NDArray[np.bool_]:
+        """Which slices of ``table`` have a target (n,): only their patients stand behind what is
+        learned, and behind the task's figures."""
+        return np.ones(len(table), bool)
+
     @abstractmethod
     def no_targets(self, n: int) -> Tensor:
         """Targets of ``n`` slices of which nothing is known, of the form of :meth:`targets`."""

@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,8 +15,9 @@ from infomri_core.summaries.overlap import BANDS, COLUMNS, N_BINS
 BAND = 10
 """Pixels from a boundary within which calibration is asked once more: elsewhere nearly every
 pixel is right without looking."""
-GRID = 8
-"""Side of the grid on which it is said where a segmentation is, for what it gives away."""
+GRID, FINE = 8, 64
+"""Sides of the grid on which it is said where a segmentation is, for what it gives away, and of
+the finest on which distances are taken for it."""
 Floats = npt.NDArray[np.float64]
 _SHARP = 20.0
 N_EVIDENCE = 1 + len(COLUMNS) + len(BANDS) * N_BINS * 3
@@ -64,9 +64,8 @@ def evidence(logits: Tensor, targets: Tensor, n_classes: int) -> Tensor:
     :mod:`infomri_core.summaries.overlap`, and its bins. All lie in [0, 1]."""
     logits = torch.nan_to_num(logits.float(), nan=0.0, posinf=1e4, neginf=-1e4).clamp(-1e4, 1e4)
     probability = log_probabilities(logits).exp()
-    drawn = indicators(probability.argmax(-3), n_classes)
-    mean = probability.mean(1)[:, 1:]
-    fused = indicators(probability.mean(1).argmax(-3), n_classes)
+    drawn, mean = likeliest(probability), probability.mean(1)[:, 1:]
+    fused = likeliest(probability.mean(1))
     present = (targets.flatten(2)[..., 0] != ABSENT).float()
     votes = indicators(targets, n_classes) * present[..., None, None, None]
     n_raters = present.sum(1)
@@ -100,6 +99,13 @@ def threshold_logits(logits: Tensor, n: int) -> Tensor:
     return _SHARP * torch.cat((background, logits[:, :, 1:].expand(-1, n, -1, -1, -1)), dim=2)
 
 
+def likeliest(probability: Tensor) -> Tensor:
+    """Zeros and ones (..., K, H, W): where each class but the background, the first of
+    ``probability`` (..., 1 + K, H, W), is the likeliest; of equal ones the first is."""
+    most = probability == probability.amax(-3, keepdim=True)
+    return (most & (most.cumsum(-3) == 1))[..., 1:, :, :].float()
+
+
 def parts(found: Floats) -> tuple[npt.NDArray[np.bool_], Floats, Floats]:
     """Of :func:`evidence` (n, N_EVIDENCE): who was outlined (n,), the columns (n, F), and the bins
     (n, 2, N_BINS, 3)."""
@@ -113,13 +119,12 @@ def features(logits: Tensor) -> Tensor:
     class is there, and how far inside or outside of it one is. In the distance an image is nearer
     to linear than in the mask alone."""
     probability = log_probabilities(torch.nan_to_num(logits.float())).exp().mean(1)[:, 1:]
-    inside = (probability > 0.5).cpu().numpy()
-    scale = min(inside.shape[-2:]) / 8
-    flat = inside.reshape(-1, *inside.shape[-2:])
-    distance = np.stack([_signed(mask) for mask in flat]) if len(flat) else flat
-    depth = torch.from_numpy(np.tanh(distance / scale).reshape(inside.shape)).to(probability)
-    both = torch.cat((probability, depth), dim=1)
-    return functional.adaptive_avg_pool2d(both, GRID).flatten(1)
+    height, width = probability.shape[-2:]
+    coarse = functional.adaptive_avg_pool2d(probability, (min(height, FINE), min(width, FINE)))
+    depth = signed_distance((coarse > 0.5).flatten(0, 1)).view_as(coarse)
+    depth = (depth / (min(coarse.shape[-2:]) / 8)).tanh()
+    parts = [functional.adaptive_avg_pool2d(part, GRID) for part in (probability, depth)]
+    return torch.cat(parts, dim=1).flatten(1)
 
 
 def n_features(n_classes: int) -> int:
@@ -169,27 +174,43 @@ def _bins(mean: Tensor, share: Tensor, weight: Tensor) -> Tensor:
     """(B, N_BINS, 3): probability, outlined share and number of pixels by bins of equal width of
     the probability, the first with zero in it; per pixel and class of the slice."""
     place = ((mean * N_BINS).ceil().long() - 1).clamp(0, N_BINS - 1).flatten(1)
-    result = mean.new_zeros(len(mean), N_BINS, 3)
-    for column, values in enumerate((mean, share, torch.ones_like(mean))):
-        result[..., column].scatter_add_(1, place, (values * weight).flatten(1))
-    return result / max(1, mean[0].numel())
+    values = torch.stack([v.flatten(1) for v in (mean * weight, share * weight, weight)], -1)
+    # Bin by bin: a scatter takes longer where all pixels are of one.
+    each = [((place == n)[..., None] * values).sum(1) for n in range(N_BINS)]
+    return torch.stack(each, dim=1) / max(1, mean[0].numel())
 
 
 def _near(masks: Tensor) -> Tensor:
     """Ones within BAND pixels of any boundary of ``masks`` (B, M, K, H, W), (B, K, H, W)."""
     flat = masks.flatten(0, 1)
-    grown = functional.max_pool2d(flat, 2 * BAND + 1, 1, BAND)
-    shrunk = -functional.max_pool2d(-flat, 2 * BAND + 1, 1, BAND)
-    near: Tensor = (grown - shrunk).unflatten(0, masks.shape[:2]).amax(1)
-    return near
+    inside, whole = _counted(flat), _counted(torch.ones_like(flat[:1, :1]))
+    near: Tensor = ((inside > 0) & (inside < whole)).float()
+    return near.unflatten(0, masks.shape[:2]).amax(1)
 
 
-def _signed(mask: np.ndarray) -> np.ndarray:
-    most = float(max(mask.shape))
-    if mask.all() or not mask.any():
-        return np.full(mask.shape, most if mask.any() else -most)
-    found: np.ndarray = distance_transform_edt(mask) - distance_transform_edt(~mask)
-    return found
+def _counted(masks: Tensor) -> Tensor:
+    """How many ones of ``masks`` (N, K, H, W) lie within BAND pixels, along rows and columns."""
+    for kernel in ((2 * BAND + 1, 1), (1, 2 * BAND + 1)):
+        pad = (kernel[0] // 2, kernel[1] // 2)
+        masks = functional.avg_pool2d(masks, kernel, 1, pad, divisor_override=1)
+    return masks
+
+
+def signed_distance(inside: Tensor) -> Tensor:
+    """Distance in pixels (N, H, W) to the nearest pixel on the other side of the masks ``inside``
+    (N, H, W), positive inside, of at most the longer side. Every pixel is held against every
+    other of its column, then row: it takes the same time whatever the masks."""
+    most = float(max(inside.shape[1:]))
+    both = torch.cat((inside, ~inside))
+    square = torch.where(both, 2 * most**2, 0.0)
+    for axis in (1, 2):
+        steps = torch.arange(square.shape[axis], dtype=square.dtype, device=square.device)
+        apart = (steps[:, None] - steps).square()
+        moved = square.movedim(axis, -1)
+        near = torch.stack([(moved + row).amin(-1) for row in apart], dim=-1)
+        square = near.movedim(-1, axis)
+    own, other = square.sqrt().clamp(max=most).chunk(2)
+    return own - other
 
 
 def two_channels(measurement: Tensor) -> Tensor:
