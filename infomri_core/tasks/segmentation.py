@@ -116,9 +116,7 @@ class Segmentation(Task):
         return labels
 
     def known(self, table: SliceTable) -> npt.NDArray[np.bool_]:
-        if table.outlined is None:
-            return super().known(table)
-        return table.outlined
+        return super().known(table) if table.outlined is None else table.outlined
 
     def no_targets(self, n: int) -> Tensor:
         return torch.full((n, 1, *self.shape), ABSENT, dtype=torch.uint8)

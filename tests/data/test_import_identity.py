@@ -129,3 +129,29 @@ def test_refusals_and_the_report_count_and_name_rows_not_people(tmp_path: Path) 
         write_labels(labels, "patient,tear", "A1,1", "A1,0")
         bring("dicom", tmp_path / "in", tmp_path / "t.h5", "--labels", labels)
     assert "rows 2 and 3" in str(caught.value) and "A1" not in str(caught.value)
+
+
+def test_a_name_is_the_same_however_its_umlaut_is_written(tmp_path: Path) -> None:
+    """macOS writes file names with two characters an umlaut, tables have one."""
+    one, two = "M\u00fcller", "Mu\u0308ller"
+    Series(one).write(tmp_path / "d/a")
+    Series(two).write(tmp_path / "d/b")
+    labels = write_labels(tmp_path / "l.csv", "patient,tear", f"{two},1")
+    found = bring("dicom", tmp_path / "d", tmp_path / "d.h5", "--labels", labels)
+    assert len(set(found["patient"])) == 1 and set(found["label"].reshape(-1)) == {1}
+    secret = site_secret(tmp_path / "site.secret")
+    assert {patient_code(secret, one), patient_code(secret, f" {two}")} == set(found["patient"])
+
+
+def test_bids_names_end_at_an_underscore_not_at_an_umlaut(tmp_path: Path) -> None:
+    """Read as letters and digits alone, two people were one, 'sub-M'; endings may be in any
+    case, and mixed."""
+    image = nibabel.Nifti1Image(np.arange(1, 4097.0).reshape(16, 16, 16), np.diag([1, 1, 2, 1.0]))
+    for name in ("M\u00fcller", "M\u00f6ller", "01-02", "01-03"):
+        (tmp_path / f"n/sub-{name}").mkdir(parents=True)
+        for ending in ("nii", "nii.gz"):
+            nibabel.save(image, tmp_path / f"a.{ending}")
+            mixed = tmp_path / f"n/sub-{name}/sub-{name}_T2w.{ending.title()}"
+            (tmp_path / f"a.{ending}").rename(mixed)
+    found = bring("nifti", tmp_path / "n", tmp_path / "n.h5")
+    assert len(set(found["patient"])) == 4 and len(found["image"]) == 4 * 2 * 16

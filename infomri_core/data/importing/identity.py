@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import unicodedata
 from pathlib import Path
 
 from infomri_core.system.errors import InputError
@@ -55,7 +56,13 @@ def keyed(secret: bytes, kind: str, value: str) -> str:
 
 def patient_code(secret: bytes, patient: str) -> str:
     """The code under which a patient stands in archives of this site."""
-    return "p" + keyed(secret, "patient", patient.strip())
+    return "p" + keyed(secret, "patient", composed(patient))
+
+
+def composed(name: str) -> str:
+    """``name`` without blanks around it, in Unicode's composed form: an umlaut is one character or
+    two, as the machine that wrote it has it, and the name is the same."""
+    return unicodedata.normalize("NFC", name.strip())
 
 
 def _make(path: Path) -> None:

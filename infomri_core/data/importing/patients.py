@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
+from infomri_core.data.importing.identity import composed
 from infomri_core.data.importing.volume import Journal
 from infomri_core.system.errors import InputError
 
 Person = tuple[str, str, str, str]
 
-_BIDS = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+)")
+_BIDS = re.compile(r"(?:^|/)(sub-[^/_]+)")
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ class PatientRule:
         """The patient of the file at ``name``, '' if the pattern does not find one."""
         if self.pattern:
             found = re.search(self.pattern, name)
-            return (found.group(1) or "").strip() if found else ""
+            return composed(found.group(1) or "") if found else ""
+        name = composed(name)
         bids = _BIDS.search(name)
-        if bids:
-            return bids.group(1)
         path = PurePosixPath(name)
+        if bids:
+            # Of a file's name the endings are no part.
+            return bids.group(1).split(".")[0] if bids.end() == len(name) else bids.group(1)
         return path.parts[0] if len(path.parts) > 1 else path.name.split(".")[0]
 
 
@@ -62,7 +65,12 @@ Item = TypeVar("Item", bound=Identified)
 
 def person(name: str, birth: str, sex: str, issuer: str = "") -> Person:
     """A person as compared here: spelling of names in any case, with any separators."""
-    return (" ".join(name.replace("^", " ").casefold().split()), birth, sex.upper(), issuer)
+    return (
+        " ".join(composed(name.replace("^", " ")).casefold().split()),
+        birth,
+        sex.upper(),
+        issuer,
+    )
 
 
 def one_person_each(items: Sequence[Item], journal: Journal) -> list[Item]:

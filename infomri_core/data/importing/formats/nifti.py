@@ -58,7 +58,7 @@ def scan_nifti(
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                image = nibabel.load(path)
+                image = _opened(nibabel, path)
             found = not_a_volume(image) or _volume(image, path, name, rule(name), choice.plane)
         except Exception as error:
             # nibabel raises errors of many types, its own and others', on what it cannot read.
@@ -75,6 +75,17 @@ def scan_nifti(
             journal.warn("NIfTI files that state no orientation (qform and sform 0)", str(path))
         volumes.append(found)
     return volumes
+
+
+def _opened(nibabel: Any, path: Path) -> Any:
+    """The file with its header read; nibabel itself reads no ending that mixes capitals."""
+    if path.name.endswith((*ENDINGS, *map(str.upper, ENDINGS), ".nii.GZ", ".NII.gz")):
+        return nibabel.load(path)
+    holder = {"image": nibabel.FileHolder(filename=str(path))}
+    try:
+        return nibabel.Nifti1Image.from_file_map(holder)
+    except nibabel.spatialimages.HeaderDataError:
+        return nibabel.Nifti2Image.from_file_map(holder)
 
 
 def _states_orientation(image: Any) -> bool:
@@ -141,7 +152,7 @@ def _read(
     another axis than the last would unpack all of it."""
     nibabel = need("nibabel")
     try:
-        data = nibabel.load(_unpacked(nibabel.load(path), path, scratch)).dataobj
+        data = nibabel.load(_unpacked(_opened(nibabel, path), path, scratch)).dataobj
     except (OSError, EOFError, zlib.error, ValueError):
         yield from [Left(_DAMAGED)] * depth
         return

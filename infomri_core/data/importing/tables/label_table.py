@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from infomri_core.data.importing.identity import composed
 from infomri_core.data.importing.tables.spelling import (
     as_digits,
     joined,
@@ -86,7 +87,7 @@ class LabelTable:
             "slice": slice_names,
         }
         for key in itertools.product(*(spellings[name] for name in self.ids)):
-            row = self.rows.get(key)
+            row = self.rows.get(tuple(map(composed, key)))
             if row is not None:
                 self.used.add(row.number)
                 return row
@@ -122,7 +123,7 @@ def read_labels(path: Path, columns: tuple[str, ...] = ()) -> LabelTable:
     names = columns if kind is Kind.BINARY else _classes(f"{path} column '{columns[0]}'", texts)
     rows: dict[tuple[str, ...], Row] = {}
     for (number, line), values, hospital, split in zip(lines, texts, hospitals, splits):
-        key = tuple(line[name].strip() for name in ids)
+        key = tuple(composed(line[name]) for name in ids)
         if not all(key):
             raise InputError(f"{path} row {number}", "an id", "an empty one", "fill it in")
         labels = None if None in values else tuple(_number(v, kind, names) for v in values if v)

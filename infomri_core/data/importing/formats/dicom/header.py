@@ -20,6 +20,7 @@ from infomri_core.data.importing.formats.dicom.kind import (
 )
 from infomri_core.data.importing.formats.dicom.mosaic import is_mosaic, read_mosaic
 from infomri_core.data.importing.formats.orientation import UNKNOWN, Turn, find_turn
+from infomri_core.data.importing.identity import composed
 from infomri_core.data.importing.patients import Person, person
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _header(dataset: "Dataset", path: Path, number: int, levels: list[Any]) -> H
     return Header(
         path,
         number,
-        str(dataset.PatientID).strip(),
+        composed(str(dataset.PatientID)),
         person(
             _text(dataset, "PatientName"),
             _text(dataset, "PatientBirthDate"),

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from infomri_core.data.importing.identity import composed
+
 MAX_MATRIX = 8192
 _TOLERANCE = 0.01
 
@@ -58,7 +60,7 @@ def parse_document(text: bytes) -> Document:
     protocol = get("measurementInformation", "protocolName")
     description = get("measurementInformation", "seriesDescription")
     return Document(
-        get("subjectInformation", "patientID"),
+        composed(get("subjectInformation", "patientID")),
         get("subjectInformation", "patientName"),
         get("subjectInformation", "patientBirthdate"),
         get("subjectInformation", "patientGender"),
