@@ -134,8 +134,9 @@ def test_refusals_and_the_report_count_and_name_rows_not_people(tmp_path: Path) 
 def test_a_name_is_the_same_however_its_umlaut_is_written(tmp_path: Path) -> None:
     """macOS writes file names with two characters an umlaut, tables have one."""
     one, two = "M\u00fcller", "Mu\u0308ller"
-    Series(one).write(tmp_path / "d/a")
-    Series(two).write(tmp_path / "d/b")
+    utf8 = {"SpecificCharacterSet": "ISO_IR 192"}
+    Series(one, tags=utf8).write(tmp_path / "d/a")
+    Series(two, tags=utf8).write(tmp_path / "d/b")
     labels = write_labels(tmp_path / "l.csv", "patient,tear", f"{two},1")
     found = bring("dicom", tmp_path / "d", tmp_path / "d.h5", "--labels", labels)
     assert len(set(found["patient"])) == 1 and set(found["label"].reshape(-1)) == {1}
