@@ -10,7 +10,7 @@ import numpy as np
 from infomri_core.data.hdf5.guarded import Hdf5File
 from infomri_core.system.errors import InputError
 
-_MOST_EMPTY = 0.1
+_MOST_EMPTY, _NOTHING = 0.1, 1e-12
 REMEDY = (
     "use fully sampled k-space; `infomri audit --external` takes measurements with their masks"
 )
@@ -24,12 +24,14 @@ def check_complete(kspace: np.ndarray, where: str) -> None:
 
 
 def missing(kspace: np.ndarray) -> str:
-    """What is missing of k-space (..., H, W), '' if nothing is; exact zeros were not measured.
+    """What is missing of k-space (..., H, W), '' if nothing is; zeros, and what is nothing
+    beside the largest value, were not measured.
 
     Zeros at the edges alone are padding or partial Fourier, as long as the centre and more than
     half of the lines are there.
     """
-    there = (kspace != 0).reshape(-1, *kspace.shape[-2:]).any(axis=0)
+    strength = np.abs(kspace).reshape(-1, *kspace.shape[-2:])
+    there = ~(strength <= _NOTHING * strength.max(initial=0)).all(axis=0)
     if not there.any():
         return ""
     for name, lines in (("rows", there.any(axis=1)), ("columns", there.any(axis=0))):

@@ -68,6 +68,23 @@ def test_unmeasured_k_space_is_refused_wherever_it_enters(tmp_path: Path, kind: 
             attempt()
 
 
+@pytest.mark.parametrize("kind", UNMEASURED)
+def test_one_unmeasured_slice_beside_whole_ones_is_refused(tmp_path: Path, kind: str) -> None:
+    """On opening, the middle slice is looked at; the others when the volume is first read."""
+    k = np.stack([kspace()[0]] * 5)
+    k[0] = UNMEASURED[kind][0]
+    folder = fast(tmp_path / "a.h5", k).parent
+    fast(folder / "b.h5", kspace())
+    data = open_dataset(f"fastmri:{folder}?size={SIDE}")
+    with pytest.raises(InputError, match="slice 0: expected fully sampled k-space"):
+        data.images([4])
+
+
+def test_what_is_nothing_beside_the_signal_was_not_measured() -> None:
+    k = UNMEASURED["every second column"]
+    assert missing(k) == missing(k + 1e-20 * np.abs(k).max()) != ""
+
+
 @pytest.mark.parametrize("keep", [slice(None), slice(4, 28), slice(8, None)])
 def test_padding_and_partial_fourier_are_no_holes(tmp_path: Path, keep: slice) -> None:
     k = sampled(keep).astype(np.complex64)

@@ -15,9 +15,13 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
 from infomri_core.data.fastmri.annotations import read_annotations
+from infomri_core.data.importing.choice import Choice
 from infomri_core.data.importing.component import COMPONENT, FIELD_MAP, SIGNED, of_name
+from infomri_core.data.importing.formats.ismrmrd.scan import scan_ismrmrd
 from infomri_core.data.importing.formats.picture_kind import SEVERAL
+from infomri_core.data.importing.patients import PatientRule
 from infomri_core.data.importing.tables.label_table import read_labels
+from infomri_core.data.importing.volume import PACKED, Journal
 from infomri_core.machine.proxies import keep_loopback_direct
 from infomri_core.system.errors import InputError
 from tests.support.hospital_files import Series, blob, pixels
@@ -271,3 +275,14 @@ def test_loopback_never_goes_through_a_proxy(monkeypatch: pytest.MonkeyPatch) ->
     keep_loopback_direct()
     for name in ("no_proxy", "NO_PROXY"):
         assert os.environ[name].split(",") == ["intranet", "localhost", "127.0.0.1", "::1"]
+
+
+def test_a_packed_file_of_any_format_is_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray((blob(16, 16, 0) / 8).astype(np.uint8)).save(tmp_path / "in" / "a.png")
+    for name in ("b.h5.gz", "b.png.gz", "b.tar.gz", "b.zip"):
+        (tmp_path / "in" / name).write_bytes(gzip.compress(b"x"))
+    assert brought(tmp_path, "images")[1]["skipped"] == {PACKED: 4}
+    journal = Journal()
+    assert not scan_ismrmrd(tmp_path / "in", Choice(), PatientRule(), journal, lambda: None)
+    assert journal.skipped[PACKED] == 4

@@ -150,3 +150,15 @@ def test_an_animation_is_not_diagnosed_by_its_first_frame(tmp_path: Path) -> Non
     one.save(tmp_path / "a.png", save_all=True, append_images=[other])
     with pytest.raises(InputError, match="a PNG of one picture, got several frames"):
         open_scan(str(tmp_path / "a.png"), GREY8.shape)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
+@pytest.mark.parametrize(("mark", "taken"), [(1, 1), (3, 0), (6, 0)])
+def test_a_picture_that_a_mark_turns_is_left_out(
+    tmp_path: Path, ending: str, mark: int, taken: int
+) -> None:
+    exif = Image.Exif()
+    exif[274] = mark
+    Image.fromarray(GREY8).save(tmp_path / f"a.{ending}", exif=exif)
+    kind = kinds.picture_kind(tmp_path / f"a.{ending}")
+    assert kind == kinds.TURNED if not taken else not isinstance(kind, str)

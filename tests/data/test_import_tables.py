@@ -168,3 +168,40 @@ def test_no_error_of_a_label_table_shows_a_cell_of_it(tmp_path: Path, text: str)
     with pytest.raises(InputError) as raised:
         read_labels(tmp_path / "l.csv")
     assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Patient,tear\nA1,1\nB2,0\n",
+        "sep=;\nPATIENT;tear\nA1;1\nB2;0\n",
+        "\ufeffsep=,\r\npatient,tear\r\nA1,yes\r\nB2,0\r\n",
+        "sep=\t\npatient\ttear\nA1\t1.0\nB2\t0\n",
+    ],
+)
+def test_tables_as_spreadsheets_write_them_are_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "l.csv").write_bytes(text.encode())
+    table = read_labels(tmp_path / "l.csv")
+    assert table.ids == ("patient",)
+    assert {key: row.labels for key, row in table.rows.items()} == {("A1",): (1,), ("B2",): (0,)}
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "expected"),
+    [
+        ("patient,tear\nA1,1\n", "utf-16", "another encoding; save it as CSV in UTF-8"),
+        ("patient,tear\nM\u00fcller,1\n", "latin-1", "another encoding; save it"),
+        ("patient,tear\nA1,1\0\n", "utf-8", "zero bytes"),
+        ("patient,tear\nA1,1\nB2,0\nC3,-1\n", "utf-8", "row 4 .*another number; leave unc"),
+        ("patient,tear\nA1,0.5\nB2,0\n", "utf-8", "row 2 .*another number"),
+        ("sep=;\npatient;tear\nA1;1\nB2;0,25\n", "utf-8", "row 4 .*another number"),
+        ("patient,tear\nA1,1e1\n", "utf-8", "row 2 .*another number"),
+    ],
+)
+def test_a_number_that_is_no_class_is_no_class(
+    tmp_path: Path, text: str, encoding: str, expected: str
+) -> None:
+    """-1 is uncertain in some tables, 0.5 a share: as classes of their own both were learned."""
+    (tmp_path / "l.csv").write_bytes(text.encode(encoding))
+    with pytest.raises(InputError, match=expected):
+        read_labels(tmp_path / "l.csv")

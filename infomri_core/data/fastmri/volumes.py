@@ -94,9 +94,14 @@ class FastMriDataset(SliceDataset):
     def _scale(self, number: int) -> float:
         if np.isnan(self._scales[number]):
             volume = self._volumes[number]
-            stream = (self._magnitude(number, i) for i in range(volume.n_slices))
+            stream = (self._checked(number, i) for i in range(volume.n_slices))
             self._scales[number] = volume_scale(stream, volume.n_slices, f"{volume.path} kspace")
         return float(self._scales[number])
+
+    def _checked(self, number: int, index: int) -> np.ndarray:
+        where = f"{self._volumes[number].path} kspace slice {index}"
+        check_complete(self._kspace(number, index), where)
+        return self._magnitude(number, index)
 
     def _magnitude(self, number: int, index: int) -> np.ndarray:
         return magnitude(self._kspace(number, index), self._crop, self.shape[0])

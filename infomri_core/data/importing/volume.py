@@ -129,8 +129,14 @@ def built(
 
 
 def packed(path: Path) -> bool:
-    """Whether the name is that of an archive whose files would have to be unpacked."""
+    """Whether the name is that of an archive whose files would have to be unpacked. DICOM and
+    NIfTI read ``.gz`` of their own."""
     return path.name.lower().endswith(_PACKED)
+
+
+def why_not(path: Path, what: str) -> str:
+    """Why a file of another ending than a format's is no ``what``."""
+    return PACKED if packed(path) or path.suffix.lower() == ".gz" else f"not {what}"
 
 
 def scratch_array(path: Path, dtype: np.dtype | type, shape: tuple[int, ...]) -> np.memmap:

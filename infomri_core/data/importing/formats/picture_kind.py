@@ -20,7 +20,8 @@ COLOUR = "colour image"
 BLACK_AND_WHITE = "black and white without grey values: a mask or a drawing"
 TRANSPARENT = "partly transparent: what is below is not known"
 WHITE_IS_ZERO = "white is zero (TIFF of more than 8 bits): save it with black as zero"
-_PHOTOMETRIC = 262
+TURNED = "turned by a mark in the file (EXIF orientation): turn the pixels, and save it"
+_PHOTOMETRIC, _ORIENTATION = 262, 274
 _DEPTHS = {"I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 33}
 _COLOURED = ("P", "PA", "LA", "RGB", "RGBA", "YCbCr")
 
@@ -59,6 +60,8 @@ def _kind(image: Image.Image) -> Kind | str:
         return COLOUR
     if _white_is_zero(image):
         return WHITE_IS_ZERO
+    if image.getexif().get(_ORIENTATION, 1) not in (0, 1):
+        return TURNED
     first, like = (image.size, image.mode), []
     for page in range(n_pages):
         image.seek(page)

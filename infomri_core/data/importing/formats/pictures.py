@@ -24,6 +24,7 @@ from infomri_core.data.importing.volume import (
     built,
     fingerprint,
     walk,
+    why_not,
 )
 
 Page = tuple[Path, int]
@@ -46,7 +47,7 @@ def scan_pictures(
         name = path.relative_to(folder).as_posix()
         if path.suffix.lower() not in kinds.ENDINGS:
             other = path.suffix.lower() in kinds.OTHER
-            journal.skip(path, kinds.OTHER_FORMAT if other else "not a picture")
+            journal.skip(path, kinds.OTHER_FORMAT if other else why_not(path, "a picture"))
             continue
         kind, patient = picture_kind(path), rule(name)
         reason = choice.refusal((name,)) or of_file_name(path.stem)

@@ -23,6 +23,7 @@ from infomri_core.system.errors import InputError, nearest
 IDS = ("patient", "study", "series", "slice")
 OTHERS = ("hospital", "split")
 MISSING = {"", "na", "n/a", "nan", "none", "null", "unknown", "?"}
+_NUMBER = re.compile(r"[-+]?[0-9]*[.,]?[0-9]+([eE][-+]?[0-9]+)?")
 MAX_CLASSES = 32
 
 
@@ -161,19 +162,27 @@ def _lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             sample = stream.readline()
+            # Excel's own line that names the separator.
+            named = sample.strip().lower().startswith("sep=")
+            sample = stream.readline() if named else sample
             stream.seek(0)
+            lines_in = itertools.islice(stream, int(named), None)
             separator = max(",;\t", key=sample.count)
-            reader = csv.DictReader(stream, delimiter=separator, restval="")
-            header = [name.strip() for name in reader.fieldnames or []]
+            reader = csv.DictReader(lines_in, delimiter=separator, restval="")
+            header = [_column(name) for name in reader.fieldnames or []]
             # Columns without a name get their number as one, to see whether they are empty.
             spare = {n: f"\0{n}" for n, name in enumerate(header) if not name}
             reader.fieldnames = [spare.get(n, name) for n, name in enumerate(header)]
-            lines = [(reader.line_num, line) for line in _filled(reader)]
+            lines = [(reader.line_num + named, line) for line in _filled(reader)]
             used = {n for n in spare if any((line[spare[n]] or "").strip() for _, line in lines)}
             header = [name for n, name in enumerate(header) if n not in spare or n in used]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        got = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(str(path), "a CSV in UTF-8", str(got), "check the path") from None
+        there = isinstance(error, OSError)
+        got = error.strerror if isinstance(error, OSError) else "another encoding"
+        if isinstance(error, csv.Error):
+            got = "what is no table"
+        remedy = "check the path" if there else "save it as CSV in UTF-8, 'CSV UTF-8' in Excel"
+        raise InputError(str(path), "a CSV in UTF-8", str(got), remedy) from None
     for place, name in enumerate(header):
         if not name:
             where = f"{path} column {place + 1}"
@@ -181,12 +190,21 @@ def _lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         if name in header[:place]:
             where = f"{path} column {place + 1}"
             raise InputError(where, "each column once", "a name twice", "rename the double one")
+    if any("\0" in str(cell) for _, line in lines for cell in line.values()):
+        remedy = "save it as CSV in UTF-8, 'CSV UTF-8' in Excel"
+        raise InputError(str(path), "a CSV in UTF-8", "cells with zero bytes", remedy)
     wide = [number for number, line in lines if None in line]
     if wide:
         raise InputError(
             f"{path} row {wide[0]}", f"{len(header)} cells", "more", "quote cells with commas"
         )
     return header, lines
+
+
+def _column(name: str) -> str:
+    """Ids, ``hospital`` and ``split`` are known in any case."""
+    plain = name.strip()
+    return plain.lower() if plain.lower() in (*IDS, *OTHERS) else plain
 
 
 def _filled(reader: "csv.DictReader[str]") -> Iterator[dict[str, str]]:
@@ -208,6 +226,11 @@ def _kind(
         where = f"{path} row {odd[0][0]} column '{odd[0][1]}'"
         remedy = "store 0 or 1, or choose the label columns with --label"
         raise InputError(where, "0, 1 or nothing", "something else", remedy)
+    for number, (value,) in zip(numbers, texts):
+        if value is not None and _NUMBER.fullmatch(value) and not value.isdecimal():
+            where = f"{path} row {number} column '{columns[0]}'"
+            remedy = "leave uncertain cells empty; name classes by words or whole numbers"
+            raise InputError(where, "0, 1, a class or nothing", "another number", remedy)
     whole = all(row[0] is None or row[0].isdecimal() for row in texts)
     return Kind.NUMBERS if whole else Kind.WORDS
 

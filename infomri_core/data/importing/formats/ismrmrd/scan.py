@@ -29,6 +29,7 @@ from infomri_core.data.importing.volume import (
     fingerprint,
     scratch_array,
     walk,
+    why_not,
 )
 from infomri_core.data.measured import missing_lines
 from infomri_core.system.errors import InputError
@@ -83,7 +84,7 @@ def scan_ismrmrd(
         tick()
         name = path.relative_to(folder).as_posix() if folder.is_dir() else path.name
         if path.suffix.lower() not in ENDINGS:
-            journal.skip(path, "not an ISMRMRD file")
+            journal.skip(path, why_not(path, "an ISMRMRD file"))
             continue
         try:
             with open_hdf5(path) as file:
