@@ -12,6 +12,7 @@ from fl_server.cli import app
 from fl_server.demo.plan import DemoOptions, design
 from fl_server.inference.trained_arm import read_model
 from fl_server.sites.local import LocalSites
+from fl_server.study.failure import StudyFailed
 from fl_server.study.study import Study
 from infomri_core.data import open_dataset
 from infomri_core.inference.inference import deployed_weights, restore
@@ -70,6 +71,23 @@ def test_it_is_trained_private_and_masked_and_audited(
         assert "1 - GED" in table(rows).csv()
     report = (directory / "privacy-report.html").read_text(encoding="utf-8")
     assert "1 - GED" in report and "AUROC (95 %)" not in report
+
+
+def test_a_hospital_that_allows_no_arms_for_images_takes_no_part(tmp_path: Path) -> None:
+    """beta < 0 asks for the image: vaults without ``image_arms`` refuse before a row is read."""
+    arms = [{"sampler": "uniform"}, {"sampler": "uniform", "seed": 1, "beta": -1.0}]
+    training = {"rounds": 1, "local_steps": 1, "batch_size": 4, "quorum": 3}
+    plan = plan_of(arms=arms, training=training | {"deadline_seconds": 600.0})
+    with federation(tmp_path / "sites", plan) as made:
+        for name in made.names:
+            made.start(name)
+        audit = open_dataset(DISCS.format(10, 9, "centre", 3))
+        told = SilentTracker()
+        given = (plan, own_settings(tmp_path), made.sites, audit, tmp_path / "run", told)
+        with pytest.raises(StudyFailed):
+            Study(*given, torch.device("cpu")).run()
+        events = (tmp_path / "run" / "events.jsonl").read_text(encoding="utf-8")
+    assert "image_arms" in events and "trained to rebuild images" in events
 
 
 def test_its_arm_outlines_a_scan(finished: tuple[Path, list[Row], str], tmp_path: Path) -> None:
