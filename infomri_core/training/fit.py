@@ -121,15 +121,25 @@ def plain_gradients(
 
 
 def dump_optimizer(optimizer: torch.optim.Adam) -> OptimizerState:
-    """Adam's moments and step count as plain arrays."""
-    slots = [optimizer.state[p] for g in optimizer.param_groups for p in g["params"]]
-    slots = [slot for slot in slots if slot]
-    if not slots:
+    """Adam's moments and step count as plain arrays. Moments of parameters that had no gradient so
+    far are zero: an arm that asks for images has none for these while beta rises from zero."""
+    parameters = [p for g in optimizer.param_groups for p in g["params"]]
+    steps = [float(slot["step"]) for p in parameters if (slot := optimizer.state.get(p))]
+    if not steps:
         return {"step": np.zeros(1, np.float32)}
+
+    def moments(name: str) -> np.ndarray:
+        none: dict[str, torch.Tensor] = {}
+        found = [
+            optimizer.state.get(p, none).get(name, torch.zeros_like(p)).reshape(-1)
+            for p in parameters
+        ]
+        return torch.cat(found).detach().cpu().numpy()
+
     return {
-        "step": np.array([float(slots[0]["step"])], np.float32),
-        "mean": torch.cat([s["exp_avg"].reshape(-1) for s in slots]).cpu().numpy(),
-        "square": torch.cat([s["exp_avg_sq"].reshape(-1) for s in slots]).cpu().numpy(),
+        "step": np.array([max(steps)], np.float32),
+        "mean": moments("exp_avg"),
+        "square": moments("exp_avg_sq"),
     }
 
 

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from infomri_core.arms.build import build_model
 from infomri_core.arms.sampled_model import LossTerms
+from infomri_core.fitting.loop import Stretch
 from infomri_core.models.latent import LatentModel
 from infomri_core.models.settings import Model
 from infomri_core.physics.kspace import fft2c
 from infomri_core.summaries.groups import SLOTS
+from infomri_core.suppression.registry import build_suppression
 from infomri_core.tasks.outlining.scores import threshold_logits, two_channels
-from tests.tasks.test_segmentation import TASK, discs
+from infomri_core.training.fit import train_steps
+from tests.tasks.test_segmentation import TASK, discs, plan_of
 
 
 def test_without_latents_samples_are_thresholds_whose_mean_is_the_probability() -> None:
@@ -81,3 +85,29 @@ def test_the_latent_model_has_as_many_parameters_as_the_published_one() -> None:
     one_output = 9 * 128 + 1
     assert round((sum(n.values()) - one_output) / 1e6, 1) == 167.6
     assert round((n["prior"] + n["decoder"]) / 1e6, 1) == 83.8
+
+
+def test_below_zero_training_continues_after_rounds_in_which_beta_was_zero() -> None:
+    """The image's decoder has no gradient, and Adam no moments of it, until beta rises."""
+    plan = plan_of(
+        arms=[{"sampler": "uniform", "beta": -1.0}],
+        training={"rounds": 2, "local_steps": 2, "batch_size": 4, "beta_warmup": 0.5},
+    )
+    data = discs()
+    model = build_model(plan, plan.arms[0])
+    nothing = build_suppression("none", torch.ones(2, 32, 32), None, 0.02)
+    decoder = next(model.network.image_decoder.parameters())
+
+    def fetch(rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        return data.images(rows), plan.task.targets(data, rows)
+
+    def trained(first: int, state: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+        given = (model, plan, -1.0, nothing, len(data), fetch, Stretch(first, 2, 4, (0, "a")))
+        return train_steps(*given, state)[1]
+
+    before = decoder.clone()
+    state = trained(0, None)
+    assert torch.equal(decoder, before)
+    assert len(state["mean"]) == sum(p.numel() for p in model.parameters())
+    trained(2, state)
+    assert not torch.equal(decoder, before)
