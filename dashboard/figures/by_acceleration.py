@@ -25,7 +25,8 @@ def by_acceleration(rows: Sequence[Row], figure: Figure) -> go.Figure:
     shown = sorted({row.acceleration for row in rows})
     drawn.update_xaxes(type="log", title="acceleration", tickvals=shown)
     drawn.update_xaxes(ticktext=[f"{a:g}x" for a in shown])
-    drawn.update_yaxes(title=f"{figure.title} · {figure.reading}")
+    unit = f" ({figure.unit.strip()})" if figure.unit else ""
+    drawn.update_yaxes(title=f"{figure.title}{unit}")
     drawn.update_layout(
         height=340,
         margin={"l": 10, "r": 10, "t": 10, "b": 10},

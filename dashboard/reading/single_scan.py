@@ -125,7 +125,7 @@ def answers(
     over the draws."""
     return [
         {
-            "finding": name,
+            "finding" if what == "probability" else "answer": name,
             what: float(mean),
             "± over draws": None if math.isnan(spread) else float(spread),
         }
