@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from infomri_core.results.frontier import Row, psnr_of
+from infomri_core.sampling.registry import is_yardstick
 from infomri_core.tasks.figures import Figure
 from infomri_core.tasks.registry import DEFAULT, figures_of
 
@@ -50,12 +51,19 @@ def place(rows: Sequence[Row], x: Axis, y: Axis, attack: str) -> list[Point]:
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """Points that no other beats: y at least as high, x at least as low, one better."""
+    """Points that no other beats: y at least as high, x at least as low, one better. Yardsticks,
+    which nobody can choose, are left out."""
+    points = choosable(points)
     return [
         p
         for p in points
         if not any(q.x <= p.x and q.y >= p.y and (q.x < p.x or q.y > p.y) for q in points)
     ]
+
+
+def choosable(points: Sequence[Point]) -> list[Point]:
+    """Those whose sampler is one that could be used."""
+    return [p for p in points if not is_yardstick(p.row.sampler)]
 
 
 class Ceiling(NamedTuple):

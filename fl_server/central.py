@@ -15,6 +15,7 @@ from fl_server.terminal.exit_codes import interrupted
 from fl_server.terminal.follow_events import Follower
 from infomri_core.data import open_dataset
 from infomri_core.data.pool import pool
+from infomri_core.plan.alone import without_alone
 from infomri_core.plan.plan import Plan
 from infomri_core.results.table import print_frontier
 from infomri_core.site.site import open_site
@@ -55,16 +56,19 @@ def train_centrally(
         interrupted(stands),
         Follower(directory / "events.jsonl", console),
     ):
-        rows = run_study(plan, centre, LocalSites([site]), run_id=run_id, resume=places.resume)
+        rows = run_study(
+            plan, centre, LocalSites([site], alone=False), run_id=run_id, resume=places.resume
+        )
     print_frontier(console, rows, {"study": plan.study.name})
     console.print(f"Results    {directory / 'results.json'}", soft_wrap=True)
 
 
 def of_one_site(plan: Plan) -> Plan:
-    """The same study with a quorum of one and no masks: the pooled data are one site. Its text,
+    """The same study with a quorum of one and no masks: the pooled data are one site, which is not
+    trained twice. Its text,
     and so its identity, stays."""
     return replace(
-        plan,
+        without_alone(plan),
         training=replace(plan.training, quorum=1),
         aggregation=replace(plan.aggregation, secure=False),
     )

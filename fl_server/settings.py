@@ -96,6 +96,15 @@ class Operators:
 
 
 @dataclass(frozen=True)
+class Central:
+    """``data``: the URIs of all sites' data, where the study centre has them too: in a demo, a
+    simulation, of public archives. Arms that sites train alone are then trained on all of them in
+    one place as well, and stand in the results as ``central``."""
+
+    data: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CentreSettings:
     """All of ``centre.toml``. Make it with :func:`read_settings`."""
 
@@ -103,6 +112,7 @@ class CentreSettings:
     centre: Centre = field(default_factory=Centre)
     mlflow: Mlflow = field(default_factory=Mlflow)
     operators: Operators = field(default_factory=Operators)
+    central: Central = field(default_factory=Central)
 
     @property
     def tracking_uri(self) -> str:
@@ -139,6 +149,12 @@ def _rules(s: CentreSettings) -> list[tuple[bool, str, str, object]]:
             "a data URI such as phantom:?seed=7 or slices:FILE",
             s.audit.data,
         ),
+        (
+            all(uri.partition(":")[1] and uri.partition(":")[0] for uri in s.central.data),
+            "[central] data",
+            "data URIs such as phantom:?seed=7 or slices:FILE",
+            s.central.data,
+        ),
         *(
             (steps >= least_steps(key), f"[audit] {key}", f"at least {least_steps(key)}", steps)
             for key, steps in vars(s.audit).items()
@@ -171,6 +187,7 @@ def _anchored(settings: CentreSettings, base: Path) -> CentreSettings:
     return replace(
         settings,
         operators=Operators(None if authority is None else base / authority),
+        central=Central(tuple(anchored_uri(uri, base) for uri in settings.central.data)),
         centre=replace(settings.centre, directory=base / settings.centre.directory),
         audit=replace(settings.audit, data=anchored_uri(settings.audit.data, base)),
         mlflow=replace(

@@ -18,7 +18,7 @@ from dashboard.axes import (
     place,
     utility_axes,
 )
-from infomri_core.results.arm_names import beta_label
+from infomri_core.results.arm_names import strength_label
 from infomri_core.results.frontier import (
     Row,
     answer_in,
@@ -172,7 +172,7 @@ def _label(
     figure.update_yaxes(range=[y0, y1])
     labelled = {cell_of(row) for row in marked(p.row for p in points if learns(p.row.sampler))}
     learned = [p for p in points if cell_of(p.row) in labelled]
-    texts = [beta_label(p.row.beta) for p in learned]
+    texts = [strength_label(p.row) for p in learned]
 
     def fraction(x: float, y: float) -> tuple[float, float]:
         return (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)

@@ -12,7 +12,7 @@ from typing import Any
 
 from infomri_core.machine.moved_store import beside, local_path
 from infomri_core.machine.sqlite_uri import sqlite_path
-from infomri_core.results.frontier import Row
+from infomri_core.results.frontier import FEDERATED, Row
 from infomri_core.results.metric_names import rows_of
 from infomri_core.tasks.registry import DEFAULT
 
@@ -205,6 +205,8 @@ def _rows(run: Any) -> list[Row]:
         acceleration=0.0,
         task=values.get("task", DEFAULT),
         rounds=int(values.get("rounds", 0)),
+        training=run.data.tags.get("infomri.training", FEDERATED),
+        psnr_target=_number(values.get("psnr_target")),
     )
     return rows_of(arm, run.data.metrics)
 
@@ -216,6 +218,10 @@ def _order(row: Row) -> tuple[float, str, float, int]:
 def _arm_order(run: Any) -> tuple[str, float, int]:
     values = run.data.params
     return values.get("sampler", ""), float(values.get("beta", 0.0)), int(values.get("seed", 0))
+
+
+def _number(text: str | None) -> float | None:
+    return None if text in (None, "None") else float(text or 0)
 
 
 def _name(run: Any) -> str:

@@ -10,7 +10,7 @@ from dashboard.reading.record import Results
 from dashboard.reading.runs import Sweep
 from infomri_core.dp.outside_epsilon import epsilon_sentence, scores_sentence
 from infomri_core.report.verdict import verdict
-from infomri_core.results.frontier import label
+from infomri_core.results.frontier import FEDERATED, label
 
 _TONES = {"void": st.warning, "asks": st.info, "beyond": st.error, "within": st.success}
 _ICONS = {"void": "block", "asks": "image", "beyond": "visibility", "within": "shield"}
@@ -71,7 +71,7 @@ def _attacks(found: Results) -> None:
         key="audit-acceleration",
         required=True,
     )
-    rows = [row for row in found.rows if row.acceleration == at]
+    rows = [r for r in found.rows if r.acceleration == at and r.training == FEDERATED]
     names = {row.arm: label(row, rows) for row in rows}
     opened = st.session_state.get("arm")
     index = list(names).index(opened) if opened in names else 0

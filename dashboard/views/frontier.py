@@ -5,7 +5,16 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import choice
-from dashboard.axes import PRIVACY, WORST, Axis, Point, defined, place, utility_axes
+from dashboard.axes import (
+    PRIVACY,
+    WORST,
+    Axis,
+    Point,
+    choosable,
+    defined,
+    place,
+    utility_axes,
+)
 from dashboard.figures import frontier
 from dashboard.figures.frontier import cell_of
 from dashboard.operating import Suggestion, default_least, suggest
@@ -14,6 +23,7 @@ from dashboard.reading.runs import Arms, Sweep
 from dashboard.tables import arm_facts, frontier_columns, frontier_table
 from dashboard.task_figures import over_acceleration, own_patients
 from infomri_core.report.verdict import verdict
+from infomri_core.results import trainings
 from infomri_core.results.frontier import Row, answer_in, attacks, label, psnr_of, utility_of
 from infomri_core.results.measuring_less import sentence
 from infomri_core.results.operating_point import guessing, linkage_sentence, operating_point
@@ -88,11 +98,13 @@ def _frontier(uri: str, sweep: Sweep, found: Arms) -> None:
     told = cache.results(uri, sweep.run_id)
     if rival := sentence(found.rows, told.meta if told else {}):
         st.markdown(rival)
+    if worth := trainings.sentence(found.rows):
+        st.markdown(worth)
     st.markdown(_INTRODUCTION.format(answer=answer_in(found.rows)))
     rows, attack, x, y = _switches(found.rows)
     points = place(rows, x, y, attack)
-    if points:
-        _suggestion(points, x, y, attack)
+    if choosable(points):
+        _suggestion(choosable(points), x, y, attack)
     else:
         st.warning(
             f"No arm has both {y.name} and {x.name} here: there are too few patients, or none "

@@ -7,6 +7,7 @@ from fl_client.memory.ledger import Entry, read_ledger
 from fl_client.settings import Policy, SiteSettings
 from infomri_core.dp.accounting import epsilon, study_epsilon
 from infomri_core.dp.outside_epsilon import outside_epsilon, scores_sentence
+from infomri_core.plan.alone import n_trained
 from infomri_core.plan.plan import Plan
 from infomri_core.score_noise.mechanism import evaluation_mechanism, evaluation_noise
 
@@ -46,7 +47,7 @@ def scoring_words(plan: Plan, settings: SiteSettings) -> list[str]:
 
 def _cost(plan: Plan, settings: SiteSettings) -> list[str]:
     policy, entries = settings.policy, entries_of(settings)
-    alone = study_epsilon(plan, len(plan.arms), plan.training.rounds)
+    alone = study_epsilon(plan, n_trained(plan), plan.training.rounds)
     before = epsilon(spent(entries), policy.max_delta)
     after = epsilon([*spent(entries), *to_come(plan, None, entries)], policy.max_delta)
     return [

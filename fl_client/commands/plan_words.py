@@ -8,6 +8,7 @@ from fl_client.policy.limits import parse_approvals
 from fl_client.settings import Policy, SiteSettings
 from infomri_core.attacks.registry import title_of
 from infomri_core.plan.adversary_knowledge import base_name, insider_attack, same_site_attacks
+from infomri_core.plan.alone import alone_arms
 from infomri_core.plan.evaluation_rules import masks_scores
 from infomri_core.plan.plan import Plan
 from infomri_core.secagg.trust import fingerprint, read_trust
@@ -29,6 +30,8 @@ def in_words(plan: Plan, settings: SiteSettings, data: str = "") -> list[str]:
         plan.task.describe(),
         f"trains {counted(len(plan.arms), 'arm')}: {arms}",
         *(f"  {arm.name} measures {arm.options.describe()}" for arm in plan.arms),
+        *_target_words(plan),
+        *_alone_words(plan),
         f"{counted(training.rounds, 'round')}, {counted(training.local_steps, 'step')} of "
         f"{training.batch_size} slices per arm and round at this site",
         f"scores once, after the last round, at {ratios}",
@@ -47,6 +50,24 @@ def in_words(plan: Plan, settings: SiteSettings, data: str = "") -> list[str]:
         *privacy_words(plan, settings),
         *rule_words(plan, settings),
     ]
+
+
+def _target_words(plan: Plan) -> list[str]:
+    return [
+        f"  {arm.name} is held to {arm.psnr_target:g} dB of the attack that it trains against, by "
+        f"a weight of at most {arm.beta:g} nats a dB"
+        for arm in plan.arms
+        if arm.psnr_target is not None
+    ]
+
+
+def _alone_words(plan: Plan) -> list[str]:
+    """What the site trains by itself beside the federation."""
+    names = ", ".join(arm.name for arm in alone_arms(plan))
+    if not names:
+        return []
+    kept = "those weights never leave it, and how well they do the task is scored like any arm's"
+    return [f"  this site also trains {names} by itself, on its own patients:", f"    {kept}"]
 
 
 def _state(plan: Plan, policy: Policy) -> str:

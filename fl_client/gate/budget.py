@@ -32,6 +32,7 @@ from infomri_core.messages import (
     TrainTask,
 )
 from infomri_core.messages.budget import Budget
+from infomri_core.plan.alone import n_trained
 from infomri_core.plan.plan import Plan
 from infomri_core.score_noise.mechanism import evaluation_mechanism
 from infomri_core.system.errors import Refused
@@ -83,15 +84,15 @@ def to_come(plan: Plan, task: SiteTask | None, entries: Iterable[Entry]) -> list
     if plan.privacy is None or isinstance(task, EvaluateTask):
         return last
     rounds = {n for n in range(1, plan.training.rounds + 1) if ("train", n) not in left}
-    n_arms = len(plan.arms)
+    n_models = n_trained(plan)
     if isinstance(task, TrainTask):
         rounds.add(task.round)
-        n_arms = len(task.arms)
+        n_models = n_trained(plan, task.arms)
     asked = isinstance(task, MomentsTask) or (
         not isinstance(task, TrainTask) and ("moments", 0) not in left
     )
     first = [moments_mechanism(plan.moments)] if plan.moments is not None and asked else []
-    noise, rate, steps = round_mechanism(plan.privacy, plan.training.local_steps, n_arms)
+    noise, rate, steps = round_mechanism(plan.privacy, plan.training.local_steps, n_models)
     return [*first, (noise, rate, steps * len(rounds)), *last]
 
 

@@ -12,6 +12,7 @@ from fl_client.gate.budget import debit, spent
 from fl_client.memory.chain.lines import CHARGE, RECOVERED, Entry
 from fl_client.settings import Policy
 from infomri_core.dp.accounting import Mechanism, moments_mechanism, round_mechanism
+from infomri_core.plan.alone import n_trained
 from infomri_core.plan.plan import Plan
 from infomri_core.score_noise.mechanism import evaluation_mechanism
 from infomri_core.system.errors import Refused
@@ -54,7 +55,7 @@ def _mechanisms(plan: Plan) -> list[Mechanism]:
     """All that a line of ``plan`` can have charged."""
     made = [evaluation_mechanism(plan)]
     if plan.privacy is not None:
-        made.append(round_mechanism(plan.privacy, plan.training.local_steps, len(plan.arms)))
+        made.append(round_mechanism(plan.privacy, plan.training.local_steps, n_trained(plan)))
         made.append(None if plan.moments is None else moments_mechanism(plan.moments))
     return [mechanism for mechanism in made if mechanism is not None]
 

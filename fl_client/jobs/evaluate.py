@@ -21,6 +21,7 @@ from infomri_core.audit.full_image_classifier import READER
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import EvaluateReply, EvaluateTask, MaskedReply, SiteReply, wire
 from infomri_core.plan.adversary_knowledge import insider_attack, same_site_attacks
+from infomri_core.plan.alone import alone_arms
 from infomri_core.plan.evaluation_rules import masks_scores
 from infomri_core.plan.plan import Plan
 from infomri_core.score_noise.bounded_scores import check_middles
@@ -73,9 +74,11 @@ def _check_middles(task: EvaluateTask, plan: Plan) -> None:
 
 
 def rows(plan: Plan, premises: Premises) -> tuple[np.ndarray, ...]:
-    """The scored slices and, for attacks trained at this very site, those they are trained on."""
+    """The scored slices and, for attacks and arms trained at this very site alone, those they are
+    trained on."""
     scored = premises.site.scored(plan)
-    return (scored, premises.trained()) if same_site_attacks(plan) else (scored,)
+    trained = same_site_attacks(plan) or alone_arms(plan)
+    return (scored, premises.trained()) if trained else (scored,)
 
 
 def cost(plan: Plan, task: EvaluateTask, table: SliceTable) -> Cost:
@@ -91,8 +94,9 @@ def figures(plan: Plan) -> int:
 
 
 def bounded(plan: Plan) -> bool:
-    """Scores are of other patients than were trained on, but for attacks trained here."""
-    return not same_site_attacks(plan)
+    """Scores are of other patients than were trained on, but for attacks trained here. Those of
+    arms that were trained here alone follow from training, which DP-SGD may have bounded."""
+    return not same_site_attacks(plan) and (plan.privacy is not None or not alone_arms(plan))
 
 
 def array_bytes(plan: Plan, premises: Premises) -> None:
@@ -164,8 +168,8 @@ def _figures(plan: Plan, arms: Collection[str], attacks: Collection[str]) -> int
         cell += len(KINDS) * (len(FIGURES) + 2)
     if READER in attacks:
         cell += (len(rebuilt - {*FLOORS, *DIAGNOSES}) + 1) * summary
-    n_cells = len(arms) * len(plan.measurement.accelerations)
-    return SLOTS * n_cells * cell + len(rebuilt) + 1
+    at_one = len(arms) * cell + len(alone_arms(plan, arms)) * summary
+    return SLOTS * len(plan.measurement.accelerations) * at_one + len(rebuilt) + 1
 
 
 JOB = Job(

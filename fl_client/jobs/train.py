@@ -17,6 +17,7 @@ from infomri_core.data.base import SliceTable
 from infomri_core.dp.accounting import round_mechanism
 from infomri_core.messages import MaskedReply, SiteReply, TrainReply, TrainTask
 from infomri_core.messages.wire import Arrays
+from infomri_core.plan.alone import n_trained
 from infomri_core.plan.plan import Plan
 from infomri_core.secagg.update import ring_size
 from infomri_core.suppression.registry import RANK, needs_factors
@@ -38,12 +39,14 @@ def admit(context: Context, premises: Premises) -> Context:
 
 
 def cost(plan: Plan, task: TrainTask, table: SliceTable) -> Cost:
-    """With ``[privacy]`` every step of every arm is a mechanism. A round that runs again draws
-    fresh noise, and is charged again: two updates under one noise would show their difference."""
+    """With ``[privacy]`` every step of every arm is a mechanism, also of an arm that the site
+    trains by itself: its weights stay, but scores of it leave. A round that runs again draws fresh
+    noise, and is charged again: two updates under one noise would show their difference."""
     losses = _losses(plan) * len(task.arms)
     if plan.privacy is None:
         return Cost(epsilon=None, inputs=1, figures=1 + losses)
-    mechanism = round_mechanism(plan.privacy, plan.training.local_steps, len(task.arms))
+    n_models = n_trained(plan, task.arms)
+    mechanism = round_mechanism(plan.privacy, plan.training.local_steps, n_models)
     return Cost(epsilon=mechanism, inputs=1, figures=1 + losses)
 
 

@@ -13,6 +13,7 @@ from typing import Any, final
 from fl_client.settings import Policy
 from infomri_core.dp.accounting import study_epsilon
 from infomri_core.plan.adversary_knowledge import PUBLIC
+from infomri_core.plan.alone import n_trained
 from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import InputError, Refused
 
@@ -51,7 +52,7 @@ class PlanDemand:
     @property
     def epsilon(self) -> float:
         """Epsilon of the whole study, at the plan's delta; infinite without ``[privacy]``."""
-        found = study_epsilon(self.plan, len(self.plan.arms), self.plan.training.rounds)
+        found = study_epsilon(self.plan, n_trained(self.plan), self.plan.training.rounds)
         return math.inf if found is None else found
 
 
@@ -121,7 +122,7 @@ RULES: tuple[Rule, ...] = (
     _at_most("max_rounds", "rounds", lambda plan: plan.training.rounds),
     _at_most("max_local_steps", "local steps", lambda plan: plan.training.local_steps),
     _at_most("max_local_steps", "adversary steps", lambda plan: plan.evaluation.adversary_steps),
-    _at_most("max_arms", "arms", lambda plan: len(plan.arms)),
+    _at_most("max_arms", "arms", n_trained),
     Rule(
         "max_rate",
         lambda policy: policy.max_rate,

@@ -16,7 +16,7 @@ from infomri_core.physics.images import psnr
 from infomri_core.physics.kspace import zero_fill
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.seeds import torch_generator
-from infomri_core.results.frontier import Row
+from infomri_core.results.frontier import FEDERATED, Row
 
 N_EXAMPLES = 4
 ZERO_FILLED = "zero-filled"
@@ -46,6 +46,7 @@ def held_out_examples(audit_set: SliceDataset) -> np.ndarray:
 def shown_cell(rows: Sequence[Row]) -> tuple[str, float] | None:
     """The arm and acceleration worth looking at: the best diagnosis among the arms trained with
     suppression, or among all where there is none, at the highest acceleration."""
+    rows = [row for row in rows if row.training == FEDERATED]
     if not rows:
         return None
     hardest = max(row.acceleration for row in rows)

@@ -30,6 +30,12 @@ def simulate(
         Path | None,
         typer.Option(help="centre.toml with audit set, attack steps, MLflow; default: made"),
     ] = None,
+    central: Annotated[
+        bool,
+        typer.Option(
+            "--central", help="Train arms with `alone` on all sites' data in one place, too"
+        ),
+    ] = False,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the simulation in this folder")
     ] = None,
@@ -56,6 +62,6 @@ def simulate(
         raise InputError("infomri simulate", "a plan file and --sites N", got, remedy)
     out = out or Path("runs") / time.strftime("simulate-%Y%m%d-%H%M%S")
     check_output(out)
-    wanted = Simulated(sites, anchored_here(data), min_cohort, workers, centre)
+    wanted = Simulated(sites, anchored_here(data), min_cohort, workers, centre, central)
     with disk_errors_explained(out, "make room, and start again with another --out"):
         begin(read_plan(plan, changes or ()), wanted, out, Console())

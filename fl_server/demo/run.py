@@ -90,6 +90,7 @@ def _write_centre(out: Path, study: DemoStudy) -> None:
             "unet_steps": study.unet_steps,
             "reader_steps": study.cnn_steps,
         },
+        "central": {"data": list(study.sites.values())},
         "centre": {"directory": "."},
         "mlflow": {"tracking_uri": "sqlite:///../mlflow.db", "artifacts": "../mlartifacts"},
     }

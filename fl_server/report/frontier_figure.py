@@ -4,8 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infomri_core.results.arm_names import beta_label
+from infomri_core.results.arm_names import strength_label
 from infomri_core.results.frontier import (
+    ALONE,
+    CENTRAL,
+    FEDERATED,
+    TRAININGS,
     Row,
     answer_in,
     label,
@@ -17,6 +21,7 @@ from infomri_core.results.frontier import (
 )
 from infomri_core.results.label_places import Box, label_places
 from infomri_core.results.palette import GREY
+from infomri_core.results.trainings import trainings
 from infomri_core.sampling.registry import learns, style_of
 
 if TYPE_CHECKING:
@@ -70,9 +75,12 @@ def _panel(axes: "Axes", rows: Sequence[Row], placed: Sequence[Row]) -> None:
         _trace(axes, trace, accelerations)
     _line(axes, [row.psnr_prior for row in rows], "--", "floor: nothing measured")
     _line(axes, [row.psnr_answer for row in rows], ":", f"ideal: the {answer_in(rows)} alone")
+    _others(axes, rows)
     absent = ", ".join(
         dict.fromkeys(
-            f"{label(row, rows)} at {row.acceleration:g}x" for row in rows if row not in placed
+            f"{label(row, rows)} at {row.acceleration:g}x"
+            for row in rows
+            if row not in placed and row.training == FEDERATED
         )
     )
     note = f"\nnot shown, a figure is undefined: {absent}" if absent else ""
@@ -84,6 +92,18 @@ def _panel(axes: "Axes", rows: Sequence[Row], placed: Sequence[Row]) -> None:
     axes.margins(0.14)
     if utility.most is not None:
         axes.set_ylim(top=min(utility.most + 0.01, axes.get_ylim()[1]))
+
+
+def _others(axes: "Axes", rows: Sequence[Row]) -> None:
+    """A horizontal line at what each other training of an arm comes to, where most points are
+    measured: nobody attacks it, so it has no place along the axis."""
+    for comparison in trainings(rows)[:1]:
+        for kind, style in ((CENTRAL, "-."), (ALONE, (0, (1, 1)))):
+            row, at = comparison.rows.get(kind), comparison.federated
+            if row is not None and row.utility.value is not None:
+                name = f"{label(at, rows)} at {row.acceleration:g}x, {TRAININGS[kind]}"
+                colour = style_of(row.sampler).colour
+                axes.axhline(row.utility.value, color=colour, linestyle=style, label=name)
 
 
 def _front(axes: "Axes", placed: Sequence[Row]) -> None:
@@ -142,7 +162,7 @@ def _label(axes: "Axes", placed: Sequence[Row]) -> None:
     """The learned arms' beta, each beside its trace at the end of a thin line."""
     learned = marked(row for row in placed if learns(row.sampler))
     points = [_fraction(axes, row.psnr_worst or 0.0, row.utility.value or 0.0) for row in learned]
-    texts = [beta_label(row.beta) for row in learned]
+    texts = [strength_label(row) for row in learned]
     widths = [(len(text) + 2) * _LETTER / _PANEL_POINTS[0] for text in texts]
     height = 14 / _PANEL_POINTS[1]
     places = label_places(points, widths, height, [_box(axes, row) for row in placed])

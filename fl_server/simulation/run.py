@@ -53,13 +53,15 @@ _STORE_BYTES = 128 * 2**20
 
 @dataclass(frozen=True)
 class Simulated:
-    """What a user says of a simulation. ``workers`` 0 is one a core."""
+    """What a user says of a simulation. ``workers`` 0 is one a core. ``central``: arms that sites
+    train alone are trained on all sites' data in one place, too."""
 
     n_sites: int
     data: str
     min_cohort: int
     workers: int = 0
     centre: Path | None = None
+    central: bool = False
 
 
 def simulate(plan: Plan, wanted: Simulated, out: Path, console: Console) -> None:
@@ -158,7 +160,7 @@ def _write(out: Path, plan: Plan, hospitals: Hospitals, wanted: Simulated) -> No
     centre = out / "centre"
     centre.mkdir(parents=True, exist_ok=True)
     (out / "plan.toml").write_text(plan.text, encoding="utf-8")
-    settings = _centre(hospitals, wanted.centre)
+    settings = _centre(hospitals, wanted)
     (centre / "centre.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
     for name, uri in hospitals.sites.items():
         table = {
@@ -179,12 +181,15 @@ def _write(out: Path, plan: Plan, hospitals: Hospitals, wanted: Simulated) -> No
         (folder / "site.toml").write_text(tomli_w.dumps(table), encoding="utf-8")
 
 
-def _centre(hospitals: Hospitals, path: Path | None) -> dict[str, object]:
+def _centre(hospitals: Hospitals, wanted: Simulated) -> dict[str, object]:
     """``centre.toml`` of the simulation: the user's, if there is one, but for where runs lie."""
+    path = wanted.centre
     given = CentreSettings(Audit(hospitals.audit)) if path is None else read_settings(path)
     store = given.mlflow.tracking_uri or "sqlite:///../mlflow.db"
     artifacts = given.mlflow.artifacts or Path("../mlartifacts")
+    pooled = list(hospitals.sites.values()) if wanted.central else list(given.central.data)
     return {
+        "central": {"data": pooled},
         "audit": asdict(given.audit),
         "centre": asdict(given.centre) | {"directory": "."},
         "mlflow": asdict(Mlflow(store)) | {"artifacts": str(artifacts)},

@@ -6,6 +6,7 @@ from functools import partial
 from typing import final
 
 from infomri_core.messages import ErrorReply, SiteReply, SiteTask
+from infomri_core.plan.alone import without_alone
 from infomri_core.plan.reading import parse_plan, without_noise
 from infomri_core.site.site import Site
 from infomri_core.system.errors import Refused
@@ -18,8 +19,10 @@ class LocalSites:
 
     in_process = True
 
-    def __init__(self, sites: Sequence[Site]) -> None:
+    def __init__(self, sites: Sequence[Site], alone: bool = True) -> None:
+        """``alone``: whether sites train by themselves what the plan has them train so."""
         self._sites = {site.name: site for site in sites}
+        self._alone = alone
 
     def online(self) -> list[str]:
         """All of them, always."""
@@ -33,6 +36,7 @@ class LocalSites:
         """Run each site's task, one site after the other."""
         for name, task in tasks.items():
             plan = without_noise(parse_plan(task.plan_text))
+            plan = plan if self._alone else without_alone(plan)
             try:
                 yield name, self._sites[name].run(plan, task, partial(_late, task))
             except Refused as refusal:

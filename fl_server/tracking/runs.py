@@ -15,6 +15,7 @@ from infomri_core import __version__
 from infomri_core.machine.moved_store import follow_move
 from infomri_core.machine.sqlite_uri import PREFIX, sqlite_path
 from infomri_core.plan.plan import Arm, Plan
+from infomri_core.results.arm_names import federated_name
 
 _BATCH = 1000
 _PERMANENT = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
@@ -85,7 +86,17 @@ class MlflowRuns:
         for arm in self._plan.arms:
             found_id = found.get(arm.name)
             ids[arm.name] = self._run(experiment, start_time, found_id, arm, parent)
-        self._ids = ids
+        self._ids, self._found = found | ids, found
+
+    def _run_of(self, record: Record) -> str:
+        """The run that a record belongs to; made where an arm was trained in another way, too.
+        ``KeyError`` for an arm that the plan has not."""
+        name = record["arm"]
+        if name not in self._ids:
+            arm, parent = self._plan.arm(federated_name(name)), self._ids[None]
+            place = (self._experiment(), record["time"], self._found.get(name), arm, parent)
+            self._ids[name] = self._run(*place, name)
+        return self._ids[name]
 
     def _experiment(self) -> str:
         name = self._plan.study.name
@@ -103,9 +114,16 @@ class MlflowRuns:
         return {run.data.tags.get("infomri.arm"): run.info.run_id for run in runs}
 
     def _run(
-        self, experiment: str, start_time: int, run_id: str | None, arm: Arm | None, parent: str
+        self,
+        experiment: str,
+        start_time: int,
+        run_id: str | None,
+        arm: Arm | None,
+        parent: str,
+        trained: str = "",
     ) -> str:
-        """The run's id; it is made if ``run_id`` is None. Its parameters are there afterwards."""
+        """The run's id; it is made if ``run_id`` is None. Its parameters are there afterwards.
+        ``trained``: the name of another training of the arm than the federation's."""
         from mlflow.entities import Param
 
         tags = {
@@ -114,10 +132,13 @@ class MlflowRuns:
             "infomri.version": __version__,
             "infomri.kind": "sweep" if arm is None else "arm",
         }
+        own = trained or ("" if arm is None else arm.name)
         if arm is not None:
-            tags |= {"infomri.arm": arm.name, "mlflow.parentRunId": parent}
+            tags |= {"infomri.arm": own, "mlflow.parentRunId": parent}
+        if trained and arm is not None:
+            tags["infomri.training"] = trained.removeprefix(f"{arm.name}-")
         if run_id is None:
-            name = self._run_name if arm is None else arm.name
+            name = own or self._run_name
             run_id = self._client.create_run(experiment, start_time, tags, name).info.run_id
         parameters = [Param(key, value) for key, value in parameters_of(self._plan, arm).items()]
         self._client.log_batch(run_id, params=parameters)
@@ -131,7 +152,7 @@ class MlflowRuns:
             for name, value in record["metrics"].items()
         ]
         for start in range(0, len(metrics), _BATCH):
-            run_id = self._ids[record["arm"]]
+            run_id = self._run_of(record)
             self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
 
 

@@ -73,9 +73,12 @@ def noise_rules(plan: Plan) -> list[Rule]:
     e, where = plan.evaluation, "[evaluation]"
     unbounded = "no same-site with noise = true: its figures speak of training patients, too"
     alone = not (e.noise and SAME_SITE in e.adversaries)
+    bare = plan.aggregation.secure and not e.noise and any(arm.alone for arm in plan.arms)
+    hidden = "no arm alone with secure = true and noise = false: exact scores of what one site"
     return [
         (0.1 <= e.epsilon <= 1e3, f"{where} epsilon", "0.1 .. 1000", e.epsilon),
         (1e-12 <= e.delta <= 0.01, f"{where} delta", "1e-12 .. 0.01", e.delta),
         (0 < e.clip_db <= 50, f"{where} clip_db", "0 < clip_db <= 50 dB", e.clip_db),
         (alone, f"{where} adversaries", unbounded, e.adversaries),
+        (not bare, "[[arms]] alone", f"{hidden} trained say what the masks hide", "true"),
     ]

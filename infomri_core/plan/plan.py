@@ -116,6 +116,8 @@ class Evaluation:
 
 
 _DEFAULT = cast(SamplerOptions, None)
+MOST = 1.0
+"""Nats a dB that the suppression of an arm with a target may come to weigh, without a beta."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +126,23 @@ class Arm:
 
     ``beta`` > 0: the task and beta times the suppression. 0: the task. < 0: the task and -beta
     times the image's likelihood. ``"-inf"``: the image alone. ``options``: the sampler's own
-    keys, which stand under the arm, too; by default those it has without any."""
+    keys, which stand under the arm, too; by default those it has without any. ``alone``: each
+    site also trains it by itself, on as many samples, and scores it beside the others; those
+    weights never leave the site (:mod:`infomri_core.plan.alone`). ``psnr_target``, in dB, in
+    place of beta, which is then the most that the suppression may come to weigh
+    (:mod:`infomri_core.training.target`)."""
 
     sampler: str
     beta: float = 0.0
     suppression: str = "none"
     seed: int = 0
     options: SamplerOptions = _DEFAULT
+    alone: bool = False
+    psnr_target: float | None = None
 
     def __post_init__(self) -> None:
+        if self.psnr_target is not None and self.beta == 0:
+            object.__setattr__(self, "beta", MOST)
         if self.options is _DEFAULT:
             object.__setattr__(self, "options", options_from(self.sampler, {}, "[[arms]]"))
 
@@ -145,7 +155,9 @@ class Arm:
     def name(self) -> str:
         """Identity of the arm in messages, checkpoints and MLflow."""
         parts = [self.sampler, *self.options.tags()]
-        if self.suppression != "none":
+        if self.psnr_target is not None:
+            parts.append(f"{self.suppression}-t{self.psnr_target:g}")
+        elif self.suppression != "none":
             parts.append(f"{self.suppression}-b{self.beta:g}")
         elif self.beta:
             parts.append(f"b{self.beta:g}")

@@ -3,16 +3,14 @@
 import itertools
 import math
 
+from infomri_core.plan.arm_rules import arm_rules
 from infomri_core.plan.evaluation_rules import Rule, adversary_rules, attack_rules, noise_rules
 from infomri_core.plan.plan import Plan
-from infomri_core.suppression.registry import SUPPRESSIONS
 from infomri_core.system.errors import InputError
-from infomri_core.tasks.objective import IMAGE_ONLY
 
 STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed-mean", "multi-krum")
 SUMMED = ("fedavg", "fedprox", "fedadam")
 """Strategies that need the sum of the weights only: those that secure aggregation can serve."""
-NO_SUPPRESSION = "none"
 
 
 def check(plan: Plan, where: str) -> None:
@@ -21,7 +19,7 @@ def check(plan: Plan, where: str) -> None:
         _study_rules(plan),
         _measurement_rules(plan),
         _training_rules(plan),
-        _arm_rules(plan),
+        arm_rules(plan),
         _aggregation_rules(plan),
         _secure_rules(plan),
         _release_rules(plan),
@@ -121,54 +119,6 @@ def _training_rules(plan: Plan) -> list[Rule]:
         ),
         (e.attack_slices >= 1, "[evaluation] attack_slices", "at least 1", e.attack_slices),
     ]
-
-
-def _arm_rules(plan: Plan) -> list[Rule]:
-    names = [arm.name for arm in plan.arms]
-    rules: list[Rule] = [
-        (1 <= len(names) <= 64, "[[arms]]", "1 .. 64 arms", len(names)),
-        (len(set(names)) == len(names), "[[arms]]", "no two arms alike", sorted(names)),
-    ]
-    for i, arm in enumerate(plan.arms):
-        learned = arm.options.learns
-        own = arm.options.rules(plan.setting)
-        rules += [
-            *((ok, f"[[arms]] {i} {key}", expected, got) for ok, key, expected, got in own),
-            (
-                arm.suppression in (*SUPPRESSIONS, NO_SUPPRESSION),
-                f"[[arms]] {i} suppression",
-                " | ".join([*SUPPRESSIONS, NO_SUPPRESSION]),
-                arm.suppression,
-            ),
-            (
-                abs(arm.beta) < 1e6 or arm.beta == IMAGE_ONLY,
-                f"[[arms]] {i} beta",
-                "-10^6 .. 10^6, or '-inf'",
-                arm.beta,
-            ),
-            (plan.task.serves(arm.beta), f"[[arms]] {i} beta", plan.task.served, arm.beta),
-            (
-                arm.beta <= 0 or (learned and arm.suppression != "none"),
-                f"[[arms]] {i} beta",
-                "beta > 0 only with a sampler that learns and a suppression",
-                f"{arm.sampler}, {arm.suppression}, {arm.beta}",
-            ),
-            (
-                arm.beta >= 0 or arm.suppression == "none",
-                f"[[arms]] {i} suppression",
-                "none with beta < 0, which asks for the image that a suppression hides",
-                arm.suppression,
-            ),
-            (
-                plan.constraint == "2d" or arm.suppression in ("marginal", "none"),
-                f"[[arms]] {i} suppression",
-                "marginal or none with [measurement] constraint = '1d': the others know the slope "
-                "of single points, not of columns",
-                arm.suppression,
-            ),
-            (0 <= arm.seed < 2**32, f"[[arms]] {i} seed", "0 .. 2^32 - 1", arm.seed),
-        ]
-    return rules
 
 
 def _release_rules(plan: Plan) -> list[Rule]:

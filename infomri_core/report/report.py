@@ -10,6 +10,7 @@ from infomri_core.dp.outside_epsilon import summed_sentence, weights_sentences
 from infomri_core.report import html as h
 from infomri_core.report import tables
 from infomri_core.report.first_page import first_page, in_words
+from infomri_core.report.trainings import training_table
 from infomri_core.report.verdict import verdict
 from infomri_core.report.weights import weights
 from infomri_core.report.words import ADVERSARIES, METHOD, OUTSIDE
@@ -46,6 +47,7 @@ def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, P
         h.section("Outside the guarantee", h.bullets(OUTSIDE)),
         h.section(f"{answer.capitalize()} against what attackers rebuild", tables.frontier(rows)),
         h.section("Suppression against measuring less", tables.measuring_less(rows, meta)),
+        h.section("What federation is worth", training_table(rows)),
         h.section("Differences", _differences(rows, meta)),
         h.section("Figures", *(h.picture(path, text) for text, path in figures.items())),
         h.section("Three strengths of adversary", tables.adversaries_by_knowledge(rows)),

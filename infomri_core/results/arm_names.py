@@ -7,6 +7,7 @@ from typing import Protocol
 
 from infomri_core.sampling.registry import learns, title_of
 
+_ALONE, _CENTRAL = "-alone", "-central"
 _NUMBER = re.compile(r"(?:(?<=[=βba])-)?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|(?<=-)inf\b)")
 
 
@@ -29,6 +30,25 @@ class Described(Protocol):
     def seed(self) -> int:
         """Its seed."""
 
+    @property
+    def psnr_target(self) -> float | None:
+        """The PSNR in dB that it is held to, in place of beta."""
+
+
+def alone_name(arm: str) -> str:
+    """What the second training of an arm is called in scores, rows and MLflow."""
+    return arm + _ALONE
+
+
+def central_name(arm: str) -> str:
+    """What an arm is called that was trained on all sites' data in one place."""
+    return arm + _CENTRAL
+
+
+def federated_name(name: str) -> str:
+    """The plan's arm behind a name, which may be that of another training of it."""
+    return name.removesuffix(_ALONE).removesuffix(_CENTRAL)
+
 
 def beta_label(beta: float) -> str:
     """Beta for a plot, short, since points lie close together: β=3e-4, β=-inf."""
@@ -36,6 +56,11 @@ def beta_label(beta: float) -> str:
     if not mark and 0 < abs(beta) < 1e-3:
         mantissa, mark, exponent = f"{beta:.0e}".partition("e")
     return f"β={mantissa}" + (f"e{int(exponent)}" if mark else "")
+
+
+def strength_label(arm: Described) -> str:
+    """The same, or the target in dB that takes beta's place."""
+    return beta_label(arm.beta) if arm.psnr_target is None else f"{arm.psnr_target:g} dB"
 
 
 def display_names(arms: Mapping[str, Described]) -> dict[str, str]:
@@ -65,6 +90,8 @@ def technical_name(text: str, arms: Mapping[str, Described]) -> str:
 
 def _first(arm: Described, weighed: bool) -> str:
     title = title_of(arm.sampler)
+    if arm.psnr_target is not None:
+        return f"{title} to {arm.psnr_target:g} dB"
     return f"{title} β={arm.beta:g}" if weighed else title
 
 

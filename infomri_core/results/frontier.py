@@ -11,12 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infomri_core.results.arm_names import display_names
+from infomri_core.results.arm_names import display_names, federated_name
+from infomri_core.sampling.registry import is_yardstick
 from infomri_core.summaries.jackknife import Estimate
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import write_atomically
 from infomri_core.tasks.figures import Figure, Figures, flat, from_flat
 from infomri_core.tasks.registry import DEFAULT, answer_of, figures_of
+
+FEDERATED, ALONE, CENTRAL = "federated", "alone", "central"
+TRAININGS = {ALONE: "each site alone", CENTRAL: "central"}
+"""In words, how arms were trained that stand beside the federated ones."""
 
 _DERIVED = ("worst_attack", "psnr_worst", "psnr_gain", "psnr_gain_answer")
 _OF_ANSWER = ("psnr_{}", "psnr_gain_{}")
@@ -44,6 +49,8 @@ class Row:
     ``psnr_groups``: groups of patients behind the intervals; with one there is no interval, and
     None where they were made by another way.
     ``certified``: attacks that passed their test on the control mask; the others are weak.
+    ``training``: "federated"; "alone", each site by itself, its patients judged by its own model;
+    or "central", all sites' slices in one place. The last two are not attacked.
     """
 
     arm: str
@@ -82,6 +89,8 @@ class Row:
     n_patients: int = 0
     rounds: int = 0
     epsilon: float | None = None
+    training: str = FEDERATED
+    psnr_target: float | None = None
 
     @property
     def answer(self) -> str:
@@ -146,12 +155,13 @@ def pareto(rows: Iterable[Row], attack: str = "worst") -> list[Row]:
     """The rows that no other row beats: utility at least as high, PSNR at least as low, one
     better.
 
-    Rows in which either figure is undefined are left out.
+    Rows in which either figure is undefined are left out, and yardsticks.
     """
     points = [
         (utility, psnr, row)
         for row in rows
-        if (utility := row.utility.value) is not None
+        if not is_yardstick(row.sampler)
+        and (utility := row.utility.value) is not None
         and (psnr := psnr_of(row, attack)) is not None
     ]
     return [
@@ -203,8 +213,17 @@ def label(row: Row, rows: Iterable[Row] = ()) -> str:
 
 
 def labels(rows: Iterable[Row]) -> dict[str, str]:
-    """Names for people of the rows' arms, by technical name (`infomri_core.results.arm_names`)."""
-    return display_names({row.arm: row for row in rows})
+    """Names for people of the rows' arms, by technical name (`infomri_core.results.arm_names`).
+
+    What was trained otherwise is called as its federated arm is, and how it was trained."""
+    rows = list(rows)
+    named = display_names({row.arm: row for row in rows if row.training == FEDERATED})
+    for row in rows:
+        if row.training != FEDERATED:
+            arm = federated_name(row.arm)
+            shown = named.get(arm) or display_names({arm: row})[arm]
+            named[row.arm] = f"{shown}, {TRAININGS[row.training]}"
+    return named
 
 
 def attacks(rows: Iterable[Row]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
+from infomri_core.results.arm_names import strength_label
 from infomri_core.results.frontier import Row, pareto, utility_of
 from infomri_core.results.operating_point import least_utility
 from infomri_core.summaries.jackknife import Estimate
@@ -191,7 +192,8 @@ def _names(between: tuple[Row, Row]) -> list[list[Any]]:
 
 
 def _said(found: Comparison) -> str:
-    figure, g = utility_of([found.row]), found.gain
+    figure, g, row = utility_of([found.row]), found.gain, found.row
+    strength = f"beta = {row.beta:g}" if row.psnr_target is None else strength_label(row)
     value, low, high = g.value or 0.0, g.low, g.high
     around = "no interval" if low is None or high is None else f"{low:+.1f} to {high:+.1f}"
     if low is not None and low > 0 and not found.bound:
@@ -205,7 +207,7 @@ def _said(found: Comparison) -> str:
     at = f"{figure.title} {figure.form(found.row.utility.value or 0.0)}"
     side, most = "below" if value >= 0 else "above", "at most " if found.bound else ""
     return (
-        f"{start}: at {at} the strongest attack on beta = {found.row.beta:g} at "
+        f"{start}: at {at} the strongest attack on {strength} at "
         f"{found.row.acceleration:g}x lies {most}{abs(value):.1f} dB {side} that on beta = 0, "
         f"which does as well {where} (gain {value:+.1f} dB, 95 % interval: {around})."
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from infomri_core.results.frontier import Row, utility_of
+from infomri_core.sampling.registry import is_yardstick
 
 RULE = (
     "the lowest PSNR of the strongest attack among all samplers, betas and accelerations whose "
@@ -32,7 +33,12 @@ def least_utility(rows: Sequence[Row]) -> float | None:
 
 
 def _judged(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row.utility.value is not None and row.psnr_worst is not None]
+    return [
+        row
+        for row in rows
+        if row.utility.value is not None and row.psnr_worst is not None
+        if not is_yardstick(row.sampler)
+    ]
 
 
 def guessing(row: Row) -> bool:

@@ -7,8 +7,16 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from infomri_core.results import trained_against
-from infomri_core.results.frontier import Row, answer_in, attacks, label, pareto, utility_of
+from infomri_core.results import trained_against, trainings
+from infomri_core.results.frontier import (
+    FEDERATED,
+    Row,
+    answer_in,
+    attacks,
+    label,
+    pareto,
+    utility_of,
+)
 from infomri_core.results.measuring_less import sentence
 from infomri_core.results.trained_against import MARK, weaker_judge
 from infomri_core.system.screen_table import Column, ScreenTable
@@ -108,23 +116,25 @@ def _caption(rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
     if _best(rows):
         text += " ● Pareto-optimal: no other arm at any acceleration is better on both."
     text += " " * bool(rival := sentence(rows, meta)) + rival
+    text += " " * bool(worth := trainings.sentence(rows)) + worth
     text += " " * bool(mild := trained_against.sentence(rows)) + mild
     if any(name not in row.certified for row in rows for name in row.psnr):
         text += (
             " * this attack failed its test on images it should have rebuilt: it is weak, and its "
         )
         text += "low PSNR is not evidence of privacy."
-    if groups := sorted({n for row in rows if (n := row.utility.n_groups) is not None}):
+    own = [row for row in rows if row.training == FEDERATED] or rows
+    if groups := sorted({n for row in own if (n := row.utility.n_groups) is not None}):
         text += f" Intervals stand on {_range(groups)} groups of patients; one gives none."
     elif meta.get("evaluation_noise"):
         text += (
             " Intervals stand on the number of patients and the known noise of the sums: under "
             "noise one vector leaves a site, and no groups."
         )
-    sizes = sorted({row.n_audit for row in rows})
+    sizes = sorted({row.n_audit for row in own})
     if sizes:
         text += f" The attacks were fitted on {_range(sizes)} audit slices"
-        text += f" and scored on {_range(sorted({row.n_patients for row in rows}))} patients."
+        text += f" and scored on {_range(sorted({row.n_patients for row in own}))} patients."
     return text
 
 

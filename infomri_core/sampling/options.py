@@ -62,6 +62,8 @@ class SamplerOptions(ABC):
     """Its name for people in an arm's name."""
     learns: ClassVar[bool] = False
     """Whether it has parameters; only then a suppression can move it."""
+    yardstick: ClassVar[bool] = False
+    """Whether it only says what could be reached: no front and no operating point has it."""
     of_patient: ClassVar[bool] = False
     """Whether its mask depends on what it measures: such a mask tells of the patient."""
 

@@ -21,6 +21,7 @@ SAMPLERS = Registry(
         "spectrum": f"{_ROOM}.spectrum:Spectrum",
         "stored": f"{_ROOM}.stored:Stored",
         "loupe": f"{_ROOM}.loupe:Loupe",
+        "oracle": f"{_ROOM}.oracle:Oracle",
     },
 )
 """Where each sampler's options are."""
@@ -47,6 +48,11 @@ def style_of(name: str) -> Style:
 def title_of(name: str) -> str:
     """The sampler's name for people."""
     return sampler_class(name).title if name in SAMPLERS else name.replace("-", " ")
+
+
+def is_yardstick(name: str) -> bool:
+    """Whether it is there to be compared with, and nobody can choose it for real images."""
+    return name in SAMPLERS and sampler_class(name).yardstick
 
 
 def learns(name: str) -> bool:

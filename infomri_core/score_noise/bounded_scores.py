@@ -29,8 +29,8 @@ Floats = npt.NDArray[np.float64]
 class BoundedScores:
     """The sums of one reply, cell by cell. ``patients`` (n,) are those of the scored slices. From
     the study centre's own patients come the task's ``reference`` (C, ...) and ``expected``
-    (C x attacks + floors,): PSNR in dB about which a patient's figures are clipped, to a root mean
-    square of ``clip_db``."""
+    (attacked cells x attacks + floors,): PSNR in dB about which a patient's figures are clipped,
+    to a root mean square of ``clip_db``."""
 
     form: Form
     patients: npt.NDArray[Any]
@@ -54,7 +54,7 @@ class BoundedScores:
     ) -> None:
         """The task's evidence (n, F) of all slices in one cell, and the figures (k, 4) of what
         each attack rebuilt of the ``attacked`` slices (k,)."""
-        reference = self.reference[self.form.cells.index(cell)]
+        reference = self.reference[self.form.scored.index(cell)]
         self._task[cell] = self.form.task.bounded(evidence, self._mass, reference)
         self._psnr[cell] = {
             name: self._by_patient(attacked, np.asarray(figures, np.float64)[:, _PSNR])
@@ -64,7 +64,7 @@ class BoundedScores:
     def sums(self) -> dict[str, Ints]:
         """The vector of the reply, by family, without noise."""
         parts = {
-            name: np.stack([self._task[cell][name] for cell in self.form.cells])
+            name: np.stack([self._task[cell][name] for cell in self.form.scored])
             for name in self.form.task.families()
         }
         parts["counts"] = np.array([self._n * UNIT, 0], np.int64)

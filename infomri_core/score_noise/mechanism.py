@@ -24,8 +24,10 @@ from infomri_core.attacks.registry import FLOORS
 from infomri_core.audit.adversaries import DIAGNOSES
 from infomri_core.dp.accounting import Mechanism, epsilon
 from infomri_core.plan.adversary_knowledge import base_name
+from infomri_core.plan.alone import alone_arms
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.secret_stream import SecretStream, discrete_gaussian
+from infomri_core.results.arm_names import alone_name
 from infomri_core.tasks.task import UNIT, Task
 
 Ints = npt.NDArray[np.int64]
@@ -39,12 +41,19 @@ SHARES = {"quality": 0.25, "spread": 0.03, "counts": 0.03}
 @dataclass(frozen=True)
 class Form:
     """Which figures a reply has: the task's in every cell; ``attacks`` and the diagnoses rebuild
-    in every cell, ``floors`` use no measurement and stand in the vector once."""
+    in ``cells``, ``floors`` use no measurement and stand in the vector once. ``alone``: cells of
+    arms that each site trained by itself, which nobody attacks."""
 
     cells: tuple[Cell, ...]
     task: Task
     attacks: tuple[str, ...] = ()
     floors: tuple[str, ...] = ()
+    alone: tuple[Cell, ...] = ()
+
+    @property
+    def scored(self) -> tuple[Cell, ...]:
+        """All cells, in the order of the task's sums."""
+        return self.cells + self.alone
 
     @property
     def n_quality(self) -> int:
@@ -54,19 +63,19 @@ class Form:
     @property
     def reference_shape(self) -> tuple[int, ...]:
         """Of what the task's sums are bounded by: (C, ...)."""
-        return len(self.cells), *self.task.reference_shape
+        return len(self.scored), *self.task.reference_shape
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The arrays of the vector by family: the task's (C, ...), quality (C x attacks +
-        floors,), spread (1,), counts (2,): patients, and patients clipped."""
-        n_cells, quality = len(self.cells), self.n_quality
+        """The arrays of the vector by family: the task's (C, ...) of all cells, quality (attacked
+        cells x attacks + floors,), spread (1,), counts (2,): patients, and patients clipped."""
+        n_cells, quality = len(self.scored), self.n_quality
         shapes = {name: (n_cells, *f.shape) for name, f in self.task.families().items()}
         shapes["counts"] = (2,)
         return shapes | ({"quality": (quality,), "spread": (1,)} if quality else {})
 
     def n_blocks(self) -> dict[str, int]:
         """How many blocks of each family one patient moves by up to ``UNIT`` each."""
-        n_cells = len(self.cells)
+        n_cells = len(self.scored)
         blocks = {name: n_cells * f.n_blocks for name, f in self.task.families().items()}
         blocks["counts"] = 2
         return blocks | ({"quality": 1, "spread": 1} if self.n_quality else {})
@@ -78,16 +87,15 @@ class Form:
 
 def form_of(plan: Plan, arms: Iterable[str], attacks: Iterable[str]) -> Form:
     """The form of a reply to a task with these arms and attacks, in the plan's order."""
-    asked, named = set(arms), set(attacks)
-    cells = tuple(
-        (arm.name, a)
-        for arm in plan.arms
-        if arm.name in asked
-        for a in plan.measurement.accelerations
+    asked, named, accelerations = set(arms), set(attacks), plan.measurement.accelerations
+    names = [arm.name for arm in plan.arms if arm.name in asked]
+    cells = tuple((name, a) for name in names for a in accelerations)
+    alone = tuple(
+        (alone_name(arm.name), a) for arm in alone_arms(plan, asked) for a in accelerations
     )
     rebuilding = {n for n in named if base_name(n) in plan.evaluation.attacks or n in DIAGNOSES}
     floors = tuple(sorted(named & set(FLOORS)))
-    return Form(cells, plan.task, tuple(sorted(rebuilding)), floors)
+    return Form(cells, plan.task, tuple(sorted(rebuilding)), floors, alone)
 
 
 def evaluation_mechanism(plan: Plan) -> Mechanism | None:

@@ -64,7 +64,7 @@ class NoisedScores:
     def figures(self, cell: Cell, reference: Floats) -> Figures:
         """The task's figures in one cell, with intervals; ``reference`` (C, ...) is what the sites
         bounded by."""
-        place = self.form.cells.index(cell)
+        place = self.form.scored.index(cell)
         given = (self._of_task(), self.variance, place, self.n_patients(), reference[place])
         return self.form.task.noised_estimates(*given)
 
@@ -76,7 +76,7 @@ class NoisedScores:
         """Mean PSNR in dB of each attack and floor in one cell, with its 95 % interval;
         ``expected`` and ``clip_db`` are those that the sites clipped by."""
         form, n = self.form, self.n_patients()[0]
-        if not form.n_quality:
+        if not form.n_quality or cell not in form.cells:
             return {}
         scale = clip_db * np.sqrt(form.n_quality)
         deviation = scale * (self.sums["quality"] / UNIT) / n

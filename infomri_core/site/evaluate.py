@@ -6,7 +6,8 @@ the weights, that one patient's image made them overflow.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from infomri_core.messages import Scores
 from infomri_core.physics.images import image_metrics
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.randomness.seeds import torch_generator
+from infomri_core.results.arm_names import alone_name
 from infomri_core.score_noise.bounded_scores import BoundedScores
 from infomri_core.site.worst_patient import WorstPatients
 from infomri_core.summaries.linkage_summary import LinkageSummary
@@ -38,7 +40,8 @@ class Scoring:
 
     ``fetch`` gives images (k, H, W) and the task's targets (k, ...) for row numbers of ``table``,
     ``slots`` (n,) are their patients' groups, ``stream`` seeds masks and noise. ``worst`` takes
-    what must not be in the scores: single patients' figures.
+    what must not be in the scores: single patients' figures. ``alone``: the arms are those that
+    the site trained by itself.
     """
 
     plan: Plan
@@ -49,6 +52,7 @@ class Scoring:
     stream: tuple[str | int, ...]
     cancelled: Callable[[], bool] = lambda: False
     worst: WorstPatients | None = None
+    alone: bool = False
 
     def score(self, model: SampledModel, arm: Arm, acceleration: float) -> Scores:
         """The task's summary over all rows, and the quality of each attack's images over at most
@@ -71,7 +75,8 @@ class Scoring:
     def look(self, model: SampledModel, arm: Arm, acceleration: float) -> "Seen":
         """What that scoring sees, before it is summed."""
         model.eval()
-        seen = Seen(self, Gallery.of(self.table.patients), (arm.name, acceleration))
+        name = alone_name(arm.name) if self.alone else arm.name
+        seen = Seen(self, Gallery.of(self.table.patients), (name, acceleration))
         generator: torch.Generator | None = None
         for start in range(0, len(self.table), BATCH):
             if self.cancelled():
@@ -173,16 +178,24 @@ class Seen:
 
 
 def score_cells(
-    scoring: Scoring, models: Iterable[tuple[str, SampledModel]], bounded: BoundedScores | None
+    scoring: Scoring,
+    models: Iterable[tuple[str, SampledModel]],
+    bounded: BoundedScores | None,
+    alone: Iterable[tuple[str, SampledModel]] = (),
 ) -> tuple[dict[tuple[str, float], Scores], Mapping[str, np.ndarray]]:
-    """Scores of each arm at each acceleration, or where they go into ``bounded`` its sums."""
+    """Scores of each arm at each acceleration, or where they go into ``bounded`` its sums; of the
+    models that were trained here ``alone`` only how well they do their task: nobody attacks
+    them."""
     scores, plan = {}, scoring.plan
-    for name, model in models:
+    unattacked = replace(scoring, adversaries=Adversaries(), worst=None, alone=True)
+    federated = ((scoring, *named) for named in models)
+    for by, name, model in chain(federated, ((unattacked, *named) for named in alone)):
         for acceleration in plan.measurement.accelerations:
             if bounded is not None:
-                scoring.score_into(bounded, model, plan.arm(name), acceleration)
+                by.score_into(bounded, model, plan.arm(name), acceleration)
                 continue
-            scores[name, acceleration] = scoring.score(model, plan.arm(name), acceleration)
+            cell = (alone_name(name) if by.alone else name, acceleration)
+            scores[cell] = by.score(model, plan.arm(name), acceleration)
     return scores, {} if bounded is None else bounded.sums()
 
 

@@ -1,11 +1,11 @@
 """What is computed where the data are: the jobs of one site, on typed values.
 
-The vault of a hospital runs these behind its gate; ``infomri train`` runs the same code on pooled
-data. Rounding, minimum cohorts and approvals are the gate's, not computed here.
+The vault runs these behind its gate, which rounds and approves; ``infomri train`` on pooled data.
 """
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -38,10 +38,12 @@ from infomri_core.messages import (
 )
 from infomri_core.messages.wire import Arrays
 from infomri_core.plan.adversary_knowledge import same_site_attacks
+from infomri_core.plan.alone import alone_arms, n_trained
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.randomness.seeds import torch_generator
 from infomri_core.score_noise.bounded_scores import bounded_scores
+from infomri_core.site.alone import AloneArms
 from infomri_core.site.evaluate import Scoring, score_cells, scored_rows
 from infomri_core.site.release import keyed, permanent_id, pseudonym, release_patients
 from infomri_core.site.site_attacks import Own, chosen_rows
@@ -54,6 +56,7 @@ from infomri_core.system.device import even_time, pick_device
 from infomri_core.system.errors import Refused
 from infomri_core.training.fit import Gradients, site_stream, train_steps
 from infomri_core.training.optimizer_store import OptimizerStore, Witness
+from infomri_core.training.target import multipliers, targeted
 
 Cancelled = Callable[[], bool]
 
@@ -66,8 +69,7 @@ class Site:
     """The data of one site and the jobs that run on them.
 
     ``directory`` keeps optimizer state between rounds. Images up to 4 GiB are held on ``device``.
-    ``secret`` keys the groups of at least ``min_cohort`` patients that scores are summed over:
-    whoever knows who is in a group knows of whom its sums tell.
+    ``secret`` keys the groups of at least ``min_cohort`` patients that scores are summed over.
     """
 
     def __init__(
@@ -80,13 +82,12 @@ class Site:
         min_cohort: int = MIN_COHORT,
         trained: Witness = lambda plan, number: False,
     ) -> None:
-        self.name = name
-        self._dataset = dataset
+        self.name, self._dataset = name, dataset
         self._device = torch.device(device)
         self._directory = directory
         self._store = OptimizerStore(directory, trained)
-        self._secret = secret
-        self._min_cohort = min_cohort
+        self._alone = AloneArms(self._store)
+        self._secret, self._min_cohort = secret, min_cohort
         self._train = np.flatnonzero(dataset.table.split == "train")
         self._slices = SlicesOnDevice(dataset, self._device)
 
@@ -138,7 +139,7 @@ class Site:
         return MomentsReply(total.cpu().numpy(), len(units), study_epsilon(plan, 0, 0))
 
     def train(self, plan: Plan, task: TrainTask, cancelled: Cancelled) -> TrainReply:
-        """One round of local steps for every arm in the task, one arm after the other."""
+        """One round of local steps for every arm in the task, then of those trained here alone."""
         self._check_training(plan)
         lost = self._store.lost(plan, task.arms, task.round - 1)
         variance = torch.from_numpy(task.variance.astype(np.float32)).to(self._device)
@@ -150,14 +151,17 @@ class Site:
         for name, flat in task.arms.items():
             try:
                 penalty = build_suppression(plan.arm(name).suppression, *known)
-                asked = (plan, plan.arm(name), flat, task.round, penalty, cancelled)
-                arms[name], losses[name] = self._train_arm(*asked)
+                asked = (plan, plan.arm(name), task.round, penalty, cancelled)
+                arms[name], losses[name] = self._train_arm(*asked, flat, name)
             except Diverged as error:
                 log.warning("arm %s diverged in round %d: %s", name, task.round, error)
                 dropped.append(name)
                 self._store.save(plan.digest, name, task.round, {})
+        for arm in alone_arms(plan, task.arms):
+            asked = (plan, arm, task.round, build_suppression(arm.suppression, *known), cancelled)
+            self._alone.train(plan, arm, task, arms, partial(self._train_arm, *asked))
         told = losses if plan.privacy is None or plan.privacy.losses else {}
-        spent = study_epsilon(plan, len(task.arms), task.round)
+        spent = study_epsilon(plan, n_trained(plan, task.arms), task.round)
         return TrainReply(len(self._train), arms, told, tuple(dropped), spent, lost_state=lost)
 
     def evaluate(self, plan: Plan, task: EvaluateTask, cancelled: Cancelled) -> EvaluateReply:
@@ -176,7 +180,8 @@ class Site:
             *(self.groups(plan), (plan.study.seed, self.name), cancelled, worst),
         )
         models = ((n, load_model(plan, n, f).to(self._device)) for n, f in task.arms.items())
-        scores, sums = score_cells(scoring, models, bounded)
+        alone = self._alone.models(plan, task, self._device)
+        scores, sums = score_cells(scoring, models, bounded, alone)
         worst.write(self._directory, plan)
         given = (self.n_scored_patients(plan), scores, None, adversaries.failed, sums)
         return EvaluateReply(*given, task=plan.task.kind)
@@ -191,8 +196,8 @@ class Site:
     ) -> ReleaseReply:
         """Sampled k-space of the scored slices of ``patients``."""
         self._check(plan)
-        rows = self.scored(plan)
-        return release_patients(plan, task, self._dataset, rows, patients, self._secret, cancelled)
+        asked = (plan, task, self._dataset, self.scored(plan), patients)
+        return release_patients(*asked, self._secret, cancelled)
 
     def names(self, plan: Plan, patients: Sequence[str]) -> dict[str, str]:
         """The permanent id of each patient in the ledger, by its pseudonym in this study."""
@@ -223,25 +228,28 @@ class Site:
         self,
         plan: Plan,
         arm: Arm,
-        flat: np.ndarray,
         round_number: int,
         penalty: Suppression,
         cancelled: Cancelled,
+        flat: np.ndarray,
+        kept_as: str,
     ) -> tuple[np.ndarray, dict[str, float]]:
         model = load_model(plan, arm.name, flat).to(self._device)
         steps = plan.training.local_steps
         stream = site_stream(plan, self.name, arm.seed, round_number)
         stretch = Stretch((round_number - 1) * steps, steps, plan.total_steps, stream)
+        begun = self._store.load(plan.digest, kept_as, round_number - 1)
+        penalty = targeted(plan, arm, penalty, begun)
         fetch = self._slices.fetch(plan.task, self._train)
         losses, state = train_steps(
             *(model, plan, arm.beta, penalty, len(self._train), fetch, stretch),
-            *(self._store.load(plan.digest, arm.name, round_number - 1), cancelled),
+            *(begun, cancelled),
             self._private(plan, penalty),
         )
         weights = flatten(model)
         if not np.isfinite(weights).all():
             raise Diverged("its weights")
-        self._store.save(plan.digest, arm.name, round_number, state)
+        self._store.save(plan.digest, kept_as, round_number, state | multipliers(penalty))
         return weights, losses
 
     def _own(
@@ -263,9 +271,8 @@ class Site:
         """DP-SGD where the plan asks for it, with noise that nobody can foretell or repeat."""
         if plan.privacy is None:
             return None
-        stream = SecretStream.fresh(self._secret)
-        fetch = self._slices.fetch(plan.task, self._train)
-        return PrivateGradients(plan, penalty, self._units(plan), fetch, stream)
+        known = (self._units(plan), self._slices.fetch(plan.task, self._train))
+        return PrivateGradients(plan, penalty, *known, SecretStream.fresh(self._secret))
 
     def _units(self, plan: Plan) -> list[np.ndarray]:
         return units_of(plan, self._dataset.table.patients[self._train])

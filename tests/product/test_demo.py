@@ -54,9 +54,10 @@ def test_phantom_hospitals_differ_in_prevalence_and_share_no_patient() -> None:
     assert {(arm.sampler, arm.beta > 0) for arm in plan.arms} == {
         ("infomri", False),
         ("infomri", True),
-        ("uniform", False),
+        ("oracle", False),
         ("variable-density", False),
     }
+    assert [arm.beta for arm in plan.arms if arm.alone] == [0.0]
 
 
 def test_on_real_data_the_audit_set_is_a_tenth_that_no_site_has(tmp_path: Path) -> None:
@@ -109,6 +110,7 @@ def test_hospitals_of_a_demo_know_each_others_vaults(tmp_path: Path) -> None:
     assert study.note == ""
     exact = design(knees(tmp_path), DemoOptions(secure=True))
     assert not parse_plan(exact.plan).evaluation.noise and "scores do not" in exact.note
+    assert not any(arm.alone for arm in parse_plan(exact.plan).arms)
     with pytest.raises(InputError, match="--secure: expected data of 3 hospitals"):
         design(an_archive(tmp_path / "a.h5"), DemoOptions(secure=True))
 

@@ -15,6 +15,8 @@ from infomri_core.audit.full_image_classifier import FULL_IMAGE, READER
 from infomri_core.data.base import SliceTable
 from infomri_core.messages import EvaluateReply, EvaluateTask, Scores
 from infomri_core.plan.adversary_knowledge import same_site_attacks
+from infomri_core.plan.alone import alone_arms
+from infomri_core.results.arm_names import alone_name
 from infomri_core.site.evaluate import attacked_rows
 from infomri_core.summaries.cohorts import Groups, Limits, count_groups
 from infomri_core.summaries.groups import SLOTS, coarser
@@ -31,7 +33,8 @@ def checked_scores(
     plan = context.plan
     if task.round != plan.training.rounds:
         raise refusal("scores before the last round")
-    cells = {(arm, a) for arm in task.arms for a in plan.measurement.accelerations}
+    names = [*task.arms, *(alone_name(arm.name) for arm in alone_arms(plan, task.arms))]
+    cells = {(name, a) for name in names for a in plan.measurement.accelerations}
     if set(reply.scores) != cells or reply.n_patients != context.n_patients:
         raise refusal("other scores than were asked for")
     asked = {*task.attacks, *same_site_attacks(plan)}

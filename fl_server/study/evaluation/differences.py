@@ -12,7 +12,9 @@ from typing import Any
 
 from fl_server.study.evaluation.results import Cell, MergedScores, cells_of
 from infomri_core.messages import Scores
+from infomri_core.plan.alone import alone_arms
 from infomri_core.plan.plan import Plan
+from infomri_core.results.arm_names import central_name
 from infomri_core.results.frontier import Row
 from infomri_core.summaries.jackknife import Estimate, conservative_difference
 from infomri_core.tasks.task import Task
@@ -42,7 +44,12 @@ def differences(plan: Plan, merged: MergedScores, rows: list[Row]) -> list[dict[
 
 
 def _pairs(plan: Plan) -> Iterator[tuple[Cell, Cell]]:
-    for a, b in combinations(cells_of(plan), 2):
+    central = [
+        (central_name(arm.name), a)
+        for arm in alone_arms(plan)
+        for a in plan.measurement.accelerations
+    ]
+    for a, b in combinations([*cells_of(plan), *central], 2):
         if (a[0] == b[0]) != (a[1] == b[1]):
             yield a, b
 

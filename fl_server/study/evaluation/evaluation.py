@@ -14,6 +14,7 @@ from fl_server.sites.base import in_process
 from fl_server.study.context import State, StudyContext
 from fl_server.study.enrolment import deadline
 from fl_server.study.epsilon import report_epsilons, study_epsilon
+from fl_server.study.evaluation.central import central_rows
 from fl_server.study.evaluation.differences import differences
 from fl_server.study.evaluation.held_out import score_held_out
 from fl_server.study.evaluation.insiders import train_insiders
@@ -143,7 +144,7 @@ def _results(
     n_train = state.history["rounds"][-1]["n_train"]
     epsilon = study_epsilon(state.history)
     rows = build_rows(plan, merged, fitted, n_train, state.round)
-    rows = [replace(row, epsilon=epsilon) for row in rows]
+    rows = [replace(row, epsilon=epsilon) for row in rows] + central_rows(context, state)
     meta = study_meta(plan, fitted, merged, state.dropped, state.history, seconds)
     meta["differences"] = differences(plan, merged, rows)
     meta[MEASURING_LESS] = measuring_less(plan.task, merged, rows)

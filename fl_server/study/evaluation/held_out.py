@@ -18,6 +18,7 @@ from infomri_core.messages import Scores
 from infomri_core.messages.wire import Arrays
 from infomri_core.plan.adversary_knowledge import base_name
 from infomri_core.plan.plan import Plan
+from infomri_core.results.arm_names import federated_name
 from infomri_core.score_noise.mechanism import Cell, Form
 from infomri_core.site.evaluate import Scoring
 
@@ -37,7 +38,8 @@ class HeldOut:
     def reference(self, form: Form) -> np.ndarray:
         """What the task bounds its sums by, in the order of ``form``."""
         plain = form.task.reference(None)
-        return np.stack([self.references.get(cell, plain) for cell in form.cells])
+        known = [(federated_name(name), a) for name, a in form.scored]
+        return np.stack([self.references.get(cell, plain) for cell in known])
 
     def expected(self, form: Form) -> np.ndarray:
         """The mean PSNRs in dB in the order of ``form``; insiders' as those of the attack that

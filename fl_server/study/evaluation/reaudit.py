@@ -35,6 +35,7 @@ from infomri_core.attacks.registry import ATTACKS, REFERENCE
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.inference.inference import sampling_ratio
 from infomri_core.messages import EvaluateTask
+from infomri_core.plan.alone import without_alone
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan, without_noise
 from infomri_core.results.frontier import Row, read_results
@@ -217,7 +218,7 @@ def _scores(
     with tempfile.TemporaryDirectory() as scratch:
         site = open_site(scored, "here", Path(scratch), device)
         merged = MergedScores(plan)
-        merged.add("here", site.evaluate(without_noise(plan), task, lambda: False))
+        merged.add("here", site.evaluate(without_alone(without_noise(plan)), task, lambda: False))
     return merged
 
 

@@ -11,8 +11,10 @@ from infomri_core.attacks.registry import FLOORS
 from infomri_core.audit.adversaries import DIAGNOSES
 from infomri_core.messages import EvaluateReply, Scores
 from infomri_core.plan.adversary_knowledge import base_name
+from infomri_core.plan.alone import alone_arms
 from infomri_core.plan.plan import Plan
-from infomri_core.results.frontier import Row
+from infomri_core.results.arm_names import alone_name, federated_name
+from infomri_core.results.frontier import ALONE, FEDERATED, Row
 from infomri_core.score_noise.noised_scores import NoisedScores
 from infomri_core.score_noise.ring import ScoresSum
 from infomri_core.summaries.groups import SLOTS
@@ -83,7 +85,7 @@ class MergedScores:
                 **(held_out_figures(self.plan, known[cell]) if cell in known else {}),
                 **self.noise.figures(noised, cell, failed),
             }
-            for cell in noised.form.cells
+            for cell in noised.form.scored
         }
 
     def noise_meta(self) -> dict[str, Any]:
@@ -140,8 +142,9 @@ class MergedScores:
 
 
 def cells_of(plan: Plan) -> list[Cell]:
-    """Every arm at every acceleration, in the plan's order."""
-    return [(arm.name, a) for arm in plan.arms for a in plan.measurement.accelerations]
+    """Every arm at every acceleration, in the plan's order, then those trained at each site."""
+    names = [arm.name for arm in plan.arms] + [alone_name(arm.name) for arm in alone_arms(plan)]
+    return [(name, a) for name in names for a in plan.measurement.accelerations]
 
 
 def _in_order(scores: Scores, attacks: Sequence[str]) -> Scores:
@@ -178,13 +181,15 @@ def _row(
     n_patients: int,
     rounds: int,
 ) -> Row:
-    arm = plan.arm(cell[0])
+    arm = plan.arm(federated_name(cell[0]))
     return Row(
-        arm=arm.name,
+        arm=cell[0],
+        training=FEDERATED if cell[0] == arm.name else ALONE,
         task=plan.task.kind,
         sampler=arm.sampler,
         suppression=arm.suppression,
         beta=arm.beta,
+        psnr_target=arm.psnr_target,
         seed=arm.seed,
         acceleration=cell[1],
         **figures,
@@ -279,10 +284,7 @@ def site_figures(
     task: Task, site: str, n_patients: int, figures: Mapping[Cell, Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
     """A site's own figures: the task's first with its interval, and PSNR of the attacks, as JSON
-    values.
-
-    They exist for sites only that let scores of at least their minimum cohort leave.
-    """
+    values. They exist only for sites that let scores of their minimum cohort leave."""
     for (arm, acceleration), found in figures.items():
         place = {"site": site, "arm": arm, "acceleration": acceleration}
         own = flat(task.figures[:1], found["figures"])
