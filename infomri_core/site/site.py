@@ -83,8 +83,7 @@ class Site:
         trained: Witness = lambda plan, number: False,
     ) -> None:
         self.name, self._dataset = name, dataset
-        self._device = torch.device(device)
-        self._directory = directory
+        self._device, self._directory = torch.device(device), directory
         self._store = OptimizerStore(directory, trained)
         self._alone = AloneArms(self._store)
         self._secret, self._min_cohort = secret, min_cohort
@@ -145,8 +144,7 @@ class Site:
         variance = torch.from_numpy(task.variance.astype(np.float32)).to(self._device)
         factors = None if task.factors is None else torch.from_numpy(task.factors).to(self._device)
         known = (variance, factors, plan.measurement.noise_std)
-        arms: dict[str, np.ndarray] = {}
-        losses: dict[str, dict[str, float]] = {}
+        arms, losses = dict[str, np.ndarray](), dict[str, dict[str, float]]()
         dropped: list[str] = []
         for name, flat in task.arms.items():
             try:
