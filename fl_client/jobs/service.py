@@ -143,12 +143,9 @@ class Jobs:
         if again is not None:
             return "repeated", again
         job.ready(context, self._premises)
-        if isinstance(task, EvaluateTask) and task.masking is not None:
-            bare = reply_key(context, self._policy, bare=True)
-            again = self._masked_again(job, bare, context)
-            if again is not None:
-                return "repeated under other masks", again
-            context = dataclasses.replace(context, keep=partial(self._cache.put, bare))
+        context, again = self._unmasked(job, context)
+        if again is not None:
+            return "repeated under other masks", again
         context = self._charged(job, context, turn)
         reply = job.run(context, self._premises, cancelled)
         answer = self._gate.leave(reply, context)
@@ -224,13 +221,18 @@ class Jobs:
         self._check_budget(job, context, again=True)
         return self._gate.repeat(kept, context)
 
-    def _masked_again(self, job: Job, key: str, context: Context) -> bytes | None:
-        """Scores that left under other masks, under those of now: read and charged once."""
-        kept = self._cache.get(key)
+    def _unmasked(self, job: Job, context: Context) -> tuple[Context, bytes | None]:
+        """Masked scores are read and charged once: where they left under other masks, they leave
+        under those of now; else the context keeps what the masks will cover."""
+        task = context.task
+        if not isinstance(task, EvaluateTask) or task.masking is None:
+            return context, None
+        bare = reply_key(context, self._policy, bare=True)
+        kept = self._cache.get(bare)
         if kept is None:
-            return None
+            return dataclasses.replace(context, keep=partial(self._cache.put, bare)), None
         self._check_budget(job, context, again=True)
-        return self._gate.mask_again(kept, context)
+        return context, self._gate.mask_again(kept, context)
 
     def _charged(self, job: Job, context: Context, turn: _Turn) -> Context:
         """The context with its charge, which is on the disk before the first row is read. The

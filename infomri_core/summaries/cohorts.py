@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infomri_core.summaries.groups import SLOTS, Ints
+from infomri_core.summaries.groups import SLOTS, Ints, coarser
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,19 @@ def count_groups(patients: np.ndarray, slots: np.ndarray) -> Groups:
     if len(slots) != len(patients) or (slots != slots[first][owner]).any():
         raise ValueError("a patient in two groups")
     return Groups(*(np.bincount(s, minlength=SLOTS) for s in (slots[first], slots)))
+
+
+def joined_groups(
+    patients: np.ndarray, slots: np.ndarray, slices: np.ndarray, limits: Limits
+) -> Ints:
+    """To which slot each slot (S,) is added, so that the cohort of patients stands behind each.
+
+    ``slices`` (S,): of how many a summary speaks. ``ValueError`` unless they are the groups'.
+    """
+    behind = count_groups(patients, slots)
+    if not np.array_equal(slices, behind.slices):
+        raise ValueError("a summary of other slices than the groups'")
+    return coarser(behind.patients[:, None], limits.cohort)
 
 
 def count_classes(

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from infomri_core.data.base import SliceTable
 from infomri_core.models.resnet import ResNet18
 from infomri_core.models.settings import Model
-from infomri_core.summaries.cohorts import Limits, count_groups
-from infomri_core.summaries.groups import SLOTS, coarser, pooled
+from infomri_core.summaries.cohorts import Limits, joined_groups
+from infomri_core.summaries.groups import SLOTS, pooled
 from infomri_core.summaries.jackknife import Estimate, estimate
 from infomri_core.summaries.metrics import MAX_COUNT
 from infomri_core.summaries.noised_histogram import bounded
@@ -165,10 +165,7 @@ class Number(Task):
         self, found: NumberSummary, table: SliceTable, slots: Ints, limits: Limits
     ) -> NumberSummary:
         """In groups of the cohort, each mean to five decimals."""
-        behind = count_groups(table.patients, slots)
-        if not np.array_equal(found.weight, behind.slices):
-            raise ValueError("errors of other slices than the groups'")
-        target = coarser(behind.patients[:, None], limits.cohort)
+        target = joined_groups(table.patients, slots, found.weight, limits)
         sums, weight = pooled(found.sums, target), pooled(found.weight, target)
         means = (sums / np.maximum(weight, 1)[:, None]).round(5)
         return NumberSummary.from_arrays({"sums": means * weight[:, None], "weight": weight})

@@ -20,8 +20,7 @@ from infomri_core.physics.calibration import (
 )
 from infomri_core.physics.images import MAX_PSNR, image_metrics
 from infomri_core.reconstruction.registry import RECONSTRUCTORS, reconstructor_class
-from infomri_core.summaries.cohorts import Limits, count_groups
-from infomri_core.summaries.groups import coarser
+from infomri_core.summaries.cohorts import Limits, joined_groups
 from infomri_core.summaries.jackknife import Estimate
 from infomri_core.summaries.noised_histogram import bounded
 from infomri_core.summaries.posterior_summary import (
@@ -229,10 +228,7 @@ class Reconstruction(Task):
         self, found: PosteriorSummary, table: SliceTable, slots: Ints, limits: Limits
     ) -> PosteriorSummary:
         """In groups of the cohort."""
-        behind = count_groups(table.patients, slots)
-        if not np.array_equal(found.weight, behind.slices):
-            raise ValueError("figures of other slices than the groups'")
-        pooled = found.released(coarser(behind.patients[:, None], limits.cohort))
+        pooled = found.released(joined_groups(table.patients, slots, found.weight, limits))
         return PosteriorSummary.from_arrays(pooled.to_arrays())
 
     def estimates(self, found: PosteriorSummary) -> Figures:

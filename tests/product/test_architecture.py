@@ -1,6 +1,7 @@
 """The layout's own laws: imports point one way, files stay short, the courier stays light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,20 @@ def test_a_room_says_its_purpose_and_is_no_warehouse(room: Path) -> None:
     purpose = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
     assert purpose and purpose.partition("\n\n")[0].rstrip().endswith(".")
     assert len([path for path in room.glob("*.py") if path.name != "__init__.py"]) <= 12
+
+
+def test_the_four_walks_cross_the_files_that_the_page_counts_in_under_15_lines() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    part = text.partition("## Four walks")[2].partition("\n## ")[0]
+    walks = [walk for walk in part.split("\n\n") if walk.startswith("**")]
+    assert len(walks) == 4
+    for walk in walks:
+        names = re.findall(r"`([\w/]+\.py)`", walk)
+        found = {name: [p for p in SOURCES if f"/{p}".endswith(f"/{name}")] for name in names}
+        assert {name: paths for name, paths in found.items() if len(paths) != 1} == {}
+        (said,) = re.findall(r"^\*\*.+\*\* \((\d+)\)", walk)
+        assert int(said) == len({paths[0] for paths in found.values()})
+        assert len(walk.strip().splitlines()) < 15
 
 
 def loaded_by(module: str) -> set[str]:

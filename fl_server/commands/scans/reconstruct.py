@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fl_server.commands import trained_options as given
+from fl_server.commands.scans.opening import opened
 
 
 def reconstruct(
@@ -35,21 +36,16 @@ def reconstruct(
     images brain.npy`
     """
     from fl_server.inference.reconstruction_export import export, names_of, to_csv
-    from fl_server.inference.trained_arm import open_arm
-    from fl_server.tracking.store import local_model
-    from infomri_core.inference.inference import ArmQuery, sampling_ratio
+    from infomri_core.inference.inference import ArmQuery
     from infomri_core.inference.reconstruct import check_rebuilds
-    from infomri_core.inference.scans import open_scan
     from infomri_core.system.files import check_output
     from infomri_core.system.progress import on_stderr
 
     check_output(out)
-    trained = open_arm(local_model(model, store), ArmQuery(arm, beta, sampler, arm_seed), device)
-    sampling_ratio(trained.plan, acceleration)
+    query = ArmQuery(arm, beta, sampler, arm_seed)
+    given_to = (inputs, model, store, query, acceleration, device)
+    trained, scans = opened(*given_to, magnitude=magnitude, kspace=kspace)
     check_rebuilds(trained.model)
-    scans = [open_scan(text, trained.plan.task.shape, magnitude, kspace) for text in inputs]
-    notes = [trained.caution, *(f"{scan.name}: {scan.note}" for scan in scans)]
-    typer.echo("\n".join(note for note in notes if note), err=True)
     rows, n_slices = [], sum(len(scan.source) for scan in scans)
     with on_stderr().phase("rebuilding", unit="slices", total=n_slices) as step:
         for scan, name in zip(scans, names_of(inputs)):

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fl_server.commands import trained_options as given
+from fl_server.commands.scans.opening import opened
 
 
 def segment(
@@ -37,18 +38,14 @@ def segment(
     """
     from fl_server.inference.outline_files import write
     from fl_server.inference.outlining import outline_scan
-    from fl_server.inference.trained_arm import open_arm
-    from fl_server.tracking.store import local_model
     from infomri_core.inference.inference import ArmQuery
-    from infomri_core.inference.scans import open_scan
     from infomri_core.system.files import check_output
     from infomri_core.system.progress import on_stderr
 
     check_output(out)
-    trained = open_arm(local_model(model, store), ArmQuery(arm, beta, sampler, arm_seed), device)
-    scans = [open_scan(text, trained.plan.task.shape, magnitude, kspace) for text in inputs]
-    notes = [trained.caution, *(f"{scan.name}: {scan.note}" for scan in scans)]
-    typer.echo("\n".join(note for note in notes if note), err=True)
+    query = ArmQuery(arm, beta, sampler, arm_seed)
+    given_to = (inputs, model, store, query, acceleration, device)
+    trained, scans = opened(*given_to, magnitude=magnitude, kspace=kspace)
     with on_stderr().phase("outlining", unit="scans", total=len(scans)) as step:
         for number, scan in enumerate(scans):
             found = outline_scan(trained, scan, acceleration, seed, samples)
