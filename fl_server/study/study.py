@@ -58,11 +58,18 @@ class Study:
 
         Raises ``StudyFailed`` when the quorum is missed; checkpoints stay for ``--resume``.
         """
+        return evaluate_study(self._setting, self.train())
+
+    def train(self) -> State:
+        """The rounds alone: the state after the last, which is the newest checkpoint.
+
+        Raises ``StudyFailed`` as :meth:`run` does.
+        """
         state = self._restore()
         while state.round < self.plan.training.rounds:
             train_round(self._setting, state)
             self._save(state)
-        return evaluate_study(self._setting, state)
+        return state
 
     def _restore(self) -> State:
         saved = checkpoint.latest(self._checkpoints, self.plan.digest)

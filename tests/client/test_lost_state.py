@@ -117,7 +117,7 @@ def test_where_the_plan_goes_on_results_report_and_tracker_say_so(tmp_path: Path
     assert marked == [(ARM, "a had lost its optimizer state before round 2")]
     assert "went on with a fresh optimizer" in render(rows, meta, {})
     undisturbed = tmp_path / "undisturbed"
-    study(plan, local_sites(undisturbed), undisturbed).run()
+    study(plan, local_sites(undisturbed), undisturbed).train()
     ends = [read_model(folder / "run").arms[ARM] for folder in (tmp_path, undisturbed)]
     assert not np.array_equal(*ends)
 

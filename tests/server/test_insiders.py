@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from infomri_core.messages import (
 )
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
+from infomri_core.results.frontier import Row
 from infomri_core.sampling import UniformPolicy
 from infomri_core.site.site import Site
 from infomri_core.system.errors import InputError, Refused
@@ -67,11 +69,26 @@ class Overheard(LocalSites):
             yield node, reply
 
 
+class Audited(NamedTuple):
+    """A study of two sites with all adversaries: its plan, rows, folder, and what was said."""
+
+    plan: Plan
+    rows: list[Row]
+    folder: Path
+    sites: Overheard
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Audited:
+    folder, plan = tmp_path_factory.mktemp("insiders"), plan_of("insider", "same-site")
+    sites = Overheard(local_sites(folder, ("a", "b")))
+    return Audited(plan, study(plan, sites, folder).run(), folder, sites)
+
+
 def test_a_site_faces_what_the_others_trained_and_never_what_it_trained_itself(
-    tmp_path: Path,
+    audited: Audited,
 ) -> None:
-    sites = Overheard(local_sites(tmp_path, ("a", "b")))
-    study(plan_of("insider"), sites, tmp_path).run()
+    sites = audited.sites
     trained = {n: r.networks for n, _, r in sites.heard if isinstance(r, AdaptReply)}
     faced = {
         n: t.attacks["unet@insider"] for n, t, _ in sites.heard if isinstance(t, EvaluateTask)
@@ -108,11 +125,9 @@ def test_of_three_sites_each_faces_the_mean_of_the_two_others_over_rounds(tmp_pa
         )
 
 
-def test_every_strength_has_its_figures_and_the_strongest_counts(tmp_path: Path) -> None:
-    plan = plan_of("insider", "same-site")
-    rows = study(plan, local_sites(tmp_path, ("a", "b")), tmp_path).run()
+def test_every_strength_has_its_figures_and_the_strongest_counts(audited: Audited) -> None:
     names = {"lmmse", "unet", "unet@insider", "unet@same-site", "lmmse@same-site"}
-    for row in rows:
+    for row in audited.rows:
         assert set(row.psnr) == names
         assert row.psnr_worst == max(row.psnr.values())
         assert set(row.legibility) == {*names, "full image"}
@@ -207,11 +222,9 @@ def test_adversaries_that_cannot_be_are_refused(
         plan_of(*adversaries, **tables)
 
 
-def test_the_report_and_the_site_say_who_trained_what(tmp_path: Path) -> None:
-    plan = plan_of("insider", "same-site")
-    study(plan, local_sites(tmp_path, ("a", "b")), tmp_path).run()
-    report = (tmp_path / "run" / "privacy-report.html").read_text("utf-8")
+def test_the_report_and_the_site_say_who_trained_what(audited: Audited, tmp_path: Path) -> None:
+    report = (audited.folder / "run" / "privacy-report.html").read_text("utf-8")
     assert "Three strengths of adversary" in report and "never by the one it attacks" in report
-    words = "\n".join(in_words(plan, make_settings(tmp_path)))
+    words = "\n".join(in_words(audited.plan, make_settings(tmp_path)))
     assert "the attack unet, trained here for 2 steps" in words
     assert "lmmse, unet get when trained on this site's patients: means only" in words

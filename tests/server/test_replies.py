@@ -147,7 +147,7 @@ def test_a_plan_for_three_hospitals_runs_on_pooled_data(tmp_path: Path) -> None:
     plan = parse_plan(tomli_w.dumps(table | {"aggregation": {"secure": True}}))
     alone = of_one_site(plan)
     assert alone.digest == plan.digest
-    study(alone, local_sites(tmp_path, ("a",)), tmp_path).run()
+    study(alone, local_sites(tmp_path, ("a",)), tmp_path).train()
     saved = checkpoint.latest(tmp_path / "run" / "checkpoints", alone.digest)
     assert saved is not None and saved.round == 1
 

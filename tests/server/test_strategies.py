@@ -201,7 +201,7 @@ def test_a_strong_proximal_term_keeps_a_site_near_the_start(tmp_path: Path) -> N
 
 def test_fedadam_resumes_with_the_very_same_weights(tmp_path: Path) -> None:
     made, undisturbed, broken = plan("fedadam"), tmp_path / "a", tmp_path / "b"
-    study(made, local_sites(undisturbed), undisturbed).run()
+    study(made, local_sites(undisturbed), undisturbed).train()
 
     def die_in_round_three(task: SiteTask, node: str, reply: SiteReply) -> Iterator[Any]:
         if isinstance(task, TrainTask) and task.round == 3 and node == "b":
@@ -209,8 +209,8 @@ def test_fedadam_resumes_with_the_very_same_weights(tmp_path: Path) -> None:
         yield node, reply
 
     with pytest.raises(KeyboardInterrupt):
-        study(made, Wrapped(local_sites(broken), die_in_round_three), broken).run()
-    study(made, local_sites(broken), broken).run()
+        study(made, Wrapped(local_sites(broken), die_in_round_three), broken).train()
+    study(made, local_sites(broken), broken).train()
     assert_same(final_weights(undisturbed), final_weights(broken))
 
 
@@ -223,7 +223,7 @@ def test_a_study_by_median_ends_with_finite_weights_whatever_one_site_sends(
         yield node, reply
 
     sites = Wrapped(local_sites(tmp_path, ("a", "b", "c")), poisoned)
-    study(plan("median", quorum=3), sites, tmp_path).run()
+    study(plan("median", quorum=3), sites, tmp_path).train()
     saved = checkpoint.latest(tmp_path / "run" / "checkpoints")
     assert saved is not None
     assert max(float(np.abs(flat).max()) for flat in saved.arms.values()) < 100

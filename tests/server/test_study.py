@@ -79,7 +79,7 @@ def test_a_study_leaves_rows_for_every_arm_and_acceleration(tmp_path: Path) -> N
 
 def test_a_resumed_study_ends_with_the_very_same_weights(tmp_path: Path) -> None:
     undisturbed, broken = tmp_path / "a", tmp_path / "b"
-    study(small_plan(), local_sites(undisturbed), undisturbed).run()
+    study(small_plan(), local_sites(undisturbed), undisturbed).train()
 
     def die_in_round_two(task: SiteTask, node: str, reply: SiteReply) -> Any:
         if isinstance(task, TrainTask) and task.round == 2 and node == "b":
@@ -87,8 +87,8 @@ def test_a_resumed_study_ends_with_the_very_same_weights(tmp_path: Path) -> None
         yield node, reply
 
     with pytest.raises(KeyboardInterrupt):
-        study(small_plan(), Wrapped(local_sites(broken), die_in_round_two), broken).run()
-    study(small_plan(), local_sites(broken), broken).run()
+        study(small_plan(), Wrapped(local_sites(broken), die_in_round_two), broken).train()
+    study(small_plan(), local_sites(broken), broken).train()
     assert_same(final_weights(undisturbed), final_weights(broken))
 
 
@@ -97,8 +97,8 @@ def test_the_order_of_replies_does_not_matter(tmp_path: Path) -> None:
         def ask(self, task: SiteTask, to: Sequence[str]) -> Iterator[tuple[str, SiteReply]]:
             yield from reversed(list(self._sites.ask(task, to)))
 
-    study(small_plan(), local_sites(tmp_path / "a"), tmp_path / "a").run()
-    study(small_plan(), Reversed(local_sites(tmp_path / "b"), None), tmp_path / "b").run()
+    study(small_plan(), local_sites(tmp_path / "a"), tmp_path / "a").train()
+    study(small_plan(), Reversed(local_sites(tmp_path / "b"), None), tmp_path / "b").train()
     assert_same(final_weights(tmp_path / "a"), final_weights(tmp_path / "b"))
 
 
@@ -108,10 +108,9 @@ def test_a_site_that_drops_out_costs_its_share_of_that_round_only(tmp_path: Path
             return
         yield node, reply
 
-    directory = tmp_path
-    study(small_plan(), Wrapped(local_sites(directory), lose_b_in_round_two), directory).run()
-    meta = json.loads((directory / "run" / "results.json").read_text())["meta"]
-    assert [r["sites"] for r in meta["rounds"]] == [["a", "b"], ["a"], ["a", "b"]]
+    sites = Wrapped(local_sites(tmp_path), lose_b_in_round_two)
+    rounds = study(small_plan(), sites, tmp_path).train().history["rounds"]
+    assert [r["sites"] for r in rounds] == [["a", "b"], ["a"], ["a", "b"]]
 
 
 def test_a_missed_quorum_fails_the_study_and_keeps_the_checkpoint(tmp_path: Path) -> None:
@@ -122,7 +121,7 @@ def test_a_missed_quorum_fails_the_study_and_keeps_the_checkpoint(tmp_path: Path
 
     sites = Wrapped(local_sites(tmp_path), lose_all_after_round_one)
     with pytest.raises(StudyFailed, match="round 2"):
-        study(small_plan(quorum=2), sites, tmp_path).run()
+        study(small_plan(quorum=2), sites, tmp_path).train()
     saved = checkpoint.latest(tmp_path / "run" / "checkpoints")
     assert saved is not None and saved.round == 1
 
@@ -151,8 +150,10 @@ def test_an_arm_that_diverges_everywhere_is_dropped_and_the_others_go_on(tmp_pat
 
 def test_one_site_cannot_end_an_arm_for_all(tmp_path: Path) -> None:
     sites = Wrapped(local_sites(tmp_path), diverging("a"))
-    rows = study(small_plan(), sites, tmp_path).run()
-    assert {row.sampler for row in rows} == {"infomri", "uniform"}
+    state = study(small_plan(), sites, tmp_path).train()
+    assert not state.dropped and {name.partition("-")[0] for name in state.arms} == {
+        *("infomri", "uniform")
+    }
     events = (tmp_path / "run" / "events.jsonl").read_text()
     assert "arm uniform-s0 diverged at a" in events
 
@@ -175,10 +176,9 @@ def test_a_reply_that_is_not_what_was_asked_for_costs_that_site_only(
             reply = replace(reply, arms=zeros, **odd)
         yield node, reply
 
-    study(small_plan(rounds=1), Wrapped(local_sites(tmp_path), odd_at_b), tmp_path).run()
-    saved = checkpoint.latest(tmp_path / "run" / "checkpoints")
-    assert saved is not None and not saved.dropped
-    assert saved.history["rounds"][0]["sites"] == ["a"]
+    sites = Wrapped(local_sites(tmp_path), odd_at_b)
+    state = study(small_plan(rounds=1), sites, tmp_path).train()
+    assert not state.dropped and state.history["rounds"][0]["sites"] == ["a"]
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
@@ -191,8 +191,8 @@ def test_a_reply_with_weights_that_are_not_finite_is_not_used(
             reply = replace(reply, arms=arms)
         yield node, reply
 
-    study(small_plan(), Wrapped(local_sites(tmp_path / "p"), poisoned), tmp_path / "p").run()
-    study(small_plan(), local_sites(tmp_path / "a", ("a",)), tmp_path / "a").run()
+    study(small_plan(), Wrapped(local_sites(tmp_path / "p"), poisoned), tmp_path / "p").train()
+    study(small_plan(), local_sites(tmp_path / "a", ("a",)), tmp_path / "a").train()
     assert_same(final_weights(tmp_path / "p"), final_weights(tmp_path / "a"))
 
 
@@ -200,7 +200,7 @@ def test_a_refusal_is_reported_and_not_counted(tmp_path: Path) -> None:
     def refuse(task: SiteTask, node: str, reply: SiteReply) -> Any:
         yield node, (ErrorReply("not-approved", "no") if node == "b" else reply)
 
-    study(small_plan(), Wrapped(local_sites(tmp_path), refuse), tmp_path).run()
+    study(small_plan(), Wrapped(local_sites(tmp_path), refuse), tmp_path).train()
     events = (tmp_path / "run" / "events.jsonl").read_text()
     assert "not-approved" in events
 

@@ -52,6 +52,5 @@ def test_an_update_without_epsilon_is_not_used(tmp_path: Path) -> None:
             reply = replace(reply, epsilon=None)
         yield node, reply
 
-    study(private_plan(), Wrapped(local_sites(tmp_path), silent), tmp_path).run()
-    meta = json.loads((tmp_path / "run" / "results.json").read_text())["meta"]
-    assert [entry["sites"] for entry in meta["rounds"]] == [["a"], ["a"]]
+    state = study(private_plan(), Wrapped(local_sites(tmp_path), silent), tmp_path).train()
+    assert [entry["sites"] for entry in state.history["rounds"]] == [["a"], ["a"]]
