@@ -2,36 +2,43 @@
 
 import os
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_LOOPBACK, _NO_GRPC = ("localhost", "127.0.0.1", "::1"), "no_grpc_proxy"
 
 
 def keep_loopback_direct() -> None:
     """Add this machine's own addresses to ``no_proxy``, for this process and those it starts.
 
     Both spellings are set, since libraries differ in which they read (gRPC, httpx, urllib,
-    requests). Other addresses go through the proxy as the environment says.
+    requests). Other addresses go through the proxy as the environment says. Where gRPC has a list
+    of its own, it reads no other.
     """
     given = [os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")]
     known = [part.strip() for text in given for part in text.split(",") if part.strip()]
     value = ",".join(dict.fromkeys((*known, *_LOOPBACK)))
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = value
+    if own := os.environ.get(_NO_GRPC, ""):
+        os.environ[_NO_GRPC] = ",".join(dict.fromkeys((*own.split(","), *_LOOPBACK)))
 
 
-def proxy_of(host: str, scheme: str = "https") -> tuple[str, str] | None:
+def proxy_of(host: str, scheme: str = "grpc") -> tuple[str, str] | None:
     """The environment's variable and URL of the proxy that connections to ``host`` go through,
-    or None when they are direct."""
+    or None when they are direct. A site's connection to its SuperLink is gRPC's, which reads
+    variables of its own first."""
     # Half of a command's start-up time, and seldom needed.
     import urllib.request
 
-    url = urllib.request.getproxies_environment().get(scheme)
-    url = url or urllib.request.getproxies_environment().get("all")
-    if not url or urllib.request.proxy_bypass(host):
+    found = urllib.request.getproxies_environment()
+    kinds = ("grpc", "https", "http", "all") if scheme == "grpc" else (scheme, "all")
+    kind = next((kind for kind in kinds if found.get(kind)), "")
+    direct = os.environ.get(_NO_GRPC, "") if scheme == "grpc" else ""
+    given = {"no": direct} if direct else None
+    if not kind or urllib.request.proxy_bypass_environment(host, given):
         return None
-    names = (f"{scheme}_proxy", f"{scheme}_PROXY".upper(), "all_proxy", "ALL_PROXY")
-    return next(name for name in names if os.environ.get(name)), url
+    names = (f"{kind}_proxy", f"{kind}_PROXY".upper())
+    return next(name for name in names if os.environ.get(name)), found[kind]
 
 
-def proxy_words(host: str, scheme: str = "https") -> str:
+def proxy_words(host: str, scheme: str = "grpc") -> str:
     """Which proxy stands between, for an error that says ``host`` did not answer; else ''.
 
     The proxy's user name and password are left out.

@@ -1,5 +1,6 @@
 """Proxies of the environment: used for what lies outside, named in errors, never for loopback."""
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from infomri_core.machine.ports import free_port
 from infomri_core.machine.proxies import keep_loopback_direct, proxy_words
 from infomri_core.system.errors import InputError
 
-VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "grpc_proxy", "no_grpc_proxy")
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +81,17 @@ def test_errors_of_connections_name_the_proxy(monkeypatch: pytest.MonkeyPatch) -
         pytest.raises(InputError, match=f"http_proxy sends this through {nobody}"),
     ):
         control.runs()
+
+
+def test_grpc_has_variables_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads ``no_grpc_proxy`` in place of ``no_proxy``: loopback went through the proxy."""
+    monkeypatch.setenv("grpc_proxy", "http://inner.example:8080")
+    monkeypatch.setenv("https_proxy", "http://outer.example:8080")
+    assert "grpc_proxy sends this through inner.example:8080" in proxy_words("centre.example")
+    assert "https_proxy" in proxy_words("centre.example", "https")
+    monkeypatch.setenv("no_grpc_proxy", "centre.example")
+    assert proxy_words("centre.example") == "" != proxy_words("other.example")
+    keep_loopback_direct()
+    assert proxy_words("127.0.0.1") == proxy_words("localhost") == ""
+    listed = os.getenv("no_grpc_proxy", "").split(",")
+    assert listed == ["centre.example", "localhost", "127.0.0.1", "::1"]
