@@ -93,5 +93,5 @@ def test_grpc_has_variables_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert proxy_words("centre.example") == "" != proxy_words("other.example")
     keep_loopback_direct()
     assert proxy_words("127.0.0.1") == proxy_words("localhost") == ""
-    listed = os.getenv("no_grpc_proxy", "").split(",")
+    listed = os.environ[VARIABLES[-1]].split(",")
     assert listed == ["centre.example", "localhost", "127.0.0.1", "::1"]
