@@ -45,14 +45,15 @@ def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
     card = checked_card(reply, context, rules.policy)
     fresh = counts_of(card)
     kept = pinned_counts(rules.entries, set(fresh), rules.policy.count_days)
-    counts = kept or fresh
+    counts = fresh | kept
     same = dataclasses.replace(
         card,
         n_patients=counts["patients"],
         n_slices=counts["slices"],
         n_positive=tuple(counts[f"with {name}"] for name in card.labels),
     )
-    return Checked(same, {} if kept else {"counts": fresh})
+    told = {name: n for name, n in fresh.items() if name not in kept}
+    return Checked(same, {"counts": told} if told else {})
 
 
 def checked_card(card: DatasetCard, context: Context, policy: Policy) -> DatasetCard:

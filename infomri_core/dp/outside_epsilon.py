@@ -8,7 +8,7 @@ from infomri_core.plan.plan import Plan
 _ALWAYS = (
     "sampled k-space released to the study centre",
     "the choice of beta and acceleration by looking at results",
-    "numbers of patients and slices (rounded), which also set the sampling rate",
+    "numbers of patients and slices (rounded)",
     "what scores say of validation patients",
 )
 _LOSSES = "mean loss terms of each round"

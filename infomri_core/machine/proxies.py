@@ -1,6 +1,7 @@
 """Proxy variables of the environment: what goes through one, and what never does."""
 
 import os
+from collections.abc import Callable
 
 _LOOPBACK, _NO_GRPC = ("localhost", "127.0.0.1", "::1"), "no_grpc_proxy"
 
@@ -32,7 +33,8 @@ def proxy_of(host: str, scheme: str = "grpc") -> tuple[str, str] | None:
     kind = next((kind for kind in kinds if found.get(kind)), "")
     direct = os.environ.get(_NO_GRPC, "") if scheme == "grpc" else ""
     given = {"no": direct} if direct else None
-    if not kind or urllib.request.proxy_bypass_environment(host, given):
+    bypass: Callable[..., bool] = getattr(urllib.request, "proxy_bypass_environment")  # noqa: B009
+    if not kind or bypass(host, given):
         return None
     names = (f"{kind}_proxy", f"{kind}_PROXY".upper())
     return next(name for name in names if os.environ.get(name)), found[kind]

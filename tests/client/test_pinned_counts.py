@@ -39,5 +39,5 @@ def test_after_the_period_the_counts_are_taken_anew(tmp_path: Path) -> None:
     names = set(counts)
     assert counts["patients"] == 20
     assert pinned_counts(entries, names, 30.0, now + timedelta(days=29)) == counts
-    assert pinned_counts(entries, names, 30.0, now + timedelta(days=31)) is None
-    assert pinned_counts(entries, {"patients"}, 30.0, now) is None
+    assert pinned_counts(entries, names, 30.0, now + timedelta(days=31)) == {}
+    assert pinned_counts(entries, {"patients", "with x"}, 30.0, now) == {"patients": 20}
