@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from fl_client.memory.ledger import Entry
 from infomri_core.plan.plan import Plan
+from infomri_core.system.names import same_study_name
 
 
 def of_study(entries: Iterable[Entry], plan: Plan) -> list[Entry]:
@@ -18,4 +19,6 @@ def of_study(entries: Iterable[Entry], plan: Plan) -> list[Entry]:
 
 
 def _same(entry: Entry, plan: Plan) -> bool:
-    return entry.study == plan.study.name if entry.study else entry.run == plan.digest
+    return (
+        same_study_name(entry.study, plan.study.name) if entry.study else entry.run == plan.digest
+    )

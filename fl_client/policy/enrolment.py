@@ -13,6 +13,7 @@ from pathlib import Path
 from fl_client.memory.ledger import Entry
 from infomri_core.system.errors import Refused
 from infomri_core.system.files import append_line
+from infomri_core.system.names import same_study_name
 
 NAME = "enrolments"
 
@@ -41,7 +42,10 @@ def enrolled(entries: Iterable[Entry], run: str, path: Path, study: str = "") ->
     if again:
         return again[-1]
     cards = [e for e in entries if (e.job, e.kind) == ("enrol", "card") and e.data]
-    return next((e.data for e in cards if e.run == run or (study and e.study == study)), None)
+    return next(
+        (e.data for e in cards if e.run == run or (study and same_study_name(e.study, study))),
+        None,
+    )
 
 
 def enrol_again(path: Path, run: str, data: str, words: str) -> None:

@@ -7,6 +7,7 @@ from infomri_core.plan.arm_rules import arm_rules
 from infomri_core.plan.evaluation_rules import Rule, adversary_rules, attack_rules, noise_rules
 from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import InputError
+from infomri_core.system.names import STUDY_NAME, is_study_name
 
 STRATEGIES = ("fedavg", "fedprox", "fedadam", "median", "trimmed-mean", "multi-krum")
 SUMMED = ("fedavg", "fedprox", "fedadam")
@@ -35,14 +36,8 @@ def check(plan: Plan, where: str) -> None:
 
 def _study_rules(plan: Plan) -> list[Rule]:
     task, model = plan.task, plan.model
-    named = bool(plan.study.name) and all(c.isalnum() or c in "-_." for c in plan.study.name)
     return [
-        (
-            named and plan.study.name[0].isalnum() and len(plan.study.name) <= 64,
-            "[study] name",
-            "up to 64 letters, digits, - _ .",
-            plan.study.name,
-        ),
+        (is_study_name(plan.study.name), "[study] name", STUDY_NAME, plan.study.name),
         (0 <= plan.study.seed < 2**32, "[study] seed", "0 .. 2^32 - 1", plan.study.seed),
         *task.rules(),
         *task.model_rules(model, plan.privacy is not None),

@@ -9,6 +9,7 @@ from fl_server.study.failure import StudyFailed
 from infomri_core.messages import ErrorReply, TrainReply, reply_from, wire
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
+from infomri_core.system.errors import InputError
 from tests.client.test_datasets import site as two_sets
 from tests.support.securesites import federation, secure_plan
 from tests.support.vault_fakes import (
@@ -97,3 +98,18 @@ def test_a_round_is_unmasked_over_one_set_of_sites(tmp_path: Path) -> None:
         assert len(refused) >= 3
         for name in "abc":
             assert made.kinds(name).count("unmasked") == 1
+
+
+def test_a_name_that_looks_the_same_is_the_same_or_none(tmp_path: Path) -> None:
+    """Counters belong to a study's name, and who approves a plan goes by what he reads."""
+    with jobs_in(tmp_path, max_inputs=1) as (jobs, _, _):
+        assert not isinstance(ask(jobs, evaluate_task()), ErrorReply)
+        for name in ("Tiny", "TINY"):
+            assert (
+                refusal(jobs, evaluate_task(make_plan(study={"name": name}), 1)) == "asked-often"
+            )
+    for name in ("t\u0456ny", "tin\u0443", "\uff54iny", "tiny\u200b", "tin\u00fdy\u0301"):
+        with pytest.raises(InputError, match=r"\[study\] name"):
+            make_plan(study={"name": name})
+    for name in ("\u00e9tude-7", "\u0438\u0441\u0441\u043b\u0435\u0434", "\u7814\u7a76\u30c6"):
+        assert make_plan(study={"name": name}).study.name == name

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, final
 
 from infomri_core.system.errors import InputError
+from infomri_core.system.names import same_study_name
 
 GENESIS = "0" * 64
 CHARGE = "charge"
@@ -60,7 +61,7 @@ class Entry:
 def same_study(a: Entry, b: Entry) -> bool:
     """Whether two entries are of one study: by its name, whatever else its plan says, or by the
     plan's digest in lines older than the name."""
-    return a.run == b.run or (a.study == b.study and a.study != "")
+    return a.run == b.run or (same_study_name(a.study, b.study) and a.study != "")
 
 
 def dated(entries: Iterable[Entry]) -> Iterator[tuple[Entry, datetime]]:
