@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test docs images bench faults deploy-check lint format types clean
+.PHONY: demo test docs images notebooks bench faults deploy-check lint format types clean
 
 demo: $(READY)
 	$(BIN)/infomri demo $(ARGS)
@@ -18,6 +18,11 @@ docs: $(VENV)/.docs
 # The pictures of the documentation, of a demo (ARGS='--run FOLDER': of one that is there).
 images: $(READY)
 	$(BIN)/python -W ignore -m benchmarks.images $(ARGS)
+
+# The notebooks of examples/, executed in place (ARGS=segmentation: that one).
+notebooks: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[notebooks]'
+	$(BIN)/python -W ignore -m benchmarks.notebooks $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python -W ignore -m benchmarks.bench --json bench.json $(ARGS)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from fl_client.commands import backups, keys, ledgers, plans
+from fl_client.commands import backups, keys, ledgers, plans, reports
 from infomri_core.commands.data import data_app
 from infomri_core.machine.proxies import keep_loopback_direct, proxy_words
 from infomri_core.system.errors import InputError
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.add_typer(plans.app, name="plan")
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledgers.app, name="ledger")
+app.add_typer(reports.app, name="report")
 app.add_typer(data_app, name="data")
 app.command()(backups.backup)
 app.command()(backups.restore)

@@ -17,6 +17,7 @@ from infomri_core.data import open_dataset
 from infomri_core.data.pool import pool
 from infomri_core.plan.alone import without_alone
 from infomri_core.plan.plan import Plan
+from infomri_core.results.frontier import read_results
 from infomri_core.results.table import print_frontier
 from infomri_core.site.site import open_site
 from infomri_core.system.files import check_output, disk_errors_explained
@@ -56,11 +57,12 @@ def train_centrally(
         interrupted(stands),
         Follower(directory / "events.jsonl", console),
     ):
-        rows = run_study(
+        run_study(
             plan, centre, LocalSites([site], alone=False), run_id=run_id, resume=places.resume
         )
-    print_frontier(console, rows, {"study": plan.study.name})
-    console.print(f"Results    {directory / 'results.json'}", soft_wrap=True)
+    results = directory / "results.json"
+    print_frontier(console, *read_results(results))
+    console.print(f"Results    {results}", soft_wrap=True)
 
 
 def of_one_site(plan: Plan) -> Plan:

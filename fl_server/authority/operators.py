@@ -7,17 +7,15 @@ revocations.
 """
 
 import datetime
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from fl_server.authority.certificates import (
     Authority,
@@ -27,11 +25,11 @@ from fl_server.authority.certificates import (
     load_signer,
     revocation_list,
 )
+from infomri_core.kits.operator_certificate import common_name, operator_name, operator_subject
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import write_atomically
 
 OPERATOR_DAYS = 365
-UNIT = "InfoMRI operator"
 _WANTED = "a certificate of an operator of this study"
 
 
@@ -46,18 +44,13 @@ class Operator:
     @property
     def name(self) -> str:
         """The name in the certificate."""
-        return name_of(self.certificate)
+        return common_name(self.certificate)
 
 
 def operator_files(ca: Authority, name: str) -> dict[str, bytes]:
     """A new operator's files: ``ca.crt``, ``operator.crt`` and ``operator.key``."""
     signer, key = load_signer(ca.key), ec.generate_private_key(ec.SECP384R1())
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, UNIT),
-            x509.NameAttribute(NameOID.COMMON_NAME, name),
-        ]
-    )
+    subject = operator_subject(name)
     usage = ExtendedKeyUsageOID.CLIENT_AUTH
     builder = leaf_builder(ca, signer, subject, key.public_key(), OPERATOR_DAYS, usage)
     return {
@@ -97,24 +90,10 @@ def check_operator(
     issued, which is in force at ``now`` and not revoked (``ca.crl`` beside it). ``InputError``."""
     issuer, revoked = _authority(authority)
     remedy = "submit with a kit that `infomri provision operator` made for this study"
-    try:
-        certificate.verify_directly_issued_by(issuer)
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
-        raise InputError(where, _WANTED, "another certificate", remedy) from None
-    units = _values(certificate, NameOID.ORGANIZATIONAL_UNIT_NAME)
-    if ExtendedKeyUsageOID.CLIENT_AUTH not in usage or units != [UNIT]:
-        raise InputError(where, _WANTED, "a certificate for something else", remedy)
-    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-        raise InputError(where, _WANTED, "one that is not in force today", remedy)
+    name = operator_name(certificate, issuer, now, where, remedy)
     if revoked.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
         raise InputError(where, _WANTED, "one that was revoked", remedy)
-    return name_of(certificate)
-
-
-def name_of(certificate: x509.Certificate) -> str:
-    """The common name of a certificate."""
-    return "".join(_values(certificate, NameOID.COMMON_NAME)[:1])
+    return name
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
@@ -137,7 +116,3 @@ def _authority(path: Path) -> tuple[x509.Certificate, x509.CertificateRevocation
             str(path.with_suffix(".crl")), "a list that ca.crt signed", "another", remedy
         )
     return issuer, revoked
-
-
-def _values(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> Sequence[str]:
-    return [str(found.value) for found in certificate.subject.get_attributes_for_oid(oid)]

@@ -47,9 +47,9 @@ def compare(
             rows = [frontier.to_json(row) for row in a.rows]
             typer.echo(json.dumps({"run": a.name, "rows": rows}, indent=2))
         elif as_csv:
-            typer.echo(table(a.rows).csv(), nl=False)
+            typer.echo(table(a.rows, a.meta).csv(), nl=False)
         else:
-            print_frontier(Console(), a.rows, {"study": a.name})
+            print_frontier(Console(), a.rows, {**a.meta, "study": a.name})
         return
     b = read_finished(second)
     if as_json:

@@ -215,5 +215,5 @@ def _show(control: "Control", run_id: str, *, verbose: bool) -> None:
         with Screen(console) as screen:
             rows = follow(control, run_id, screen, verbose=verbose)
         if rows:
-            print_frontier(console, rows, {})
+            print_frontier(console, rows, screen.meta)
         console.print(f"run {run_id} completed")

@@ -1,7 +1,7 @@
 """Two studies side by side: their frontiers, arm by arm, and what differs in their plans."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ PRIVACY: Mapping[str, Callable[[Row], float | None]] = {
 
 @dataclass(frozen=True)
 class Finished:
-    """What a completed study left: its name, rows, and its plan if it lies beside them."""
+    """What a completed study left: name, rows, meta, and its plan if it lies beside them."""
 
     name: str
     rows: tuple[Row, ...]
     plan: Plan | None
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,9 @@ def read_finished(place: Path) -> Finished:
     if not results.exists():
         remedy = "give the folder of a completed run, or of a demo"
         raise InputError(str(place), f"a folder with {RESULTS}", "none", remedy)
-    rows, _ = read_results(results)
+    rows, meta = read_results(results)
     plan = results.parent / "plan.toml"
-    return Finished(str(place), tuple(rows), read_plan(plan) if plan.exists() else None)
+    return Finished(str(place), tuple(rows), read_plan(plan) if plan.exists() else None, meta)
 
 
 def pairs(first: Sequence[Row], second: Sequence[Row]) -> list[Pair]:

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fl_server.run.events import Progress
 from infomri_core.plan.plan import Plan
 from infomri_core.results.frontier import Row, read_results, to_json
+from infomri_core.results.table import caption_meta
 from infomri_core.system.files import write_atomically
 
 NAME = "completed.json"
@@ -35,8 +38,14 @@ def report_completed(progress: Progress, directory: Path, rows: list[Row]) -> No
     """Say that there is nothing to do, and show the results again."""
     sentence = "this study has completed; nothing is computed again"
     progress.report("resume", sentence, run=directory.name)
-    progress.report("results", f"{len(rows)} rows", rows=[to_json(row) for row in rows])
+    report_results(progress, rows, read_results(directory / RESULTS)[1])
     progress.report("finished", f"results in {directory / RESULTS}")
+
+
+def report_results(progress: Progress, rows: list[Row], meta: Mapping[str, Any]) -> None:
+    """The event by which a person who follows a run shows the frontier, with its caption."""
+    shown = [to_json(row) for row in rows]
+    progress.report("results", f"{len(rows)} rows", rows=shown, meta=caption_meta(meta))
 
 
 def _digest(path: Path) -> str:

@@ -55,7 +55,8 @@ class Screen:
     """Shows events of one study; use as a context manager.
 
     On a terminal a bar and a table of the arms stay below the lines; elsewhere there are lines
-    only, one an event. ``rows`` are the frontier's, and ``run`` the run's name, once known.
+    only, one an event. ``rows`` are the frontier's, ``meta`` what its caption needs, and ``run``
+    the run's name, once known.
     """
 
     def __init__(self, console: Console) -> None:
@@ -65,6 +66,7 @@ class Screen:
         self._losses: dict[str, dict[str, float]] = {}
         self._round = 0
         self.rows: list[dict[str, Any]] = []
+        self.meta: dict[str, Any] = {}
         self.run = ""
         self._spinner = Spinner("dots")
         self._live = Live(
@@ -117,7 +119,7 @@ class Screen:
         elif kind == "attack":
             self._stage.step(min(self._stage.done + 1, self._stage.total), at)
         elif kind == "results":
-            self.rows = list(event["rows"])
+            self.rows, self.meta = list(event["rows"]), dict(event.get("meta") or {})
 
     def _answered(self, event: dict[str, Any], at: float) -> None:
         """One site more: a part of a round, or of the scoring."""

@@ -54,6 +54,9 @@ class MlflowRuns:
                 self._log_metrics(record)
             case "tag":
                 self._client.set_tag(self._ids[record["arm"]], record["key"], record["value"])
+            case "describe":
+                text = record["text"].replace("{run_id}", self._ids[None])
+                self._client.set_tag(self._ids[None], "mlflow.note.content", text)
             case "artifact":
                 self._client.log_artifact(self._ids[None], record["path"])
             case "dataset":

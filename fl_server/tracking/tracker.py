@@ -128,6 +128,10 @@ class Tracker:
         """Attach a file to the parent run."""
         self._record({"do": "artifact", "path": self._spooled(path)})
 
+    def describe(self, text: str) -> None:
+        """Put ``text``, Markdown, at the top of the study's page; ``{run_id}`` is its run's id."""
+        self._record({"do": "describe", "text": text})
+
     def finish(self, status: str) -> None:
         """End all runs: ``FINISHED``, ``FAILED`` or ``KILLED``; send what can be sent."""
         self._stop()

@@ -17,6 +17,7 @@ from infomri_core.results.frontier import (
     pareto,
     utility_of,
 )
+from infomri_core.results.measuring_less import META as MEASURING_LESS
 from infomri_core.results.measuring_less import sentence
 from infomri_core.results.trained_against import MARK, weaker_judge
 from infomri_core.system.screen_table import Column, ScreenTable
@@ -31,6 +32,9 @@ CAPTION = (
     "share of patients found among candidate scans by their measurement, whatever the PSNR. "
     "Redundancy is the share of points measured twice, by conjugate symmetry."
 )
+
+
+_CAPTIONED = ("study", MEASURING_LESS, "evaluation_noise")
 
 
 def table(
@@ -56,6 +60,11 @@ def table(
     return ScreenTable(
         columns, cells, _title(rows, meta or {}), _caption(rows, meta or {}), frozenset(ends)
     )
+
+
+def caption_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a study's ``meta`` the table's title and caption need, as JSON."""
+    return {name: meta[name] for name in _CAPTIONED if name in meta}
 
 
 def print_frontier(console: Console, rows: Sequence[Row], meta: Mapping[str, Any]) -> None:

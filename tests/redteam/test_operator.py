@@ -34,6 +34,7 @@ from fl_server.operations.forwarder import forwarded
 from fl_server.run.submission import check_statement, operators_of, statement
 from fl_server.serverapp import run_config, submission_of
 from fl_server.settings import Audit, Centre, CentreSettings, Operators
+from infomri_core.kits.operator_certificate import UNIT
 from infomri_core.machine import processes
 from infomri_core.system.errors import InputError
 from tests.server.test_proxy import answers, start_proxy
@@ -128,11 +129,11 @@ def forged(study: Study, name: str) -> dict[str, bytes]:
     """Certificates that are nearly an operator's."""
     ca, signer = study.ca, load_signer(study.ca.key)
     key = ec.generate_private_key(ec.SECP384R1())
-    unit = x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, operators.UNIT)
+    unit = x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, UNIT)
     common = x509.NameAttribute(NameOID.COMMON_NAME, "ada")
     subjects = {
         "no unit": [common],
-        "unit within a name": [x509.NameAttribute(NameOID.COMMON_NAME, f"x,OU={operators.UNIT}")],
+        "unit within a name": [x509.NameAttribute(NameOID.COMMON_NAME, f"x,OU={UNIT}")],
     }
     subject = x509.Name(subjects.get(name, [unit, common]))
     days = -1 if name == "expired" else 9

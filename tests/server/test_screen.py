@@ -101,11 +101,11 @@ def test_without_a_terminal_each_event_is_one_line_and_answers_are_none():
         screen.show(event("enrolled", 2.0, site="north"))
         screen.show(event("answer", 9.0, site="north", phase="train"))
         screen.show(event("round", 9.0, phase=1, phases=4, losses={"uniform-s0": {"ce": 0.5}}))
-        screen.show(event("results", 10.0, rows=[to_json(ROW)]))
+        screen.show(event("results", 10.0, rows=[to_json(ROW)], meta={"study": "knee"}))
     assert text_of(shown).split("\n")[:-1] == [
         f"  {k} happened" for k in ("start", "enrolled", "round")
     ]
-    assert (screen.run, len(screen.rows)) == ("knee-7", 1)
+    assert (screen.run, len(screen.rows), screen.meta) == ("knee-7", 1, {"study": "knee"})
 
 
 def test_on_a_terminal_the_arms_losses_and_the_time_left_stand_below():

@@ -10,6 +10,7 @@ import pytest
 from fl_server.settings import Audit, Centre, CentreSettings, Mlflow
 from fl_server.tracking.runs import MlflowRuns, is_permanent
 from fl_server.tracking.spool import Spool
+from fl_server.tracking.study_page import study_page
 from fl_server.tracking.system_metrics import SystemSampler
 from fl_server.tracking.tracker import Tracker, resend_command
 from infomri_core.plan.plan import Plan
@@ -62,6 +63,14 @@ def runs_of(store: Path, plan: Plan) -> dict[str, object]:
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
 
 
+def test_the_page_of_a_study_fits_into_mlflow_however_many_arms_it_has(plan):
+    rows = [row_of(f"arm-{n}", "infomri", n / 1e3, 0, 8.0, auroc=0.9) for n in range(400)]
+    page = study_page(plan, rows, {})
+    left = next(line for line in page.splitlines() if "more rows" in line)
+    assert len(page) < 8000 - 64
+    assert page.count("| 8x |") + int(left.split()[0]) == len(rows)
+
+
 def test_a_sweep_is_a_parent_run_with_a_nested_run_an_arm(store, tmp_path, plan):
     tracker = Tracker(centre(store, tmp_path), plan, "run-1")
     tracker.round(1, {LEARNED: {"train/ce": 0.7, "train/entropy": float("nan")}}, {"bytes_out": 9})
@@ -76,8 +85,12 @@ def test_a_sweep_is_a_parent_run_with_a_nested_run_an_arm(store, tmp_path, plan)
     card = {"n_patients": 20, "n_slices": 40, "labels": ["line", "spot"]}
     for _ in range(2):
         tracker.dataset("north", card)
+    tracker.describe(study_page(plan, [row], {}))
     tracker.finish("FINISHED")
     found = runs_of(store, plan)
+    page = found["run-1"].data.tags["mlflow.note.content"]
+    assert f"path=frontier.png&run_uuid={found['run-1'].info.run_id}" in page
+    assert "| 32x | 0.900 | 15.0 |" in page and "{run_id}" not in page
     assert found.keys() == {"run-1", LEARNED, UNIFORM}
     parent, learned = found["run-1"], found[LEARNED]
     assert learned.data.tags["mlflow.parentRunId"] == parent.info.run_id

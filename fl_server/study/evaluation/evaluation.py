@@ -11,6 +11,7 @@ from fl_server.audit.examples import Examples, examples_for
 from fl_server.report.publish import Published
 from fl_server.run.submission import operators_of
 from fl_server.sites.base import in_process
+from fl_server.study.completed import report_results
 from fl_server.study.context import State, StudyContext
 from fl_server.study.enrolment import deadline
 from fl_server.study.epsilon import report_epsilons, study_epsilon
@@ -27,6 +28,7 @@ from fl_server.study.evaluation.results import MergedScores, build_rows
 from fl_server.study.failure import StudyFailed
 from fl_server.study.release import collect_release
 from fl_server.study.secure.scores import gather_scores
+from fl_server.tracking.study_page import study_page
 from fl_server.tracking.tracker import Tracker
 from infomri_core.audit.adversaries import LINKAGE
 from infomri_core.audit.full_image_classifier import READER
@@ -35,7 +37,7 @@ from infomri_core.messages.wire import Arrays
 from infomri_core.plan.adversary_knowledge import insider_attack
 from infomri_core.plan.evaluation_rules import masks_scores
 from infomri_core.plan.plan import Plan
-from infomri_core.results.frontier import Row, to_json
+from infomri_core.results.frontier import Row
 from infomri_core.results.measuring_less import META as MEASURING_LESS
 from infomri_core.score_noise.mechanism import form_of
 
@@ -61,8 +63,8 @@ def evaluate_study(context: StudyContext, state: State) -> list[Row]:
     fitted_at = time.monotonic()
     merged = _score(context, state, fitted)
     seconds = {"audit": fitted_at - started, "evaluate": time.monotonic() - fitted_at}
-    rows = _results(context, state, fitted, merged, seconds)
-    progress.report("results", f"{len(rows)} rows", rows=[to_json(row) for row in rows])
+    rows, meta = _results(context, state, fitted, merged, seconds)
+    report_results(progress, rows, meta)
     done = f"results in {context.directory / 'results.json'}"
     progress.report("finished", done, phase=context.n_phases, phases=context.n_phases)
     return rows
@@ -139,7 +141,7 @@ def _results(
     fitted: FittedAudit,
     merged: MergedScores,
     seconds: dict[str, float],
-) -> list[Row]:
+) -> tuple[list[Row], dict[str, Any]]:
     plan = context.plan
     n_train = state.history["rounds"][-1]["n_train"]
     epsilon = study_epsilon(state.history)
@@ -161,7 +163,7 @@ def _results(
     shown = examples_for(plan, rows, state.arms, fitted, context.audit_set, context.device)
     context.guard()
     record(context.directory, plan, rows, meta, context.tracker, shown)
-    return rows
+    return rows, meta
 
 
 def record(
@@ -180,3 +182,4 @@ def record(
     tracker.phases(len(meta["rounds"]), meta["phase_seconds"])
     for path in (*written, plan_file):
         tracker.artifact(path)
+    tracker.describe(study_page(plan, rows, meta))
