@@ -52,7 +52,7 @@ def _line(name: str, row: Row) -> str:
     if utility.value is not None and utility.low is not None and utility.high is not None:
         value += f" ({figure.form(utility.low)} .. {figure.form(utility.high)})"
     attack = "-" if row.psnr_worst is None else f"{row.psnr_worst:.1f}"
-    floor = "-" if row.psnr_diagnosis is None else f"{row.psnr_diagnosis:.1f}"
+    floor = "-" if row.psnr_answer is None else f"{row.psnr_answer:.1f}"
     linked = "-" if row.linkage_same_rank1 is None else f"{row.linkage_same_rank1:.0%}"
     cells = (name.replace("|", "/"), f"{row.acceleration:g}x", value, attack, floor, linked)
     return f"| {' | '.join(cells)} |"
