@@ -24,22 +24,26 @@ def main(names: list[str]) -> int:
         for number, cell in enumerate(book.cells):
             cell["id"] = f"cell-{number:02d}"
             if cell.cell_type == "code":
-                cell["outputs"] = [_kept(out) for out in cell["outputs"] if not _noise(out)]
+                cell["outputs"] = _kept(cell["outputs"])
         book.metadata.get("language_info", {}).pop("version", None)
         nbformat.write(book, path)
         print(f"executed {path.name}")
     return 0
 
 
-def _noise(out: nbformat.NotebookNode) -> bool:
-    """Whether it is a log on stderr."""
-    return out.output_type == "stream" and out.get("name") == "stderr"
-
-
-def _kept(out: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    if "text" in out:
-        out["text"] = out["text"].replace(tempfile.gettempdir(), "TMP")
-    return out
+def _kept(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Without what went to stderr; lines that were printed one after the other are one output."""
+    found: list[nbformat.NotebookNode] = []
+    for out in outputs:
+        if out.output_type != "stream":
+            found.append(out)
+        elif out.name == "stdout":
+            text = out.text.replace(tempfile.gettempdir(), "TMP")
+            if found and found[-1].output_type == "stream":
+                found[-1]["text"] += text
+            else:
+                found.append(nbformat.v4.new_output("stream", name="stdout", text=text))
+    return found
 
 
 if __name__ == "__main__":

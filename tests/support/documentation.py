@@ -20,9 +20,7 @@ TOLD = [ROOT / "README.md", TUTORIAL]
 IN_TUTORIAL = "test_docs_code.py::test_the_tutorial_does_what_it_says"
 TWO_HOSPITALS = "test_federation_real.py::test_a_killed_superlink_and_a_resume_change_nothing"
 DEMO = "test_demo.py::test_one_command_leaves_results_figure_ledgers_and_store_and_no_process"
-SIGNED = (
-    "test_signed_report.py::test_an_operator_signs_and_a_hospital_checks_with_its_kit_alone"
-)
+SIGNED = "test_signed_report.py::test_an_operator_signs_and_a_hospital_checks_with_its_kit_alone"
 RUN_BY = {
     "make demo": DEMO,
     "make test": "test_docs.py::test_make_has_the_targets_that_are_told",
