@@ -114,7 +114,7 @@ def postgres(folder: Path) -> list[str] | None:
 
 
 def at_the_desk(port: int, *, certificate: Path, path: str, password: str) -> tuple[int, bytes]:
-    """Status and body of a GET through the desk's nginx; 0 where nobody listens."""
+    """Status and body of a GET through the desk's nginx; 0 where no one listens."""
     context = ssl.create_default_context(cafile=certificate)
     connection = HTTPSConnection("localhost", port, context=context, timeout=30)
     token = base64.b64encode(f"lead:{password}".encode()).decode()
@@ -195,7 +195,7 @@ class Trial(ExitStack):
         """MLflow on PostgreSQL."""
         command = postgres(self.folder)
         if command is None:
-            print("skip  no PostgreSQL here: MLflow is out of reach, and the study goes on")
+            print("skip  no PostgreSQL here: MLflow is out of reach, and the study continues")
             return
         database = processes.start(command, self.folder / "log" / "postgres.log")
         self.callback(processes.stop, database, 5.0)

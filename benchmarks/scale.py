@@ -167,7 +167,7 @@ def centre(n_sites: int, n_floats: int, strategy: str) -> dict[str, float]:
     generator = np.random.default_rng(0)
     flat = generator.normal(size=n_floats).astype(np.float32)
     data = wire.encode(TrainReply(48, {"arm": flat}).to_message())
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins again
     before = peak_mib(os.getpid())
     total = aggregate(rules, n_floats)
     started = time.process_time()

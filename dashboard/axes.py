@@ -52,7 +52,7 @@ def place(rows: Sequence[Row], x: Axis, y: Axis, attack: str) -> list[Point]:
 
 def front(points: Sequence[Point]) -> list[Point]:
     """Points that no other beats: y at least as high, x at least as low, one better. Yardsticks,
-    which nobody can choose, are left out."""
+    which no one can choose, are left out."""
     points = choosable(points)
     return [
         p

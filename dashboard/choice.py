@@ -89,7 +89,7 @@ def _choose(uri: str) -> Sweep:
 
 
 def _studies(uri: str) -> dict[str, str]:
-    """The studies, asked for anew where the page's address names one not yet known."""
+    """The studies, asked for again where the page's address names one not yet known."""
     found = cache.studies(uri)
     if st.query_params.get("study", next(iter(found), None)) not in found:
         cache.studies.clear()

@@ -125,7 +125,7 @@ def certificate_table(meta: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def linkage_table(rows: Sequence[Row]) -> pd.DataFrame:
-    """How often a measurement was matched with its patient; no line where nobody was matched."""
+    """How often a measurement was matched with its patient; no line where no one was matched."""
     return pd.DataFrame(
         [
             {

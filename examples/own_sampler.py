@@ -112,7 +112,7 @@ def train(policy: SamplingPolicy, plan: Plan, beta: float, data: SliceDataset) -
 def audit(model: SampledModel, data: SliceDataset, own: SliceDataset) -> Outcome:
     """Score diagnosis and attack on the validation patients of ``data``, on one measurement.
 
-    ``own`` are patients of the attacker's: whoever audits must not train attackers on the very
+    ``own`` are patients of the attacker's: anyone who audits must not train attackers on the very
     patients that are attacked.
     """
     held = data.where(data.table.split == "val")

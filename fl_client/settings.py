@@ -95,7 +95,7 @@ class Policy:
     sha256 stands in the file ``approved``. ``max_inputs``: how many different inputs one plan may
     send for the same job and round (a repetition of the same input is answered from the cache).
     ``consent``: the file of the ids, one a line, of patients whose k-space may be released (no
-    file: nobody's); ``max_released_fraction``: the share of a patient's k-space positions, with
+    file: no one's); ``max_released_fraction``: the share of a patient's k-space positions, with
     conjugate partners, that may ever leave. ``count_days``: for so long a count that left once
     leaves unchanged. ``max_epsilon`` at ``max_delta``: what all studies together may spend of the
     privacy of this site's patients; with it, plans without ``[privacy]`` are refused.

@@ -51,7 +51,7 @@ def train_centrally(
     run_id = time.strftime("%Y%m%d%H%M%S")
     name = find_run(centre, places.resume) if places.resume else run_name(plan, run_id)
     directory = out / name
-    stands = f"whole rounds are kept; the same command with --resume {directory} goes on"
+    stands = f"whole rounds are kept; the same command with --resume {directory} continues"
     with (
         disk_errors_explained(directory, f"make room; {stands}"),
         interrupted(stands),

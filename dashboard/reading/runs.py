@@ -18,7 +18,7 @@ from infomri_core.tasks.registry import DEFAULT
 
 _PAGE = 1000
 NEWEST = 100
-"""So many runs of a study can be chosen; a list of thousands is read by nobody."""
+"""So many runs of a study can be chosen; a list of thousands is read by no one."""
 _SWEEPS = "tags.`infomri.kind` = 'sweep'"
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -174,7 +174,7 @@ def read_file(uri: str, run_id: str, name: str) -> bytes | None:
 
 
 def missing_files(uri: str, run_id: str) -> str:
-    """Where a run's files should lie and do not, '' where they do or nobody has written any."""
+    """Where a run's files should lie and do not, '' where they do or no one has written any."""
     store = sqlite_path(uri)
     if store is None:
         return ""

@@ -40,7 +40,7 @@ class Trial:
 
 
 def phantom(study: TrainedStudy, seed: int) -> Scan:
-    """A patient nobody trained on: ``FINDING_SLICES`` slices of the study's size.
+    """A patient no one trained on: ``FINDING_SLICES`` slices of the study's size.
 
     ``InputError`` where the study's slices are not square, as phantoms are.
     """

@@ -101,7 +101,7 @@ def table(sites: Sequence[Site]) -> pd.DataFrame:
 def _budget(site: Site) -> str:
     if site.budget is not None:
         return f"{site.budget[0]:.2f} of {site.budget[1]:g}"
-    return "" if site.epsilon is None else "not told"
+    return "" if site.epsilon is None else "not reported"
 
 
 def _missed(site: Site) -> str:

@@ -87,7 +87,7 @@ def _first_words(rows: Sequence[Row]) -> None:
     score = f"{figure.title} {figure.form(point.utility.value or 0.0)}"
     st.markdown(
         f"**The operating point is {label(point, rows)} at {point.acceleration:g}x: {score}"
-        f"{', not told from guessing' if guessing(point) else ''}, PSNR "
+        f"{', not distinguishable from guessing' if guessing(point) else ''}, PSNR "
         f"{point.psnr_worst or 0.0:.1f} dB of the strongest attack, '{point.worst_attack}'. "
         f"{said.headline.rstrip('.')}.** {linkage_sentence(point)}"
     )

@@ -18,7 +18,7 @@ _NOTHING = (
 _BUDGET = (
     "Epsilon spent: by this study's updates at each site, at the plan's delta, rounded up by the "
     "site itself. All studies: what every study has spent there, of the hospital's own budget, at "
-    "its own delta (`[policy] max_epsilon` and `max_delta` in its site.toml); told where the "
+    "its own delta (`[policy] max_epsilon` and `max_delta` in its site.toml); reported where the "
     "hospital wants it (`report_budget`). A site whose budget would be passed refuses before "
     "it starts, and is shown above as refused."
 )

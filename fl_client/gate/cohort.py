@@ -14,6 +14,6 @@ def count_patients(plan: Plan, table: SliceTable) -> tuple[int, tuple[int, ...],
 
 
 def count_known(plan: Plan, table: SliceTable) -> int:
-    """Patients in ``table`` of whom the plan's task knows a target: of nobody else are its
+    """Patients in ``table`` of whom the plan's task knows a target: of no one else are its
     losses, weights and figures, and one alone among many would be all that they are of."""
     return len(np.unique(table.patients[plan.task.known(table)]))

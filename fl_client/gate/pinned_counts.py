@@ -1,4 +1,4 @@
-"""Counts that do not move: within a period two enrolments say the same, whoever came or went."""
+"""Counts that do not move: within a period two enrolments say the same, whatever has changed."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta

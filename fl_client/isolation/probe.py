@@ -34,7 +34,7 @@ def survey(settings: SiteSettings, folder: Path, *, with_vault: bool = True) -> 
 
 
 def private_paths(settings: SiteSettings) -> list[Path]:
-    """What nobody but the vault may open: the data of every data set, the ledger, the site's keys;
+    """What no one but the vault may open: the data of every data set, the ledger, the site's keys;
     nor the token of the status socket, but for who asks there."""
     uris = [data.uri for data in (settings.data, *settings.datasets.values())]
     locations = [uri.partition(":")[2].partition("?")[0] for uri in uris]

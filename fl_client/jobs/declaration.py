@@ -1,4 +1,4 @@
-"""What a job says of itself, in one place, before the vault does it for anybody."""
+"""What a job says of itself, in one place, before the vault does it for anyone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields

@@ -70,7 +70,7 @@ def array_bytes(plan: Plan, premises: Premises) -> int:
 
 
 def run(context: Context, premises: Premises, cancelled: Callable[[], bool]) -> SiteReply:
-    """Made anew each time, never from the cache: a consent may have been withdrawn. The site
+    """Made again each time, never from the cache: a consent may have been withdrawn. The site
     draws the same mask and noise again."""
     assert isinstance(context.task, ReleaseTask)
     patients = consenting_patients(context.plan, premises)

@@ -2,7 +2,7 @@
 
 Whatever comes in, an answer goes out: a result that passed the gate, or an error of a code and a
 safe sentence. The text of an exception stays in the site's own log. Once a job was charged it may
-have read the data: then what went wrong, and when, is nobody's business (:mod:`.failure`).
+have read the data: then what went wrong, and when, is no one's business (:mod:`.failure`).
 """
 
 import contextlib
@@ -236,7 +236,7 @@ class Jobs:
 
     def _charged(self, job: Job, context: Context, turn: _Turn) -> Context:
         """The context with its charge, which is on the disk before the first row is read. The
-        same question of the same data is charged once, unless its noise is drawn anew."""
+        same question of the same data is charged once, unless its noise is drawn again."""
         cost, ledger_entry, entries = context.cost, context.ledger_entry, self._ledger.entries()
         assert cost is not None
         if cost.free:

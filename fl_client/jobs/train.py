@@ -117,7 +117,7 @@ def checked_weights(
 def checked_masked(reply: MaskedReply, task: TrainTask, plan: Plan) -> MaskedReply:
     """The masked update, of the length that the task's arms give. Raises ``Refused("gate")``.
 
-    It is random to whoever sees it: only its form can be checked."""
+    It is random to anyone who sees it: only its form can be checked."""
     size = ring_size({name: len(flat) for name, flat in task.arms.items()}, plan.task.told_terms)
     if reply.vector.dtype != np.uint64 or reply.vector.shape != (size,):
         raise refusal("a masked vector of another form")

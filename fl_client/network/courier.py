@@ -99,7 +99,7 @@ def _deadline(head: wire.Message) -> float:
 
 
 def _ask(socket: Path, data: bytes, deadline: float) -> bytes:
-    """Call the vault. Nobody listens while it is being restarted: try again for a while, and
+    """Call the vault. No one listens while it is being restarted: try again for a while, and
     repeat a task once that a dying vault took along; what ends it twice is refused for good."""
     patience = min(deadline, time.time() + RESTART_PATIENCE_SECONDS)
     repeated = False

@@ -49,7 +49,7 @@ def ending_of(error: BaseException) -> Ending | None:
 
 
 def _of_answer(response: httpx.Response) -> Ending | None:
-    """A refusal of the key or of its activation; a proxy's word that nobody is behind it."""
+    """A refusal of the key or of its activation; a proxy's word that no one is behind it."""
     # Here, since the supervisor, too, reads the codes, and has no need of Flower.
     from flwr.supercore.error import ApiErrorCode, FlowerError
 

@@ -74,7 +74,7 @@ class Poller:
             try:
                 self._bell.write_text(str(next(self._tasks)))
             except OSError as error:
-                _log.warning("the executor is not told of a task: %s", error.strerror)
+                _log.warning("the executor is not notified of a task: %s", error.strerror)
             push(*args, **named)
             self._pauses.heard()
 

@@ -1,9 +1,9 @@
-"""Notices a task that nobody will answer any more.
+"""Notices a task that no one will answer any more.
 
 A SuperNode handles one message at a time and waits for its reply without limit. When the courier
-that carried the message is gone, the site looks well and never answers again; starting the
-SuperNode anew has the study centre send the task again, and the vault answers a repetition from
-its cache. What goes on is read from the logs of SuperNode and executor.
+that carried the message is gone, the site looks well and never answers again. After a restart
+of the SuperNode the study centre sends the task again, and the vault answers a repetition from
+its cache. What continues is read from the logs of SuperNode and executor.
 """
 
 import re
@@ -74,5 +74,5 @@ class StalledTask:
             return "the courier of its task is gone"
         if not self._sending and quiet >= SILENCE_SECONDS:
             self._waiting = False
-            return f"nobody has taken its task for {SILENCE_SECONDS:g} s"
+            return f"no process has taken its task for {SILENCE_SECONDS:g} s"
         return None

@@ -89,7 +89,7 @@ def release(settings: SiteSettings, node: int) -> None:
 
 def serve(settings: SiteSettings, folder: Path) -> NoReturn:
     """Be the site's SuperNode until told to end. Flower's own program stays, deaf, when its main
-    loop gave up, because its API's thread goes on: this one ends, with a code that says why."""
+    loop gave up, because its API's thread continues: this one ends, with a code that says why."""
     link = settings.superlink
     port = link.runtime_port or free_port(HOST)
     if link.root_certificate is not None:

@@ -1,4 +1,4 @@
-"""Whose k-space may be released: the site's consent list, read anew for every job."""
+"""Whose k-space may be released: the site's consent list, read again for every job."""
 
 import logging
 from pathlib import Path
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def read_consent(path: Path | None) -> frozenset[str]:
-    """The patient ids in a file, one a line; '#' begins a comment. Without a file, nobody.
+    """The patient ids in a file, one a line; '#' begins a comment. Without a file, no one.
 
     Raises ``Refused("consent")`` when the file cannot be read: then nothing is released.
     """

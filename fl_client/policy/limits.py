@@ -19,7 +19,7 @@ def parse_approvals(text: str, where: str) -> frozenset[str]:
     """The sha256 of approved plans: one a line, as ``sha256sum plan.toml`` writes them.
 
     What follows the digest on a line is free text (the file, who approved it, when); '#' begins a
-    comment. Raises ``InputError`` on any other line: an approval that nobody reads is worse.
+    comment. Raises ``InputError`` on any other line: an approval that no one reads is worse.
     """
     digests = set()
     for number, line in enumerate(text.splitlines(), start=1):

@@ -36,7 +36,7 @@ class Verdict:
 
     def require(self, where: str) -> None:
         """Raise ``InputError`` where the rule is broken: the vault would refuse the plan, so
-        nobody may approve it."""
+        no one may approve it."""
         if self.holds is False:
             remedy = "decline it with a reason, or change the rule in site.toml"
             raise InputError(where, f"{self.site} (rule {self.name})", self.plan, remedy)

@@ -32,7 +32,7 @@ def call(path: Path, data: bytes, timeout: float, limit: int = MAX_FRAME_BYTES) 
     """Send one frame to the server at ``path`` and return its answer.
 
     Raises ``TimeoutError`` when the answer is not whole after ``timeout`` seconds, another
-    ``OSError`` when nobody serves or the server hangs up, and ``Refused("too-large")`` when either
+    ``OSError`` when no one serves or the server hangs up, and ``Refused("too-large")`` when either
     frame is longer than ``limit`` bytes.
     """
     end = time.monotonic() + timeout
@@ -84,7 +84,7 @@ def serve(
     An empty frame is echoed. A socket file that somebody took away is made again.
 
     At most ``MAX_CONNECTIONS`` are open, later ones wait; of frames above ``SMALL_FRAME_BYTES``
-    one at a time is received and answered. So whoever calls holds no more of this process's
+    one at a time is received and answered. So anyone who calls holds no more of this process's
     memory than one frame of ``limit`` bytes and a few small ones.
 
     Only processes of this user may speak (socket mode 0600) or, with ``group`` (a gid), of that

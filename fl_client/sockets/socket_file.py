@@ -63,7 +63,7 @@ def remove_stale(path: Path) -> None:
             path.unlink(missing_ok=True)
             return
     remedy = "stop the running vault, or give this one its own [vault] socket"
-    raise InputError(str(path), "a socket nobody serves", "a running vault", remedy)
+    raise InputError(str(path), "a socket that no process serves", "a running vault", remedy)
 
 
 def bind(listener: socket.socket, address: str, path: Path, group: int | None) -> None:

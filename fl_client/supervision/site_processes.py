@@ -69,7 +69,7 @@ def site_processes(
     """The parts of the site of ``settings``, read from ``config``, in the order to start them.
 
     Logs and Flower's own files go to ``folder``, by default the vault's state folder. Without the
-    vault (another user or container runs it) the SuperNode waits for nobody. Raises ``InputError``
+    vault (another user or container runs it) the SuperNode waits for no one. Raises ``InputError``
     where something is missing that every start would need.
     """
     _check_credentials(settings)

@@ -1,6 +1,6 @@
 """What a site tells its Prometheus: the vault's own figures, asked for over its status socket.
 
-The vault has no network, so whoever supervises it or its courier answers at a port. Needs the
+The vault has no network, so anyone who supervises it or its courier answers at a port. Needs the
 extra ``metrics``.
 """
 

@@ -86,7 +86,7 @@ def examples_for(
     audit_set: SliceDataset,
     device: torch.device,
 ) -> Examples | None:
-    """Examples for :func:`shown_cell`; None where there is no row or nobody to show."""
+    """Examples for :func:`shown_cell`; None where there is no row or no one to show."""
     cell = shown_cell(rows)
     if cell is None or len(held_out_examples(audit_set)) == 0:
         return None

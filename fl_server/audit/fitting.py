@@ -169,7 +169,7 @@ def _certify(
 
 def _fail(fitted: Fitted, name: str, failure: AttackFailed, say: Say) -> None:
     fitted.failed[name] = str(failure)
-    say(f"attack {name} failed, the audit goes on without it: {failure}")
+    say(f"attack {name} failed, the audit continues without it: {failure}")
 
 
 def _ensemble(fitted: Fitted, context: FitContext) -> Attack:

@@ -279,7 +279,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _write_private(path: Path, data: bytes) -> None:
-    """Write a file that was never readable by anybody else."""
+    """Write a file that was never readable by anyone else."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(data)

@@ -69,7 +69,7 @@ def audit_external(
         external_table(found).print(console)
     else:
         console.print(
-            "There is no truth.npy, so nobody can say how near the reconstructions come: PSNR "
+            "There is no truth.npy, so it cannot be said how near the reconstructions come: PSNR "
             "cannot be known. Look at them."
         )
     for path in found.files:

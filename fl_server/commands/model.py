@@ -123,7 +123,7 @@ def _show(rows: "Sequence[Row]") -> None:
         figure = utility_of([row])
         if figure.chance is not None and guessing(row):
             console.print(
-                f"At {row.acceleration:g}x its {figure.title} is not told from that of guessing "
+                f"At {row.acceleration:g}x its {figure.title} cannot be told from guessing "
                 f"({figure.form(figure.chance)}).",
                 style="bold red",
             )

@@ -72,7 +72,7 @@ def check_signatures(config: Path, site: str) -> Iterator[Finding]:
 
 
 def check_private_key(path: Path) -> Iterator[Finding]:
-    """The file holds a node key, without a passphrase, that nobody else can read."""
+    """The file holds a node key, without a passphrase, that no one else can read."""
     name = f"key {path.name}"
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -87,7 +87,7 @@ def check_private_key(path: Path) -> Iterator[Finding]:
     try:
         key = _load(data)
     except TypeError:
-        yield problem(name, "it has a passphrase, which nobody can type at start", remedy)
+        yield problem(name, "it has a passphrase, which cannot be typed at start", remedy)
     except (ValueError, UnsupportedAlgorithm):
         yield problem(name, "not a private key", remedy)
     else:
@@ -174,7 +174,7 @@ def _shake_hands(
     name: str, connection: socket.socket, host: str, root_certificate: Path | None
 ) -> Finding:
     if root_certificate is None:
-        remedy = "give the study centre's ca.crt: without it anybody can pose as the SuperLink"
+        remedy = "give the study centre's ca.crt: without it anyone can pose as the SuperLink"
         return warning(name, "something answers, who is unknown", remedy)
     try:
         context = ssl.create_default_context(cafile=root_certificate)

@@ -175,7 +175,7 @@ def _signature(plan: Plan) -> Any:
 
 
 def _example(plan: Plan) -> "pd.DataFrame":
-    """A disc: an image of nobody, that shows the form of a request."""
+    """A disc: an image of no one, that shows the form of a request."""
     import pandas as pd
 
     y, x = (np.linspace(-1, 1, n) for n in plan.task.shape)

@@ -1,6 +1,6 @@
 """Study centre to SuperLink: submit, follow and stop runs, register nodes (Flower's Control API).
 
-Whoever reaches this API is the operator: keep it on loopback, behind a proxy that asks for an
+Anyone who reaches this API is the operator: keep it on loopback, behind a proxy that asks for an
 operator's certificate (``deploy/proxy/nginx.conf``).
 """
 
@@ -183,7 +183,7 @@ class Control(AbstractContextManager["Control"]):
     def log(self, run_id: str, after: float = 0.0) -> Iterator[tuple[str, float]]:
         """Pieces of a run's log after a timestamp, each with the timestamp to go on from.
 
-        Blocks while the run goes on.
+        Blocks while the run continues.
         """
         request = StreamLogsRequest(run_id=int(run_id), after_timestamp=after)
         with self._errors():

@@ -12,7 +12,7 @@
 
 A site makes its own keys and sends a request (:meth:`FederationFolder.admit_site`). In the
 one-step way of a demonstration (:meth:`FederationFolder.add_site`) its private keys are made here
-and lie in its kit only: once that is delivered and deleted, nobody else has them.
+and lie in its kit only: once that is delivered and deleted, no one else has them.
 """
 
 import datetime

@@ -1,7 +1,7 @@
 """A port on loopback to a SuperLink behind the proxy, which adds the operator's certificate.
 
 Flower's own ``flwr`` (1.41) cannot show a client certificate. It talks to this port without TLS;
-what it says goes on over TLS with the certificate. Any process that can open the port is the
+what it says continues over TLS with the certificate. Any process that can open the port is the
 operator for as long as it is open: on a machine that others use, take infomri's own commands with
 ``--operator``, which need no such port.
 """

@@ -96,7 +96,7 @@ def _panel(axes: "Axes", rows: Sequence[Row], placed: Sequence[Row]) -> None:
 
 def _others(axes: "Axes", rows: Sequence[Row]) -> None:
     """A horizontal line at what each other training of an arm comes to, where most points are
-    measured: nobody attacks it, so it has no place along the axis."""
+    measured: no one attacks it, so it has no place along the axis."""
     for comparison in trainings(rows)[:1]:
         for kind, style in ((CENTRAL, "-."), (ALONE, (0, (1, 1)))):
             row, at = comparison.rows.get(kind), comparison.federated

@@ -75,7 +75,7 @@ class RunLock:
         return cls(path, descriptor, epoch)
 
     def ours(self) -> bool:
-        """Whether nobody has taken the folder over."""
+        """Whether no one has taken the folder over."""
         try:
             return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
         except OSError:
@@ -135,7 +135,7 @@ def _await_silence(path: Path, sleep: Callable[[float], None]) -> None:
         if (now.st_ino, now.st_mtime_ns) != (first.st_ino, first.st_mtime_ns):
             raise InputError(
                 str(path.parent),
-                "a run that nobody works on",
+                "a run that no process works on",
                 f"one held by {_read(path)['holder']}",
                 "let it end, or stop it, and resume then",
             )

@@ -61,8 +61,8 @@ def need_ray() -> None:
 
 def variables(sites: Path) -> dict[str, str]:
     """What Ray and Flower read when they are imported: loopback addresses only, a token that only
-    this run knows (Ray's ports take code from whoever reaches them), no telemetry; and where the
-    simulated ``sites`` have their folders."""
+    this run knows (Ray's ports take code from any process that reaches them), no telemetry; and
+    where the simulated ``sites`` have their folders."""
     return {
         # Of this variable's two meanings the one that counts on Linux: no address but loopback.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -108,7 +108,7 @@ def simulated_grid(
         except BaseException as error:
             engine.abandon()
             if engine.failure:
-                told = f"{engine.failure}; whole rounds are kept, --resume goes on"
+                told = f"{engine.failure}; whole rounds are kept, --resume continues"
                 raise StudyFailed(told) from error
             raise
         finally:

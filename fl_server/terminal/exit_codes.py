@@ -42,7 +42,7 @@ def ended(run: Callable[[], None]) -> int:
     except StudyFailed as error:
         return _told("Study failed", str(error), FAILED)
     except KeyboardInterrupt:
-        return _told("Interrupted", "nothing goes on in the background.", INTERRUPTED)
+        return _told("Interrupted", "nothing continues in the background.", INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         return 0

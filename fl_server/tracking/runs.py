@@ -75,7 +75,7 @@ class MlflowRuns:
         load_library(self._uri)
 
     def forget(self) -> None:
-        """Look the runs up afresh at the next record."""
+        """Look the runs up again at the next record."""
         self._ids = {}
 
     def _open(self, start_time: int) -> None:
@@ -193,7 +193,7 @@ def load_library(uri: str) -> None:
         os.environ.setdefault(name, value)
     # Each lost connection would be told twice, once by whom we did not ask.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    # So would a database that is lost, with a traceback; whoever sends a record says it once.
+    # So would a database that is lost, with a traceback; anyone who sends a record says it once.
     logging.getLogger("mlflow.store.db.utils").addFilter(without_traceback)
     if "mlflow" in sys.modules and not uri.startswith(PREFIX):
         return

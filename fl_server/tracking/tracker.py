@@ -165,7 +165,7 @@ class Tracker:
         except Exception as error:
             self._retry_at = time.monotonic() + self._retry_seconds
             level = logging.INFO if self._lost else logging.WARNING
-            logger.log(level, "MLflow is out of reach, the study goes on: %s", _short(error))
+            logger.log(level, "MLflow is out of reach, the study continues: %s", _short(error))
             self._lost = True
             return False
         if self._lost and n_sent:

@@ -65,7 +65,7 @@ def title_of(name: str) -> str:
 
 
 def style_of(name: str) -> "Style":
-    """How the attack is drawn, whoever trained it; one that is not registered, in grey."""
+    """How the attack is drawn, whichever party trained it; one that is not registered, in grey."""
     from infomri_core.attacks.base import Style
 
     known = name.partition("@")[0]

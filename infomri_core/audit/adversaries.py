@@ -34,8 +34,8 @@ class Adversaries:
     """Attacks on y by name, and for each (arm, acceleration) what the diagnosis alone gives away:
     by regression on its logits, and, the same for all, by ``class_means``.
 
-    ``likeness`` is what the holder of candidate scans knows; without it nobody is matched.
-    ``reader`` looks for lesions in what was rebuilt; without it nobody does. ``failed``: attacks
+    ``likeness`` is what the holder of candidate scans knows; without it no one is matched.
+    ``reader`` looks for lesions in what was rebuilt; without it no one does. ``failed``: attacks
     that broke down while they were asked, and by what: "memory" or "error". Images that are not
     finite are no breakdown, they are scored (:mod:`infomri_core.site.evaluate`): a network could
     be built to overflow for one patient and no other. Only fixed architectures exist: what travels

@@ -149,7 +149,9 @@ def perfect(setting: Setting) -> Figures:
         rows = data.indices[rows]
         data = data.parent
     if not isinstance(data, AmbiguousPhantom):
-        raise InputError(setting.uri, "phantom:?ambiguous=1", "other data", "nobody knows theirs")
+        raise InputError(
+            setting.uri, "phantom:?ambiguous=1", "other data", "their posterior is not known"
+        )
     task = cast(Segmentation, setting.plan.task)
     levels = numpy_generator(setting.seed, "perfect").uniform(size=(len(rows), MOST))
     logits = (40.0 * data.outlined(rows, levels).float() - 20.0)[:, :, None]

@@ -87,7 +87,7 @@ def _read(folder: Path, benchmark: Benchmark, request: Request) -> dict[str, Any
     if before != asked:
         got = f"{before[0]} with {_words(before[1])}"
         expected = f"{asked[0]} with {_words(asked[1])}"
-        raise InputError(str(folder), expected, got, "choose another --out to begin anew")
+        raise InputError(str(folder), expected, got, "choose another --out to begin again")
     return found
 
 

@@ -205,13 +205,13 @@ def _run(
     except KeyboardInterrupt:
         typer.echo(
             f"Interrupted: what was read is kept in {target.out}.importing; the same command "
-            "continues, and deleting that folder starts afresh.",
+            "continues, and deleting that folder starts from the beginning.",
             err=True,
         )
         raise typer.Exit(INTERRUPTED) from None
     typer.echo(report.json() if as_json else report.text(), nl=False)
     told, _, private = report_paths(target.out)
-    typer.echo(f"{told} names nobody; {private} names files: keep it here.", err=True)
+    typer.echo(f"{told} names no one; {private} names files: keep it here.", err=True)
 
 
 def _choice(

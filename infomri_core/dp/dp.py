@@ -44,7 +44,7 @@ class PrivateGradients:
     lattice and gets discrete Gaussian noise of ``noise_multiplier`` sensitivities
     (:class:`Lattice`), then ``lot`` times the mean gradient of beta H (beta > 0) over ``lot``
     masks of no sample; all of it is divided by the plan's constant ``lot``, never by the number
-    drawn. A step that draws nobody is noise and entropy alone.
+    drawn. A step that draws no one is noise and entropy alone.
 
     Guarantee: each call is one Poisson-subsampled Gaussian mechanism under adding or removing a
     unit, whatever weights, V and beta it was asked for: norms are never too small, and the

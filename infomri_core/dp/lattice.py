@@ -56,7 +56,7 @@ class Lattice:
 
         Guarantee: the Gaussian mechanism of ``noise_multiplier``, for the sum of ``n_values``
         numbers. With s the noise in steps, a discrete Gaussian and a rounded continuous one have
-        a Kullback-Leibler divergence of 1 / (576 s^4): over n numbers, whoever chooses them, a
+        a Kullback-Leibler divergence of 1 / (576 s^4): over n numbers, however they are chosen, a
         total variation of at most sqrt(n / 1152) / s^2 (Pinsker), 2^-40 for 2^50 numbers at a
         noise multiplier of 1. To round after the noise costs nothing. So an accountant of the
         (Poisson subsampled) continuous mechanism holds up to that, which no delta here feels.

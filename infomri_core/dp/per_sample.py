@@ -8,7 +8,7 @@ comes from its per-sample gradient where that is small, and from the Gram matric
 where it is large (ghost norm, Goodfellow 2015; Li et al. 2022).
 
 Norms never say too little, and sums are right to a share of the clip that is proved
-(:func:`sum_error`): whoever chooses the weights can make a sample's parts cancel. Where the
+(:func:`sum_error`): anyone who chooses the weights can make a sample's parts cancel. Where the
 per-sample gradient is kept, the sum is of the very float32 vector whose norm was taken. Elsewhere
 both are float64 sums over places p of a_p g_p^T. With b = sum_p |a_p| |g_p|, their rounding is at
 most gamma b^2 in the squared norm, which is added to it, and gamma b in the sum

@@ -41,7 +41,7 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def restore(self) -> None:
-        """Give the signals back to whoever had them."""
+        """Give the signals back to their former owner."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

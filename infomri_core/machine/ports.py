@@ -10,7 +10,7 @@ _LOCAL = ("127.0.0.1", "localhost")
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port nobody listens at now."""
+    """A TCP port no one listens at now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

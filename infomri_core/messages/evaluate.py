@@ -56,7 +56,7 @@ class EvaluateTask:
 @dataclass(frozen=True)
 class Scores:
     """One arm at one acceleration: how well the ``task`` is done, the quality of each attack's
-    images, how often a measurement is matched to its patient (None where nobody asked), and how
+    images, how often a measurement is matched to its patient (None where no one asked), and how
     well the task is done by a network for full images on each attack's (and on the true ones)."""
 
     task: Summary

@@ -101,7 +101,7 @@ class Masking:
 
 @dataclass(frozen=True)
 class MaskedReply:
-    """An update or the sums of scores under masks, uint64 (n,), uniformly random to whoever has
+    """An update or the sums of scores under masks, uint64 (n,), uniformly random to anyone who has
     not the masks.
     ``epsilon``, ``budget`` and ``lost_state`` as in a ``TrainReply``."""
 

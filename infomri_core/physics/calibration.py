@@ -92,7 +92,7 @@ class _Ranked(NamedTuple):
 
 def _ranked(values: Tensor) -> _Ranked:
     """Equal values, or values in order, are sorted in a fraction of the time of others, which
-    would tell what an image shows to whoever chose the weights. So what is compared is shuffled
+    would tell what an image shows to anyone who chose the weights. So what is compared is shuffled
     first, and equal values are told apart by chance; nothing of the result hangs on that."""
     n, flat = len(values), values.detach().float().cpu().numpy() + 0.0
     chance = np.random.default_rng()

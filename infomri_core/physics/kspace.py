@@ -91,7 +91,7 @@ def measure(
 ) -> torch.Tensor:
     """y = m * (k + n) (InfoMRI, Eq. 2), exactly zero wherever the mask is.
 
-    Real and imaginary parts of n are independent, each N(0, noise_std^2), drawn anew for every
+    Real and imaginary parts of n are independent, each N(0, noise_std^2), drawn again for every
     element of the result. ``mask`` (H, W) or (..., H, W), float or bool, broadcasts against
     ``kspace`` (..., H, W); y is differentiable in both. The generator may sit on another device.
     """

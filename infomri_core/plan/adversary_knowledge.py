@@ -2,7 +2,7 @@
 
 ``unet`` was trained on the study centre's audit set; ``unet@insider`` went on training at the
 other sites of the study, never at the one it attacks; ``unet@same-site`` on training patients of
-the very site, inside its vault: an upper bound that nobody outside can have.
+the very site, inside its vault: an upper bound that no one outside can have.
 """
 
 from infomri_core.attacks.base import Attack
@@ -14,12 +14,12 @@ KNOWLEDGE = (PUBLIC, INSIDER, SAME_SITE)
 _TRAINED = {
     PUBLIC: "",
     INSIDER: ", trained further by the other sites",
-    SAME_SITE: ", trained on the site's own patients, which nobody outside can do",
+    SAME_SITE: ", trained on the site's own patients, which no one outside can do",
 }
 
 
 def base_name(name: str) -> str:
-    """The attack behind a name, whoever trained it: ``unet`` of ``unet@insider``."""
+    """The attack behind a name, whichever party trained it: ``unet`` of ``unet@insider``."""
     return name.partition("@")[0]
 
 

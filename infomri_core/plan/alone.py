@@ -13,7 +13,7 @@ def alone_arms(plan: Plan, names: Iterable[str] | None = None) -> tuple[Arm, ...
 
 
 def without_alone(plan: Plan) -> Plan:
-    """The same plan where nobody trains by himself: there is one site, or none is trained. Its
+    """The same plan where no one trains by himself: there is one site, or none is trained. Its
     text, and so its identity, stays."""
     return replace(plan, arms=tuple(replace(arm, alone=False) for arm in plan.arms))
 

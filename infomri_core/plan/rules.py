@@ -156,7 +156,7 @@ def _privacy_rules(plan: Plan) -> list[Rule]:
         (
             plan.model.norm != "batch",
             "[model] norm",
-            "group with [privacy]: BatchNorm mixes patients, so that nobody's gradient is his own",
+            "group with [privacy]: BatchNorm mixes patients, so no gradient is of one sample",
             plan.model.norm,
         ),
     ]

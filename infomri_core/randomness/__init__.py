@@ -1,1 +1,1 @@
-"""Where random numbers come from: named seeds, and a stream nobody can predict."""
+"""Where random numbers come from: named seeds, and a stream no one can predict."""

@@ -1,4 +1,4 @@
-"""Random numbers that nobody outside can predict: AES-256 in counter mode, and draws from it.
+"""Random numbers that no one outside can predict: AES-256 in counter mode, and draws from it.
 
 torch's CPU generator keeps the low 32 bits of its seed: all of its streams can be tried in an hour
 on one core. Everything that a privacy guarantee or a site's secret rests on is drawn here instead.
@@ -35,7 +35,7 @@ _MARGIN = 2.0**-40
 class SecretStream:
     """The keystream of AES-256 in counter mode under ``key`` (32 bytes), read from its start.
 
-    One key is one stream: whoever knows the key knows all that is drawn. Draws follow each other,
+    One key is one stream: with the key all draws are known. Draws follow each other,
     so the same calls on the same key give the same numbers. Not safe for several threads.
     """
 

@@ -145,7 +145,7 @@ def _utility(point: Row) -> str:
     figure, found = utility_of([point]), point.utility
     form = f"{{:.{figure.digits}f}}"
     ends = (found.value, found.low, found.high)
-    told = "; not told from guessing" if guessing(point) else ""
+    told = "; not distinguishable from guessing" if guessing(point) else ""
     return _with_interval(figure.title, *ends, form, figure.unit) + told
 
 

@@ -203,7 +203,7 @@ def sites(found: Sequence[Mapping[str, Any]], figure: Figure) -> str:
 
 
 def linkage(rows: Sequence[Row]) -> str:
-    """How often a measurement is matched to its patient; '' where nobody tried."""
+    """How often a measurement is matched to its patient; '' where no one tried."""
     headers = ["Arm", "Acceleration", "Same scan: rank 1", "AUC", "Another slice: rank 1", "AUC"]
     headers.append("Candidates")
     lines = []

@@ -29,7 +29,7 @@ ADVERSARIES = (
 OUTSIDE = (
     "Sampled k-space released without calibrated noise has no differential privacy guarantee. "
     "The figures are what the attackers here achieved, not a bound on what is possible.",
-    "The sampling mask does not protect weights: training draws masks anew, so updates have seen "
+    "The sampling mask does not protect weights: training draws new masks, so updates have seen "
     "every position of k-space that the policy can choose.",
     "Weights trained without differential privacy have no epsilon; the server is then trusted "
     "not to attack them.",
@@ -64,5 +64,5 @@ METHOD = (
     "own held-out patients, whom no attack was fitted on.",
     "'Nothing measured' is the best of the answers that use no measurement (black, the best grey, "
     "the mean image). '{answer} alone' is the image regressed on the model's answer: what "
-    "anyone told the {answer} can do. The ideal is a strongest attack no better than that.",
+    "anyone given the {answer} can do. The ideal is a strongest attack no better than that.",
 )

@@ -260,7 +260,7 @@ def to_json(row: Row) -> dict[str, Any]:
 
 
 def from_json(values: Mapping[str, Any]) -> Row:
-    """The row of :func:`to_json`; derived figures are computed afresh."""
+    """The row of :func:`to_json`; derived figures are computed again."""
     names = {f.name for f in dataclasses.fields(Row)}
     found = answers_named(values, values.get("task", DEFAULT))
     known = {name: value for name, value in found.items() if name in names}

@@ -59,12 +59,10 @@ def linked(row: Row) -> bool:
 
 
 def linkage_sentence(row: Row) -> str:
-    """What linkage finds, in plain words; that nobody tried, where nobody did."""
+    """What linkage finds, in plain words; that no one tried, where no one did."""
     share, candidates = row.linkage_same_rank1, row.linkage_gallery
     if share is None or not candidates:
-        return (
-            "Linkage was not measured: nobody has tried to find a patient among candidate scans."
-        )
+        return "Linkage was not measured: no attack looked for a patient among candidate scans."
     found = "every patient" if share >= 0.995 else f"{share:.0%} of the patients"
     return (
         f"Linkage finds {found}: someone who holds {candidates:.0f} candidate scans picks the one "

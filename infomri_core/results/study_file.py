@@ -1,4 +1,4 @@
-"""What a finished study leaves to whoever looks at it: its plan, arms and attackers, one file."""
+"""What a finished study leaves to its readers: its plan, arms and attackers, one file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

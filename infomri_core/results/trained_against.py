@@ -9,7 +9,7 @@ MARK = "†"
 
 
 def weaker_judge(row: Row, name: str) -> bool:
-    """Whether the row's sampler was trained to withstand this very attack, whoever fitted it."""
+    """Whether the row's sampler was trained to withstand this attack, by any party fitted."""
     return row.beta > 0 and name.partition("@")[0] in _mild(row)
 
 

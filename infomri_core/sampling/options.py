@@ -86,7 +86,7 @@ class SamplerOptions(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Which points it measures, for whoever approves a plan."""
+        """Which points it measures, for the person who approves a plan."""
 
     @abstractmethod
     def build(

@@ -51,7 +51,7 @@ def title_of(name: str) -> str:
 
 
 def is_yardstick(name: str) -> bool:
-    """Whether it is there to be compared with, and nobody can choose it for real images."""
+    """Whether it is there to be compared with, and no one can choose it for real images."""
     return name in SAMPLERS and sampler_class(name).yardstick
 
 

@@ -42,7 +42,7 @@ SHARES = {"quality": 0.25, "spread": 0.03, "counts": 0.03}
 class Form:
     """Which figures a reply has: the task's in every cell; ``attacks`` and the diagnoses rebuild
     in ``cells``, ``floors`` use no measurement and stand in the vector once. ``alone``: cells of
-    arms that each site trained by itself, which nobody attacks."""
+    arms that each site trained by itself, which no one attacks."""
 
     cells: tuple[Cell, ...]
     task: Task

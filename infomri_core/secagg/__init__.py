@@ -19,7 +19,7 @@ sum over at least threshold - c of them, as long as 2 threshold > sites + c. Wit
 the centre is assumed to relay all announcements to all.
 
 Edge cases: of two sites' sum each knows the other's summand. A sum may still say much about one
-site, which only differential privacy bounds. A site can spoil or poison the sum, since nobody sees
+site, which only differential privacy bounds. A site can spoil or poison the sum, since no one sees
 what it adds: median, trimmed mean and Multi-Krum cannot be had with it.
 """
 

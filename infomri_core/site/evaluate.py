@@ -184,7 +184,7 @@ def score_cells(
     alone: Iterable[tuple[str, SampledModel]] = (),
 ) -> tuple[dict[tuple[str, float], Scores], Mapping[str, np.ndarray]]:
     """Scores of each arm at each acceleration, or where they go into ``bounded`` its sums; of the
-    models that were trained here ``alone`` only how well they do their task: nobody attacks
+    models that were trained here ``alone`` only how well they do their task: no one attacks
     them."""
     scores, plan = {}, scoring.plan
     unattacked = replace(scoring, adversaries=Adversaries(), worst=None, alone=True)

@@ -25,7 +25,7 @@ from infomri_core.system.errors import Cancelled
 
 
 def keyed(secret: str, *parts: str) -> str:
-    """HMAC-SHA256 of ``parts`` under ``secret``, hexadecimal; without the secret nobody can
+    """HMAC-SHA256 of ``parts`` under ``secret``, hexadecimal; without the secret no one can
     compute it or check a guess."""
     # A NumPy string has another repr than the same name as a str.
     text = repr(tuple(str(part) for part in parts))

@@ -266,7 +266,7 @@ class Site:
         )
 
     def _private(self, plan: Plan, penalty: Suppression) -> Gradients | None:
-        """DP-SGD where the plan asks for it, with noise that nobody can foretell or repeat."""
+        """DP-SGD where the plan asks for it, with noise that no one can foretell or repeat."""
         if plan.privacy is None:
             return None
         known = (self._units(plan), self._slices.fetch(plan.task, self._train))

@@ -2,7 +2,7 @@
 
 A site has one partition of its validation patients, by its own key: the same for every study,
 plan and round on the same data. A partition of each study's own would give smaller groups by
-difference, and one that anybody can compute would say who is in a group.
+difference, and one that anyone can compute would say who is in a group.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """AUROC from histograms of scores under noise: of a patient as one observation, with intervals.
 
-No torch here: whoever reads noised sums needs none.
+No torch here: anyone who reads noised sums needs none.
 """
 
 import numpy as np

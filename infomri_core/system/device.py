@@ -28,7 +28,7 @@ def pick_device(name: str) -> str:
 @contextlib.contextmanager
 def even_time() -> Iterator[None]:
     """Let arithmetic in this thread, and in those that it starts, take the same time whatever the
-    numbers: subnormal ones, up to eleven times slower on a CPU, become zero. Whoever chose the
+    numbers: subnormal ones, up to eleven times slower on a CPU, become zero. Anyone who chose the
     weights of a network could otherwise read from the time of an answer what an image shows."""
     before = bool((torch.full((1,), 1e-38) * 0.01) == 0)
     torch.set_flush_denormal(True)

@@ -26,6 +26,6 @@ def is_study_name(text: str) -> bool:
 
 
 def same_study_name(first: str, second: str) -> bool:
-    """Whether two names are of one study: in any case, so that no counter starts anew for a
+    """Whether two names are of one study: in any case, so that no counter starts again for a
     name that a reader takes for the same."""
     return first.casefold() == second.casefold()

@@ -42,7 +42,7 @@ class Regression(Number):
         return Mismatch("outlines", self.outline, ", ".join(dataset.mask_names) or "none")
 
     def _unknown(self, table: SliceTable) -> Mismatch | None:
-        """An area that nobody measured is not zero."""
+        """An area that no one measured is not zero."""
         if table.outlined is None or table.outlined.all():
             return None
         return Mismatch("outlines", "on every slice", "slices that nobody outlined")

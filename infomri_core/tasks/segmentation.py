@@ -255,7 +255,7 @@ class Segmentation(Task):
         self, found: OverlapSummary, table: SliceTable, slots: Ints, limits: Limits
     ) -> OverlapSummary:
         """In groups whose patients with an outlined slice are the cohort, each mean to five
-        decimals. Nobody else is in any figure."""
+        decimals. No one else is in any figure."""
         return found.released(table.patients, slots, self.known(table), limits.cohort)
 
     def estimates(self, found: OverlapSummary) -> Figures:

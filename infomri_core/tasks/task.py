@@ -1,4 +1,4 @@
-"""What a task is to the rest of the system: whoever samples, trains, audits or reports asks it."""
+"""What a task is to the rest of the system: sampling, training, audit and report ask it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ class Task(Sampling, ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """What is learned, for whoever approves a plan: 'learns to ...'."""
+        """What is learned, for the person who approves a plan: 'learns to ...'."""
 
     @final
     def mismatch(self, dataset: SliceDataset) -> Mismatch | None:
@@ -144,7 +144,7 @@ class Task(Sampling, ABC):
     @abstractmethod
     def disclosed(self, output: Tensor) -> Tensor:
         """What an answer gives away, (B, n_answers), in the form in which an image is regressed on
-        it: the floor of whoever learns nothing else."""
+        it: the floor of anyone who learns nothing else."""
 
     @property
     def finding_names(self) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ class Task(Sampling, ABC):
         return ()
 
     def findings(self, table: SliceTable) -> Findings:
-        """Whom a site counts beside its patients and slices, for its card; nobody, unless the
+        """Whom a site counts beside its patients and slices, for its card; no one, unless the
         task has groups that may be small."""
         return Findings()
 

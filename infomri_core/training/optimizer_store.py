@@ -58,7 +58,7 @@ class OptimizerStore:
 
     def save(self, plan: str, arm: str, round_number: int, state: dict[str, np.ndarray]) -> None:
         """Write the state after a round, atomically, and forget the rounds before the last. An
-        empty one says that the arm diverged, and starts the next round afresh."""
+        empty one says that the arm diverged, and starts the next round from scratch."""
         path, data = self._path(plan, arm, round_number), save(state)
         write_atomically(path, data + hashlib.sha256(data).digest())
         for old in path.parent.glob("round-*.safetensors"):

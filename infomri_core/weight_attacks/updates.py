@@ -72,7 +72,7 @@ def local_update(
     protection: Protection | None = None,
     generator: torch.Generator | None = None,
 ) -> Update:
-    """(w_0 - w_K) / (K eta) after K steps of plain SGD on one batch, measured anew each time.
+    """(w_0 - w_K) / (K eta) after K steps of plain SGD on one batch, measured again each time.
 
     ``measurements`` (K, B, H, W). One step is the gradient itself. The model is left as it was.
     SGD is the attacker's best case: Adam's update hides the gradient's scale.

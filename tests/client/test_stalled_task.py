@@ -68,7 +68,7 @@ def test_an_executor_that_dies_takes_its_couriers_along(follow: Follow) -> None:
 def test_a_task_that_nobody_takes_is_told(follow: Follow) -> None:
     follow.read(RECEIVED)
     assert follow.after(SILENCE_SECONDS - 1) is None
-    assert "nobody has taken its task" in str(follow.after(1))
+    assert "no process has taken its task" in str(follow.after(1))
 
 
 def test_a_lost_network_is_no_reason(follow: Follow) -> None:

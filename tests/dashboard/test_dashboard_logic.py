@@ -133,7 +133,7 @@ def test_a_sites_record_is_the_sum_of_its_answers():
     assert table["budget used"][0] == 25 and np.isnan(table["budget used"][1])
     untold = [e | {"budget": None} for e in EVENTS]
     told = sites.table(sites.sites_of(untold))
-    assert list(told["all studies"]) == ["not told", ""] and "budget used" not in told
+    assert list(told["all studies"]) == ["not reported", ""] and "budget used" not in told
     drawn = {
         trace.name: list(zip(trace.y, trace.x)) for trace in site_plots.rounds([north, south]).data
     }

@@ -52,7 +52,7 @@ def noised_scores(
 
 def digest_of(reply: EvaluateReply) -> str:
     """sha256, hex, of the sums before their noise. It stands among what the noise is made of: were
-    they ever computed anew with another result, two answers with the same noise would tell the
+    they ever computed again with another result, two answers with the same noise would tell the
     difference exactly."""
     digest = hashlib.sha256()
     for family in sorted(reply.sums):

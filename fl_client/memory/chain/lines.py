@@ -29,7 +29,7 @@ class Entry:
     ``run`` is the plan's sha256, ``study`` its study's name, ``sha256`` and ``n_bytes`` are of
     what left, ``input`` is the sha256 of the task without its deadline, ``data`` the fingerprint
     of the data it was asked of; ``repetition`` marks bytes that had left before. ``released`` has
-    the patients' ids and position bitmaps of k-space, ``counts`` the counts that left anew,
+    the patients' ids and position bitmaps of k-space, ``counts`` the counts that left again,
     ``privacy`` the mechanism that a job runs on the data and epsilon with it, ``charge`` its
     ``inputs`` and ``figures``. ``recovered`` closes a broken chain (``kind`` is ``RECOVERED``,
     :mod:`.recovery`), and ``was`` is the hash that a line had there. A line has those from
@@ -66,7 +66,7 @@ def same_study(a: Entry, b: Entry) -> bool:
 
 def dated(entries: Iterable[Entry]) -> Iterator[tuple[Entry, datetime]]:
     """Each entry with a time from which it cannot be older: the latest in its line or before it.
-    A chain has its order from its hashes, and its times from a clock that anybody may set."""
+    A chain has its order from its hashes, and its times from a clock that anyone may set."""
     latest = datetime.min.replace(tzinfo=UTC)
     for entry in entries:
         if entry.time:

@@ -136,7 +136,7 @@ def _check_broken(path: Path, data: bytes, marks: Sequence[End | None]) -> None:
 
 
 def _written(path: Path, found: Salvage, closing: Entry, charges: Iterable[Entry]) -> list[Entry]:
-    """The lines of the ledger that goes on, as they are on the disk now."""
+    """The lines of the ledger that continues, as they are on the disk now."""
     lines = list(found.chain)
     carried = (dataclasses.replace(entry, was=entry.was or entry.hash) for entry in found.rest)
     for entry in (closing, *carried, *charges):

@@ -42,7 +42,7 @@ def central_rows(context: StudyContext, state: State) -> list[Row]:
 
 
 def of_one_place(plan: Plan, arm: Arm, n_sites: int) -> Plan:
-    """One arm of the plan in one round, with the optimizer steps of ``n_sites`` sites, and nobody
+    """One arm of the plan in one round, with the optimizer steps of ``n_sites`` sites, and no one
     who attacks it."""
     n_steps = plan.total_steps * n_sites
     return replace(

@@ -23,7 +23,7 @@ def inspect_arms(
     plan: Plan, audit_set: SliceDataset, arms: Arrays, device: torch.device
 ) -> list[dict[str, Any]]:
     """One entry an arm and acceleration: figures, curves and concerns as JSON values; none of a
-    task that says nothing. At most ``MOST_SLICES`` slices, evenly spread, nobody trained on."""
+    task that says nothing. At most ``MOST_SLICES`` slices, evenly spread, no one trained on."""
     _, held_out = folds(len(audit_set), CONTROL_FOLDS, audit_set.table.patients)[0]
     spread = np.linspace(0, len(held_out) - 1, min(MOST_SLICES, len(held_out))).round()
     rows = held_out[np.unique(spread.astype(int))]

@@ -85,7 +85,7 @@ class Repeated:
 
 
 def repeat_audit(asked: AuditRequest, say: Callable[[str], None]) -> Repeated:
-    """Fit the attacks anew and score them here; the arms stay as they were trained.
+    """Fit the attacks again and score them here; the arms stay as they were trained.
 
     Writes results, figures and report. ``InputError`` for a run, data or attacks that won't do,
     and for a folder that cannot be written, before any attack is fitted.

@@ -2,7 +2,7 @@
 
 A phase over Flower takes seconds, so keys and shares are exchanged for up to 32 sums at once, each
 with keys of its own. A round then costs two phases, training and unmasking. A session is prepared
-anew when a site has come that was never asked, when one has lost its part (a vault that was
+again when a site has come that was never asked, when one has lost its part (a vault that was
 restarted), or when too few of its sites are left. It is never stored: a resumed study begins
 with a new one.
 """

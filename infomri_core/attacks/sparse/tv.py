@@ -32,7 +32,7 @@ def divergence(field: Tensor) -> Tensor:
 @final
 class TotalVariation(Penalty):
     """Isotropic total variation; its proximal operator by Chambolle's dual projected gradient
-    (2004), which goes on from where the last call left it."""
+    (2004), which continues from where the last call left it."""
 
     def shrink(self, image: Tensor, weight: Tensor, memory: Any) -> tuple[Tensor, Any]:
         dual = torch.zeros(2, *image.shape, device=image.device) if memory is None else memory

@@ -72,7 +72,7 @@ def synthesise(coefficients: Tensor, taps: tuple[float, ...]) -> Tensor:
 
 @final
 class WaveletNorm(Penalty):
-    """Sum of absolute detail coefficients, in a basis shifted anew at every step: cycle spinning,
+    """Sum of absolute detail coefficients, in a basis shifted again at every step: cycle spinning,
     which takes away the blocks of one fixed basis (Coifman and Donoho 1995)."""
 
     def __init__(self, taps: tuple[float, ...] = DAUBECHIES4) -> None:

@@ -44,7 +44,7 @@ def inflates_within(path: Path, start: int, n_bytes: int, limit: int, kind: str)
     """Whether the ``kind`` ('gzip', 'zlib' or 'raw') stream of ``n_bytes`` at ``start`` of the
     file unpacks to at most ``limit`` bytes; memory holds one step of it.
 
-    A damaged stream is within: whoever reads it finds out.
+    A damaged stream is within: anyone who reads it finds out.
     """
     inflater, total, left = zlib.decompressobj(_WINDOW[kind]), 0, n_bytes
     with path.open("rb") as stream:

@@ -71,7 +71,7 @@ class SimulatedRaters(SliceDataset):
 
 def rate(outlines: np.ndarray, image: np.ndarray, n_raters: int, seed: int) -> np.ndarray | None:
     """Outlines (R, M, H, W) uint8 that ``n_raters`` draw of an ``image`` (H, W) with ``outlines``
-    (M, H, W); None where nobody outlined it. An empty outline stays empty."""
+    (M, H, W); None where no one outlined it. An empty outline stays empty."""
     if (outlines == ABSENT).any():
         return None
     unit = min(image.shape) / 64

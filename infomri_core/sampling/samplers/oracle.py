@@ -18,7 +18,7 @@ from infomri_core.sampling.samplers.spectrum import SpectrumPolicy
 class Oracle(SamplerOptions):
     """An arm's ``sampler = "oracle"``: the points that tell most of the phantoms' findings, one of
     each conjugate pair first. It is computed from what the phantoms are drawn with, so it is a
-    yardstick on them and nothing anybody could choose for real images."""
+    yardstick on them and nothing anyone could choose for real images."""
 
     name = "oracle"
     title = "oracle"

@@ -21,7 +21,7 @@ FAMILIES = {
 }
 """Agreement and Dice as deviations and their squares, each at most one for a patient; the bins'
 probability less outlined share, whose absolute values sum to one at most; the Brier score; and
-which share of a patient's slices anybody outlined."""
+which share of a patient's slices anyone outlined."""
 _REACH, _LEAST, _CLEAR = 3.0, 1e-3, 2.0
 _FINE = 0.02
 """Standard deviation of the noise up to which calibration is said, of which 0.02 is much."""

@@ -39,7 +39,7 @@ def indicators(labels: Tensor, n_classes: int) -> Tensor:
 
 def drawn_rater(targets: Tensor, normal: Tensor) -> Tensor:
     """Of each slice the label map (B, H, W) of one rater who looked, uniformly by a standard
-    ``normal`` number (B,); absent where nobody did."""
+    ``normal`` number (B,); absent where no one did."""
     present = targets.flatten(2)[..., 0] != ABSENT
     n = present.sum(1)
     level = torch.special.ndtr(normal.to(torch.float64)).clamp(0, 1)
@@ -49,7 +49,7 @@ def drawn_rater(targets: Tensor, normal: Tensor) -> Tensor:
 
 
 def negative_log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
-    """- log p(labels), summed over pixels, zero where nobody looked: ``logits`` (..., C, H, W),
+    """- log p(labels), summed over pixels, zero where no one looked: ``logits`` (..., C, H, W),
     ``labels`` (..., H, W)."""
     known = labels != ABSENT
     place = torch.where(known, labels, 0).long()[..., None, :, :]
@@ -60,7 +60,7 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
 @torch.no_grad()
 def evidence(logits: Tensor, targets: Tensor, n_classes: int) -> Tensor:
     """A row of numbers a slice (B, N_EVIDENCE), from samples' ``logits`` (B, S, C, H, W) and the
-    raters' label maps (B, R, H, W): whether anybody outlined it, the columns of
+    raters' label maps (B, R, H, W): whether anyone outlined it, the columns of
     :mod:`infomri_core.summaries.overlap`, and its bins. All lie in [0, 1]."""
     logits = torch.nan_to_num(logits.float(), nan=0.0, posinf=1e4, neginf=-1e4).clamp(-1e4, 1e4)
     probability = log_probabilities(logits).exp()
