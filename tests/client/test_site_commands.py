@@ -63,7 +63,7 @@ def test_a_plan_is_shown_with_all_that_leaves(folder: Path) -> None:
         assert words in text
     (folder / "plan.toml").write_text(RELEASE_PLAN.text)
     text = said(folder, "plan", "show", str(folder / "plan.toml"))
-    assert "sampled k-space under uniform-s0 at 4x of nobody" in text
+    assert "sampled k-space under uniform-s0 at 4x of no patient" in text
     assert "10%" in text
 
 

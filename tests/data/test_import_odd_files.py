@@ -243,4 +243,5 @@ def test_tables_of_every_spreadsheet_say_the_same(tmp_path: Path, text: str) -> 
 def test_thousands_are_not_taken_for_one(tmp_path: Path, cell: str) -> None:
     path = tmp_path / "l.csv"
     path.write_text(f"patient;tear\nA1;{cell}\nB2;0\n")
-    assert read_labels(path).kind is Kind.WORDS
+    with pytest.raises(InputError, match="another number"):
+        read_labels(path)

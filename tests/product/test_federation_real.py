@@ -1,6 +1,7 @@
 """One study with everything real: vaults, couriers, SuperLink, and a SuperLink that is killed."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from subprocess import Popen
@@ -82,7 +83,7 @@ def run_folder(two: TwoHospitals) -> Path:
 
 def check_afterwards(two: TwoHospitals, resumed: str) -> None:
     """What can be asked once it is over: the runs, the same again, and what left."""
-    number = resumed.split()[1]
+    number = re.findall(r"^run (\d+)", resumed, re.M)[0]
     runs = json.loads(call("infomri", "status", "--json"))
     assert [run["outcome"] for run in runs["runs"]] == ["completed", "failed"]
     assert {site["name"]: site["status"] for site in runs["sites"]} == {

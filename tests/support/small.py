@@ -92,6 +92,9 @@ class SilentTracker:
     def artifact(self, path: Path) -> None:
         self.artifacts.append(path)
 
+    def describe(self, text: str) -> None:
+        """Nothing to keep: the report says the same."""
+
 
 def study(plan: Plan, sites: Any, directory: Path, tracker: Any = None) -> Study:
     return Study(
