@@ -232,6 +232,16 @@ def test_one_name_is_not_spelt_out_and_no_is_not_yes(
     assert (table.label_names, table.exclusive) == (names, False)
 
 
+def test_rows_within_the_limit_are_no_more_than_what_is_stored_can_stand_for(
+    tmp_path: Path,
+) -> None:
+    """A kilobyte of which each row is small enough to read, and all of them are 128 MiB."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("image", (N, 4096, 4096), np.uint16, chunks=(1, 64, 64))
+    with pytest.raises(InputError, match="the data that its shape promises"):
+        read_back(tmp_path / "a.h5")
+
+
 def test_the_limit_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = slices(tmp_path / "a.h5")
     with pytest.raises(InputError, match="raise limit_gib= in the URI or INFOMRI_LIMIT_GIB"):
