@@ -66,7 +66,7 @@ def _what(chosen: Point, rows: Sequence[Row], x: Axis, y: Axis) -> str:
 
 def _against(chosen: Point, best: Point, rows: Sequence[Row], x: Axis, y: Axis) -> str:
     if chosen.row is best.row:
-        return "No arm does its task better, so privacy costs nothing here."
+        return f"No arm does its task better: no {y.name} was given up."
     taken, cost = best.x - chosen.x, best.y - chosen.y
     if taken <= 0:
         return ""
