@@ -82,6 +82,23 @@ def test_one_changed_byte_is_restored_wherever_it_is(
             ledger.append(entry(9))
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("line", [0, 2, 3])
+@pytest.mark.parametrize("place", [0, 1, -2])
+def test_a_byte_that_became_the_end_of_a_line_is_restored(
+    good: tuple[bytes, bytes], line: int, place: int, known: bool
+) -> None:
+    whole, end = good
+    lines = whole.splitlines(keepends=True)
+    cut = lines[line]
+    place %= len(cut)
+    lines[line] = cut[:place] + b"\n" + cut[place + 1 :]
+    with put(b"".join(lines), end if known else None) as path:
+        done = closed(path)
+        assert b"".join(map(line_of, read_ledger(path)[:-1])) == whole, "to the byte"
+        assert (done.found.lost, done.found.restored) == (0, 1)
+
+
 @given(data=st.data())
 def test_lines_lost_moved_or_doubled_are_found_or_counted(
     good: tuple[bytes, bytes], data: st.DataObject

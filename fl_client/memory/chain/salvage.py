@@ -37,7 +37,8 @@ class Salvage:
 def salvage(data: bytes, copies: Iterable[Entry], ends: Sequence[End | None]) -> Salvage:
     """The lines that ``data`` and ``copies`` of it give; ``ends`` say how many there were."""
     parts = [part for part in data.split(b"\n") if part]
-    found = list(_readable(parts))
+    read = list(_readable(parts))
+    found = [one for one in read if one is not None]
     here = [entry for _, entry in found] + [
         last for end in ends if end and (last := entry_in(end.line.encode()))
     ]
@@ -49,7 +50,7 @@ def salvage(data: bytes, copies: Iterable[Entry], ends: Sequence[End | None]) ->
     rest = list({e.hash: e for e in here if e.hash not in linked}.values())
     known = {entry.hash for entry in here}
     told = [end for end in ends if end is not None]
-    expected = max((end.entries for end in told), default=0) or len(parts)
+    expected = max((end.entries for end in told), default=0) or len(read)
     lost = max(0, expected - len(chain) - len(rest))
     gone = any(end.hash not in linked | known for end in told)
     return Salvage(
@@ -69,8 +70,8 @@ def _walk(after: dict[str, Entry]) -> Iterator[Entry]:
         entry = after.get(entry.hash)
 
 
-def _readable(parts: Sequence[bytes]) -> Iterator[tuple[bool, Entry]]:
-    """Whether each line was whole, and its entry; lines with more damage are left out."""
+def _readable(parts: Sequence[bytes]) -> Iterator[tuple[bool, Entry] | None]:
+    """Whether each line was whole, and its entry; None for a line with more damage."""
     tried, number = 0, 0
     while number < len(parts):
         entry = entry_in(parts[number])
@@ -81,7 +82,11 @@ def _readable(parts: Sequence[bytes]) -> Iterator[tuple[bool, Entry]]:
             rest = parts[number + 1 : number + 2]
             made, n_parts = _restored(parts[number], rest[0] if rest else None)
             yield from ((False, one) for one in made)
+            if not made:
+                yield None
             number += n_parts - 1
+        else:
+            yield None
         number += 1
 
 
@@ -89,6 +94,9 @@ def _restored(part: bytes, following: bytes | None) -> tuple[list[Entry], int]:
     """The entries of a damaged line, and how many parts of the file they take."""
     if len(part) > MAX_LINE_BYTES:
         return [], 1
+    for whole in (b"{" + part, part + b"}"):  # its first or last byte became the end of a line
+        if (entry := entry_in(whole)) is not None:
+            return [entry], 1
     if (entry := _changed_byte(part)) is not None:
         return [entry], 1
     for place in range(len(part)):
