@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from dashboard.figures.curves import DASHES, finished
 from infomri_core.results.frontier import Row, labels
 from infomri_core.sampling.registry import style_of
 from infomri_core.tasks.figures import Figure
-
-_DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def by_acceleration(rows: Sequence[Row], figure: Figure) -> go.Figure:
@@ -21,19 +20,12 @@ def by_acceleration(rows: Sequence[Row], figure: Figure) -> go.Figure:
         if own:
             sampler = own[0].sampler
             number = of_sampler[sampler] = of_sampler.get(sampler, -1) + 1
-            drawn.add_trace(_line(own, figure, name, _DASHES[number % len(_DASHES)]))
+            drawn.add_trace(_line(own, figure, name, DASHES[number % len(DASHES)]))
     shown = sorted({row.acceleration for row in rows})
     drawn.update_xaxes(type="log", title="acceleration", tickvals=shown)
     drawn.update_xaxes(ticktext=[f"{a:g}x" for a in shown])
     unit = f" ({figure.unit.strip()})" if figure.unit else ""
-    drawn.update_yaxes(title=f"{figure.title}{unit}")
-    drawn.update_layout(
-        height=340,
-        margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        legend={"orientation": "h", "y": -0.25, "x": 0},
-        showlegend=True,
-    )
-    return drawn
+    return finished(drawn, f"{figure.title}{unit}")
 
 
 def _line(rows: Sequence[Row], figure: Figure, name: str, dash: str) -> go.Scatter:

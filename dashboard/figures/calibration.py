@@ -5,10 +5,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from dashboard.figures.curves import DASHES, finished
 from infomri_core.results.palette import GREY
 from infomri_core.sampling.registry import style_of
-
-_DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def diagonal(curves: Mapping[str, Mapping[str, Any]], samplers: Mapping[str, str]) -> go.Figure:
@@ -18,7 +17,7 @@ def diagonal(curves: Mapping[str, Mapping[str, Any]], samplers: Mapping[str, str
     for name, curve in curves.items():
         points: Sequence[Sequence[float]] = curve["points"]
         sampler = samplers.get(name, name)
-        dash = _DASHES[drawn.get(sampler, 0) % len(_DASHES)]
+        dash = DASHES[drawn.get(sampler, 0) % len(DASHES)]
         drawn[sampler] = drawn.get(sampler, 0) + 1
         figure.add_trace(
             go.Scatter(
@@ -40,10 +39,4 @@ def diagonal(curves: Mapping[str, Mapping[str, Any]], samplers: Mapping[str, str
     )
     first = next(iter(curves.values()))
     figure.update_xaxes(title=first["x"])
-    figure.update_yaxes(title=first["y"])
-    figure.update_layout(
-        height=340,
-        margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        legend={"orientation": "h", "y": -0.25, "x": 0},
-    )
-    return figure
+    return finished(figure, first["y"])

@@ -10,7 +10,7 @@ from infomri_core.attacks import registry as attacks
 from infomri_core.sampling.registry import style_of
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888")
-_DASHES = ("solid", "dash", "dot", "dashdot")
+DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def by_round(curves: Mapping[str, Curve], samplers: Mapping[str, str], title: str) -> go.Figure:
@@ -18,14 +18,14 @@ def by_round(curves: Mapping[str, Curve], samplers: Mapping[str, str], title: st
     figure, drawn = go.Figure(), dict[str, int]()
     for name, curve in curves.items():
         sampler = samplers.get(name, name)
-        dash = _DASHES[drawn.get(sampler, 0) % len(_DASHES)]
+        dash = DASHES[drawn.get(sampler, 0) % len(DASHES)]
         drawn[sampler] = drawn.get(sampler, 0) + 1
         line = {"color": style_of(sampler).colour, "dash": dash, "width": 2}
         figure.add_trace(
             go.Scatter(x=curve.steps, y=curve.values, name=name, mode="lines+markers", line=line)
         )
     whole_rounds(figure, max((len(curve.steps) for curve in curves.values()), default=0))
-    return _finished(figure, title)
+    return finished(figure, title)
 
 
 def whole_rounds(figure: go.Figure, n_rounds: int) -> None:
@@ -42,7 +42,7 @@ def over_time(curves: Mapping[str, Curve], title: str) -> go.Figure:
             go.Scatter(x=times, y=curve.values, name=name, mode="lines", line=_line(i))
         )
     figure.update_xaxes(title="time")
-    return _finished(figure, title)
+    return finished(figure, title)
 
 
 def lines(curves: Mapping[str, Sequence[Sequence[float]]], x: str, y: str) -> go.Figure:
@@ -73,15 +73,16 @@ def _through(
                 go.Scatter(x=xs, y=ys, name=name, mode="lines+markers", line=drawn[name])
             )
     figure.update_xaxes(title=x)
-    return _finished(figure, y)
+    return finished(figure, y)
 
 
 def _line(i: int) -> dict[str, object]:
     colour = _COLOURS[i % len(_COLOURS)]
-    return {"color": colour, "dash": _DASHES[i % len(_DASHES)], "width": 2}
+    return {"color": colour, "dash": DASHES[i % len(DASHES)], "width": 2}
 
 
-def _finished(figure: go.Figure, title: str) -> go.Figure:
+def finished(figure: go.Figure, title: str) -> go.Figure:
+    """``figure`` in the size and with the legend of every plot of curves; ``title`` is y's."""
     figure.update_yaxes(title=title)
     figure.update_layout(
         height=340,

@@ -5,11 +5,19 @@ from dataclasses import dataclass
 from typing import final
 
 from infomri_core.results.arm_names import federated_name
-from infomri_core.results.frontier import ALONE, CENTRAL, FEDERATED, Row, label, utility_of
+from infomri_core.results.frontier import (
+    ALONE,
+    CENTRAL,
+    FEDERATED,
+    TRAININGS,
+    Row,
+    label,
+    utility_of,
+)
 from infomri_core.summaries.jackknife import Estimate
 
 ORDER = (ALONE, FEDERATED, CENTRAL)
-HEADINGS = {ALONE: "each site alone", FEDERATED: "federated", CENTRAL: "central"}
+HEADINGS = TRAININGS | {FEDERATED: "federated"}
 
 
 @final
