@@ -61,7 +61,7 @@ def attack_table(rows: Sequence[Row]) -> pd.DataFrame:
                 "SSIM": row.ssim.get(name),
                 "NMSE": row.nmse.get(name),
                 "own test": "passed" if name in row.certified else "weak",
-                "trained against": "yes, a mild judge" if weaker_judge(row, name) else "",
+                "trained against": "yes, a lenient judge" if weaker_judge(row, name) else "",
             }
             for row in rows
             for name in attacks(rows)

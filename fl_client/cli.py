@@ -62,7 +62,7 @@ def run(
         bool, typer.Option("--version", help="Print the versions and stop.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Log what the libraries say, too.")
+        bool, typer.Option("-v", "--verbose", help="Also log the libraries' messages.")
     ] = False,
 ) -> None:
     """Join the federation: start vault, SuperNode and executor, and keep them running.

@@ -91,7 +91,7 @@ def _root(
             count=True,
             metavar="",
             show_default=False,
-            help="Say more; twice: everything.",
+            help="More messages; given twice, all of them.",
         ),
     ] = 0,
 ) -> None:

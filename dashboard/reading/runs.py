@@ -18,7 +18,7 @@ from infomri_core.tasks.registry import DEFAULT
 
 _PAGE = 1000
 NEWEST = 100
-"""So many runs of a study can be chosen; a list of thousands is read by no one."""
+"""How many runs of a study can be chosen: nobody reads a list of thousands."""
 _SWEEPS = "tags.`infomri.kind` = 'sweep'"
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

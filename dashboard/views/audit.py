@@ -95,7 +95,7 @@ def _differences(found: Results) -> None:
         st.subheader("What differs by more than chance", anchor=False)
         st.dataframe(table, hide_index=True)
         st.caption(
-            "The second less the first, with the 95 % interval of the difference: paired by "
+            "The second minus the first, with the 95 % interval of the difference: paired by "
             "groups of patients, or, under noise, as wide as both intervals together."
         )
 

@@ -61,7 +61,7 @@ def page(uri: str, sweep: Sweep) -> None:
     for arm, why in found.dropped.items():
         st.warning(f"Arm {arm} was dropped: {why}", icon=":material/warning:")
     for arm, why in found.lost_state.items():
-        st.warning(f"Arm {arm} went on with a fresh optimizer: {why}", icon=":material/warning:")
+        st.warning(f"Arm {arm} continued with a fresh optimizer: {why}", icon=":material/warning:")
     choice.early_end(sweep)
     if found.rows:
         _frontier(uri, sweep, found)

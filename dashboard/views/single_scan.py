@@ -161,7 +161,7 @@ def _outlines(
             other = outlines.spread(raters, label)
             right.metric("Disagreement of two raters, 1 - IoU", f"{other:.3f}", border=True)
     st.caption(
-        "One measurement, outlined again and again: where the red lines part, it does "
+        "One measurement, outlined repeatedly: where the red lines diverge, it does "
         "not say where a rater would draw. Samples should differ as raters do; how well that "
         "holds over all patients is on the frontier, as 1 - GED."
     )

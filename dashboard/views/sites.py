@@ -12,7 +12,7 @@ from infomri_core.dp.outside_epsilon import summed_sentence
 from infomri_core.results.frontier import utility_of
 
 _NOTHING = (
-    "No site has answered in this run yet, or it was made by a version that did not tell of "
+    "No site has answered in this run yet, or it was made by a version that did not report "
     "single sites."
 )
 _BUDGET = (

@@ -38,7 +38,7 @@ def _live(uri: str, sweep: Sweep) -> None:
     for arm, why in found.dropped.items():
         st.warning(f"Arm {arm} was dropped: {why}", icon=":material/warning:")
     for arm, why in found.lost_state.items():
-        st.warning(f"Arm {arm} went on with a fresh optimizer: {why}", icon=":material/warning:")
+        st.warning(f"Arm {arm} continued with a fresh optimizer: {why}", icon=":material/warning:")
     if now.rounds_done == 0:
         st.info("The curves begin with the end of the first round.", icon=":material/info:")
         return

@@ -78,12 +78,12 @@ def verify(
 
 @app.command("recover")
 def recover_ledger(
-    why: Annotated[str, typer.Option(help="What happened, for those who read it later.")],
+    why: Annotated[str, typer.Option(help="What happened; kept for later readers.")],
     config: Config = _SITE,
     data: DataName = "",
     copy: Annotated[
         list[Path] | None,
-        typer.Option(help="An older copy of ledger.jsonl; give all that there are."),
+        typer.Option(help="An older copy of ledger.jsonl; give every copy there is."),
     ] = None,
     by: Annotated[str, typer.Option(help="Who decides; by default this computer's user.")] = "",
 ) -> None:
@@ -122,7 +122,7 @@ def recover_ledger(
         typer.echo("no line is lost: every charge stands as it was")
         return
     closed = ", ".join(done.line.recovered["closed"]) or "none"
-    typer.echo(f"{found.lost} lines are lost; they count as the dearest that they can have been")
+    typer.echo(f"{found.lost} lines are lost; each counts as the most it can have cost")
     typer.echo(f"studies that are closed here: {closed}; no k-space is released any more")
 
 

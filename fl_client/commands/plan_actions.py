@@ -83,7 +83,7 @@ def revoke(plan: str, config: Path, who: str) -> list[str]:
     study = SeenPlans.of(settings).find(plan)
     path = settings.policy.approved
     if not _take_back(study.digest, path, f"revoked by {who} {_now()}"):
-        remedy = "nothing is to be revoked"
+        remedy = "there is nothing to revoke"
         raise InputError(str(path), "an approval of this plan", "none", remedy)
     return [f"plan {study.digest[:12]} ({study.study.name}) is no longer approved"]
 

@@ -137,7 +137,9 @@ def _release_words(plan: Plan, settings: SiteSettings) -> list[str]:
         return ["  no k-space and no image of any patient"]
     share = settings.policy.max_released_fraction
     listed = settings.policy.consent
-    whose = f"patients listed in {listed}" if listed else "no patient, for want of a consent list"
+    whose = (
+        f"patients listed in {listed}" if listed else "no patient, because no consent list is set"
+    )
     return [
         f"  sampled k-space under {plan.release.arm} at {plan.release.acceleration:g}x of {whose}",
         f"    of no patient ever more than {share:.0%} of all positions",

@@ -84,7 +84,7 @@ def revoke(plan: PlanName, config: Config = _SITE, by: By = "") -> None:
 @app.command("re-enrol")
 def re_enrol(
     plan: PlanName,
-    why: Annotated[str, typer.Option(help="What changed, for those who read it later.")],
+    why: Annotated[str, typer.Option(help="What changed; kept for later readers.")],
     config: Config = _SITE,
     by: By = "",
 ) -> None:

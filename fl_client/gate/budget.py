@@ -117,7 +117,9 @@ def debit(cost: Mechanism, entries: Iterable[Entry], policy: Policy) -> dict[str
     }
 
 
-def told(reply: Update, context: Context, entries: Iterable[Entry], policy: Policy) -> Update:
+def with_spending(
+    reply: Update, context: Context, entries: Iterable[Entry], policy: Policy
+) -> Update:
     """``reply`` with what its study has spent here and, where the site tells it, its budget."""
     privacy = {} if context.charge is None else context.charge.privacy
     return dataclasses.replace(

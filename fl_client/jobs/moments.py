@@ -62,7 +62,7 @@ def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
     if not isinstance(reply, MomentsReply):
         raise refusal("a reply that is not the task's")
     checked = checked_moments(reply, context, rules.policy)
-    return Checked(budget.told(checked, context, rules.entries, rules.policy))
+    return Checked(budget.with_spending(checked, context, rules.entries, rules.policy))
 
 
 def checked_moments(reply: MomentsReply, context: Context, policy: Policy) -> MomentsReply:

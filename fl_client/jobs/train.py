@@ -84,7 +84,7 @@ def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
     if not isinstance(reply, TrainReply) or not isinstance(context.task, TrainTask):
         raise refusal("a reply that is not the task's")
     checked = checked_weights(reply, context, context.task, rules.policy)
-    told = budget.told(checked, context, rules.entries, rules.policy)
+    told = budget.with_spending(checked, context, rules.entries, rules.policy)
     if not context.plan.aggregation.secure:
         return Checked(told)
     if context.mask is None:
@@ -118,7 +118,9 @@ def checked_masked(reply: MaskedReply, task: TrainTask, plan: Plan) -> MaskedRep
     """The masked update, of the length that the task's arms give. Raises ``Refused("gate")``.
 
     It is random to anyone who sees it: only its form can be checked."""
-    size = ring_size({name: len(flat) for name, flat in task.arms.items()}, plan.task.told_terms)
+    size = ring_size(
+        {name: len(flat) for name, flat in task.arms.items()}, plan.task.reported_terms
+    )
     if reply.vector.dtype != np.uint64 or reply.vector.shape != (size,):
         raise refusal("a masked vector of another form")
     return reply
@@ -126,14 +128,14 @@ def checked_masked(reply: MaskedReply, task: TrainTask, plan: Plan) -> MaskedRep
 
 def _losses(plan: Plan) -> int:
     told = plan.privacy is None or plan.privacy.losses
-    return len(plan.task.told_terms) if told else 0
+    return len(plan.task.reported_terms) if told else 0
 
 
 def _check_losses(losses: Mapping[str, Mapping[str, float]], arms: Arrays, plan: Plan) -> None:
     if losses and not _losses(plan):
         raise refusal("losses that stand outside epsilon")
     for name, terms in losses.items():
-        if name not in arms or not set(terms) <= set(plan.task.told_terms):
+        if name not in arms or not set(terms) <= set(plan.task.reported_terms):
             raise refusal("unrequested losses")
         if not all(isinstance(v, float) and math.isfinite(v) for v in terms.values()):
             raise refusal("losses that are not finite")

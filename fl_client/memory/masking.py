@@ -234,7 +234,7 @@ def _vector(
     if isinstance(task, TrainTask) and isinstance(reply, TrainReply):
         sizes = {name: len(flat) for name, flat in task.arms.items()}
         with_losses = plan.privacy is None or plan.privacy.losses
-        return update_to_ring(reply, sizes, plan.task.told_terms, n_sites, with_losses)
+        return update_to_ring(reply, sizes, plan.task.reported_terms, n_sites, with_losses)
     if isinstance(task, EvaluateTask) and isinstance(reply, EvaluateReply):
         return scores_to_ring(reply, form_of(plan, task.arms, task.attacks), task.attacks)
     raise Refused("secure-aggregation", "a reply that is not the task's")

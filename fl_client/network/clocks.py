@@ -50,7 +50,7 @@ def await_agreement(
             return
         side = "ahead of" if ahead > 0 else "behind"
         _log.error(
-            "this site's clock is %s %s that of %s, which admits no such site; set it right",
+            "this site's clock is %s %s that of %s, which admits no such site; correct it",
             _duration(abs(ahead)),
             side,
             address,

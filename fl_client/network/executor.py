@@ -226,7 +226,7 @@ def main() -> NoReturn:
     logging.basicConfig(level=logging.INFO, handlers=[lines])
     logging.getLogger("httpx").setLevel(logging.WARNING)
     secret = arguments.secret_file.read_bytes() if arguments.secret_file else None
-    confine.apply(confine.hide, "no process of this user looks in")
+    confine.apply(confine.hide, "no process of this user can look in")
     folder, socket = arguments.confine, Path(os.environ.get(courier.VAULT_SOCKET, ""))
     if folder is None:
         run(lambda: arguments.runtime_api, secret)

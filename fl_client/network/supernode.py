@@ -163,7 +163,7 @@ def main() -> NoReturn:
         settings = read_settings(arguments.config)
         (arguments.folder / "flwr").mkdir(parents=True, exist_ok=True)
         keep = confine.supernode_keeps(settings.superlink, arguments.folder)
-        confine.apply(confine.hide, "no process of this user looks in")
+        confine.apply(confine.hide, "no process of this user can look in")
         confine.apply(lambda: confine.confine(keep), "no files but its own")
     except InputError as error:
         _log.error("%s", error)

@@ -30,7 +30,7 @@ def check_enrolled(entries: Iterable[Entry], ledger_entry: Entry, path: Path) ->
     raise Refused(
         "data-changed",
         "this site's data have changed since it enrolled for this plan; "
-        "the hospital may enrol them again",
+        "the hospital can enrol them again",
     )
 
 

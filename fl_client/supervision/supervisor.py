@@ -240,7 +240,7 @@ class Supervisor:
             watched.gave_up = why
             self._say(f"{part.name}: {why}; see {part.log}")
             if not self._exits:
-                self._say(f"{part.name}: waiting does not change that; set it right, start again")
+                self._say(f"{part.name}: waiting does not change that; correct it and start again")
             return
         self._say_seldom(part, why, f"starting it again in {backoff:g} s")
 

@@ -48,7 +48,7 @@ def _departures(tally: Tally) -> Iterator[Metric]:
     yield CounterMetricFamily("infomri_vault_sent_bytes", "Bytes that left.", tally.n_bytes)
     epsilon = float("inf") if tally.epsilon is None else tally.epsilon
     yield _gauge("epsilon", "Privacy spent by all studies together.", epsilon)
-    yield _gauge("last_departure_seconds", "Unix time of the last departure.", tally.last)
+    yield _gauge("last_departure_seconds", "Unix time of the last reply that left.", tally.last)
 
 
 def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:

@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     try:
-        confine.apply(confine.hide, "no process of this user looks in")
+        confine.apply(confine.hide, "no process of this user can look in")
         confine.apply(confine.drop_network, "no network, Unix sockets only")
         with even_time():
             run_vault(read_settings(options.config), stop)

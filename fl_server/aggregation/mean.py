@@ -50,7 +50,7 @@ class WeightedMean:
                 "aggregation",
                 expected,
                 f"{bound / SCALE:.3g}",
-                "a site's weights have diverged, or it states too many samples",
+                "a site's weights have diverged, or it reports too many samples",
             )
         return bound
 

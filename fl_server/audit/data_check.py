@@ -26,7 +26,7 @@ def check_audit_data(plan: Plan, dataset: SliceDataset, where: str, n_patients: 
         raise InputError(where, expected, got, remedy)
     n_found = len(np.unique(dataset.table.patients))
     if n_found < n_patients:
-        remedy = "give more patients: fewer than that decide nothing"
+        remedy = "give more patients: fewer are too few to decide anything"
         raise InputError(where, f"at least {n_patients} patients", str(n_found), remedy)
     check_intensities(dataset, where)
 

@@ -179,7 +179,7 @@ def _content(
     quality: Mapping[str, Mapping[str, float]],
     certificates: Mapping[str, Certificate],
 ) -> dict[str, Any]:
-    note = "" if quality else "no truth.npy: PSNR cannot be known"
+    note = "" if quality else "no truth.npy: PSNR cannot be computed"
     return {
         "n_images": len(given.kspace),
         "shape": list(given.shape),

@@ -69,8 +69,7 @@ def audit_external(
         external_table(found).print(console)
     else:
         console.print(
-            "There is no truth.npy, so it cannot be said how near the reconstructions come: PSNR "
-            "cannot be known. Look at them."
+            "There is no truth.npy, so PSNR cannot be computed: look at the reconstructions."
         )
     for path in found.files:
         console.print(str(path), soft_wrap=True)

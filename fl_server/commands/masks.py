@@ -20,7 +20,7 @@ def masks() -> None:
 def export(
     model: given.Model,
     acceleration: given.Acceleration,
-    out: Annotated[Path, typer.Option("--out", help="Folder to write to; made if need be.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to; created if missing.")],
     beta: given.Beta = None,
     sampler: given.SamplerName = None,
     arm: given.ArmName = None,

@@ -100,7 +100,7 @@ def withdraw(name: Name, store: Store = "") -> None:
 
     with opened(store) as client:
         version = registry.withdraw(client, name)
-    typer.echo(f"version {version.version} of {name} is approved no longer")
+    typer.echo(f"version {version.version} of {name} is no longer approved")
 
 
 def _show(rows: "Sequence[Row]") -> None:

@@ -13,7 +13,7 @@ def prom(
     acceleration: Annotated[
         float, typer.Option("--acceleration", help="1 / sampling ratio, such as 16.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write to; made if need be.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to; created if missing.")],
     constraint: Annotated[
         str, typer.Option("--constraint", help="2d: points of k-space; 1d: whole columns.")
     ] = "2d",
@@ -25,7 +25,7 @@ def prom(
         typer.Option("--published", help="The paper's schedule and plain Adam: slower, worse."),
     ] = False,
     slices: Annotated[
-        int, typer.Option("--slices", min=1, help="At most so many slices of a data set.")
+        int, typer.Option("--slices", min=1, help="At most this many slices of a data set.")
     ] = 2000,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
 ) -> None:

@@ -37,7 +37,7 @@ def simulate(
         ),
     ] = False,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with the simulation in this folder")
+        Path | None, typer.Option(help="Continue the simulation in this folder")
     ] = None,
 ) -> None:
     """Run a study over simulated sites: the federation's ServerApp and jobs, without its network.
@@ -58,7 +58,7 @@ def simulate(
         return
     if plan is None or sites is None:
         got = "no plan" if plan is None else "no --sites"
-        remedy = "or --resume FOLDER to go on with one"
+        remedy = "or --resume FOLDER to continue one"
         raise InputError("infomri simulate", "a plan file and --sites N", got, remedy)
     out = out or Path("runs") / time.strftime("simulate-%Y%m%d-%H%M%S")
     check_output(out)

@@ -53,7 +53,7 @@ class CentreFigures(Collector):
 
     def _runs(self) -> Iterator[Metric]:
         rounds = _by_run("rounds", "Rounds done.")
-        refusals = _by_run("refusals", "Replies that were no answer.")
+        refusals = _by_run("refusals", "Replies that held no answer.")
         last = _by_run("last_event_seconds", "Unix time of the last event.")
         ended = _by_run("finished", "Whether there are results.")
         seconds = _by_run("phase_seconds", "Duration of the last phase of that name.", "phase")

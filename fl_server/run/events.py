@@ -23,7 +23,7 @@ class Progress:
     """Appends events of one run: JSON objects with ``time``, ``event`` and details."""
 
     def __init__(self, path: Path, guard: Callable[[], None] = lambda: None) -> None:
-        """``guard`` is called before an event is told, and may raise to keep it untold."""
+        """``guard`` is called before an event is reported, and may raise to prevent that."""
         self._path = path
         self._guard = guard
         path.parent.mkdir(parents=True, exist_ok=True)

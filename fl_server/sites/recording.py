@@ -29,11 +29,11 @@ EVENTS = "events.jsonl"
 
 @final
 class RecordedSites:
-    """Other ``sites``, whose answers are told as events ``answer`` and ``silent``.
+    """Other ``sites``, whose answers are reported as events ``answer`` and ``silent``.
 
     An answer says who (``site``), to what (``phase``, ``round``), after how many ``seconds``, how
     many bytes of arrays went out and came back, and, of an update, ``n_samples``, ``epsilon`` and
-    the site's ``budget`` ([spent by all studies, limit], None where it is not told).
+    the site's ``budget`` ([spent by all studies, limit], None where it is not reported).
     Before the sites score it, the study is kept as one file
     (:mod:`infomri_core.results.study_file`).
     """
@@ -94,7 +94,7 @@ class RecordedSites:
         self.publish()
 
     def publish(self) -> None:
-        """Bring the events told so far to MLflow."""
+        """Bring the events reported so far to MLflow."""
         if (self._directory / EVENTS).exists():
             self._tracker.artifact(self._directory / EVENTS)
 
@@ -107,7 +107,7 @@ class RecordedSites:
         """Tell why the study ended early."""
         why = str(error) or type(error).__name__
         if isinstance(error, SystemExit):
-            why = "its process was stopped, by somebody or with the SuperLink"
+            why = "its process was stopped, by someone or with the SuperLink"
         self._progress.report("failed", why)
 
     def _report(self, node: str, event: str, facts: dict[str, Any], seconds: float) -> None:

@@ -39,7 +39,7 @@ class StudyContext:
 
     @property
     def n_phases(self) -> int:
-        """Rounds of training, the scoring, and the conclusion: what progress is told in."""
+        """Rounds of training, the scoring, and the conclusion: what progress is counted in."""
         return self.plan.training.rounds + 2
 
 

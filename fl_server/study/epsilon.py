@@ -18,9 +18,9 @@ def check_epsilon(plan: Plan, reply: TrainReply | MaskedReply | MomentsReply) ->
 
 
 def report_epsilons(history: dict[str, Any], told: Mapping[str, float | None]) -> None:
-    """Note what sites, by name, told of their spending in this study. Each number holds all that
-    ever left the site for the study: replies that came late or were not used are in it too, and
-    so the largest one told stands."""
+    """Note what sites, by name, reported of their spending in this study. Each number holds all
+    that ever left the site for the study: replies that came late or were not used are in it too,
+    and so the largest one reported stands."""
     known = history.setdefault("epsilons", {})
     for site, epsilon in told.items():
         if epsilon is not None:
@@ -28,8 +28,8 @@ def report_epsilons(history: dict[str, Any], told: Mapping[str, float | None]) -
 
 
 def study_epsilon(history: Mapping[str, Any]) -> float | None:
-    """The largest epsilon that any site ever told: each patient is at one of them only, and a site
-    that dropped out has spent what it spent. None without privacy."""
+    """The largest epsilon that any site ever reported: each patient is at one of them only, and a
+    site that dropped out has spent what it spent. None without privacy."""
     return max(history.get("epsilons", {}).values(), default=None)
 
 

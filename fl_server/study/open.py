@@ -39,7 +39,7 @@ def run_study(
     it goes to the run's folder, its events, MLflow and the report.
 
     A resumed study's plan is the one in its checkpoint; ``plan``, if given, must be the same.
-    A study that has completed is told again, and nothing else is done. Raises ``StudyFailed``,
+    A study that has completed is reported again, and nothing else is done. Raises ``StudyFailed``,
     ``InputError`` (also while another process works on the run) and ``Overtaken``.
     """
     name = find_run(centre, resume) if resume else run_name(_given(plan), run_id)

@@ -29,7 +29,7 @@ def collect_release(
     """Ask for the release that the plan chooses; what ``results.json`` says of it.
 
     Each site's answer becomes ``released/SITE.safetensors`` (see :func:`read_release`). A site
-    that refuses is told of and left out: a release is a gift, not a duty.
+    that refuses is reported and left out: a release is a gift, not a duty.
     """
     if plan.release is None:
         return {}

@@ -19,7 +19,7 @@ def check_update(plan: Plan, reply: TrainReply, arms: Iterable[str]) -> None:
         raise InputError("reply", f"arms {asked}", str(named), "update that site")
     check_epsilon(plan, reply)
     check_lost_state(plan, reply, asked)
-    asked_terms = sorted(plan.task.told_terms)
+    asked_terms = sorted(plan.task.reported_terms)
     for name, terms in reply.losses.items():
         finite = all(math.isfinite(value) for value in terms.values())
         if name not in reply.arms or sorted(terms) != asked_terms or not finite:
@@ -44,7 +44,7 @@ def report_lost_state(
     why = f"{site} had lost its optimizer state before round {answers.number}"
     for arm in answers.lost_state[site]:
         context.tracker.lost_state(arm, why)
-    sentence = f"{why}, and went on with a fresh one: {', '.join(answers.lost_state[site])}"
+    sentence = f"{why}, and continued with a fresh one: {', '.join(answers.lost_state[site])}"
     context.progress.report("lost-state", sentence)
 
 

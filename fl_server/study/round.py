@@ -27,7 +27,7 @@ Losses = dict[str, dict[str, float]]
 def train_round(context: StudyContext, state: State) -> None:
     """Advance ``state`` by one round. Raises ``StudyFailed`` when the quorum of answers is missed
     ``ATTEMPTS`` times, or every arm has diverged; ``state`` is then as it was, but for what the
-    sites have told of their spending."""
+    sites have reported of their spending."""
     number, quorum = state.round + 1, context.plan.training.quorum
     gather = gather_masked if context.plan.aggregation.secure else _gather
     for _ in range(ATTEMPTS):
@@ -45,8 +45,8 @@ def train_round(context: StudyContext, state: State) -> None:
 
 class Gathered(Protocol):
     """What a round gave, added up site by site or by the sites themselves. ``epsilons``: what
-    each site, by name, told of its spending, whether its reply was used or not. ``lost_state``:
-    by site, the arms that went on with a fresh optimizer."""
+    each site, by name, as reported with its spending, whether its reply was used or not.
+    ``lost_state``: by site, the arms that continued with a fresh optimizer."""
 
     number: int
     epsilons: dict[str, float | None]

@@ -17,7 +17,7 @@ EPILOG = (
     "Exit codes: 0 done; 1 the study or a check failed; 2 bad input; 3 a defect of this program; "
     "130 interrupted."
 )
-_REPORT = "That is a defect of this program: `infomri -v ...` shows where; please report it"
+_REPORT = "This is a defect of this program: `infomri -v ...` shows where; please report it"
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def interrupted(sentence: str) -> Iterator[None]:
 
 
 def ended(run: Callable[[], None]) -> int:
-    """The exit code of ``run``; errors are told in one paragraph on stderr.
+    """The exit code of ``run``; errors are printed in one paragraph on stderr.
 
     A traceback is shown of defects only, and only if debugging was asked for.
     """

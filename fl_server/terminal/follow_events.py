@@ -17,7 +17,7 @@ POLL_SECONDS = 0.5
 class Follower:
     """Shows events of ``events.jsonl`` as they are written; use as a context manager.
 
-    What stood there before, as of a run that is resumed, is not told again.
+    What stood there before, as of a run that is resumed, is not reported again.
     """
 
     def __init__(self, path: Path, console: Console) -> None:

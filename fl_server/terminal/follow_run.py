@@ -58,8 +58,8 @@ def follow(
 ) -> list[Row]:
     """Show a run on ``screen`` until it ends; the rows of its frontier when it completed.
 
-    Raises ``StudyFailed`` otherwise. A SuperLink that is gone is told, and told when it is back;
-    gone for longer than two minutes it ends the wait, not the run.
+    Raises ``StudyFailed`` otherwise. A SuperLink that is gone is reported, and again when it is
+    back; gone for longer than two minutes it ends the wait, not the run.
     """
     reader, seen, lost_since = LogReader(screen, verbose), 0.0, None
     while True:
@@ -76,7 +76,7 @@ def follow(
             if now - lost_since > PATIENCE_SECONDS:
                 raise StudyFailed(
                     f"{error}. The run may still continue: `{shell_command('infomri', 'status')}` "
-                    f"says how it stands, `{shell_command('infomri', 'follow', run_id)}` shows it"
+                    f"shows its state, `{shell_command('infomri', 'follow', run_id)}` shows it"
                 ) from None
         else:
             if lost_since is not None:
@@ -148,7 +148,7 @@ def _number_in(name: str) -> str:
 
 
 def _refuse_failure(run: str, state: RunState) -> None:
-    """``run``: the name that the study told once it had a checkpoint; '' where it had none."""
+    """``run``: the name that the study reported once it had a checkpoint; '' where it had none."""
     if state.outcome == "completed":
         return
     why = state.details or ("`infomri stop`" if state.outcome == "stopped" else "see above")

@@ -173,7 +173,7 @@ def parameters_of(plan: Plan, arm: Arm | None) -> dict[str, str]:
 
 
 def connect(uri: str) -> Any:
-    """A client of the tracking store at ``uri``; a SQLite store is made if need be, and
+    """A client of the tracking store at ``uri``; a SQLite store is created if missing, and
     follows its files where they were moved with it."""
     load_library(uri)
     path = sqlite_path(uri)
@@ -191,7 +191,7 @@ def load_library(uri: str) -> None:
     """Import what a client of ``uri`` needs; only a process that tracks pays the seconds."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    # Each lost connection would be told twice, once by whom we did not ask.
+    # Each lost connection would be logged twice, once by whom we did not ask.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     # So would a database that is lost, with a traceback; anyone who sends a record says it once.
     logging.getLogger("mlflow.store.db.utils").addFilter(without_traceback)

@@ -101,7 +101,7 @@ class Tracker:
         self._record({"do": "tag", "arm": None, "key": "infomri.operator", "value": operator})
 
     def lost_state(self, arm: str, why: str) -> None:
-        """Mark an arm that went on with a fresh optimizer where one was lost."""
+        """Mark an arm that continued with a fresh optimizer where one was lost."""
         self._record({"do": "tag", "arm": arm, "key": "infomri.lost_state", "value": why})
 
     def dataset(self, name: str, card: Mapping[str, Any], context: str = "training") -> None:

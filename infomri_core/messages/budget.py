@@ -15,8 +15,8 @@ class Budget(NamedTuple):
 
 
 def budget_from(value: Any) -> Budget | None:
-    """The budget in a header, None where none is told; ``ValueError`` or ``TypeError`` where it
-    has not the form."""
+    """The budget in a header, None where none is reported; ``ValueError`` or ``TypeError`` where
+    it has not the form."""
     if value is None:
         return None
     spent, limit = (float(number) for number in value)

@@ -91,7 +91,7 @@ class TrainReply:
     ``losses`` are means over the round's steps per arm: ``ce`` and ``entropy`` (nats).
     ``epsilon`` is what this study has spent here so far, at the plan's delta; None without
     differential privacy. ``budget``: the site's own, where it tells it. ``lost_state``: arms whose
-    optimizer state the site had lost, so that they went on with a fresh one."""
+    optimizer state the site had lost, so that they continued with a fresh one."""
 
     n_samples: int
     arms: Arrays

@@ -33,7 +33,7 @@ def coverage(mean: Tensor, log_variance: Tensor, target: Tensor, n_std: float) -
 def binned(mean: Tensor, log_variance: Tensor, target: Tensor) -> Tensor:
     """By bin of the predicted standard deviation the share of pixels, and their squared error and
     variance, both over all pixels of the image: (B, ``N_BINS``, 3). What ENCE is made of
-    (:func:`~infomri_core.summaries.posterior_summary.ence`); bins that do not hang on the data
+    (:func:`~infomri_core.summaries.posterior_summary.ence`); bins that do not depend on the data
     let sums of several sites be added."""
     variance = log_variance.exp()
     place = ((log_variance / 2 - math.log(LOWEST_BIN)) / math.log(2)).floor() + 1
@@ -93,7 +93,7 @@ class _Ranked(NamedTuple):
 def _ranked(values: Tensor) -> _Ranked:
     """Equal values, or values in order, are sorted in a fraction of the time of others, which
     would tell what an image shows to anyone who chose the weights. So what is compared is shuffled
-    first, and equal values are told apart by chance; nothing of the result hangs on that."""
+    first, and equal values are told apart by chance; nothing of the result depends on that."""
     n, flat = len(values), values.detach().float().cpu().numpy() + 0.0
     chance = np.random.default_rng()
     bits = flat.view(np.int32).astype(np.int64)

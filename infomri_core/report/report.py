@@ -114,7 +114,7 @@ def _study(rows: Sequence[Row], meta: Mapping[str, Any]) -> dict[str, object]:
         "Optimizer state lost": h.plain(
             [
                 f"before round {lost['round']} at {lost['site']}: {', '.join(lost['arms'])} "
-                "went on with a fresh optimizer, so the weights are not those of an "
+                "continued with a fresh optimizer, so the weights are not those of an "
                 "undisturbed study"
                 for lost in meta.get("lost_state") or []
             ]

@@ -10,7 +10,7 @@ from infomri_core.results.frontier import Row, label, utility_of
 from infomri_core.results.operating_point import linkage_sentence, linked, operating_point
 
 NEGLIGIBLE_DB = 0.2
-"""Twice the step to which sites round PSNR: a smaller gain is not told from none."""
+"""Twice the step to which sites round PSNR: a smaller gain cannot be told from none."""
 
 State = Literal["void", "asks", "beyond", "within"]
 

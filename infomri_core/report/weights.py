@@ -134,7 +134,7 @@ def _inversion(v: Mapping[str, Any]) -> str:
     )
     left = v.get("cases_left_out")
     if left:
-        caption += f" {left} settings were left out: the time given was over."
+        caption += f" {left} settings were left out: the time limit was reached."
     return h.paragraphs(words) + h.table(headers, [_inversion_line(c) for c in cases], caption)
 
 

@@ -157,7 +157,7 @@ def _rivals(row: Row, rows: Sequence[Row]) -> list[Row]:
 
 
 def _conservative(row: Row, between: tuple[Row, Row]) -> Estimate:
-    """The gain with an interval from the widths of all that it hangs on, to first order: no
+    """The gain with an interval from the widths of all that it depends on, to first order: no
     correlation between them makes it wider."""
     at, less, more = point_of(row), *map(point_of, between)
     value, share = gain(at, less, more), _share(at, less, more)

@@ -42,7 +42,7 @@ def _judged(rows: Sequence[Row]) -> list[Row]:
 
 
 def guessing(row: Row) -> bool:
-    """Whether the task is not told from guessing: its utility, or the lower end of its 95 %
+    """Whether the task cannot be told from guessing: its utility, or the lower end of its 95 %
     interval where there is one, is no better than chance, or there is none."""
     chance, found = utility_of([row]).chance, row.utility
     low = found.value if found.low is None else found.low

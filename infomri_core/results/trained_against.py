@@ -27,7 +27,7 @@ def sentence(rows: Sequence[Row]) -> str:
     names = sorted({n for row in marked for n in row.psnr if weaker_judge(row, n)})
     said = (
         f"{MARK} the arm's suppression was trained against this attack ({', '.join(names)}), "
-        "which judges it too mildly"
+        "which makes it too lenient a judge"
     )
     alone = [row for row in marked if not _others(row)]
     if alone:

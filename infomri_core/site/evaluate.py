@@ -67,7 +67,7 @@ class Scoring:
         self, bounded: BoundedScores, model: SampledModel, arm: Arm, acceleration: float
     ) -> None:
         """The same, added to what is to leave under noise: without linkage and readers, whose
-        figures of one patient hang on others or say the same again."""
+        figures of one patient depend on others or say the same again."""
         seen = self.look(model, arm, acceleration)
         bounded.add(seen.cell, seen.all_evidence(), seen.attacked, seen.figures())
 

@@ -23,7 +23,7 @@ from infomri_core.tasks.values import Classes, Family
 from infomri_core.tasks.values import Mismatch as Mismatch
 
 SUPPRESSION = "entropy"
-"""The name under which the suppression stands among the loss terms that are told."""
+"""The name under which the suppression stands among the loss terms that are reported."""
 UNIT = 1 << 20
 """What one patient weighs in sums under noise: fixed point, so that sums are integers."""
 Floats = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ Rule = tuple[bool, str, str, object]
 class Task(Sampling, ABC):
     """What is learned from slices of one ``shape`` (H, W); a frozen value, from ``[task]``.
 
-    Targets, outputs and losses have one row a slice (B, ...), and no row hangs on another: that
+    Targets, outputs and losses have one row a slice (B, ...), and no row depends on another: that
     is what differential privacy rests on.
     """
 
@@ -55,7 +55,8 @@ class Task(Sampling, ABC):
     readable: ClassVar[bool] = True
     """Whether a reader of full images can say if the task can still be done on rebuilt ones."""
     loss_terms: ClassVar[tuple[str, ...]]
-    """Names of the terms of the objective besides the suppression, in the order they are told."""
+    """Names of the terms of the objective besides the suppression, in the order they are
+    reported."""
     image_terms: ClassVar[tuple[str, ...]] = ()
     """Those of them that ask for the image itself, which an arm has with beta < 0 only."""
 
@@ -271,7 +272,7 @@ class Task(Sampling, ABC):
 
     @final
     @property
-    def told_terms(self) -> tuple[str, ...]:
+    def reported_terms(self) -> tuple[str, ...]:
         """Names of the loss terms that a site tells, in order; the suppression is the last."""
         return (*self.loss_terms, SUPPRESSION)
 

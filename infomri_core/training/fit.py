@@ -76,7 +76,7 @@ def train_steps(
     if state is not None:
         load_optimizer(optimizer, state)
     proximal = Proximal(model.parameters(), plan.aggregation.proximal_weight)
-    names = model.task.told_terms
+    names = model.task.reported_terms
     sums = torch.zeros(len(names), device=suppression.device)
     warmup = plan.training.beta_warmup
 

@@ -174,10 +174,10 @@ def _trained(plan: Plan, name: str, flat: np.ndarray, device: torch.device) -> S
 
 def _run(part: Part, expired: Callable[[], bool]) -> dict[str, Any]:
     if expired():
-        return {"note": "left out: the time given to the audit was over"}
+        return {"note": "left out: the audit's time limit was reached"}
     try:
         return part()
     except Cancelled:
-        return {"note": "left out: it did not end in its share of the time"}
+        return {"note": "left out: it did not end within its share of the time"}
     except Diverged:
         return {"note": "left out: the simulated training diverged"}

@@ -115,7 +115,7 @@ def test_where_the_plan_goes_on_results_report_and_tracker_say_so(tmp_path: Path
     meta = json.loads((tmp_path / "run" / "results.json").read_text())["meta"]
     assert meta["lost_state"] == [{"round": 2, "site": "a", "arms": [ARM]}]
     assert marked == [(ARM, "a had lost its optimizer state before round 2")]
-    assert "went on with a fresh optimizer" in render(rows, meta, {})
+    assert "continued with a fresh optimizer" in render(rows, meta, {})
     undisturbed = tmp_path / "undisturbed"
     study(plan, local_sites(undisturbed), undisturbed).train()
     ends = [read_model(folder / "run").arms[ARM] for folder in (tmp_path, undisturbed)]

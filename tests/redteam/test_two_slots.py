@@ -101,7 +101,7 @@ class HostileCentre:
         context = context_of(self._plan.digest, KEY, slot)
         binding = task.masking.binding(task_digest(task))
         collector = Collector(
-            ring_size(sizes, self._plan.task.told_terms),
+            ring_size(sizes, self._plan.task.reported_terms),
             context,
             3,
             self._announced[slot],
@@ -114,7 +114,8 @@ class HostileCentre:
         given = {n: r.unmasking for n, r in zip(names, unmasked) if isinstance(r, UnmaskReply)}
         found = collector.total(given)
         assert (
-            sum_from_ring(found, sizes, self._plan.task.told_terms, len(names), True).n_samples > 0
+            sum_from_ring(found, sizes, self._plan.task.reported_terms, len(names), True).n_samples
+            > 0
         )
         return found
 
@@ -216,7 +217,7 @@ def error_of_the_difference(tmp_path: Path) -> float:
             sums.append(centre.total(0, sites, masked, centre.unmask(0, sites, 1)))
         n_of_d = int((sums[0] - sums[1])[0])
         sizes = {name: len(flat) for name, flat in start.items()}
-        part = dict(_parts(sizes, made.plan.task.told_terms))[ARM]
+        part = dict(_parts(sizes, made.plan.task.reported_terms))[ARM]
         found = (sums[0] - sums[1])[part][: sizes[ARM]].view(np.int64) / (SCALE * n_of_d)
         d = made.drawn["d"]
         assert isinstance(d, TrainedSite)

@@ -74,7 +74,7 @@ META: dict[str, Any] = {
             "cases_left_out": 2,
             "convincing": True,
         },
-        "label_inference": {"note": "left out: the time given to the audit was over"},
+        "label_inference": {"note": "left out: the audit's time limit was reached"},
         "site_inference": {"accuracy": 0.5, "chance": 0.25, "sites": 4, "updates": 24},
     },
     "versions": {"torch": "2"},

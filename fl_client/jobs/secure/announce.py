@@ -1,7 +1,6 @@
 """``announce``: signed keys for sums to come."""
 
 from fl_client.gate.context import Checked, Context, Rules, refusal
-from fl_client.jobs.declaration import Job, always_ready, training_rows
 from fl_client.jobs.secure import masks
 from infomri_core.messages import AnnounceReply, AnnounceTask, SiteReply
 
@@ -15,18 +14,4 @@ def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
     return Checked(reply)
 
 
-JOB = Job(
-    name="announce",
-    task=AnnounceTask,
-    admit=masks.admit,
-    rows=training_rows,
-    cost=masks.cost,
-    figures=masks.figures,
-    bounded=masks.bounded,
-    one_state=False,
-    kept=True,
-    array_bytes=masks.array_bytes,
-    ready=always_ready,
-    run=masks.run,
-    check_reply=check_reply,
-)
+JOB = masks.job("announce", AnnounceTask, check_reply)

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from fl_client.gate.context import Context
-from fl_client.jobs.declaration import Premises
+from fl_client.gate.context import Check, Context
+from fl_client.jobs.declaration import Job, Premises, always_ready, training_rows
 from fl_client.jobs.forms import check_masking, check_round
 from fl_client.memory.study import of_study
 from fl_client.policy.cost import Cost
@@ -48,3 +48,22 @@ def run(context: Context, premises: Premises, cancelled: Callable[[], bool]) -> 
     assert isinstance(task, AnnounceTask | ShareTask | UnmaskTask)
     entries = of_study(premises.entries(), plan)
     return premises.sessions.answer(plan, task, context.ledger_entry, entries)
+
+
+def job(name: str, task: type, check_reply: Check) -> Job:
+    """One of the three, which differ in their task and in how its reply is checked."""
+    return Job(
+        name=name,
+        task=task,
+        admit=admit,
+        rows=training_rows,
+        cost=cost,
+        figures=figures,
+        bounded=bounded,
+        one_state=False,
+        kept=True,
+        array_bytes=array_bytes,
+        ready=always_ready,
+        run=run,
+        check_reply=check_reply,
+    )

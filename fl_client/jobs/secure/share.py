@@ -1,7 +1,6 @@
 """``share``: encrypted shares of this site's secrets, for the sites that announced."""
 
 from fl_client.gate.context import Checked, Context, Rules, refusal
-from fl_client.jobs.declaration import Job, always_ready, training_rows
 from fl_client.jobs.secure import masks
 from infomri_core.messages import ShareReply, ShareTask, SiteReply
 
@@ -18,18 +17,4 @@ def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
     return Checked(reply)
 
 
-JOB = Job(
-    name="share",
-    task=ShareTask,
-    admit=masks.admit,
-    rows=training_rows,
-    cost=masks.cost,
-    figures=masks.figures,
-    bounded=masks.bounded,
-    one_state=False,
-    kept=True,
-    array_bytes=masks.array_bytes,
-    ready=always_ready,
-    run=masks.run,
-    check_reply=check_reply,
-)
+JOB = masks.job("share", ShareTask, check_reply)

@@ -1,7 +1,6 @@
 """``unmask``: the shares that undo the masks of one sum, and of one sum a round only."""
 
 from fl_client.gate.context import Checked, Context, Rules, refusal
-from fl_client.jobs.declaration import Job, always_ready, training_rows
 from fl_client.jobs.secure import masks
 from fl_client.memory.masking import summed
 from infomri_core.messages import SiteReply, UnmaskReply, UnmaskTask
@@ -18,18 +17,4 @@ def check_reply(reply: SiteReply, context: Context, rules: Rules) -> Checked:
     return Checked(reply, {"note": summed(context.task)})
 
 
-JOB = Job(
-    name="unmask",
-    task=UnmaskTask,
-    admit=masks.admit,
-    rows=training_rows,
-    cost=masks.cost,
-    figures=masks.figures,
-    bounded=masks.bounded,
-    one_state=False,
-    kept=True,
-    array_bytes=masks.array_bytes,
-    ready=always_ready,
-    run=masks.run,
-    check_reply=check_reply,
-)
+JOB = masks.job("unmask", UnmaskTask, check_reply)

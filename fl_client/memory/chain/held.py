@@ -12,8 +12,8 @@ class InUse(InputError):
 
 
 def held(path: Path) -> int:
-    """A descriptor of the ledger at ``path``, which is made if need be, locked for this process.
-    Raises ``InUse`` while another has it."""
+    """A descriptor of the ledger at ``path``, which is created if missing, locked for this
+    process. Raises ``InUse`` while another has it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

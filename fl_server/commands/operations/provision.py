@@ -43,7 +43,9 @@ def provision(
     ] = None,
     register: Annotated[
         str,
-        typer.Option("--register", help="Tell this SuperLink: HOST:PORT, or a connection's name."),
+        typer.Option(
+            "--register", help="Register with this SuperLink: HOST:PORT, or a connection's name."
+        ),
     ] = "",
 ) -> None:
     """Make what a federation needs before it starts; safe to run again.

@@ -1,7 +1,7 @@
 """What the noise of evaluation would drown or cannot bound, from the study centre's own patients.
 
 The audit's held-out patients, whom no attack was fitted on, are scored here. About their mean
-PSNRs the sites clip a patient's. Linkage, where one patient's figures hang on all others, and
+PSNRs the sites clip a patient's. Linkage, where one patient's figures depend on all others, and
 legibility, which would cost more noise than it says, are measured on them alone.
 """
 

@@ -30,7 +30,7 @@ def train_insiders(
     if public is None:
         return {}
     if len(nodes) < 2:
-        context.progress.report("attack", "no insider's attack: it takes two sites")
+        context.progress.report("attack", "no insider's attack: it needs two sites")
         return {}
     arrays = public.to_arrays()
     start = {key: a for key, a in arrays.items() if not key.startswith(NETWORK)}

@@ -1,6 +1,6 @@
 """What suppression is worth against measuring less, with paired intervals where sites sent groups.
 
-A group of patients is left out of all the figures that a gain hangs on at once: utility and PSNR
+A group of patients is left out of all the figures that a gain depends on at once: utility and PSNR
 of the suppressed row, and of both rows of beta = 0 beside it (delete-a-group jackknife).
 """
 

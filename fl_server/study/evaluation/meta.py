@@ -27,7 +27,7 @@ def strongest(merged: MergedScores) -> Iterator[tuple[str, str]]:
 
 
 def lost_states(history: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Which arms went on with a fresh optimizer, at which site and in which round."""
+    """Which arms continued with a fresh optimizer, at which site and in which round."""
     return [
         {"round": told["round"], "site": site, "arms": arms}
         for told in history["rounds"]

@@ -31,7 +31,7 @@ MaskedTask = TrainTask | EvaluateTask
 class Question:
     """``job``: what is asked in ``round``; ``task`` makes it with its masking; ``size``: the
     length of a masked answer. ``check(site, reply)`` raises ``InputError`` or ``Refused`` for a
-    reply that must not be used, ``used`` is told of one that is."""
+    reply that must not be used, ``used`` is called with one that is."""
 
     job: str
     round: int
@@ -48,7 +48,7 @@ def ask_masked(
     read: Callable[[np.ndarray, int], T],
 ) -> tuple[list[str], T] | None:
     """The sites in the sum, in ascending order, and what ``read`` makes of it, given their number;
-    None where it is to be tried again, and every reason is told."""
+    None where it is to be tried again, and every reason is reported."""
     session = session_for(context, nodes, question.round)
     if session is None:
         return None
@@ -71,7 +71,7 @@ def ask_masked(
         return delivered, read(ring, len(delivered))
     except (Refused, ValueError) as error:
         session.lost = True
-        sentence = f"the sum over {', '.join(delivered)} is not had: {error}"
+        sentence = f"the sum over {', '.join(delivered)} could not be computed: {error}"
         report(context, question.round, sentence)
         return None
 

@@ -24,7 +24,7 @@ from infomri_core.secagg.update import UpdateSum, ring_size, sum_from_ring
 @dataclass
 class MaskedAnswers:
     """What a round under secure aggregation gave; without a ``total`` it is to be tried again.
-    ``epsilons``: what each site told of its spending, whether its update was used or not."""
+    ``epsilons``: what each site reported of its spending, whether its update was used or not."""
 
     number: int
     sites: Sequence[str] = ()
@@ -62,7 +62,7 @@ def gather_masked(context: StudyContext, state: State, number: int) -> MaskedAns
     is told."""
     plan, answers = context.plan, MaskedAnswers(number)
     sizes = {name: len(flat) for name, flat in state.arms.items()}
-    with_losses, terms = plan.privacy is None or plan.privacy.losses, plan.task.told_terms
+    with_losses, terms = plan.privacy is None or plan.privacy.losses, plan.task.reported_terms
 
     def check(site: str, reply: MaskedReply) -> None:
         answers.epsilons[site] = reply.epsilon

@@ -36,7 +36,7 @@ def check_bytes(where: str, n_bytes: int, limit: int) -> None:
             where,
             f"at most {limit / GIB:.3g} GiB to read at once",
             f"{n_bytes / GIB:.3g} GiB",
-            f"if the file is yours and that is right, raise limit_gib= in the URI or {VARIABLE}",
+            f"if the file is yours and correct, raise limit_gib= in the URI or {VARIABLE}",
         )
 
 

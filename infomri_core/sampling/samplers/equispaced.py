@@ -41,7 +41,7 @@ class Equispaced(SamplerOptions):
         ]
 
     def describe(self) -> str:
-        return f"every so many columns, and {self.centre:.0%} of them in the middle"
+        return f"equally spaced columns, and {self.centre:.0%} of them in the middle"
 
     def build(
         self,

@@ -33,7 +33,7 @@ class InfoMRI(SamplerOptions):
         return [(self.pgn in _PGN, "pgn", " | ".join(_PGN), self.pgn)]
 
     def describe(self) -> str:
-        return "points where a learned pattern finds them useful, at every ratio"
+        return "points chosen by a learned policy, at every ratio"
 
     def build(
         self,

@@ -55,7 +55,7 @@ class Loupe(SamplerOptions):
         return [(served, "sampler", one, setting.ratio_range)]
 
     def describe(self) -> str:
-        return "points where a learned probability of each finds them useful"
+        return "points by a learned probability of each"
 
     def build(
         self,

@@ -26,7 +26,7 @@ class Oracle(SamplerOptions):
     yardstick = True
 
     def describe(self) -> str:
-        return "the points that tell most of the phantoms' findings, by computation"
+        return "the points that carry most information on the phantoms' findings, computed"
 
     def build(
         self,

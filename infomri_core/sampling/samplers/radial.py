@@ -16,7 +16,7 @@ from infomri_core.tasks.task import Rule
 @final
 @dataclass(frozen=True)
 class Radial(SamplerOptions):
-    """An arm's ``sampler = "radial"``: one mask a count of points, the same for everybody."""
+    """An arm's ``sampler = "radial"``: one mask a count of points, the same for every patient."""
 
     name = "radial"
     title = "radial"

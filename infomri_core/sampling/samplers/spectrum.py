@@ -62,7 +62,9 @@ class Spectrum(SamplerOptions):
         return [(self.kind in KINDS, "kind", " | ".join(KINDS), self.kind)]
 
     def describe(self) -> str:
-        return f"the points where images differ most (kind '{self.kind}'), the same for everybody"
+        return (
+            f"the points where images differ most (kind '{self.kind}'), the same for every patient"
+        )
 
     def build(
         self,

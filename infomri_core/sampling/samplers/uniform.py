@@ -33,7 +33,7 @@ class Uniform(SamplerOptions):
     style = Style("uniform", "#009E73", "^", "triangle-up")
 
     def describe(self) -> str:
-        return "points of k-space at random, all alike"
+        return "points of k-space at random, all equally likely"
 
     def build(
         self,

@@ -189,7 +189,7 @@ def _lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
             raise InputError(where, "a name in the first line", "none", "name or empty the column")
         if name in header[:place]:
             where = f"{path} column {place + 1}"
-            raise InputError(where, "each column once", "a name twice", "rename the double one")
+            raise InputError(where, "each column once", "a name twice", "rename the duplicate")
     if any("\0" in str(cell) for _, line in lines for cell in line.values()):
         remedy = "save it as CSV in UTF-8, 'CSV UTF-8' in Excel"
         raise InputError(str(path), "a CSV in UTF-8", "cells with zero bytes", remedy)
