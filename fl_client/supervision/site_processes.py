@@ -44,7 +44,7 @@ _EVENTS = (
     (r"Failed to receive message (.*)", r"the task could not be received: \1"),
 )
 _FLOWER = re.compile(r"[A-Z]+\s*:\s+")
-_CLOCK = re.compile(r" ERROR (this site's clock is .* set it right)$")
+_CLOCK = re.compile(r" ERROR (this site's clock is .* correct it)$")
 _ENDINGS = {
     Ending.CERTIFICATE_ENDED: "the certificate of {address} has ended; the study centre renews it "
     "with `infomri provision` and starts its SuperLink again",
