@@ -16,6 +16,11 @@ _INTRODUCTION = (
     "training with β > 0 keeps this small. Zero frequency is in the middle."
 )
 
+_LOOKING = (
+    "{arms}: decides as it measures. There is no mask without a patient, and a mask tells of "
+    "the patient; the page of a single scan shows one."
+)
+
 
 def page(uri: str, sweep: Sweep) -> None:
     """Draw the page."""
@@ -33,6 +38,11 @@ def page(uri: str, sweep: Sweep) -> None:
     seed = right.number_input("Draw number", 0, 9999, 0, key="draw")
     if not names:
         choice.stop("Choose at least one arm.")
+    looking = [arm for arm in names if study.plan.arm(arm).options.of_patient]
+    if looking:
+        st.info(_LOOKING.format(arms=", ".join(names.pop(arm) for arm in looking)))
+    if not names:
+        st.stop()
     drawn = {text: draw(study, arm, percent / 100, seed) for arm, text in names.items()}
     for column, (text, one) in zip(st.columns(len(drawn)), drawn.items()):
         with column:

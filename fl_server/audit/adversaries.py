@@ -101,7 +101,7 @@ def fit_audit(
         for acceleration in plan.measurement.accelerations:
             cell = (arm, acceleration)
             logits[cell] = _logits(plan, model, cell, images)
-            fitted.redundancy[cell] = _redundancy(plan, model, cell)
+            fitted.redundancy[cell] = _redundancy(plan, model, cell, images)
     if plan.task.n_answers:
         fitted.adversaries.diagnosis = fit_together(images, logits)
     return fitted
@@ -149,8 +149,11 @@ def _logits(
 
 
 @torch.no_grad()
-def _redundancy(plan: Plan, model: SampledModel, cell: tuple[str, float]) -> float:
+def _redundancy(
+    plan: Plan, model: SampledModel, cell: tuple[str, float], images: torch.Tensor
+) -> float:
     device = next(model.network.parameters()).device
     generator = torch_generator(plan.study.seed, "redundancy", *cell, device=device)
-    masks = model.draw(1 / cell[1], REDUNDANCY_MASKS, generator)
+    some = images[torch.arange(REDUNDANCY_MASKS) % len(images)]
+    masks = model.masks_for(some, 1 / cell[1], generator)
     return float(redundancy(masks).mean())

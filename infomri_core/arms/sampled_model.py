@@ -10,7 +10,7 @@ from torch import nn
 
 from infomri_core.physics.kspace import complex_noise, fft2c, measure
 from infomri_core.randomness.draws import Randomness, normal
-from infomri_core.sampling import Acquisition, Sampler, mask_sampler
+from infomri_core.sampling import Acquisition, MaskSampler, Sampler, mask_sampler
 from infomri_core.suppression.base import Suppression
 from infomri_core.tasks.task import SUPPRESSION, Task
 from infomri_core.tasks.values import Inspection
@@ -69,6 +69,15 @@ class SampledModel(nn.Module):
         """Sampling masks (n_masks, H, W), differentiable in what the sampler learns. Raises
         ``InputError`` where they depend on what is measured."""
         return mask_sampler(self.sampler).at(ratio).draw(n_masks, generator)
+
+    def masks_for(
+        self, images: torch.Tensor, ratio: float, generator: torch.Generator
+    ) -> torch.Tensor:
+        """A mask for each of ``images`` (B, H, W), which a sampler that decides as it measures
+        looks at, and no other."""
+        if isinstance(self.sampler, MaskSampler):
+            return self.draw(ratio, len(images), generator)
+        return self.acquire(images, ratio, generator).mask
 
     def acquire(
         self, images: torch.Tensor, ratio: float, generator: torch.Generator

@@ -40,6 +40,20 @@ def arm_rules(plan: Plan) -> list[Rule]:
                 f"{arm.sampler}, {arm.suppression}, {arm.beta}",
             ),
             (
+                arm.suppression == "none" or not arm.options.of_patient,
+                f"[[arms]] {i} suppression",
+                "none with a sampler that decides as it measures: suppressions know masks that "
+                "do not depend on the image",
+                arm.suppression,
+            ),
+            (
+                plan.privacy is None or not arm.options.of_patient,
+                f"[[arms]] {i} sampler",
+                "a mask drawn before anything is measured with [privacy]: a sample's gradient "
+                "through a sampler that decides as it measures is not known",
+                arm.sampler,
+            ),
+            (
                 arm.beta >= 0 or arm.suppression == "none",
                 f"[[arms]] {i} suppression",
                 "none with beta < 0, which asks for the image that a suppression hides",

@@ -10,6 +10,7 @@ from infomri_core.dp.outside_epsilon import summed_sentence, weights_sentences
 from infomri_core.report import html as h
 from infomri_core.report import tables
 from infomri_core.report.first_page import first_page, in_words
+from infomri_core.report.mask_linkage import mask_linkage
 from infomri_core.report.trainings import training_table
 from infomri_core.report.verdict import verdict
 from infomri_core.report.weights import weights
@@ -55,6 +56,7 @@ def render(rows: Sequence[Row], meta: Mapping[str, Any], figures: Mapping[str, P
         h.section("The attackers' own test", *_certificates(meta)),
         h.section("Each site", _sites(rows, meta)),
         h.section("Matching a measurement with candidate scans", *_linkage(rows)),
+        h.section("Masks that tell of the patient", *mask_linkage(rows, meta)),
         h.section("Attacks on weights and updates", *weights(meta.get("weights") or {})),
         h.section("Method", h.paragraphs([text.format(answer=answer) for text in METHOD])),
         h.section("Seeds, versions, identity", h.facts(_identity(meta))),

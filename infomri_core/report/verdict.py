@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from infomri_core.plan.adversary_knowledge import described
+from infomri_core.report.mask_linkage import mask_sentence
 from infomri_core.results import measuring_less, trained_against
 from infomri_core.results.frontier import Row, label, utility_of
 from infomri_core.results.operating_point import linkage_sentence, linked, operating_point
@@ -44,12 +45,14 @@ def verdict(rows: Sequence[Row], meta: Mapping[str, Any]) -> Verdict:
         )
     judged = [row for row in rows if _gained(row) is not None]
     point = operating_point(judged) or max(judged, key=_gain)
+    mask = mask_sentence(point, meta)
     if point.beta < 0:
-        return _asks(point, rows)
+        asks = _asks(point, rows)
+        return replace(asks, sentences=(*asks.sentences, mask)) if mask else asks
     little = _gain(point) <= NEGLIGIBLE_DB
     found = _within(point, rows) if little else _beyond(point, judged, rows)
     mild = trained_against.sentence([point]).removeprefix(f"{trained_against.MARK} ")
-    more = (mild[:1].upper() + mild[1:], measuring_less.sentence(rows, meta))
+    more = (mask, mild[:1].upper() + mild[1:], measuring_less.sentence(rows, meta))
     return replace(found, sentences=(*found.sentences, *(text for text in more if text)))
 
 

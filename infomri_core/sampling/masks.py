@@ -52,6 +52,26 @@ def draw_masks(
     return masks.contiguous()
 
 
+def draw_counts(
+    probabilities: torch.Tensor, counts: torch.Tensor, generator: Randomness = None
+) -> torch.Tensor:
+    """One systematic draw for each row of ``probabilities`` (B, n), which add up to its whole
+    number in ``counts`` (B,).
+
+    Returns (B, n) of zeros and ones, float64, ``counts`` ones in each row, each unit with its
+    probability; with a straight-through gradient where the probabilities have one.
+    """
+    p = probabilities.detach().double().clamp(0, 1)
+    fixed = (p * _ONE).round().long()
+    rest = counts.to(p.device) * _ONE - fixed.sum(1)
+    fixed.scatter_add_(1, (p - 0.5).abs().argmin(1, keepdim=True), rest[:, None])
+    device = device_of(generator, p.device)
+    order = permutations(generator, p.shape[0], p.shape[1], device).to(p.device)
+    start = integers(generator, _ONE, (len(p), 1), device).to(p.device)
+    drawn = _passed(fixed.gather(1, order), order, start).double()
+    return drawn + (probabilities - probabilities.detach())
+
+
 def _units(probabilities: torch.Tensor, n_masks: int, constraint: Constraint) -> torch.Tensor:
     """Checks the input; the probabilities (n,) of the units that are drawn whole, float64."""
     p = probabilities.detach()
@@ -104,8 +124,12 @@ def _systematic(units: torch.Tensor, n_masks: int, generator: Randomness) -> tor
     fixed, n = _fixed_point(units).to(device), len(units)
     order = permutations(generator, n_masks, n, device)
     start = integers(generator, _ONE, (n_masks, 1), device)
-    steps = fixed.index_select(0, order.flatten()).view(n_masks, n)
-    # A step has passed a whole number where it ends less than its own length beyond one.
+    return _passed(fixed.index_select(0, order.flatten()).view(n_masks, n), order, start)
+
+
+def _passed(steps: torch.Tensor, order: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    """Which units (n_masks, n) a whole number falls on, ``steps`` being in each mask's ``order``:
+    a step has passed one where it ends less than its own length beyond it."""
     chosen = steps.cumsum(1).add_(start).bitwise_and_(_ONE - 1) < steps
     return torch.zeros_like(chosen).scatter_(1, order, chosen)
 

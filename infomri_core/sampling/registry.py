@@ -8,6 +8,7 @@ from infomri_core.system.config import build
 from infomri_core.system.errors import InputError, nearest
 
 _ROOM = "infomri_core.sampling.samplers"
+_TURNS = "infomri_core.sampling.sequential"
 SAMPLERS = Registry(
     "infomri.samplers",
     {
@@ -22,6 +23,8 @@ SAMPLERS = Registry(
         "stored": f"{_ROOM}.stored:Stored",
         "loupe": f"{_ROOM}.loupe:Loupe",
         "oracle": f"{_ROOM}.oracle:Oracle",
+        "seqmri": f"{_TURNS}.seqmri:SeqMRI",
+        "a-dps": f"{_TURNS}.adps:ADPS",
     },
 )
 """Where each sampler's options are."""
@@ -58,3 +61,9 @@ def is_yardstick(name: str) -> bool:
 def learns(name: str) -> bool:
     """Whether the sampler has parameters; False for one that is not registered."""
     return name in SAMPLERS and sampler_class(name).learns
+
+
+def tells_of_patient(name: str) -> bool:
+    """Whether the sampler's mask depends on what it measures; False for one that is not
+    registered."""
+    return name in SAMPLERS and sampler_class(name).of_patient

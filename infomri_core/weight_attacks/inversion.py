@@ -74,7 +74,7 @@ def audit_case(
     rows = torch.from_numpy(order.choice(len(images), size, replace=False))
     truth, known = images[rows], targets[rows]
     with torch.no_grad():
-        masks = torch.stack([model.draw(ratio, size, generator) for _ in range(n_local)])
+        masks = torch.stack([model.masks_for(truth, ratio, generator) for _ in range(n_local)])
         masks = torch.ones_like(masks) if case.control else masks
         y = torch.stack([model.measure(truth, mask, generator) for mask in masks])
     update = local_update(model, y, known, learning_rate, case.protection, generator)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fl_server.audit.adversaries import FittedAudit, fit_audit
 from fl_server.audit.examples import Examples, examples_for
+from fl_server.audit.mask_linkage import link_by_mask
 from fl_server.report.publish import Published
 from fl_server.run.submission import operators_of
 from fl_server.sites.base import in_process
@@ -37,6 +38,7 @@ from infomri_core.messages.wire import Arrays
 from infomri_core.plan.adversary_knowledge import insider_attack
 from infomri_core.plan.evaluation_rules import masks_scores
 from infomri_core.plan.plan import Plan
+from infomri_core.report.mask_linkage import META as MASK_LINKAGE
 from infomri_core.results.frontier import Row
 from infomri_core.results.measuring_less import META as MEASURING_LESS
 from infomri_core.score_noise.mechanism import form_of
@@ -151,6 +153,7 @@ def _results(
     meta["differences"] = differences(plan, merged, rows)
     meta[MEASURING_LESS] = measuring_less(plan.task, merged, rows)
     meta[OWN_PATIENTS] = inspect_arms(plan, context.audit_set, state.arms, context.device)
+    meta[MASK_LINKAGE] = link_by_mask(plan, context.audit_set, state.arms, context.device)
     for entry in meta[OWN_PATIENTS]:
         for concern in entry["concerns"]:
             sentence = f"arm {entry['arm']} at {entry['acceleration']:g}x: {concern}"

@@ -19,6 +19,7 @@ from fl_server.audit.data_check import (
     split_for_scoring,
 )
 from fl_server.audit.examples import examples_for
+from fl_server.audit.mask_linkage import link_by_mask
 from fl_server.audit.overlap import refuse_overlap
 from fl_server.inference.trained_arm import read_model
 from fl_server.report.publish import Published
@@ -38,6 +39,7 @@ from infomri_core.messages import EvaluateTask
 from infomri_core.plan.alone import without_alone
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan, without_noise
+from infomri_core.report.mask_linkage import META as MASK_LINKAGE
 from infomri_core.results.frontier import Row, read_results
 from infomri_core.results.measuring_less import META as MEASURING_LESS
 from infomri_core.site.site import open_site
@@ -112,6 +114,7 @@ def repeat_audit(asked: AuditRequest, say: Callable[[str], None]) -> Repeated:
     meta |= {"audit_data": settings.data, "scored_on": words, "caution": _caution(plan, saved)}
     meta["differences"] = differences(plan, merged, rows)
     meta[MEASURING_LESS] = measuring_less(plan.task, merged, rows)
+    meta[MASK_LINKAGE] = link_by_mask(plan, fit_on, saved.arms, device)
     meta |= {"per_site": [], "submitted_by": operators_of(folder)}
     if asked.weights_seconds > 0:
         say("attacking weights and updates on the audit set")
