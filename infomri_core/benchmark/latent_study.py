@@ -111,10 +111,10 @@ def scored(setting: Setting, model: SampledModel) -> Figures:
         y = model.acquire(images.to(setting.device), 1 / acceleration, generator).y
         ways = _ways(task, cast(LatentModel, model.network), y)
         for way, logits in ways.items():
-            found |= _figures(task, logits, targets, f"{way} | {acceleration:g}x")
+            found |= figures_at(task, logits, targets, f"{way} | {acceleration:g}x")
         if acceleration == max(setting.accelerations):
             for n in SAMPLES:
-                found |= _figures(task, ways["samples"][:, :n], targets, f"{n} samples")
+                found |= figures_at(task, ways["samples"][:, :n], targets, f"{n} samples")
     return found
 
 
@@ -157,11 +157,15 @@ def perfect(setting: Setting) -> Figures:
     logits = (40.0 * data.outlined(rows, levels).float() - 20.0)[:, :, None]
     found: dict[str, float] = {"D": float(data.spread(rows).mean()), "R": float(data.n_raters)}
     for n in SAMPLES:
-        found |= _figures(task, logits[:, :n], targets, f"{n} samples")
+        found |= figures_at(task, logits[:, :n], targets, f"{n} samples")
     return found
 
 
-def _figures(task: Segmentation, logits: Tensor, targets: Tensor, place: str) -> dict[str, float]:
+def figures_at(
+    task: Segmentation, logits: Tensor, targets: Tensor, place: str
+) -> dict[str, float]:
+    """By ``place | measure`` the figures of samples' ``logits`` (B, S, C, H, W) against the
+    raters' label maps (B, R, H, W)."""
     rows = [
         task.evidence(part, seen)
         for part, seen in zip(logits.split(_BATCH), targets.split(_BATCH))

@@ -6,6 +6,7 @@ from infomri_core.benchmark import segmentation
 from infomri_core.benchmark.benchmark import Figures, Request
 from infomri_core.benchmark.latent_study import SAMPLES
 from infomri_core.benchmark.segmentation import InfoMRISegmentation
+from infomri_core.benchmark.stages import PROTOCOLS
 from infomri_core.system.errors import InputError
 
 DISCS = "phantom:?ambiguous=1&size=32&patients=60&slices=1"
@@ -37,7 +38,13 @@ def test_sizes_are_the_published_ones(found: dict[str, Figures]) -> None:
 
 def test_the_table_sets_rivals_and_published_rows_side_by_side(found: dict[str, Figures]) -> None:
     table = InfoMRISegmentation().table(found)
-    for words in ("z = mean", "no latents, thresholds", "published: InfoMRI", "D (1/n + 1/R)"):
+    for words in (
+        "z = mean",
+        "no latents, thresholds",
+        "Tackle, one mask",
+        "published: InfoMRI",
+        "D (1/n + 1/R)",
+    ):
         assert words in table
     assert "167.6 M" in table and "nan" not in table
     for seed, latent in (("latent | 0", True), ("without latents | 0", False)):
@@ -47,6 +54,7 @@ def test_the_table_sets_rivals_and_published_rows_side_by_side(found: dict[str, 
 
 def test_data_without_outlines_are_refused() -> None:
     rows = InfoMRISegmentation().rows(Request("mnist:none", n_seeds=1))
-    assert [row.key for row in rows] == ["sizes | 0", "latent | 0", "without latents | 0"]
+    models = ("latent", "without latents", *PROTOCOLS)
+    assert [row.key for row in rows] == ["sizes | 0", *(f"{name} | 0" for name in models)]
     with pytest.raises(InputError):
         rows[1].run()
