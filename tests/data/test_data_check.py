@@ -140,6 +140,22 @@ def test_suspicious_slices_stand_on_the_contact_sheet(tmp_path: Path) -> None:
         call("check", path, "--sheet", tmp_path / "none" / "x.png")
 
 
+def test_a_faint_slice_of_few_values_is_empty_and_little_ringing_is_no_phase(
+    tmp_path: Path,
+) -> None:
+    images = pixels().astype(np.float32)
+    images[2] = np.random.default_rng(0).integers(0, 8, (SIDE, SIDE)) * 10
+    images[6] = np.where(images[6] > 400, 1000.0, 0.0)
+    images[9, 0, :8] = -5.0
+    images[11] = images[11] - 300.0
+    told = findings(archive(tmp_path / "a.h5", image=images))
+    assert {one["row"]: one["reason"] for one in told["suspicious"]} == {
+        2: "almost empty",
+        6: "few grey values: a mask?",
+        11: "negative values: phase?",
+    }
+
+
 def test_one_slice_under_two_patients_is_a_defect_whatever_its_scale(tmp_path: Path) -> None:
     images = pixels().astype(np.float32)
     images[[2, 3]] = images[[10, 11]] * 3.0

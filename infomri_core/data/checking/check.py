@@ -18,13 +18,14 @@ from infomri_core.data.checking.looks import (
     looks_tiled,
 )
 from infomri_core.data.hdf5.guarded import open_hdf5
+from infomri_core.data.importing.component import SIGNED_SHARE, negative_share
 from infomri_core.data.importing.formats.pixels import suspect_text
 from infomri_core.data.normalise import normalise, volume_scale
 from infomri_core.system.errors import InputError
 from infomri_core.system.progress import Progress
 
 BINS = 32
-_DARK, _FULL = 0.03, 0.999
+_DARK, _FAINT, _FULL = 0.03, 0.2, 0.999
 _EMPTY_SHARE, _SATURATED_SHARE, _NOISE_CORRELATION = 0.998, 0.05, 0.3
 _UNLIKE = 8.0
 _FEW = 8
@@ -114,7 +115,8 @@ def _patient(
         hospital = str(findings.columns.hospital[row])
         counts = np.histogram(image, bins=BINS, range=(0.0, 1.0))[0]
         findings.histograms[hospital] = findings.histograms.get(hospital, 0) + counts
-        reason = "negative values: phase?" if stored.min() < 0 else _look(image)
+        signed = negative_share(stored) > SIGNED_SHARE
+        reason = "negative values: phase?" if signed else _look(image)
         if reason:
             findings.suspicious.append(Suspicious(row, reason))
         if reason != "almost empty":
@@ -130,7 +132,7 @@ def _look(image: np.ndarray) -> str:
     if (image < _DARK).mean() > _EMPTY_SHARE:
         return "almost empty"
     if len(np.unique(image)) <= _FEW:
-        return "few grey values: a mask?"
+        return "few grey values: a mask?" if image.max() > _FAINT else "almost empty"
     if suspect_text(image):
         return "text drawn in?"
     if (image > _FULL).mean() > _SATURATED_SHARE:
@@ -170,9 +172,12 @@ def _repeated(repeats: Repeats, findings: Findings) -> None:
     """Nearly equal slices of two patients: the same picture in another export."""
     known = {one.row for one in findings.suspicious if one.reason.startswith("same slice")}
     pairs = [pair for pair in repeats.pairs() if pair[0] not in known]
-    for row, other in pairs:
-        findings.suspicious.append(Suspicious(row, f"nearly the same, other patient ({other})"))
-        findings.suspicious.append(Suspicious(other, f"nearly the same, other patient ({row})"))
+    first: dict[int, str] = {}
+    for row, other, turned in pairs:
+        how = f"nearly the same,{' turned,' if turned else ''} other patient"
+        first.setdefault(row, f"{how} ({other})")
+        first.setdefault(other, f"{how} ({row})")
+    findings.suspicious += [Suspicious(row, reason) for row, reason in first.items()]
     if pairs:
         findings.warnings.append(
             f"slices of two patients are nearly the same, {len(pairs)} times: one person twice?"

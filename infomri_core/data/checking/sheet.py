@@ -53,9 +53,11 @@ def write_sheet(path: Path, archive: Path, suspicious: list[Suspicious]) -> None
 
 
 def _tile(image: np.ndarray) -> Image.Image:
-    """The slice on a square of grey, its own maximum white, its aspect kept."""
+    """The slice on a square of grey, from its least value (black) to its greatest (white), its
+    aspect kept; a slice of one value is black."""
     image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
-    scaled = np.clip(image / max(float(image.max()), 1e-6), 0.0, 1.0) * 255
+    low, high = float(image.min()), float(image.max())
+    scaled = (image - low) / max(high - low, 1e-6) * 255
     picture = Image.fromarray(scaled.astype(np.uint8))
     ratio = TILE / max(picture.size)
     size = (max(1, round(picture.width * ratio)), max(1, round(picture.height * ratio)))
