@@ -116,6 +116,21 @@ def mlflow_locked(world: World, shot: Shot) -> None:
         held.execute("ROLLBACK")
 
 
+def database_restarted(world: World, shot: Shot) -> Heal:
+    """PostgreSQL under MLflow ends every connection, and is there again after some seconds; in
+    the end nothing of the study waits to be sent."""
+    assert world.database is not None
+    world.database.stop()
+    time.sleep(STILL_SECONDS)
+    world.database.start()
+    waiting = world.runs / "tracking.jsonl"
+
+    def check() -> None:
+        assert not waiting.exists(), f"not sent: {waiting.read_text()[:500]}"
+
+    return check
+
+
 def disk_full(world: World, shot: Shot) -> Heal:
     """No byte is left where the study centre keeps its runs."""
     disk = world.disks["centre"]
@@ -194,6 +209,7 @@ FAULTS = (
     Fault("torn line in events.jsonl", events_torn),
     Fault("MLflow's database deleted", mlflow_lost),
     Fault("MLflow's database locked for 15 s", mlflow_locked),
+    Fault("PostgreSQL under MLflow restarted", database_restarted, postgres=True),
     Fault("disk full at the study centre", disk_full, "disk is full|room", hold=30.0),
     Fault("disk read-only at the study centre", read_only, "Read-only|write", hold=30.0),
     Fault("SuperLink's database damaged", database_damaged, "state.db", LATER),

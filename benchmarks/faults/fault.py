@@ -33,8 +33,9 @@ class Fault:
     done ``hold`` seconds later or when the run has failed before, or, with 0, when the study has
     ended. ``line``: a pattern of what the
     operator reads, in the site's log, the study's events or how the run ended; '' where a fault
-    passes without a word. ``weights``: how far they may be from the undisturbed ones. ``alone``:
-    in a federation of its own; ``secure``: in one of three sites under secure aggregation."""
+    passes without a word. ``weights``: how far they may be from the undisturbed ones. ``secure``:
+    in a federation of three sites under secure aggregation; ``postgres``: in one whose MLflow is
+    on PostgreSQL."""
 
     name: str
     strike: Callable[["World", Shot], Heal | None]
@@ -42,8 +43,8 @@ class Fault:
     phases: tuple[str, ...] = PLAIN
     hold: float = 0.0
     weights: float = 0.0
-    alone: bool = False
     secure: bool = False
+    postgres: bool = False
 
 
 class NotHere(Exception):

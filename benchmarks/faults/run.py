@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.fault import Heal, NotHere, Shot
+from benchmarks.faults.database import Database
+from benchmarks.faults.fault import Fault, Heal, NotHere, Shot
 from benchmarks.faults.registry import BY_NAME
 from benchmarks.faults.world import World
 from infomri_core.machine import processes
 
+Kind = tuple[bool, bool]
 STANDS_FOR = 10
 """So many studies one federation serves before a fresh one is set up."""
 
@@ -50,42 +52,55 @@ class Result:
 
 
 class Stands(ExitStack):
-    """Federations that stand one after another: a plain one and one under secure aggregation,
-    each set up when first needed, and given up after a lost shot or :data:`STANDS_FOR` studies."""
+    """Federations that stand one after another: a plain one, one under secure aggregation, one
+    whose MLflow is on PostgreSQL; each is set up when first needed, and given up after a lost shot
+    or :data:`STANDS_FOR` studies."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder, self._n = folder, 0
-        self._worlds: dict[bool, tuple[World, float, int]] = {}
+        self._worlds: dict[Kind, tuple[World, float, int]] = {}
         self.callback(self.end)
 
-    def world(self, secure: bool) -> tuple[World, float]:
-        """A standing federation, and the seconds of an undisturbed study in it."""
-        if secure in self._worlds:
-            world, seconds, left = self._worlds[secure]
+    def world(self, fault: Fault) -> tuple[World, float]:
+        """A standing federation for a fault, and the seconds of an undisturbed study in it."""
+        kind = (fault.secure, fault.postgres)
+        if kind in self._worlds:
+            world, seconds, left = self._worlds[kind]
             if left > 0:
-                self._worlds[secure] = (world, seconds, left - 1)
+                self._worlds[kind] = (world, seconds, left - 1)
                 return world, seconds
-            self._give_up(secure)
+            self._give_up(kind)
         self._n += 1
-        world = World(self._folder / f"world{self._n}", secure=secure)
-        self._worlds[secure] = (world, 0.0, STANDS_FOR)
+        world = self._made(fault)
+        self._worlds[kind] = (world, 0.0, STANDS_FOR)
         world.open()
         started = time.monotonic()
         world.begin(f"undisturbed{self._n}")
         world.end(None, 0.0)
         seconds = time.monotonic() - started
         assert world.distance() == 0.0
-        self._worlds[secure] = (world, seconds, STANDS_FOR - 1)
+        self._worlds[kind] = (world, seconds, STANDS_FOR - 1)
         return world, seconds
+
+    def _made(self, fault: Fault) -> World:
+        folder = self._folder / f"world{self._n}"
+        if not fault.postgres:
+            return World(folder, secure=fault.secure)
+        database = Database()
+        with ExitStack() as started:
+            started.enter_context(database)
+            world = World(folder, secure=fault.secure, database=database)
+            world.push(started.pop_all())
+        return world
 
     def end(self) -> None:
         """Give all federations up."""
-        for secure in list(self._worlds):
-            self._give_up(secure)
+        for kind in list(self._worlds):
+            self._give_up(kind)
 
-    def _give_up(self, secure: bool) -> None:
-        world, _, _ = self._worlds.pop(secure)
+    def _give_up(self, kind: Kind) -> None:
+        world, _, _ = self._worlds.pop(kind)
         for client in world.clients.values():
             processes.stop(client, 20.0)
         world.close()
@@ -105,7 +120,7 @@ def run(shots: Sequence[Shot], *, loud: bool = True) -> Iterator[Result]:
 def _try(shot: Shot, stands: Stands, loud: bool) -> Result:
     fault, world = BY_NAME[shot.fault], None
     try:
-        world, undisturbed = stands.world(fault.secure)
+        world, undisturbed = stands.world(fault)
         return _shoot(shot, world, undisturbed)
     except NotHere as reason:
         return Result(shot, "not shown here", why=str(reason))

@@ -1,14 +1,17 @@
 """What happens to the processes, the line and the clock of a site."""
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable
 
 from benchmarks.faults import machine
 from benchmarks.faults.fault import Fault, Heal, NotHere, Shot
 from benchmarks.faults.world import NAMES, World
+from fl_client.network.supernode import HOST, port_file
 from fl_server.authority.certificates import SiteKit
 from tests.support.realfederation import wait_for
 
@@ -104,6 +107,23 @@ def still_client(world: World, shot: Shot) -> None:
     signalled([pid], signal.SIGCONT)
 
 
+def port_taken(world: World, shot: Shot) -> Heal:
+    """Another program takes the port that the SuperNode has just chosen, before it listens."""
+    path = port_file(world.kit(shot.site).folder / "state")
+    taken: list[socket.socket] = []
+    until = time.monotonic() + 120
+    while not taken and time.monotonic() < until:
+        before = path.stat().st_mtime_ns
+        killed(SUPERNODE)(world, shot)
+        while path.stat().st_mtime_ns == before and time.monotonic() < until:
+            time.sleep(0.001)
+        # Too late where the SuperNode was faster, or the file is not written yet: once more.
+        with contextlib.suppress(OSError, ValueError):
+            taken.append(socket.create_server((HOST, int(path.read_text()))))
+    assert taken, "no port was taken in time"
+    return taken[0].close
+
+
 def cut_off(world: World, shot: Shot) -> None:
     """The line is silent, then what was held up arrives."""
     world.relays[shot.site].cut()
@@ -184,6 +204,7 @@ FAULTS = (
     Fault("courier stands still for 50 s", still_courier),
     Fault("SuperNode stands still for 15 s", still(SUPERNODE)),
     Fault("infomri-client stands still for 15 s", still_client, "executor: ended with code -9"),
+    Fault("SuperNode's port taken before it listens", port_taken, "took the port"),
     Fault("site cut off for 20 s", cut_off),
     Fault("line of the site ends again and again", flaky),
     Fault("line of 10 kB/s", slow_line),

@@ -14,6 +14,7 @@ import tomli_w
 import torch
 
 from benchmarks.faults import machine
+from benchmarks.faults.database import Database
 from benchmarks.faults.fault import Heal, Shot
 from benchmarks.faults.relay import Relay
 from fl_client.commands.plans import approve
@@ -53,9 +54,11 @@ _TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ ")
 class World(Federation):
     """Sites a and b, or three under secure aggregation, each behind a relay; ``strikes`` happen to
     one of them or to the study centre. What they keep lies on small disks where this user may
-    mount any."""
+    mount any. ``database``: where MLflow keeps its store, instead of a file."""
 
-    def __init__(self, folder: Path, *, secure: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, secure: bool = False, database: Database | None = None
+    ) -> None:
         folder.mkdir(parents=True)
         self.flags = folder / "flags"
         self.flags.mkdir()
@@ -70,6 +73,10 @@ class World(Federation):
         for disk in self.disks.values():
             self.enter_context(machine.small_disk(disk, 96))
         self.clock = machine.clock_library(folder)
+        self.centre, self.database = tomli_w.dumps(CENTRE), database
+        if database is not None:
+            self._environment["PYTHONPATH"] += os.pathsep + str(database.driver)
+            self.centre = tomli_w.dumps(CENTRE | {"mlflow": {"tracking_uri": database.uri}})
         self.plan: Plan
         self.run_id = self.first_run = ""
         self.endings: list[str] = []
@@ -77,7 +84,7 @@ class World(Federation):
 
     def open(self) -> None:
         """Start the study centre and the sites, and wait until all are connected."""
-        self.start_superlink(tomli_w.dumps(CENTRE))
+        self.start_superlink(self.centre)
         kits = [self._provide(letter) for letter in self.letters]
         write_site_lists(kits)
         for kit in kits:
@@ -186,7 +193,7 @@ class World(Federation):
         """Stop it, if it runs, and start it on the same port and database."""
         self.control.close()
         self.superlink.stop()
-        self.start_superlink(tomli_w.dumps(CENTRE), self.superlink.options.port)
+        self.start_superlink(self.centre, self.superlink.options.port)
 
     def restart_site(self, letter: str) -> None:
         """What an init system does when a client has ended."""

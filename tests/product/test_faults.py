@@ -4,13 +4,15 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.faults import database
 from benchmarks.faults.__main__ import BEGIN, END, stored, table, write_docs
 from benchmarks.faults.fault import PLAIN, SECURE, Shot, schedule, smallest
 from benchmarks.faults.registry import BY_NAME, FAULTS
-from benchmarks.faults.run import Result
+from benchmarks.faults.run import Result, run
 
 
 def test_every_fault_has_a_name_of_its_own_and_phases_of_its_federation() -> None:
@@ -61,3 +63,14 @@ def test_the_table_names_what_was_lost_and_goes_between_its_marks(tmp_path: Path
     text = page.read_text()
     assert text.startswith(f"before\n{BEGIN}\n| fault") and text.endswith(f"{END}\nafter\n")
     assert "old" not in text
+
+
+def test_without_postgresql_its_fault_is_not_shown_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(database, "_PROGRAMS", Path("/none"))
+    monkeypatch.setenv("PATH", "")
+    shot = Shot(0, "PostgreSQL under MLflow restarted", "train", "a", 0.0)
+    (result,) = run([shot])
+    assert (result.ended, result.why) == ("not shown here", "needs PostgreSQL")
+    assert not result.lost
