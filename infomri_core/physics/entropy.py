@@ -13,9 +13,7 @@ _LOG_2PI = math.log(2 * math.pi)
 def marginal_entropy(mask: torch.Tensor, variance: torch.Tensor, noise_std: float) -> torch.Tensor:
     """H(Y) in nats of the sampled k-space of real images, as a Gaussian (InfoMRI, Eq. 33-37).
 
-    ``mask`` (B, H, W), or any leading dimensions, of zeros and ones; ``variance`` (2, H, W) of
-    the real and imaginary parts of noiseless k-space, symmetric under :func:`reflect`;
-    ``noise_std`` > 0 of each part. Returns (B,), the sum over sampled positions and both parts of
+    The sum over sampled positions, and over real and imaginary part, of
 
     - 1/2 (1 + log 2pi + 1/2 (log s^2 + log(s^2 + 2V))) where the partner i* is sampled too,
     - 1/2 (1 + log 2pi + log(s^2 + V)) where it is not, or where i = i*.
@@ -23,14 +21,31 @@ def marginal_entropy(mask: torch.Tensor, variance: torch.Tensor, noise_std: floa
     As functions of the mask the cases are weighed by I = m m~ and J = m (1 - m~), I = 0 and J = m
     where i = i*, so that the gradient is that of the expectation under independent draws. Where
     i = i* the imaginary part carries noise only, whatever ``variance`` says.
+
+    Args:
+        mask: m, (..., H, W) of zeros and ones.
+        variance: V, (2, H, W), of the real and imaginary parts of noiseless k-space, symmetric
+            under ``reflect``.
+        noise_std: s > 0 of each part.
+
+    Returns:
+        Nats, (...).
     """
     return entropy_map(mask, variance, noise_std).sum((-2, -1))
 
 
 def entropy_map(mask: torch.Tensor, variance: torch.Tensor, noise_std: float) -> torch.Tensor:
-    """Nats that each position adds to :func:`marginal_entropy`, (..., H, W), whose sum it is.
+    """Nats that each position adds to ``marginal_entropy``, whose arguments it takes.
 
-    Of sampling probabilities in place of a mask it is the expectation under independent draws.
+    Args:
+        mask: (..., H, W). Of sampling probabilities in place of zeros and ones the result is the
+            expectation under independent draws.
+
+    Returns:
+        Nats, (..., H, W).
+
+    Raises:
+        InputError: ``variance`` is of another shape, or ``noise_std`` is not above 0.
     """
     shape = tuple(mask.shape[-2:])
     if tuple(variance.shape) != (2, *shape):
@@ -42,9 +57,17 @@ def entropy_map(mask: torch.Tensor, variance: torch.Tensor, noise_std: float) ->
 
 
 def entropy_terms(variance: torch.Tensor, noise_std: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Nats (H, W) that a position adds without its partner, and by how many more with it.
+    """Nats that a position adds without its partner, and by how many more with it.
 
-    ``variance`` (2, H, W); raises ``InputError`` where ``noise_std`` is not above 0.
+    Args:
+        variance: (2, H, W), as in ``marginal_entropy``.
+        noise_std: Above 0.
+
+    Returns:
+        Two arrays (H, W).
+
+    Raises:
+        InputError: ``noise_std`` is not above 0.
     """
     if not 0 < noise_std < math.inf:
         raise InputError("marginal_entropy: noise_std", "> 0", str(noise_std), "set the noise")
@@ -57,9 +80,15 @@ def entropy_terms(variance: torch.Tensor, noise_std: float) -> tuple[torch.Tenso
 
 
 def redundancy(mask: torch.Tensor) -> torch.Tensor:
-    """Share of the sampled points whose conjugate partner is sampled too, (..., H, W) -> (...).
+    """Share of the sampled points whose conjugate partner is sampled too.
 
-    Points that are their own partner count as not redundant. Zero for an empty mask.
+    Points that are their own partner count as not redundant.
+
+    Args:
+        mask: (..., H, W) of zeros and ones.
+
+    Returns:
+        Shares in [0, 1], (...), zero for an empty mask.
     """
     m = mask.to(torch.promote_types(mask.dtype, torch.float32))
     own = self_conjugate((m.shape[-2], m.shape[-1])).to(m.device)
@@ -68,6 +97,13 @@ def redundancy(mask: torch.Tensor) -> torch.Tensor:
 
 
 def self_conjugate(shape: tuple[int, int]) -> torch.Tensor:
-    """Where i = i* (zero frequency, and Nyquist on even axes), bool (H, W)."""
+    """Where i = i*: the zero frequency, and Nyquist on even axes.
+
+    Args:
+        shape: (H, W).
+
+    Returns:
+        Bool (H, W).
+    """
     index = torch.arange(shape[0] * shape[1]).view(shape)
     return index == reflect(index)

@@ -1,4 +1,7 @@
-"""How near a reconstruction comes to the true image. Images are (B, H, W) in [0, 1], range 1."""
+"""How near a reconstruction comes to the true image.
+
+Images are (B, H, W) in [0, 1], range 1; a figure of each image is (B,).
+"""
 
 import torch
 from torch import Tensor
@@ -12,7 +15,12 @@ _WINDOW = 7
 
 
 def psnr(output: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image in dB, (B,); ``output`` is clipped to [0, 1]."""
+    """Peak signal-to-noise ratio of each image in dB.
+
+    Args:
+        output: Reconstructions, clipped to [0, 1].
+        target: True images.
+    """
     return -10 * torch.log10(mse(output, target).clamp_min(MSE_FLOOR))
 
 
@@ -21,23 +29,35 @@ def _limited_psnr(output: Tensor, target: Tensor) -> Tensor:
 
 
 def mse(output: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of each image, (B,); ``output`` is clipped to [0, 1]."""
+    """Mean squared error of each image.
+
+    Args:
+        output: Reconstructions, clipped to [0, 1].
+        target: True images.
+    """
     return (output.clamp(0, 1) - target).square().mean(dim=(-2, -1))
 
 
 def nmse(output: Tensor, target: Tensor) -> Tensor:
-    """Squared error of each image over its energy, (B,).
+    """Squared error of each image over its energy.
 
-    The energy is taken as at least 1e-4 a pixel, so that an empty slice does not decide a mean.
+    Args:
+        output: Reconstructions, clipped to [0, 1].
+        target: True images. Their energy is taken as at least 1e-4 a pixel, so that an empty
+            slice does not decide a mean.
     """
     energy = target.square().mean(dim=(-2, -1)).clamp_min(ENERGY_FLOOR)
     return mse(output, target) / energy
 
 
 def ssim(output: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity of each image, (B,): uniform 7x7 window, mean over full windows.
+    """Structural similarity of each image: uniform 7x7 window, mean over full windows.
 
     Wang et al. 2004 with sample covariances, as scikit-image's default with ``data_range=1``.
+
+    Args:
+        output: Reconstructions, clipped to [0, 1].
+        target: True images, of at least 7 x 7 pixels.
     """
     x, y = output.clamp(0, 1).double().unsqueeze(1), target.double().unsqueeze(1)
     moments = torch.cat([x, y, x * x, y * y, x * y], dim=1)
@@ -51,8 +71,13 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
 
 
 def gaussian_ssim(output: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity of each image, (B,): Gaussian 7x7 window of standard deviation 1, mean
-    over full windows (Wang et al. 2004 without sample covariances, as ProM reports it)."""
+    """Structural similarity of each image: Gaussian 7x7 window of standard deviation 1, mean over
+    full windows (Wang et al. 2004 without sample covariances, as ProM reports it).
+
+    Args:
+        output: Reconstructions, clipped to [0, 1].
+        target: True images, of at least 7 x 7 pixels.
+    """
     x, y = output.clamp(0, 1).double(), target.double()
     moments = torch.stack([x, y, x * x, y * y, x * y], dim=1)
     offsets = torch.arange(_WINDOW, dtype=torch.float64, device=x.device) - _WINDOW // 2
@@ -67,13 +92,25 @@ def gaussian_ssim(output: Tensor, target: Tensor) -> Tensor:
 
 
 def scaled_by(target: Tensor, image: Tensor) -> Tensor:
-    """``image`` (B, H, W) on the scale on which each ``target`` (B, H, W) fills [0, 1]."""
+    """``image`` on the scale on which each ``target`` fills [0, 1].
+
+    Args:
+        target: Sets the scale, image by image; any values.
+        image: Any values.
+    """
     low, high = target.amin((-2, -1), keepdim=True), target.amax((-2, -1), keepdim=True)
     return (image - low) / (high - low).clamp_min(1e-12)
 
 
 def image_metrics(output: Tensor, target: Tensor) -> Tensor:
-    """PSNR, MSE, SSIM and NMSE of each image, (B, 4), in the order of ``metrics.METRICS``. PSNR
-    is limited to ``MAX_PSNR``."""
+    """PSNR, MSE, SSIM and NMSE of each image.
+
+    Args:
+        output: Reconstructions, clipped to [0, 1].
+        target: True images.
+
+    Returns:
+        (B, 4), in the order of ``metrics.METRICS``; PSNR is limited to ``MAX_PSNR``.
+    """
     measures = (_limited_psnr, mse, ssim, nmse)
     return torch.stack([measure(output, target) for measure in measures], dim=1)

@@ -15,15 +15,26 @@ _AXES = (-2, -1)
 
 
 def fft2c(image: torch.Tensor) -> torch.Tensor:
-    """k = F x, the centred orthonormal DFT of images (..., H, W), real or complex.
+    """k = F x, the centred orthonormal DFT.
 
-    Returns complex (..., H, W) of the input's precision: float64 gives complex128.
+    Args:
+        image: (..., H, W), real or complex.
+
+    Returns:
+        Complex (..., H, W) of the input's precision (float64 gives complex128).
     """
     return cast(torch.Tensor, _Transform.apply(image))
 
 
 def ifft2c(kspace: torch.Tensor) -> torch.Tensor:
-    """x = F^H k, at once the inverse and the adjoint of :func:`fft2c`; complex (..., H, W)."""
+    """x = F^H k, at once the inverse and the adjoint of ``fft2c``.
+
+    Args:
+        kspace: (..., H, W), zero frequency at (H // 2, W // 2).
+
+    Returns:
+        Complex (..., H, W).
+    """
     return cast(torch.Tensor, _Adjoint.apply(kspace))
 
 
@@ -76,8 +87,10 @@ def _roll(values: torch.Tensor, sign: int) -> torch.Tensor:
 def reflect(kspace: torch.Tensor) -> torch.Tensor:
     """Moves position i to its conjugate partner i* = -i mod (H, W); an involution.
 
-    Works on anything laid out like k-space (..., H, W): values, masks, variances. For a real
-    image, ``kspace == reflect(kspace).conj()``.
+    For a real image, ``kspace == reflect(kspace).conj()``.
+
+    Args:
+        kspace: (..., H, W), anything laid out like k-space, so masks and variances too.
     """
     shifts = [1 - kspace.shape[axis] % 2 for axis in _AXES]
     return torch.roll(torch.flip(kspace, _AXES), shifts, _AXES)
@@ -91,9 +104,20 @@ def measure(
 ) -> torch.Tensor:
     """y = m * (k + n) (InfoMRI, Eq. 2), exactly zero wherever the mask is.
 
-    Real and imaginary parts of n are independent, each N(0, noise_std^2), drawn again for every
-    element of the result. ``mask`` (H, W) or (..., H, W), float or bool, broadcasts against
-    ``kspace`` (..., H, W); y is differentiable in both. The generator may sit on another device.
+    Noise is drawn again for every element of the result; y is differentiable in k and m.
+
+    Args:
+        kspace: Complex (..., H, W).
+        mask: (H, W) or (..., H, W), float or bool; broadcasts against ``kspace``.
+        noise_std: Standard deviation of the real part of n and of its imaginary part, which are
+            independent and Gaussian.
+        generator: May sit on another device.
+
+    Returns:
+        y, complex (..., H, W).
+
+    Raises:
+        InputError: The shapes do not broadcast, or the noise is negative or infinite.
     """
     try:
         shape = torch.broadcast_shapes(kspace.shape, mask.shape)
@@ -113,8 +137,16 @@ def complex_noise(
     generator: Randomness,
     shape: tuple[int, ...] | None = None,
 ) -> torch.Tensor:
-    """Noise of a whole grid like ``kspace``, or of ``shape``: real and imaginary parts each
-    N(0, noise_std^2). Raises ``InputError`` for a standard deviation below zero or infinite."""
+    """Noise of a whole grid: real and imaginary parts each N(0, noise_std^2).
+
+    Args:
+        kspace: What the noise is for: its precision, its device, and its shape by default.
+        noise_std: Finite, 0 or more.
+        shape: That of the noise, where it is another.
+
+    Raises:
+        InputError: A standard deviation below zero or infinite.
+    """
     if not 0 <= noise_std < float("inf"):
         raise InputError("measure: noise_std", "0 <= noise_std", str(noise_std), "correct it")
     dtype = torch.promote_types(kspace.dtype, torch.complex32)
@@ -124,10 +156,22 @@ def complex_noise(
 
 
 def sample(kspace: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """``kspace`` (..., H, W) where ``mask`` is one, exactly zero where it is zero."""
+    """``kspace`` where ``mask`` is one, exactly zero where it is zero.
+
+    Args:
+        kspace: Complex (..., H, W).
+        mask: (..., H, W) of zeros and ones.
+    """
     return torch.view_as_complex(torch.view_as_real(kspace) * mask.unsqueeze(-1))
 
 
 def zero_fill(measurement: torch.Tensor) -> torch.Tensor:
-    """The zero-filled image F^H y, complex (..., H, W)."""
+    """The zero-filled image F^H y.
+
+    Args:
+        measurement: y, complex (..., H, W).
+
+    Returns:
+        Complex (..., H, W).
+    """
     return ifft2c(measurement)

@@ -15,7 +15,10 @@ from infomri_core.system.errors import InputError
 class KSpaceMoments:
     """Count, mean and summed squared deviation of the real and imaginary parts of k-space.
 
-    ``mean`` and ``deviation`` are float64 (2, H, W): real parts, then imaginary parts.
+    Args:
+        count: How many slices were seen.
+        mean: Float64 (2, H, W): real parts, then imaginary parts.
+        deviation: Squared deviations from the mean, summed over slices; laid out like ``mean``.
     """
 
     count: int
@@ -24,9 +27,13 @@ class KSpaceMoments:
 
     @classmethod
     def from_kspace(cls, kspace: torch.Tensor) -> Self:
-        """Moments over all leading dimensions of complex k-space (..., H, W).
+        """Moments over all leading dimensions.
 
-        Raises ``InputError`` for k-space that is not complex, empty, not finite, or all zero.
+        Args:
+            kspace: Complex (..., H, W).
+
+        Raises:
+            InputError: k-space that is not complex, empty, not finite, or all zero.
         """
         _check(kspace)
         parts = torch.view_as_real(kspace.reshape(-1, *kspace.shape[-2:])).movedim(-1, 1).double()
@@ -34,7 +41,11 @@ class KSpaceMoments:
         return cls(len(parts), mean, (parts - mean).square().sum(0))
 
     def merge(self, other: Self) -> Self:
-        """Moments of both samples together (Chan, Golub and LeVeque, 1979)."""
+        """Moments of both samples together (Chan, Golub and LeVeque, 1979).
+
+        Raises:
+            InputError: The two are of different (H, W).
+        """
         if self.mean.shape != other.mean.shape:
             raise InputError(
                 "KSpaceMoments.merge",

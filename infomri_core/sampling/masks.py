@@ -24,18 +24,28 @@ def draw_masks(
     method: Method = "systematic",
     generator: Randomness = None,
 ) -> torch.Tensor:
-    """Draw ``n_masks`` independent masks from ``probabilities`` (H, W).
+    """Draw independent masks.
 
     Every mask samples floor or ceil of the sum of the probabilities, exactly that sum where it
-    is a whole number up to rounding (1e-6 relative); the units counted are points ("2d") or whole
-    columns ("1d", where all rows of ``probabilities`` must be equal). ``systematic`` is randomised
-    systematic sampling in a fresh random order for every mask (Goodman and Kish, 1950): each unit
-    is sampled with exactly its probability. ``rejection`` repeats independent draws until the
-    count fits (InfoMRI, Algorithm 1), which shifts the probabilities slightly.
+    is a whole number up to rounding (1e-6 relative).
 
-    Returns float (n_masks, H, W) of zeros and ones on the probabilities' device; when they
-    require grad, with a straight-through gradient to them. Raises ``InputError`` for
-    probabilities outside [0, 1] or a budget that rejection cannot meet.
+    Args:
+        probabilities: (H, W) in [0, 1].
+        n_masks: 1 or more.
+        constraint: The units drawn and counted, points ("2d") or whole columns ("1d", where all
+            rows of ``probabilities`` must be equal).
+        method: ``systematic`` is randomised systematic sampling in a fresh random order for every
+            mask (Goodman and Kish, 1950), where each unit is sampled with exactly its
+            probability. ``rejection`` repeats independent draws until the count fits (InfoMRI,
+            Algorithm 1), which shifts the probabilities slightly.
+        generator: May sit on another device; None is torch's own.
+
+    Returns:
+        Float (n_masks, H, W) of zeros and ones on the probabilities' device; when they require
+        grad, with a straight-through gradient to them.
+
+    Raises:
+        InputError: Probabilities outside [0, 1], or a budget that rejection cannot meet.
     """
     units = _units(probabilities, n_masks, constraint)
     if method == "systematic":
@@ -55,11 +65,15 @@ def draw_masks(
 def draw_counts(
     probabilities: torch.Tensor, counts: torch.Tensor, generator: Randomness = None
 ) -> torch.Tensor:
-    """One systematic draw for each row of ``probabilities`` (B, n), which add up to its whole
-    number in ``counts`` (B,).
+    """One systematic draw for each row of probabilities.
 
-    Returns (B, n) of zeros and ones, float64, ``counts`` ones in each row, each unit with its
-    probability; with a straight-through gradient where the probabilities have one.
+    Args:
+        probabilities: (B, n) in [0, 1]; each row adds up to its whole number in ``counts``.
+        counts: (B,), how many units each row samples.
+
+    Returns:
+        Float64 (B, n) of zeros and ones, each unit sampled with its probability, with a
+        straight-through gradient where the probabilities have one.
     """
     p = probabilities.detach().double().clamp(0, 1)
     fixed = (p * _ONE).round().long()

@@ -15,8 +15,14 @@ Start = Literal["spectral", "random"]
 
 
 class Style(NamedTuple):
-    """How a sampler is drawn in every figure: its name in a legend, a hex colour (Okabe and Ito's
-    are told apart by the colour-blind), and its marker in matplotlib and in plotly."""
+    """How a sampler is drawn in every figure.
+
+    Attributes:
+        name: In a legend.
+        colour: Hex; Okabe and Ito's are told apart by the colour-blind.
+        marker: matplotlib's.
+        symbol: plotly's.
+    """
 
     name: str
     colour: str = "#CC79A7"
@@ -29,7 +35,13 @@ class Style(NamedTuple):
 class Setting:
     """The measurement that a sampler is made for: what all arms of a plan share.
 
-    ``ratios``: those of the plan's accelerations; ``ratio_range``: all that training may draw.
+    Args:
+        shape: (H, W) of the images.
+        constraint: Points ("2d") or whole columns ("1d") are sampled.
+        method: How masks are drawn from probabilities, see ``draw_masks``.
+        start: Where a learned sampler starts, at the images' spectrum or at random.
+        ratio_range: Least and greatest ratio that training may draw.
+        ratios: Those of the plan's accelerations.
     """
 
     shape: tuple[int, int]
@@ -76,11 +88,20 @@ class SamplerOptions(ABC):
         return asdict(self)
 
     def rules(self, setting: Setting) -> list[Rule]:
-        """What makes the arm impossible, each key under the arm."""
+        """What makes the arm impossible, each key under the arm.
+
+        Args:
+            setting: What the arm's plan measures.
+        """
         return []
 
     def only(self, constraint: Constraint, setting: Setting) -> Rule:
-        """The rule of a pattern that exists for one kind of mask."""
+        """The rule of a pattern that exists for one kind of mask.
+
+        Args:
+            constraint: The kind it exists for.
+            setting: What the arm's plan measures.
+        """
         wanted = f"{self.name} with [measurement] constraint = '{constraint}' only"
         return setting.constraint == constraint, "sampler", wanted, setting.constraint
 
@@ -95,5 +116,11 @@ class SamplerOptions(ABC):
         variance: torch.Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Sampler:
-        """A fresh sampler. ``variance`` (2, H, W) of k-space is what a spectral start or a
-        spectrum begins from; None where weights are loaded afterwards."""
+        """A fresh sampler.
+
+        Args:
+            setting: What the arm's plan measures.
+            variance: (2, H, W) of the real and imaginary parts of k-space, from which a spectral
+                start or a spectrum begins; None where weights are loaded afterwards.
+            generator: Of random starting weights.
+        """

@@ -21,6 +21,13 @@ class PatternGenerator(SamplingPolicy):
 
     The logits are MLP([e, r]) + g * (e_0 + log r), with e_0 the embedding's first channel. Fresh
     from the constructor g = 0: the paper's random start.
+
+    Args:
+        shape: (H, W) of the images.
+        constraint: Points ("2d") or whole columns ("1d").
+        hidden: Width of the hidden layer.
+        embedding: Channels of the position embedding.
+        generator: Of the starting weights.
     """
 
     def __init__(
@@ -46,7 +53,14 @@ class PatternGenerator(SamplingPolicy):
         return torch.sigmoid(self.logits(ratio)).view(self.grid)
 
     def logits(self, ratio: float) -> torch.Tensor:
-        """Logits (n,) of the units of ``grid`` before the sigmoid."""
+        """Logits before the sigmoid.
+
+        Args:
+            ratio: r, in (0, 1].
+
+        Returns:
+            (n,), one for each unit of ``grid``.
+        """
         from_ratio = self.hidden_weight[:, -1:] * ratio + self.hidden_bias
         hidden = torch.addmm(from_ratio, self.hidden_weight[:, :-1], self.embedding).relu_()
         residual = (self.output_weight @ hidden)[0] + self.output_bias
@@ -54,12 +68,17 @@ class PatternGenerator(SamplingPolicy):
 
     @torch.no_grad()
     def start_spectral(self, variance: torch.Tensor) -> Self:
-        """Start, in place, from where images differ: ``variance`` (2, H, W) of k-space.
+        """Start, in place, from where images differ.
 
         e_0 becomes the standardised log energy, shifted so that the sigmoid's mean at ratio 1/16
         needs no rescaling (with the gain on log r it needs little at others); the MLP becomes a
-        residual that starts at zero. Raises ``InputError`` for a variance of another shape, not
-        finite, or all zero.
+        residual that starts at zero.
+
+        Args:
+            variance: (2, H, W) of the real and imaginary parts of k-space.
+
+        Raises:
+            InputError: A variance of another shape, not finite, or all zero.
         """
         energy = self._energy(variance)
         floor = _ENERGY_FLOOR * energy.max()
@@ -92,8 +111,14 @@ class PatternGenerator(SamplingPolicy):
 @final
 class PaperPatternGenerator(SamplingPolicy):
     """The network that the paper's count of 16.4 K parameters implies at 128 x 128: an embedding
-    of one channel beside r, a hidden layer of 16 and a sigmoid (InfoMRI, Eq. 16): N + 4h + 1
-    parameters with h = 16."""
+    of one channel beside r, a hidden layer of 16 and a sigmoid (InfoMRI, Eq. 16).
+
+    Args:
+        shape: (H, W) of the images.
+        constraint: Points ("2d") or whole columns ("1d").
+        hidden: Width h of the hidden layer; N units then have N + 4h + 1 parameters.
+        generator: Of the starting weights.
+    """
 
     def __init__(
         self,

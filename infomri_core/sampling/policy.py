@@ -16,8 +16,14 @@ Constraint = Literal["2d", "1d"]
 class SamplingPolicy(nn.Module, ABC):
     """r -> mu(r) in [0, 1]^(H, W) with mean exactly r (InfoMRI, Eq. 16).
 
-    Subclasses say only where samples are wanted, in ``density``. With constraint "1d" all rows
-    are equal and masks sample whole columns.
+    Subclasses say only where samples are wanted, in ``density``.
+
+    Args:
+        shape: (H, W) of the images.
+        constraint: With "1d" all rows are equal and masks sample whole columns.
+
+    Raises:
+        InputError: Another constraint, or no shape.
     """
 
     def __init__(self, shape: tuple[int, int], constraint: Constraint = "2d") -> None:
@@ -36,10 +42,24 @@ class SamplingPolicy(nn.Module, ABC):
 
     @abstractmethod
     def density(self, ratio: float) -> torch.Tensor:
-        """Probabilities in [0, 1] on ``grid``, whose mean need not be ``ratio`` yet."""
+        """Where samples are wanted, before the mean is set.
+
+        Args:
+            ratio: Share of k-space to sample, in (0, 1].
+
+        Returns:
+            Probabilities in [0, 1] on ``grid``, whose mean need not be ``ratio`` yet.
+        """
 
     def forward(self, ratio: float) -> torch.Tensor:
-        """Sampling probabilities (H, W), mean ``ratio``, 0 < ratio <= 1."""
+        """Sampling probabilities.
+
+        Args:
+            ratio: Share of k-space to sample, in (0, 1].
+
+        Returns:
+            (H, W) in [0, 1], with mean ``ratio``.
+        """
         check_ratio(ratio)
         return rescale(self.density(ratio), ratio).expand(self.shape)
 

@@ -31,7 +31,15 @@ SAMPLERS = Registry(
 
 
 def sampler_class(name: str, where: str = "sampler") -> type[SamplerOptions]:
-    """The options of a registered sampler. ``InputError`` for any other name."""
+    """The options of a registered sampler.
+
+    Args:
+        name: As a plan's arm has it.
+        where: What the error names as the place of the name.
+
+    Raises:
+        InputError: Any other name, with the nearest that there is.
+    """
     if name not in SAMPLERS:
         hint = SAMPLERS.hint(name) or nearest(name, SAMPLERS) or "choose one"
         raise InputError(where, " | ".join(SAMPLERS), repr(name)[:60], hint)
@@ -39,7 +47,16 @@ def sampler_class(name: str, where: str = "sampler") -> type[SamplerOptions]:
 
 
 def options_from(name: str, table: dict[str, Any], where: str) -> SamplerOptions:
-    """The options of the sampler ``name`` in the rest of its arm's table. ``InputError``."""
+    """The options of a sampler from its arm in a plan.
+
+    Args:
+        name: The arm's ``sampler``.
+        table: The rest of the arm's keys.
+        where: What the error names as the place of the arm.
+
+    Raises:
+        InputError: No such sampler, or a key or value that it does not take.
+    """
     return build(sampler_class(name, f"{where} sampler"), table, where)
 
 

@@ -6,11 +6,18 @@ from infomri_core.system.errors import InputError
 
 
 def rescale(probabilities: torch.Tensor, ratio: float) -> torch.Tensor:
-    """Rescale b in [0, 1] of any shape to mean exactly ``ratio``, staying in [0, 1].
+    """Rescale b to mean exactly r, staying in [0, 1].
 
     b * r / mean(b) where mean(b) >= r, else 1 - (1 - r) / (1 - mean(b)) * (1 - b) (InfoMRI,
     Eq. 17, whose condition reads ||b||_1 >= r N). Differentiable in b; computed in float64 and
-    returned in b's precision. Raises ``InputError`` for a ratio outside [0, 1].
+    returned in b's precision.
+
+    Args:
+        probabilities: b, of any shape, in [0, 1].
+        ratio: r, in [0, 1].
+
+    Raises:
+        InputError: A ratio outside [0, 1].
     """
     if not 0 <= ratio <= 1:
         raise InputError("rescale: ratio", "0 <= ratio <= 1", str(ratio), "correct it")

@@ -21,8 +21,12 @@ call."""
 @final
 @dataclass(frozen=True)
 class Acquisition:
-    """``y`` (B, H, W), zero where nothing was sampled, and ``mask`` (B, H, W) of zeros and ones,
-    with a gradient where the sampler learns."""
+    """What was measured.
+
+    Args:
+        y: Complex (B, H, W), zero where nothing was sampled.
+        mask: (B, H, W) of zeros and ones, with a gradient where the sampler learns.
+    """
 
     y: Tensor
     mask: Tensor
@@ -38,8 +42,17 @@ class Sampler(nn.Module, ABC):
     def acquire(
         self, kspace: Tensor, ratio: float, noise: Noise, generator: Randomness
     ) -> Acquisition:
-        """Measure ``kspace`` (B, H, W) at 0 < ``ratio`` <= 1; the mask's randomness comes from
-        ``generator``. Raises ``InputError`` for a ratio that it cannot serve."""
+        """Measure slices.
+
+        Args:
+            kspace: Complex (B, H, W), without noise.
+            ratio: Share of k-space to sample, in (0, 1].
+            noise: Gives the noise of the whole grid; only what is sampled of it is added.
+            generator: Of the mask's randomness.
+
+        Raises:
+            InputError: A ratio that it cannot serve.
+        """
 
 
 class MaskDistribution(Protocol):
@@ -50,8 +63,12 @@ class MaskDistribution(Protocol):
         """The chance of each point to be sampled (H, W); with a gradient where it is learned."""
 
     def draw(self, n_masks: int, generator: Randomness) -> Tensor:
-        """Independent masks (n_masks, H, W) of zeros and ones; where it is learned, with a
-        straight-through gradient to ``probability``."""
+        """Independent masks.
+
+        Returns:
+            (n_masks, H, W) of zeros and ones; where the sampler learns, with a straight-through
+            gradient to ``probability``.
+        """
 
 
 class MaskSampler(Sampler):
@@ -59,7 +76,14 @@ class MaskSampler(Sampler):
 
     @abstractmethod
     def at(self, ratio: float) -> MaskDistribution:
-        """Its masks at 0 < ``ratio`` <= 1. Raises ``InputError`` for one that it cannot serve."""
+        """Its masks at a ratio.
+
+        Args:
+            ratio: Share of k-space to sample, in (0, 1].
+
+        Raises:
+            InputError: A ratio that it cannot serve.
+        """
 
     @final
     def acquire(
@@ -70,8 +94,11 @@ class MaskSampler(Sampler):
 
 
 def mask_sampler(sampler: Sampler) -> MaskSampler:
-    """``sampler`` as one whose masks can be drawn without a patient. ``InputError`` if it looks
-    at what it measures."""
+    """``sampler`` as one whose masks can be drawn without a patient.
+
+    Raises:
+        InputError: It looks at what it measures.
+    """
     if not isinstance(sampler, MaskSampler):
         got = f"{type(sampler).__name__}, which decides as it measures"
         remedy = "choose another arm"
