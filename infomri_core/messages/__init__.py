@@ -1,9 +1,18 @@
 """The closed list of what study centre and site say to each other, as typed values."""
 
 from infomri_core.messages.adapt import AdaptReply, AdaptTask
+from infomri_core.messages.enrol import DatasetCard, EnrolTask
 from infomri_core.messages.evaluate import EvaluateReply, EvaluateTask, Scores
 from infomri_core.messages.moments import MomentsReply, MomentsTask
-from infomri_core.messages.reading import reply_from, task_from, time_in
+from infomri_core.messages.reading import (
+    ErrorReply,
+    Exchanged,
+    SiteReply,
+    SiteTask,
+    reply_from,
+    task_from,
+    time_in,
+)
 from infomri_core.messages.release import ReleasedPatient, ReleaseReply, ReleaseTask
 from infomri_core.messages.secure import (
     AnnounceReply,
@@ -18,16 +27,7 @@ from infomri_core.messages.secure import (
     UnmaskTask,
 )
 from infomri_core.messages.task_digest import task_digest
-from infomri_core.messages.values import (
-    DatasetCard,
-    EnrolTask,
-    ErrorReply,
-    Exchanged,
-    SiteReply,
-    SiteTask,
-    TrainReply,
-    TrainTask,
-)
+from infomri_core.messages.train import TrainReply, TrainTask
 
 __all__ = [
     "AdaptReply",

@@ -1,4 +1,4 @@
-"""A site's privacy budget, as it leaves beside an update's epsilon where the site tells it."""
+"""What an update's header says of privacy: epsilon, and the site's budget where it reports it."""
 
 import math
 from typing import Any, NamedTuple
@@ -23,3 +23,14 @@ def budget_from(value: Any) -> Budget | None:
     if not (0 <= spent < math.inf and 0 < limit <= MAX_EPSILON):
         raise ValueError("budget")
     return Budget(spent, limit)
+
+
+def epsilon_from(value: Any) -> float | None:
+    """The epsilon in a header, None without differential privacy; errors as of
+    :func:`budget_from`."""
+    if value is None:
+        return None
+    epsilon = float(value)
+    if not 0 <= epsilon < math.inf:
+        raise ValueError("epsilon")
+    return epsilon

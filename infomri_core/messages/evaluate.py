@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from infomri_core.messages.budget import epsilon_from
 from infomri_core.messages.secure import Masking, masking_from
 from infomri_core.messages.wire import Arrays, Message, under, within
 from infomri_core.summaries.linkage_summary import LinkageSummary
@@ -132,10 +133,9 @@ def _cell(item: tuple[tuple[str, float], Scores]) -> tuple[str, float]:
     return item[0]
 
 
-def evaluate_task_from(
-    message: Message, plan: str, number: int, deadline: float, arms: Arrays
-) -> EvaluateTask:
+def evaluate_task_from(message: Message, plan: str, number: int, deadline: float) -> EvaluateTask:
     """The rest of an evaluation task."""
+    arms = within("arm", message.arrays)
     attacks: dict[str, dict[str, np.ndarray]] = {}
     for key, array in within("attack", message.arrays).items():
         name, _, part = key.partition("/")
@@ -159,9 +159,7 @@ def evaluated_from(message: Message) -> EvaluateReply:
         scores[str(arm), float(acceleration)] = Scores.of(
             {n: kinds[n.partition("/")[0]].from_arrays(within(n, cell)) for n in names}
         )
-    epsilon = None if header["epsilon"] is None else float(header["epsilon"])
-    if epsilon is not None and not 0 <= epsilon < math.inf:
-        raise ValueError("epsilon")
+    epsilon = epsilon_from(header["epsilon"])
     failed = {str(name): str(why) for name, why in header["failed"].items()}
     noise = None if header["noise"] is None else float(header["noise"])
     if noise is not None and not 0 < noise < math.inf:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infomri_core.messages.budget import Budget, budget_from
+from infomri_core.messages.budget import Budget, budget_from, epsilon_from
 from infomri_core.messages.wire import Message
 from infomri_core.system.errors import Refused
 
@@ -50,10 +50,7 @@ def moments_task_from(message: Message, plan: str, deadline: float) -> MomentsTa
 def moments_from(message: Message) -> MomentsReply:
     """The moments in a message; ``ValueError`` or ``KeyError`` when it has not the form."""
     header, total = message.header, message.arrays["total"]
-    epsilon = None if header["epsilon"] is None else float(header["epsilon"])
     if len(message.arrays) > 1 or total.dtype != np.float32 or not np.isfinite(total).all():
         raise ValueError("total")
-    if epsilon is not None and not 0 <= epsilon < float("inf"):
-        raise ValueError("epsilon")
-    budget = budget_from(header.get("budget"))
+    epsilon, budget = epsilon_from(header["epsilon"]), budget_from(header.get("budget"))
     return MomentsReply(total, int(header["n_units"]), epsilon, budget)

@@ -1,35 +1,49 @@
-"""Messages back into typed values; whatever has not the right form is refused."""
+"""The closed list of messages, and how each becomes a typed value again; whatever has not the
+right form is refused.
+
+Every task carries the plan's whole text: the site recomputes its sha256 and compares it with what
+it approved. ``deadline`` is a Unix time in seconds.
+"""
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
-from infomri_core.messages.adapt import adapt_task_from, adapted_from
-from infomri_core.messages.budget import budget_from
-from infomri_core.messages.evaluate import evaluate_task_from, evaluated_from
-from infomri_core.messages.moments import moments_from, moments_task_from
-from infomri_core.messages.release import release_task_from, released_from
+from infomri_core.messages.adapt import AdaptReply, AdaptTask, adapt_task_from, adapted_from
+from infomri_core.messages.enrol import DatasetCard, EnrolTask, card_from
+from infomri_core.messages.evaluate import (
+    EvaluateReply,
+    EvaluateTask,
+    evaluate_task_from,
+    evaluated_from,
+)
+from infomri_core.messages.moments import (
+    MomentsReply,
+    MomentsTask,
+    moments_from,
+    moments_task_from,
+)
+from infomri_core.messages.release import (
+    ReleaseReply,
+    ReleaseTask,
+    release_task_from,
+    released_from,
+)
 from infomri_core.messages.secure import (
     SECURE_JOBS,
+    MaskedReply,
+    SecureReply,
+    SecureTask,
     announced_from,
     masked_from,
-    masking_from,
     secure_task_from,
     shared_from,
     unmasked_from,
 )
-from infomri_core.messages.values import (
-    DatasetCard,
-    EnrolTask,
-    ErrorReply,
-    SiteReply,
-    SiteTask,
-    TrainReply,
-    TrainTask,
-)
-from infomri_core.messages.wire import Message, within
+from infomri_core.messages.train import TrainReply, TrainTask, train_task_from, trained_from
+from infomri_core.messages.wire import Message
 from infomri_core.system.errors import Refused
-from infomri_core.system.names import is_site_name
 from infomri_core.system.plain import plain
 
 T = TypeVar("T")
@@ -37,32 +51,70 @@ MAX_CODE, MAX_SENTENCE = 40, 400
 """The longest code and sentence of an error."""
 
 
+class Exchanged(Protocol):
+    """Anything with a message form."""
+
+    def to_message(self) -> Message: ...
+
+
+@dataclass(frozen=True)
+class ErrorReply:
+    """Why a site did not do a job: a code and a sentence that is safe to show anyone."""
+
+    code: str
+    sentence: str
+
+    def to_message(self) -> Message:
+        return Message("error", {"code": self.code, "sentence": self.sentence})
+
+
+SiteTask = (
+    EnrolTask | MomentsTask | TrainTask | AdaptTask | EvaluateTask | ReleaseTask | SecureTask
+)
+SiteReply = (
+    DatasetCard
+    | MomentsReply
+    | TrainReply
+    | MaskedReply
+    | AdaptReply
+    | EvaluateReply
+    | ReleaseReply
+    | SecureReply
+    | ErrorReply
+)
+_OF_A_ROUND: dict[str, Callable[[Message, str, int, float], SiteTask]] = {
+    "train": train_task_from,
+    "adapt": adapt_task_from,
+    "evaluate": evaluate_task_from,
+    "release": release_task_from,
+    **dict.fromkeys(SECURE_JOBS, secure_task_from),
+}
+_REPLIES: dict[str, Callable[[Message], SiteReply]] = {
+    "card": card_from,
+    "moments": moments_from,
+    "trained": trained_from,
+    "adapted": adapted_from,
+    "evaluated": evaluated_from,
+    "released": released_from,
+    "announced": announced_from,
+    "shared": shared_from,
+    "masked": masked_from,
+    "unmasked": unmasked_from,
+}
+
+
 def task_from(message: Message) -> SiteTask:
-    """The task in a message. Raises ``Refused`` for an unknown job or a missing or odd field."""
+    """The task in a message. Raises ``Refused`` for an unknown job or a malformed field."""
     plan = _field(message, "plan", str)
     deadline = time_in(message)
     if message.kind == "enrol":
         return EnrolTask(plan, deadline)
     if message.kind == "moments":
         return moments_task_from(message, plan, deadline)
-    round_number = _field(message, "round", int)
-    if message.kind == "release":
-        return release_task_from(message, plan, round_number, deadline)
-    if message.kind in SECURE_JOBS:
-        return secure_task_from(message, plan, round_number, deadline)
-    if message.kind == "adapt":
-        return adapt_task_from(message, plan, round_number, deadline)
-    arms = within("arm", message.arrays)
-    if message.kind == "train":
-        if "variance" not in message.arrays:
-            raise Refused("bad-message", "a train task without 'variance'")
-        masking = masking_from(message.header.get("masking"))
-        variance = message.arrays["variance"]
-        factors = message.arrays.get("factors")
-        return TrainTask(plan, round_number, deadline, variance, arms, masking, factors)
-    if message.kind == "evaluate":
-        return evaluate_task_from(message, plan, round_number, deadline, arms)
-    raise Refused("unknown-job", "this site has no job of that name")
+    number = _field(message, "round", int)
+    if message.kind not in _OF_A_ROUND:
+        raise Refused("unknown-job", "this site has no job of that name")
+    return _OF_A_ROUND[message.kind](message, plan, number, deadline)
 
 
 def reply_from(message: Message) -> SiteReply:
@@ -74,50 +126,6 @@ def reply_from(message: Message) -> SiteReply:
         return _REPLIES[message.kind](message)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
         raise Refused("bad-message", "a reply has not the form of its kind") from None
-
-
-def _card_from(message: Message) -> DatasetCard:
-    h = message.header
-    height, width = (int(n) for n in h["shape"])
-    if not is_site_name(h["site"]):
-        raise ValueError("site")
-    return DatasetCard(
-        site=h["site"],
-        n_patients=int(h["n_patients"]),
-        n_slices=int(h["n_slices"]),
-        n_positive=tuple(int(n) for n in h["n_positive"]),
-        shape=(height, width),
-        labels=tuple(str(name) for name in h["labels"]),
-        versions={plain(str(k)): plain(str(v)) for k, v in h["versions"].items()},
-    )
-
-
-def _trained_from(message: Message) -> TrainReply:
-    h = message.header
-    losses = {a: {k: float(v) for k, v in terms.items()} for a, terms in h["losses"].items()}
-    return TrainReply(
-        n_samples=int(h["n_samples"]),
-        arms=within("arm", message.arrays),
-        losses=losses,
-        dropped=tuple(plain(str(name)) for name in h["dropped"]),
-        epsilon=None if h["epsilon"] is None else _positive(h["epsilon"]),
-        budget=budget_from(h.get("budget")),
-        lost_state=tuple(plain(str(name)) for name in h.get("lost_state", ())),
-    )
-
-
-_REPLIES: dict[str, Callable[[Message], SiteReply]] = {
-    "card": _card_from,
-    "moments": moments_from,
-    "trained": _trained_from,
-    "adapted": adapted_from,
-    "evaluated": evaluated_from,
-    "released": released_from,
-    "announced": announced_from,
-    "shared": shared_from,
-    "masked": masked_from,
-    "unmasked": unmasked_from,
-}
 
 
 def _field(message: Message, name: str, kind: type[T] | tuple[type, ...]) -> Any:
@@ -137,10 +145,3 @@ def time_in(message: Message) -> float:
     if not math.isfinite(deadline):
         raise Refused("bad-task", "the deadline is not a time")
     return deadline
-
-
-def _positive(value: Any) -> float:
-    number = float(value)
-    if not 0 <= number < math.inf:
-        raise ValueError
-    return number

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from infomri_core.messages.budget import Budget, budget_from
+from infomri_core.messages.budget import Budget, budget_from, epsilon_from
 from infomri_core.messages.wire import Message
 from infomri_core.secagg.announcement import Announcement
 from infomri_core.secagg.masking import labelled
@@ -210,15 +210,13 @@ def shared_from(message: Message) -> ShareReply:
 
 def masked_from(message: Message) -> MaskedReply:
     """The masked update in a reply; errors as in :func:`announced_from`."""
-    vector, epsilon = message.arrays["vector"], message.header["epsilon"]
+    vector = message.arrays["vector"]
     if vector.dtype != np.int64 or vector.ndim != 1 or len(message.arrays) > 1:
         raise ValueError("vector")
-    if epsilon is not None and not 0 <= float(epsilon) < float("inf"):
-        raise ValueError("epsilon")
+    epsilon = epsilon_from(message.header["epsilon"])
     budget = budget_from(message.header.get("budget"))
-    told = None if epsilon is None else float(epsilon)
     lost = tuple(str(name) for name in message.header.get("lost_state", ()))
-    return MaskedReply(vector.view(np.uint64), told, budget, lost)
+    return MaskedReply(vector.view(np.uint64), epsilon, budget, lost)
 
 
 def unmasked_from(message: Message) -> UnmaskReply:

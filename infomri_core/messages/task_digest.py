@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from infomri_core.messages.values import Exchanged
+    from infomri_core.messages.reading import Exchanged
 
 _HOW_NOT_WHAT = {"deadline", "masking"}
 

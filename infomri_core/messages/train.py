@@ -1,0 +1,89 @@
+"""A round of training as typed values: what is asked, and the weights that answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from infomri_core.messages.budget import Budget, budget_from, epsilon_from
+from infomri_core.messages.secure import Masking, masking_from
+from infomri_core.messages.wire import Arrays, Message, under, within
+from infomri_core.system.errors import Refused
+from infomri_core.system.plain import plain
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """One round for every arm. ``arms``: flat float32 weights; ``variance``: (2, H, W).
+    ``masking``: how the update is to be masked, where the plan has secure aggregation.
+    ``factors`` (q, H, W) of the audit set's covariance, where an arm's suppression needs them."""
+
+    plan_text: str
+    round: int
+    deadline: float
+    variance: np.ndarray
+    arms: Arrays
+    masking: Masking | None = None
+    factors: np.ndarray | None = None
+
+    def to_message(self) -> Message:
+        header = {"plan": self.plan_text, "round": self.round, "deadline": self.deadline}
+        if self.masking is not None:
+            header["masking"] = self.masking.to_header()
+        arrays = {"variance": self.variance, **under("arm", self.arms)}
+        if self.factors is not None:
+            arrays["factors"] = self.factors
+        return Message("train", header, arrays)
+
+
+@dataclass(frozen=True)
+class TrainReply:
+    """Weights after the local steps. ``dropped`` names diverged arms, which carry no weights;
+    ``losses`` are means over the round's steps per arm: ``ce`` and ``entropy`` (nats).
+    ``epsilon`` is what this study has spent here so far, at the plan's delta; None without
+    differential privacy. ``budget``: the site's own, where it tells it. ``lost_state``: arms whose
+    optimizer state the site had lost, so that they continued with a fresh one."""
+
+    n_samples: int
+    arms: Arrays
+    losses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+    epsilon: float | None = None
+    budget: Budget | None = None
+    lost_state: tuple[str, ...] = ()
+
+    def to_message(self) -> Message:
+        header = {
+            "n_samples": self.n_samples,
+            "losses": {name: dict(terms) for name, terms in self.losses.items()},
+            "dropped": list(self.dropped),
+            "epsilon": self.epsilon,
+            "budget": self.budget,
+            "lost_state": list(self.lost_state),
+        }
+        return Message("trained", header, under("arm", self.arms))
+
+
+def train_task_from(message: Message, plan: str, number: int, deadline: float) -> TrainTask:
+    """The rest of a train task. Raises ``Refused("bad-message")``."""
+    if "variance" not in message.arrays:
+        raise Refused("bad-message", "a train task without 'variance'")
+    masking = masking_from(message.header.get("masking"))
+    arms, variance = within("arm", message.arrays), message.arrays["variance"]
+    factors = message.arrays.get("factors")
+    return TrainTask(plan, number, deadline, variance, arms, masking, factors)
+
+
+def trained_from(message: Message) -> TrainReply:
+    """The reply in a message; errors as in :func:`~infomri_core.messages.enrol.card_from`."""
+    h = message.header
+    losses = {a: {k: float(v) for k, v in terms.items()} for a, terms in h["losses"].items()}
+    return TrainReply(
+        n_samples=int(h["n_samples"]),
+        arms=within("arm", message.arrays),
+        losses=losses,
+        dropped=tuple(plain(str(name)) for name in h["dropped"]),
+        epsilon=epsilon_from(h["epsilon"]),
+        budget=budget_from(h.get("budget")),
+        lost_state=tuple(plain(str(name)) for name in h.get("lost_state", ())),
+    )
