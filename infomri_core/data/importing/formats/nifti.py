@@ -32,6 +32,8 @@ from infomri_core.data.importing.volume import (
 )
 
 ENDINGS = (".nii", ".nii.gz")
+_OTHER = (".img", ".hdr", ".img.gz", ".hdr.gz", ".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd")
+_OTHER_FORMAT = "volume in pairs of files, MGH, NRRD or MetaImage: convert it to .nii"
 _DAMAGED = "damaged or truncated NIfTI file"
 _log = logging.getLogger("infomri.import")
 
@@ -50,7 +52,8 @@ def scan_nifti(
         tick()
         name = path.relative_to(folder).as_posix()
         if not name.lower().endswith(ENDINGS):
-            journal.skip(path, PACKED if packed(path) else "not a NIfTI file")
+            other = _OTHER_FORMAT if name.lower().endswith(_OTHER) else "not a NIfTI file"
+            journal.skip(path, PACKED if packed(path) else other)
             continue
         if reason := choice.refusal((name,)) or not_magnitude(path):
             journal.skip(path, reason)

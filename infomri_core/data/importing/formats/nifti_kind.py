@@ -15,6 +15,7 @@ from infomri_core.data.importing.component import (
 )
 
 SPECTRUM = "MR spectroscopy, not an image"
+SIDECAR = "BIDS sidecar that cannot be read: it may say that this is a phase image"
 _SPECTRA = re.compile(r"(?i)_(svs|mrsi|unloc|mrsref|mrs)(_|\.|$)")
 # NIfTI-1.1: statistics have codes 2 to 24; 1002 labels, 1004 to 1009 matrices, vectors, meshes.
 _IMAGE_INTENTS = {0, 1001, 1003, 2001, 2003, 2004, 2016, 2018}
@@ -24,7 +25,7 @@ def not_magnitude(path: Path) -> str:
     """Why the file is no magnitude image by its sidecar or its name, '' where neither says so.
 
     The sidecar is the JSON of the same name. Where it names a magnitude image the file's name is
-    not asked.
+    not asked; where it cannot be read, nobody knows.
     """
     stem = re.sub(r"(?i)\.nii(\.gz)?$", "", path.name)
     if _SPECTRA.search(stem):
@@ -32,6 +33,8 @@ def not_magnitude(path: Path) -> str:
     if of_file_name(stem) == MASK:
         return MASK
     sidecar = _sidecar(path.with_name(f"{stem}.json"))
+    if sidecar is None:
+        return SIDECAR
     types = sidecar.get("ImageType")
     values = [str(v) for v in types] if isinstance(types, list) else str(types or "").split("\\")
     component = str(sidecar.get("ComplexImageComponent") or "")
@@ -59,9 +62,12 @@ def not_a_volume(image: Any) -> str:
     return ""
 
 
-def _sidecar(path: Path) -> dict[str, Any]:
+def _sidecar(path: Path) -> dict[str, Any] | None:
+    """What a sidecar says, nothing where there is none, None where it is no JSON object."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
         return {}
-    return content if isinstance(content, dict) else {}
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None

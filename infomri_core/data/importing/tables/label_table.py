@@ -168,7 +168,7 @@ def _lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
             stream.seek(0)
             lines_in = itertools.islice(stream, int(named), None)
             separator = max(",;\t", key=sample.count)
-            reader = csv.DictReader(lines_in, delimiter=separator, restval="")
+            reader = csv.DictReader(lines_in, delimiter=separator, restval="", strict=True)
             header = [_column(name) for name in reader.fieldnames or []]
             # Columns without a name get their number as one, to see whether they are empty.
             spare = {n: f"\0{n}" for n, name in enumerate(header) if not name}
@@ -180,16 +180,17 @@ def _lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         there = isinstance(error, OSError)
         got = error.strerror if isinstance(error, OSError) else "another encoding"
         if isinstance(error, csv.Error):
-            got = "what is no table"
+            got = "cells that are quoted wrongly, or no table"
         remedy = "check the path" if there else "save it as CSV in UTF-8, 'CSV UTF-8' in Excel"
         raise InputError(str(path), "a CSV in UTF-8", str(got), remedy) from None
     for place, name in enumerate(header):
         if not name:
             where = f"{path} column {place + 1}"
             raise InputError(where, "a name in the first line", "none", "name or empty the column")
-        if name in header[:place]:
+        if name.casefold() in map(str.casefold, header[:place]):
             where = f"{path} column {place + 1}"
-            raise InputError(where, "each column once", "a name twice", "rename the duplicate")
+            got = "a name twice, in whatever case"
+            raise InputError(where, "each column once", got, "rename the duplicate")
     if any("\0" in str(cell) for _, line in lines for cell in line.values()):
         remedy = "save it as CSV in UTF-8, 'CSV UTF-8' in Excel"
         raise InputError(str(path), "a CSV in UTF-8", "cells with zero bytes", remedy)
@@ -252,7 +253,7 @@ def _number(value: str, kind: Kind, names: tuple[str, ...]) -> int:
 
 
 def _clean(text: str) -> str | None:
-    text = text.strip()
+    text = text.strip().replace("\u2212", "-")
     if text.lower() in MISSING:
         return None
     # Three zeros may be thousands: 1,000 is not 1.

@@ -26,6 +26,8 @@ from infomri_core.data.importing.patients import Person, person
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+NO_GROUPS = "frame without functional groups of its own, where others have them"
+
 
 @dataclass(frozen=True)
 class Header:
@@ -106,6 +108,9 @@ def frames(dataset: "Dataset", path: Path) -> list[Header | str]:
     found: list[Header | str] = []
     for number in range(n_frames):
         levels = [per_frame[number] if number < len(per_frame) else None, shared]
+        if per_frame and number >= len(per_frame):
+            found.append(NO_GROUPS)
+            continue
         if reason := not_magnitude(dataset, levels):
             found.append(reason)
         else:

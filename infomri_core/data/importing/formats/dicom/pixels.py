@@ -108,6 +108,8 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if "missing dependencies" in text or "plugins are missing" in text or "no plugins" in text:
         return "compressed in a way that no installed decoder knows"
+    if isinstance(error, NotImplementedError) and "Transfer Syntax UID" in text:
+        return "compressed in a way that no installed decoder knows"
     if "does not support 'JPEG Extended' for samples with 12-bit" in text:
         return "12-bit lossy JPEG (pylibjpeg-libjpeg, under the GPL, decodes it)"
     return "pixel data truncated or damaged"
