@@ -1,5 +1,6 @@
 """Every counter of a raw readout is a place of its own, or a stated reason to leave it out."""
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,15 @@ def test_segments_that_share_out_the_lines_make_one_image_and_others_none(tmp_pa
     again = Raw(tmp_path / "b.h5", volume()).measured().measured(segment=1)
     assert journal_of(again.write()).skipped == {"lines measured again in another segment": 1}
     average = Raw(tmp_path / "c.h5", volume()).measured().measured(average=1)
+    np.testing.assert_allclose(np.stack(read(average.write())), volume(), atol=0.5)
+
+
+def test_a_line_under_two_numbers_of_the_vendors_own_is_no_average(tmp_path: Path) -> None:
+    one, other = (ctypes.c_uint16 * 8)(), (ctypes.c_uint16 * 8)(0, 0, 1)
+    again = Raw(tmp_path / "a.h5", volume()).measured(user=one).measured(user=other)
+    why = {"lines measured again under another user index": 1}
+    assert journal_of(again.write()).skipped == why
+    average = Raw(tmp_path / "b.h5", volume()).measured(user=one).measured(user=other, average=1)
     np.testing.assert_allclose(np.stack(read(average.write())), volume(), atol=0.5)
 
 

@@ -151,11 +151,20 @@ def _steps(head: np.ndarray, document: Document) -> np.ndarray:
 
 
 def _check_segments(head: np.ndarray, steps: np.ndarray) -> None:
-    """Segments may share out the lines of an image; the same line in two is no average."""
-    places = np.stack([head["idx"]["slice"].astype(int), *steps], axis=1)
-    with_segment = np.column_stack([places, head["idx"]["segment"].astype(int)])
-    if len(np.unique(with_segment, axis=0)) > len(np.unique(places, axis=0)):
+    """Segments may share out the lines of an image; the same line in two is no average. Nor is
+    the same line of one average under two of the vendor's own (user) numbers."""
+    index = head["idx"]
+    places = np.stack([index["slice"].astype(int), *steps], axis=1)
+    if _divides(places, index["segment"]):
         raise ValueError("lines measured again in another segment")
+    if _divides(np.column_stack([places, index["average"].astype(int)]), index["user"]):
+        raise ValueError("lines measured again under another user index")
+
+
+def _divides(places: np.ndarray, index: np.ndarray) -> bool:
+    """Whether some of ``places``, (n, k), stands under two values of an index, (n,) or (n, m)."""
+    both = np.column_stack([places, index.astype(int)])
+    return len(np.unique(both, axis=0)) > len(np.unique(places, axis=0))
 
 
 def _orientations(head: np.ndarray, three_d: bool, left: Counter[str]) -> list[list[int]]:
