@@ -80,10 +80,10 @@ class InfoMRISegmentation(Benchmark):
         for name, latent in _MODELS.items():
             for seed in request.seeds:
                 rows.append(Row(f"{name} | {seed}", words, _run(setting, latent, seed)))
-        for name, protocol in PROTOCOLS.items():
-            n = len(protocol.stages)
-            words = f"{n} x {steps} steps of 16 slices, width {width}, one model for all"
-            for seed in request.seeds:
+        for seed in request.seeds:
+            for name, protocol in PROTOCOLS.items():
+                n = len(protocol.stages)
+                words = f"{n} x {steps} steps of 16 slices, width {width}, one model for all"
                 rows.append(Row(f"{name} | {seed}", words, _run_stages(setting, protocol, seed)))
         return rows
 

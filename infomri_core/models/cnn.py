@@ -23,3 +23,23 @@ class SmallCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
+
+
+@final
+class PrintedCNN(nn.Module):
+    """The attacker as the InfoMRI paper prints it, (B, 2, H, W) to (B, 1, H, W):
+    Conv(2, 32, 3)-ReLU-Conv(32, 64, 3)-ReLU-Conv(64, 1, 1), 19,169 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(2, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(64, 1, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.layers(x)
+        return found

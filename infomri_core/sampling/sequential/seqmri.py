@@ -13,11 +13,10 @@ from infomri_core.physics.kspace import fft2c, reflect, zero_fill
 from infomri_core.randomness.draws import Randomness
 from infomri_core.sampling.masks import draw_counts
 from infomri_core.sampling.options import SamplerOptions, Setting, Style
-from infomri_core.sampling.samplers.variable_density import relative_distance
 from infomri_core.sampling.sequential.turns import Chooser, Sequential, seeded, spread
 from infomri_core.tasks.task import Rule
 
-_DEPTH, _LOUDNESS, _DECAY = 2, 10.0, 6.0
+_DEPTH, _LOUDNESS = 2, 10.0
 
 
 @final
@@ -52,14 +51,14 @@ class KspaceNetwork(Chooser):
 
 def start(setting: Setting, variance: Tensor | None) -> Tensor:
     """Logits (n,) to begin from: the standardised log energy under a spectral start where
-    ``variance`` (2, H, W) of k-space is known, else a fall from the centre outward."""
+    ``variance`` (2, H, W) of k-space is known, else zero, all units alike."""
     if setting.start == "spectral" and variance is not None:
         energy = variance.double().sum(0).view(*setting.shape)
         energy = energy.sum(0, keepdim=True) if setting.constraint == "1d" else energy
         logs = energy.clamp_min(1e-12 * float(energy.max())).log().flatten()
         logs = (logs - logs.mean()) / logs.std(correction=0).clamp_min(1e-6)
         return (2 * logs - 4).float()
-    return (-_DECAY * relative_distance(setting.grid)).flatten().float()
+    return torch.zeros(math.prod(setting.grid))
 
 
 def _compressed(kspace: Tensor) -> tuple[Tensor, Tensor]:
