@@ -16,13 +16,14 @@ from typing import final
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
+from flwr.superlink.grid import http_grid
 
 from fl_server.authority.operators import Operator
 from fl_server.run.events import EVENTS_LOGGER
 from fl_server.run.run_lock import Overtaken
 from fl_server.run.submission import KEY, Submission, check_statement, statement
 from fl_server.settings import CENTRE_FILE, CentreSettings, read_settings
-from fl_server.sites.grid import GridSites
+from fl_server.sites.grid import GridSites, hasten
 from fl_server.study.failure import StudyFailed
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
@@ -61,6 +62,7 @@ def main(grid: Grid, context: Context) -> None:
 
     plugins.allow_installed()
     _set_up_logging()
+    hasten(vars(http_grid))
     resume = str(context.run_config.get("resume", ""))
     plan = plan_of(context.run_config) if context.run_config.get("plan") else None
     centre = centre_settings()

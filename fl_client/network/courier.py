@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fl_client.settings import JOBS
@@ -22,6 +22,8 @@ from infomri_core.system.errors import Refused
 
 LISTED = (*JOBS, *SECURE_JOBS)
 """The kinds of message that are carried to the vault: the jobs, and nothing else."""
+SHORT_BYTES = 2**20
+"""Of a message that travels in one piece."""
 VAULT_SOCKET = "INFOMRI_VAULT_SOCKET"
 RESTART_PATIENCE_SECONDS = 60.0
 _RETRY_SECONDS = 0.2
@@ -30,20 +32,23 @@ _log = logging.getLogger(__name__)
 
 
 def pack(data: bytes) -> RecordDict:
-    """The Flower content that holds one InfoMRI message."""
+    """The Flower content that holds one InfoMRI message. Each object of Flower's is a request of
+    its own on every leg: a short message is one, a long one an array that travels in pieces."""
+    if len(data) <= SHORT_BYTES:
+        return RecordDict({"infomri": ConfigRecord({"message": data})})
     array = Array(dtype="uint8", shape=(len(data),), stype="infomri.message", data=data)
     return RecordDict({"infomri": ArrayRecord({"message": array})})
 
 
 def unpack(content: RecordDict) -> bytes:
     """The InfoMRI message in a Flower content. Raises ``Refused("bad-message")``."""
-    try:
-        array = content.array_records["infomri"]["message"]
-    except KeyError:
-        raise Refused("bad-message", "the Flower message holds no InfoMRI message") from None
-    if array.stype != "infomri.message":
+    record = content.get("infomri")
+    held = record.get("message") if isinstance(record, ConfigRecord | ArrayRecord) else None
+    if isinstance(held, Array) and held.stype == "infomri.message":
+        held = held.data
+    if not isinstance(held, bytes):
         raise Refused("bad-message", "the Flower message holds no InfoMRI message")
-    return array.data
+    return held
 
 
 def error_content(code: str, sentence: str) -> RecordDict:

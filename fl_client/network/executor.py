@@ -21,6 +21,7 @@ from typing import NoReturn, TypeVar, final
 import httpx
 from flwr.app import Context, Message
 from flwr.common.constant import SubStatus
+from flwr.proto.message_pb2 import PullObjectRequest, PullObjectResponse
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
     AcquireTaskResponse,
@@ -63,7 +64,8 @@ _log = logging.getLogger("infomri.executor")
 @final
 class PatientClient(RuntimeHttpClient):
     """A SuperNode offers a task a moment before it has stored the task's message. Who comes so
-    early gets no message, and the SuperNode would wait for that reply for ever: so ask again."""
+    early gets no message, and the SuperNode would wait for that reply for ever: so ask again.
+    It stores a message before its objects, and Flower waits 1 s for one that is not there."""
 
     def PullMessages(  # noqa: N802
         self, request: PullAppMessagesRequest
@@ -74,6 +76,16 @@ class PatientClient(RuntimeHttpClient):
             if answer.messages_list or time.monotonic() > until:
                 return answer
             time.sleep(POLL_SECONDS)
+
+    def PullObject(self, request: PullObjectRequest) -> PullObjectResponse:  # noqa: N802
+        until, pause = time.monotonic() + _MESSAGE_SECONDS, polling.OBJECT_SECONDS
+        while True:
+            answer: PullObjectResponse = super().PullObject(request)
+            missing = answer.object_found and not answer.object_available
+            if not missing or time.monotonic() > until:
+                return answer
+            time.sleep(pause)
+            pause = min(2 * pause, polling.MOST_OBJECT_SECONDS)
 
 
 _Client = TypeVar("_Client", bound=RuntimeHttpClient)

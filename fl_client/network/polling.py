@@ -21,6 +21,10 @@ REPLY_SECONDS = 0.05
 """Between two looks of the SuperNode, into its own memory, for the reply."""
 LOOK_SECONDS = 0.02
 """Between two looks of the executor at the bell."""
+OBJECT_SECONDS = 0.05
+MOST_OBJECT_SECONDS = 1.0
+"""A message is announced before its objects (content, arrays) are there. The first pause before
+one is asked for again, and the longest: it doubles. Flower's own are 1 s and 10 s."""
 
 _log = logging.getLogger("infomri.supernode")
 

@@ -125,6 +125,11 @@ def pace(loop: dict[str, Any], bell: Path, sleep: Callable[[float], None] = time
     poller = polling.Poller(bell, polling.Pauses(), sleep)
     loop["time"] = poller
     loop["_push_messages"] = poller.ringing(loop["_push_messages"])
+    loop["pull_objects"] = partial(
+        loop["pull_objects"],
+        initial_backoff=polling.OBJECT_SECONDS,
+        backoff_cap=polling.MOST_OBJECT_SECONDS,
+    )
 
 
 def _leave(code: int, message: str | None = None, **more: object) -> NoReturn:

@@ -5,8 +5,10 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
-from flwr.app import Array, ArrayRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from infomri_core.messages import (
@@ -40,27 +42,47 @@ MESSAGE_TYPES = {
 }
 GRACE_SECONDS = 20.0
 SILENCE_SECONDS = 300.0
+SHORT_BYTES = 2**20
+"""Of a message that travels in one piece."""
 _SETTLE_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
+_PARTS = 4
+"""One site of so many is looked at first, to see whether replies are there."""
+OBJECT_SECONDS = 0.05
+MOST_OBJECT_SECONDS = 1.0
+"""A reply is announced before its objects (content, arrays) are there. The first pause before one
+is asked for again, and the longest: it doubles. Flower's own are 1 s and 10 s."""
 _SHARE = 0.05
 """A pause between two looks for replies, as a share of the time since the task was sent."""
 
 _log = logging.getLogger(__name__)
 
 
+def hasten(grid: dict[str, Any]) -> None:
+    """Have Flower's module with the names ``grid`` wait shortly for objects that are to come."""
+    grid["pull_objects"] = partial(
+        grid["pull_objects"], initial_backoff=OBJECT_SECONDS, backoff_cap=MOST_OBJECT_SECONDS
+    )
+
+
 def pack(data: bytes) -> RecordDict:
-    """The Flower content that holds one InfoMRI message."""
+    """The Flower content that holds one InfoMRI message. Each object of Flower's is a request of
+    its own on every leg: a short message is one, a long one an array that travels in pieces."""
+    if len(data) <= SHORT_BYTES:
+        return RecordDict({"infomri": ConfigRecord({"message": data})})
     array = Array(dtype="uint8", shape=(len(data),), stype="infomri.message", data=data)
     return RecordDict({"infomri": ArrayRecord({"message": array})})
 
 
 def unpack(content: RecordDict) -> SiteReply:
     """The reply in a Flower content. Raises ``Refused("bad-message")`` on anything else."""
-    try:
-        array = content.array_records["infomri"]["message"]
-    except KeyError:
-        raise Refused("bad-message", "the Flower message holds no InfoMRI message") from None
-    return reply_from(wire.decode(array.data))
+    record = content.get("infomri")
+    held = record.get("message") if isinstance(record, ConfigRecord | ArrayRecord) else None
+    if isinstance(held, Array):
+        held = held.data
+    if not isinstance(held, bytes):
+        raise Refused("bad-message", "the Flower message holds no InfoMRI message")
+    return reply_from(wire.decode(held))
 
 
 @dataclass
@@ -167,8 +189,16 @@ class GridSites:
                 pending[node].messages.append(message_id)
 
     def _replies(self, pending: dict[str, _Pending]) -> Iterator[tuple[str, SiteReply]]:
-        """Replies that are there now, pulled one at a time; their sites leave ``pending``."""
-        for node, entry in list(pending.items()):
+        """Replies that are there now, pulled one at a time; their sites leave ``pending``.
+
+        Each look is a request, and sites answer at about the same time: where the first quarter
+        has not answered, the others are not asked, and this quarter is last the next time.
+        """
+        first, nodes = 1 + len(pending) // _PARTS, list(pending)
+        for number, node in enumerate(nodes):
+            if number == first and len(pending) == len(nodes):
+                return
+            entry = pending[node]
             for message_id in list(entry.messages):
                 message = self._pull(message_id)
                 if message is None:
@@ -180,6 +210,8 @@ class GridSites:
                 _log.warning("Flower reports error %s for node %s", message.error.code, node)
                 entry.messages.remove(message_id)
                 entry.failed = not entry.messages
+            else:
+                pending[node] = pending.pop(node)
 
     def _pull(self, message_id: str) -> Message | None:
         """The reply to a message if it is there. Error replies carry a foreign source node, so

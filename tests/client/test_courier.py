@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fl_client.network import courier
 from fl_client.sockets import channel
@@ -95,6 +95,10 @@ def test_a_task_is_repeated_once_to_a_vault_that_hung_up(
         RecordDict(),
         RecordDict({"infomri": ArrayRecord({"message": courier.Array(np.zeros(3))})}),
         RecordDict({"infomri": ArrayRecord()}),
+        RecordDict({"infomri": ConfigRecord()}),
+        RecordDict({"infomri": ConfigRecord({"message": "text"})}),
+        RecordDict({"infomri": ConfigRecord({"message": [b"a", b"b"]})}),
+        RecordDict({"infomri": MetricRecord({"message": 1})}),
         courier.pack(b"garbage"),
         courier.pack(wire.encode(wire.Message("enrol", {"plan": "no deadline"}))),
         courier.pack(wire.encode(wire.Message("enrol", {"deadline": float("inf")}))),

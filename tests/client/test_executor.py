@@ -14,16 +14,19 @@ import pytest
 import uvicorn
 from flwr.app import Context, Message, RecordDict
 from flwr.cli.build import build_fab_from_disk, build_fab_from_files
+from flwr.proto.message_pb2 import PullObjectRequest, PullObjectResponse
 from flwr.supercore.constant import TaskType
 from flwr.supercore.fab import Fab
 from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supercore.run import Run
+from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.main import create_app
 from flwr.supernode.nodestate import NodeStateFactory
 from flwr.supernode.start_client_internal import _insert_message
 
 from fl_client.network import bundle, courier, executor
+from fl_client.network.polling import OBJECT_SECONDS
 from infomri_core.machine.ports import free_port
 from infomri_core.messages import ErrorReply, reply_from, wire
 from tests.support.realfederation import wait_for
@@ -138,6 +141,21 @@ def test_it_ends_with_its_parent() -> None:
     pid = int(done.stdout)
     waiting = ["tail", f"--pid={pid}", "-f", "/dev/null"]
     subprocess.run(waiting, timeout=30, check=True)
+
+
+def test_an_object_that_is_not_there_yet_is_asked_for_again_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    missing = PullObjectResponse(object_found=True, object_available=False)
+    there = PullObjectResponse(object_found=True, object_available=True, object_content=b"x")
+    answers, slept = [missing, missing, there], list[float]()
+    monkeypatch.setattr(RuntimeHttpClient, "PullObject", lambda *_: answers.pop(0))
+    monkeypatch.setattr(executor.time, "sleep", slept.append)
+    client = executor.PatientClient("http://localhost")
+    assert client.PullObject(PullObjectRequest()).object_content == b"x"
+    assert slept == [OBJECT_SECONDS, 2 * OBJECT_SECONDS]
+    answers = [PullObjectResponse(object_found=False)]
+    assert not client.PullObject(PullObjectRequest()).object_found
 
 
 def test_a_task_offered_before_its_message_is_there_is_answered_all_the_same() -> None:

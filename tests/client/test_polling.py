@@ -1,5 +1,6 @@
 """How long a site waits for tasks, in Flower's own main loop."""
 
+import inspect
 import threading
 from pathlib import Path
 
@@ -69,17 +70,26 @@ def test_flowers_main_loop_sleeps_as_the_poller_says(tmp_path: Path) -> None:
 
     bell_file(tmp_path).parent.mkdir()
     loop = dict(vars(start_client_internal))
-    kept = (loop["time"], loop["_push_messages"])
+    replaced = ("time", "_push_messages", "pull_objects")
     try:
         supernode.pace(vars(start_client_internal), bell_file(tmp_path), slept.append)
         with pytest.raises(Stopped):
             start_client_internal._push_messages(State(), None, None, None)  # type: ignore[arg-type]
     finally:
-        vars(start_client_internal).update(time=kept[0], _push_messages=kept[1])
+        vars(start_client_internal).update({name: loop[name] for name in replaced})
     assert slept == [REPLY_SECONDS] * 3
     assert bell_file(tmp_path).read_text() == "1"
     uses = start_client_internal.start_client_internal.__code__.co_names
     assert {"time", "sleep", "_push_messages"} <= set(uses)
+
+
+def test_objects_that_are_to_come_are_waited_for_shortly(tmp_path: Path) -> None:
+    loop = dict(vars(start_client_internal))
+    supernode.pace(loop, bell_file(tmp_path))
+    assert "pull_objects" in start_client_internal._pull_and_store_message.__code__.co_names
+    given = inspect.signature(start_client_internal.pull_objects).parameters
+    for name, value in loop["pull_objects"].keywords.items():
+        assert value < given[name].default
 
 
 def test_the_long_sleep_is_for_no_task(tmp_path: Path) -> None:

@@ -1,13 +1,26 @@
 """Tasks out, replies in: GridSites over the real courier, with every fault of a real network."""
 
+import inspect
 import time
+from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
 import pytest
+from flwr.app import Message
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError
+from flwr.superlink.grid import http_grid
 
 from fl_client.network import courier
-from fl_server.sites.grid import GRACE_SECONDS, GridSites, pack, unpack
+from fl_server.sites.grid import (
+    GRACE_SECONDS,
+    SHORT_BYTES,
+    GridSites,
+    hasten,
+    pack,
+    unpack,
+)
 from infomri_core.messages import DatasetCard, EnrolTask, ErrorReply, TrainReply, TrainTask, wire
 from tests.support import standin
 from tests.support.inprocess import Clock, InProcessGrid
@@ -122,6 +135,81 @@ def test_one_reply_is_pulled_at_a_time(grid: InProcessGrid, clock: Clock) -> Non
     replies = sites(grid, clock).ask(train_task(clock() + 60), ["2", "3", "10"])
     next(replies)
     assert [grid.nodes[n].asked for n in (2, 3, 10)] == [1, 0, 0]
+
+
+class Counted(InProcessGrid):
+    """Notes how many looks for a reply were taken between two sleeps."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__({k: partial(standin.handle, f"site{k}") for k in range(2, 2 + n)})
+        for node in self.nodes.values():
+            node.online = False
+        self.looks = [0]
+
+    def sleep(self, clock: Clock, seconds: float) -> None:
+        clock.sleep(seconds)
+        self.looks.append(0)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        self.looks[-1] += 1
+        return super().pull_messages(message_ids)
+
+
+def test_while_no_one_answers_few_are_asked_and_a_reply_is_soon_found(clock: Clock) -> None:
+    for n in (1, 2, 3, 8, 50):
+        for answers in (2, 1 + n):
+            counted = Counted(n)
+            nodes = [str(k) for k in counted.nodes]
+            federation_ = GridSites(counted, clock=clock, sleep=partial(counted.sleep, clock))
+            asking = federation_.ask(train_task(clock() + 600), nodes)
+            counted.nodes[answers].online = True
+            assert next(asking)[0] == str(answers)
+            assert len(counted.looks) <= 4
+            assert all(looks == 1 + n // 4 for looks in counted.looks[:-1])
+
+
+def test_where_one_has_answered_all_are_asked_at_once(clock: Clock) -> None:
+    counted = Counted(8)
+    for node in counted.nodes.values():
+        node.online = True
+    replies = GridSites(counted, clock=clock, sleep=partial(counted.sleep, clock)).ask(
+        train_task(clock() + 60), [str(k) for k in counted.nodes]
+    )
+    assert len(dict(replies)) == 8
+    assert counted.looks == [8]
+
+
+@pytest.mark.parametrize("n", [1, SHORT_BYTES // 4])
+def test_a_message_of_any_length_has_one_form_on_both_sides(n: int) -> None:
+    reply = TrainReply(4, {"arm": np.arange(n, dtype=np.float32)})
+    data = wire.encode(reply.to_message())
+    assert (len(data) > SHORT_BYTES) == (n > 1)
+    assert courier.unpack(pack(data)) == courier.unpack(courier.pack(data)) == data
+    for received in (unpack(pack(data)), unpack(courier.pack(data))):
+        assert wire.encode(received.to_message()) == data
+
+
+def test_a_short_message_is_of_three_objects_and_each_is_a_request_on_every_leg() -> None:
+    message = Message(pack(b"short"), 5, "train")
+    assert len(get_all_nested_objects(message)) == 3
+
+
+def test_flowers_grid_waits_shortly_for_objects_that_are_to_come() -> None:
+    """The name that is replaced is the one which Flower's Grid uses, with the same arguments."""
+    names = dict(vars(http_grid))
+    hasten(names)
+    assert "pull_objects" in http_grid.HttpGrid.pull_messages.__code__.co_names
+    given = inspect.signature(http_grid.pull_objects).parameters
+    for name, value in names["pull_objects"].keywords.items():
+        assert value < given[name].default
+    missing = [ObjectUnavailableError("a")] * 2
+
+    def pull(name: str) -> bytes:
+        if missing:
+            raise missing.pop()
+        return b"content"
+
+    assert names["pull_objects"](["a"], pull) == {"a": b"content"}
 
 
 def test_both_sides_speak_the_same_form() -> None:
