@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 RECONSTRUCTORS = {
     "unet": "infomri_core.reconstruction.unet:UNet",
     "ista-net": "infomri_core.reconstruction.ista_net:ISTANet",
+    "puert": "infomri_core.reconstruction.puert:Puert",
+    "md-recon": "infomri_core.reconstruction.md_recon:MDRecon",
+    "admm-net": "infomri_core.reconstruction.admm_net:ADMMNet",
     "hqs": "infomri_core.reconstruction.hqs:HQS",
     "zero-filled": "infomri_core.reconstruction.fixed:ZeroFilled",
     "hermitian": "infomri_core.reconstruction.fixed:HermitianFilled",

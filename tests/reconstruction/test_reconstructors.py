@@ -7,9 +7,12 @@ from torch.nn import functional
 
 from infomri_core.dp.per_sample import check_layers, recorded
 from infomri_core.physics.kspace import fft2c, reflect, zero_fill
+from infomri_core.reconstruction.admm_net import KNOTS, ADMMNet, PiecewiseLinear
 from infomri_core.reconstruction.base import LOG_VARIANCE
 from infomri_core.reconstruction.hqs import DRUNet
 from infomri_core.reconstruction.ista_net import ISTANet, Phase
+from infomri_core.reconstruction.md_recon import MDRecon
+from infomri_core.reconstruction.puert import Puert
 from infomri_core.reconstruction.registry import RECONSTRUCTORS, reconstructor_class
 from infomri_core.reconstruction.unet import FastMRIUNet, _Up
 from infomri_core.system.errors import InputError
@@ -34,6 +37,7 @@ def test_the_sizes_are_the_published_ones() -> None:
     assert round(n_parameters(FastMRIUNet(1, 1, 32)) / 1e6, 3) == 7.756
     assert round(n_parameters(FastMRIUNet(1, 1, 64)) / 1e6, 3) == 31.024
     assert n_parameters(ISTANet(SHAPE, 32).phases) == 336_978
+    assert n_parameters(Puert(SHAPE, 32).phases) + 256**2 == 403_963
     assert round(n_parameters(DRUNet((64, 128, 256, 512), 4)) / 1e6, 1) == 32.6
 
 
@@ -128,6 +132,32 @@ def test_without_shrinkage_and_change_a_phase_is_a_step_of_gradient() -> None:
     images, y, masks = measured()
     x, _ = phase(torch.zeros_like(images), y, masks)
     assert torch.allclose(x, zero_fill(y).real, atol=1e-6)
+
+
+def test_a_function_of_knots_is_linear_between_and_beyond_them() -> None:
+    shrink = PiecewiseLinear(2, threshold=0.1)
+    x = (
+        torch.tensor([-3.0, -1.0, -0.313, 0.0, 0.05, 0.5, 2.0])
+        .view(1, 1, 1, -1)
+        .expand(1, 2, 1, -1)
+    )
+    expected = x.sign() * (x.abs() - 0.1).clamp_min(0)
+    assert torch.allclose(shrink(x), expected, atol=1e-5)
+    torch.nn.init.normal_(shrink.values)
+    steps = torch.linspace(-1, 1, KNOTS).view(1, 1, 1, -1).expand(1, 2, 1, -1)
+    assert torch.allclose(shrink(steps)[0, :, 0], shrink.values, atol=1e-4)
+
+
+def test_with_all_measured_and_trusted_the_image_is_the_data_s() -> None:
+    images, _, _ = measured()
+    whole = torch.ones_like(images)
+    admm = ADMMNet(SHAPE, 4)
+    admm.log_rho.data.fill_(-20.0)
+    assert torch.allclose(admm(fft2c(images), whole)[:, 0], images, atol=1e-4)
+    recon = MDRecon(SHAPE, 4)
+    for stage in recon.stages:
+        stage.trust.data.fill_(20.0)
+    assert torch.allclose(recon(fft2c(images), whole)[:, 0], images, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [n for n in EVERY if reconstructor_class(n).private])
