@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     epilog="Exit codes: 0 done; 1 a check failed or a part gave up; 2 bad input.",
 )
 app.add_typer(plans.app, name="plan")

@@ -82,7 +82,7 @@ def table(sites: Sequence[Site]) -> pd.DataFrame:
                 "rounds": f"{list(site.rounds.values()).count('answered')} of {len(site.rounds)}",
                 "missed": _missed(site),
                 "patients": site.n_patients,
-                "slices a round": site.n_samples,
+                "slices per round": site.n_samples,
                 "sent, MB": sum(site.bytes_out.values()) / 1e6,
                 "received, MB": sum(site.bytes_in.values()) / 1e6,
                 "epsilon spent": site.epsilon,

@@ -10,6 +10,7 @@ from safetensors.numpy import load
 
 from fl_client.memory.chain.lines import CHARGE, RECOVERED, Entry
 from infomri_core.messages import wire
+from infomri_core.system.words import counted
 
 _MEANINGS = {
     ("card", "n_patients"): "patients, rounded down",
@@ -23,7 +24,9 @@ _MEANINGS = {
     ("evaluated", "sums"): "sums of bounded scores over patients, under noise",
     ("evaluated", "cells"): "what was scored: arm, acceleration, name",
     ("evaluated", "failed"): "attacks that broke down here",
-    ("evaluated", "noise"): "standard deviation of the noise, in steps of the lattice",
+    ("evaluated", "n_patients"): "patients that were scored, rounded down",
+    ("evaluated", "noise"): "multiplier of the noise in the sums, over their sensitivity",
+    ("evaluated", "task"): "kind of the study's task",
     ("masked", "vector"): "the reply's numbers under masks: random without the other sites'",
     ("moments", "total"): "sum of squared k-space over patients, under noise",
     ("released", "positions"): "which points of k-space were released",
@@ -58,12 +61,12 @@ def contents(entry: Entry, replies: Path) -> list[str]:
 
 def _facts(entry: Entry) -> Iterator[str]:
     yield f"  study   {entry.study or '-'}, plan {entry.run or '-'}"
-    yield f"  bytes   {entry.n_bytes}, sha256 {entry.sha256}"
+    yield f"  bytes   {entry.n_bytes}" + (f", sha256 {entry.sha256}" if entry.sha256 else "")
     for name in ("charge", "counts", "privacy", "recovered"):
         if value := getattr(entry, name):
             yield f"  {name:<7} {', '.join(f'{k} {v}' for k, v in value.items())}"
     if patients := entry.released.get("patients"):
-        yield f"  k-space of {len(patients)} consenting patients"
+        yield f"  k-space of {counted(len(patients), 'consenting patient')}"
     if entry.note:
         yield f"  note    {entry.note}"
     if entry.repetition:
@@ -98,8 +101,8 @@ def _meaning(kind: str, name: str, otherwise: str) -> str:
 
 def _size(value: Any) -> str:
     if isinstance(value, dict | list):
-        return f"{len(value)} entries"
-    return str(value)[:60]
+        return counted(len(value), "entry", "entries")
+    return "none" if value is None else str(value)[:60]
 
 
 def _line(name: str, size: str, meaning: str) -> str:

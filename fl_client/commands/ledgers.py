@@ -1,7 +1,9 @@
 """``infomri-client ledger``: what has left this site, and at what cost, for its officers."""
 
 import getpass
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,9 +30,13 @@ def show(
         int | None,
         typer.Option("--entry", metavar="N", help="One line: what was in this reply, by field."),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all that those lines record as JSON.")
+    ] = False,
 ) -> None:
     """Print the last departures and charges, one a line with its number; of one of them, with
-    `--entry`, what was in the reply, field by field, by size and meaning.
+    `--entry`, what was in the reply, field by field, by size and meaning. For CSV there is
+    `ledger export`.
 
     Example: infomri-client ledger show --entry 12 --config site.toml
     """
@@ -45,6 +51,9 @@ def show(
             typer.echo(line)
         return
     first = max(len(entries) - max(last, 1), 0)
+    if as_json:
+        typer.echo(json.dumps([asdict(entry) for entry in entries[first:]], indent=2))
+        return
     for at, entry in enumerate(entries[first:], first + 1):
         typer.echo(f"{at:>4}  {in_words(entry)}")
 
@@ -87,7 +96,7 @@ def recover_ledger(
     ] = None,
     by: Annotated[str, typer.Option(help="Who decides; by default this computer's user.")] = "",
 ) -> None:
-    """Close a broken chain with a signed line, and go on after it, with infomri-client stopped.
+    """Close a broken chain with a signed line and continue after it, with infomri-client stopped.
 
     What was charged stays charged. A changed byte is found again where the line's hash proves it;
     lost lines are taken from copies. For what is lost for good the site pays: each line counts as
@@ -157,6 +166,7 @@ def export(
 def in_words(entry: "Entry") -> str:
     """One departure, or one charge, in one line."""
     from fl_client.memory.chain.lines import CHARGE, RECOVERED
+    from infomri_core.system.words import counted
 
     when = f"{entry.time}  plan {entry.run[:12] or '-'}  {entry.job} round {entry.round}"
     if entry.kind == RECOVERED:
@@ -164,13 +174,15 @@ def in_words(entry: "Entry") -> str:
         counts = ", ".join(f"{said[what]} {what}" for what in ("restored", "copied", "lost"))
         return f"{entry.time}  chain {entry.note}; lines: {counts}; kept as {said['file']}"
     if entry.kind == CHARGE:
-        cost = f"{entry.charge['inputs']} input, {entry.charge['figures']} figures"
+        inputs, figures = entry.charge["inputs"], entry.charge["figures"]
+        cost = f"{counted(inputs, 'input')}, {counted(figures, 'figure')}"
         rate = entry.privacy.get("rate")
-        steps = "" if rate is None else f", {entry.privacy['steps']} private steps at {rate:.3g}"
-        return f"{when}: charged {cost}{steps}"
+        if rate is not None:
+            cost += f", {counted(entry.privacy['steps'], 'private step')} at rate {rate:.3g}"
+        return f"{when}: charged {cost}"
     again = " (again)" if entry.repetition else ""
     patients = entry.released.get("patients", {})
-    whose = f", k-space of {len(patients)} patients" if patients else ""
+    whose = f", k-space of {counted(len(patients), 'patient')}" if patients else ""
     note = f", {entry.note}" if entry.note else ""
     return f"{when}: {entry.kind}{again}, {entry.n_bytes} bytes{whose}{note}"
 

@@ -100,21 +100,22 @@ def re_enrol(plan: str, why: str, config: Path, who: str) -> list[str]:
     return [f"plan {study.digest[:12]} ({study.study.name}) is enrolled with the data as now"]
 
 
-def standing(config: Path) -> list[str]:
-    """One line for each plan that this site knows: digest, study, and how it stands."""
+def standing(config: Path) -> dict[str, str]:
+    """Of each plan that this site knows, by its sha256, the study and how it stands."""
     settings = read_settings(config)
     policy = settings.policy
     text = read_approvals_text(policy.approved)
     approved = parse_approvals(text, str(policy.approved))
     lines = {line.split()[0]: line for line in text.splitlines() if line.split()[:1]}
     seen, declined = SeenPlans.of(settings).plans(), read_declined(declined_file(policy))
-    state = {digest: f"{seen[digest].study.name}  sent, not decided" for digest in seen}
+    runs = "" if policy.approvals == "listed" else "; this site runs every plan"
+    state = {digest: f"{seen[digest].study.name}  sent, not decided{runs}" for digest in seen}
     state |= {digest: lines[digest].partition(digest)[2].strip() for digest in sorted(approved)}
     state |= {
         digest: f"{entry.study}  declined by {entry.by} {entry.at}: {entry.why}"
         for digest, entry in declined.items()
     }
-    return [f"{digest[:12]}  {what or 'approved'}" for digest, what in state.items()]
+    return {digest: what or "approved" for digest, what in state.items()}
 
 
 def _check_exposure(settings: SiteSettings, digest: str, text: str, data: str) -> None:

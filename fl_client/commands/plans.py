@@ -1,6 +1,9 @@
 """``infomri-client plan``: what a study would do here, in plain words, and who allowed it."""
 
+import csv
 import getpass
+import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -33,15 +36,28 @@ def show(plan: PlanName, config: Config = _SITE, data: DataName = "") -> None:
 
 
 @app.command("list")
-def list_plans(config: Config = _SITE) -> None:
+def list_plans(
+    config: Config = _SITE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
+) -> None:
     """List the plans that were sent, approved or declined here, and how each stands.
 
     Example: infomri-client plan list --config site.toml
     """
     from fl_client.commands import plan_actions
 
-    none = "no plan was sent, approved or declined here yet"
-    _say(plan_actions.standing(config) or [none])
+    found = plan_actions.standing(config)
+    if as_json:
+        rows = [{"plan": digest, "standing": words} for digest, words in found.items()]
+        typer.echo(json.dumps(rows, indent=2))
+    elif as_csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(("plan", "standing"))
+        writer.writerows(found.items())
+    else:
+        lines = [f"{digest[:12]}  {words}" for digest, words in found.items()]
+        _say(lines or ["no plan was sent, approved or declined here yet"])
 
 
 @app.command()

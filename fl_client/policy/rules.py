@@ -16,6 +16,7 @@ from infomri_core.plan.adversary_knowledge import PUBLIC
 from infomri_core.plan.alone import n_trained
 from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import InputError, Refused
+from infomri_core.system.words import counted
 
 
 @final
@@ -80,19 +81,15 @@ class Rule:
         return Verdict(self.name, phrase, self.told(value), self.allows(value, wanted))
 
 
-def _counted(what: str) -> Callable[[Any], str]:
-    return lambda value: f"{value} {what}"
-
-
 def _at_most(name: str, what: str, asks: Callable[[Plan], int]) -> Rule:
-    """A number of the plan that ``[policy] name`` limits."""
+    """A number of the plan, ``what`` in the singular, that ``[policy] name`` limits."""
     return Rule(
         name,
         lambda policy: getattr(policy, name),
         lambda asked: asks(asked.plan),
         lambda value, limit: value <= limit,
-        f"at most {{}} {what}",
-        _counted(what),
+        f"at most {{}} {what}s",
+        lambda value: counted(value, what),
     )
 
 
@@ -119,10 +116,10 @@ def _unit_kept(unit: str, wanted: str) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
-    _at_most("max_rounds", "rounds", lambda plan: plan.training.rounds),
-    _at_most("max_local_steps", "local steps", lambda plan: plan.training.local_steps),
-    _at_most("max_local_steps", "adversary steps", lambda plan: plan.evaluation.adversary_steps),
-    _at_most("max_arms", "arms", n_trained),
+    _at_most("max_rounds", "round", lambda plan: plan.training.rounds),
+    _at_most("max_local_steps", "local step", lambda plan: plan.training.local_steps),
+    _at_most("max_local_steps", "adversary step", lambda plan: plan.evaluation.adversary_steps),
+    _at_most("max_arms", "arm", n_trained),
     Rule(
         "max_rate",
         lambda policy: policy.max_rate,
@@ -131,7 +128,7 @@ RULES: tuple[Rule, ...] = (
         "a sampling rate of at most {}",
         lambda value: f"a sampling rate of {value:g}",
     ),
-    _at_most("max_width", "base channels", lambda plan: plan.model.width),
+    _at_most("max_width", "base channel", lambda plan: plan.model.width),
     Rule(
         "image_arms",
         lambda policy: not policy.image_arms,
@@ -199,7 +196,7 @@ RULES: tuple[Rule, ...] = (
         lambda asked: len(asked.plan.evaluation.attacks),
         lambda value, limit: value <= limit,
         "at most {} attacks",
-        _counted("attacks"),
+        lambda value: counted(value, "attack"),
     ),
     _must(
         "no_losses",

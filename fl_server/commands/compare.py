@@ -37,7 +37,7 @@ def compare(
     """
     from rich.console import Console
 
-    from fl_server.report.comparison import read_finished, to_json
+    from fl_server.report.comparison import read_finished, to_csv, to_json
     from infomri_core.results import frontier
     from infomri_core.results.table import print_frontier, table
 
@@ -55,10 +55,10 @@ def compare(
     if as_json:
         typer.echo(json.dumps(to_json(a, b), indent=2))
         return
-    shown, plans = _frontiers(a, b), _plans(a, b)
     if as_csv:
-        typer.echo(shown.csv(), nl=False)
+        typer.echo(to_csv(a, b), nl=False)
         return
+    shown, plans = _frontiers(a, b), _plans(a, b)
     console = Console()
     shown.print(console)
     console.print(plans) if isinstance(plans, str) else plans.print(console)

@@ -155,13 +155,15 @@ def _table(found: "Sequence[Version]") -> "ScreenTable":
 
 
 def _figures(version: "Version") -> str:
-    """Lines such as '16x: AUROC 0.912, 17.3 dB'."""
+    """Lines such as '16x: AUROC 0.912, 17.3 dB', the least acceleration first."""
     from infomri_core.tasks.registry import DEFAULT, figures_of
 
-    lines, utility = [], figures_of(version.tags.get("infomri.task") or DEFAULT)[0]
-    for key, value in sorted(version.tags.items()):
+    lines, utility = {}, figures_of(version.tags.get("infomri.task") or DEFAULT)[0]
+    for key, value in version.tags.items():
         figure, _, at = key.partition("/")
         if figure == utility.name:
             psnr = version.tags.get(f"psnr_worst/{at}")
-            lines.append(f"{at}: {utility.title} {value}" + (f", {psnr} dB" if psnr else ""))
-    return "\n".join(lines)
+            attack = f", {float(psnr):.1f} dB" if psnr else ""
+            words = f"{at}: {utility.title} {utility.form(float(value))}{attack}"
+            lines[float(at.removesuffix("x"))] = words
+    return "\n".join(lines[at] for at in sorted(lines))

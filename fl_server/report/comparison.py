@@ -1,5 +1,7 @@
 """Two studies side by side: their frontiers, arm by arm, and what differs in their plans."""
 
+import csv
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from infomri_core.summaries.jackknife import Estimate, conservative_difference
 from infomri_core.system.errors import InputError
 
 RESULTS = "results.json"
+_PARTS = ("first", "second", "change", "change low", "change high")
 PRIVACY: Mapping[str, Callable[[Row], float | None]] = {
     "psnr_worst": lambda row: row.psnr_worst,
     "psnr_gain": lambda row: row.psnr_gain,
@@ -121,6 +124,22 @@ def to_json(first: Finished, second: Finished) -> dict[str, Any]:
         found = plan_differences(first.plan, second.plan)
         plan = {key: {"first": a, "second": b} for key, (a, b) in found.items()}
     return {"runs": [first.name, second.name], "arms": arms, "plan": plan}
+
+
+def to_csv(first: Finished, second: Finished) -> str:
+    """The comparison as CSV text: a line for each arm and acceleration, a column for each number,
+    empty where it is undefined."""
+    figures = (utility_of(first.rows or second.rows).name, *PRIVACY)
+    columns = [f"{name} {part}" for name in figures for part in _PARTS]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("arm", "acceleration", *columns))
+    for pair in pairs(first.rows, second.rows):
+        cells: list[Any] = []
+        for name in figures:
+            cells += [*pair.figures(name), pair.change(name), *(pair.interval(name) or ("", ""))]
+        writer.writerow((pair.arm, f"{pair.acceleration:g}", *cells))
+    return stream.getvalue()
 
 
 def _flat(plan: Plan) -> dict[str, Any]:

@@ -19,6 +19,7 @@ def open_npy(path: Path, expected: str, where: str = "") -> np.ndarray:
     except Exception as error:
         # A damaged header fails inside NumPy's parser with any type of error.
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+        reason = "Python objects" if "Python objects" in reason else reason
         raise InputError(where, expected, reason, "save it again with numpy.save") from None
     if not isinstance(array, np.ndarray):
         raise InputError(where, expected, "an archive of arrays", "save it with numpy.save")

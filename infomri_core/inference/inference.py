@@ -71,7 +71,7 @@ def choose_arm(
     if len(found) > 1:
         names = ", ".join(arm.name for arm in found)
         remedy = f"choose with --arm, --beta, --sampler or --arm-seed; {listed}"
-        raise InputError("arm", "a choice of one arm", f"{query}, which fits {names}", remedy)
+        raise InputError("arm", "the choice of one arm", f"{query}, which fits {names}", remedy)
     if found[0].name not in trained:
         why = (dropped or {}).get(found[0].name, "the checkpoint has no weights of it")
         kept = f"arms with weights: {', '.join(sorted(trained)) or 'none'}"

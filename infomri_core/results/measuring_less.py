@@ -105,8 +105,9 @@ def sentence(rows: Sequence[Row], meta: Mapping[str, Any] | None = None) -> str:
     found = chosen(rows, meta)
     if found is None:
         return (
-            "Suppression was not compared with measuring less: no suppressed arm does the task as "
-            "well as the best, within its 95 % interval, where beta = 0 does, too."
+            "Suppression was not compared with measuring less: of the suppressed arms that do the "
+            "task as well as the best one, within its 95 % interval, none has a utility that "
+            "beta = 0 reaches as well."
         )
     return _said(found)
 

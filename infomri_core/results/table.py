@@ -40,22 +40,25 @@ _CAPTIONED = ("study", MEASURING_LESS, "evaluation_noise")
 def table(
     rows: Sequence[Row], meta: Mapping[str, Any] | None = None, *, every_attack: bool = True
 ) -> ScreenTable:
-    """The frontier with a column an attack, or, without ``every_attack``, with the strongest only.
+    """The frontier with a column an attack, or, without ``every_attack``, with the strongest only
+    and narrow enough for 80 columns: names fold, and intervals have a line of their own.
 
     ``meta`` may name the ``study``; rows that are Pareto-optimal among all are marked ●, attacks
     that failed their own test *.
     """
     names = attacks(rows) if every_attack else []
-    columns = [Column("", "pareto-optimal"), Column("arm"), Column("at", right=True)]
-    title = utility_of(rows).title
-    columns += [Column(f"{title}\n(95 % interval)", f"{title} (95 % interval)", right=True)]
+    columns = [Column("", "pareto-optimal"), Column("arm", prose=not every_attack)]
+    title, within = utility_of(rows).title, "95 % interval" if every_attack else "95 %"
+    columns += [Column("at", right=True)]
+    columns += [Column(f"{title}\n({within})", f"{title} (95 % interval)", right=True)]
     columns += [Column(f"PSNR\n{name}", right=True) for name in names]
     answer = answer_in(rows)
     broken = f"{answer[:4]}-\n{answer[4:]}"
     headings = ("strong-\nest", "floor", "gain", broken, "link-\nage", "redun-\ndancy")
     columns += [Column(heading, right=True) for heading in headings]
     best = _best(rows)
-    cells = [_cells(row, rows, names, id(row) in best) for row in rows]
+    gap = " " if every_attack else "\n"
+    cells = [_cells(row, rows, names, id(row) in best, gap) for row in rows]
     ends = {i for i, (a, b) in enumerate(pairwise(rows)) if a.arm != b.arm}
     return ScreenTable(
         columns, cells, _title(rows, meta or {}), _caption(rows, meta or {}), frozenset(ends)
@@ -78,12 +81,14 @@ def _best(rows: Sequence[Row]) -> set[int]:
     return {id(row) for row in pareto(rows)}
 
 
-def _cells(row: Row, rows: Sequence[Row], names: Sequence[str], best: bool) -> list[str | Text]:
+def _cells(
+    row: Row, rows: Sequence[Row], names: Sequence[str], best: bool, gap: str
+) -> list[str | Text]:
     return [
         "●" if best else "",
         label(row, rows),
         f"{row.acceleration:g}x",
-        _utility(row, utility_of([row])),
+        _utility(row, utility_of([row]), gap),
         *(_attack(row, name) for name in names),
         Text(_number(row.psnr_worst, "{:.1f}".format), "bold"),
         _number(row.psnr_prior, "{:.1f}".format),
@@ -101,13 +106,13 @@ def _attack(row: Row, name: str) -> str:
     return f"{text}{against}*" if weak else f"{text}{against or ' '}"
 
 
-def _utility(row: Row, figure: Figure) -> str:
+def _utility(row: Row, figure: Figure, gap: str) -> str:
     found = row.utility
     if found.value is None:
         return "undefined"
     if found.low is None or found.high is None:
         return figure.form(found.value)
-    return f"{figure.form(found.value)} ({figure.form(found.low)}-{figure.form(found.high)})"
+    return f"{figure.form(found.value)}{gap}({figure.form(found.low)}-{figure.form(found.high)})"
 
 
 def _number(value: float | None, form: Callable[[float], str]) -> str:

@@ -18,6 +18,11 @@ from infomri_core.summaries.jackknife import Estimate
 
 ORDER = (ALONE, FEDERATED, CENTRAL)
 HEADINGS = TRAININGS | {FEDERATED: "federated"}
+_TRAINED = {
+    ALONE: "where each site trains alone",
+    FEDERATED: "federated",
+    CENTRAL: "with all data in one place",
+}
 
 
 @final
@@ -55,7 +60,7 @@ def sentence(rows: Sequence[Row]) -> str:
         return ""
     row, figure = found.federated, utility_of([found.federated])
     said = [
-        f"{HEADINGS[kind]} {_interval(found.utility(kind), figure.form)}"
+        f"{_interval(found.utility(kind), figure.form)} {_TRAINED[kind]}"
         for kind in ORDER
         if kind in found.rows
     ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.padding import Padding
@@ -73,11 +74,13 @@ class ScreenTable:
         return not console.is_terminal or self._widths(console)[0] <= console.width
 
     def csv(self) -> str:
-        """The cells, without styles, under the columns' names."""
+        """The cells, without styles and each on one line, under the columns' names."""
         stream = io.StringIO()
         writer = csv.writer(stream)
         writer.writerow([column.title or "mark" for column in self.columns])
-        writer.writerows([_plain(cell).strip() for cell in row] for row in self.rows)
+        writer.writerows(
+            [_plain(cell).strip().replace("\n", "; ") for cell in row] for row in self.rows
+        )
         return stream.getvalue()
 
     def _table(self) -> Table:
@@ -88,18 +91,22 @@ class ScreenTable:
                 column.heading,
                 justify="right" if column.right else "left",
                 no_wrap=not column.prose,
-                min_width=self._prose_width(column) if column.prose else None,
+                min_width=self._least_width(column),
                 overflow="fold",
             )
         for number, row in enumerate(self.rows):
             made.add_row(*map(_text, row), end_section=number in self.ends)
         return made
 
-    def _prose_width(self, column: Column) -> int:
-        """So many columns of a terminal at least: its longest word, within reason."""
+    def _least_width(self, column: Column) -> int:
+        """So many columns of a terminal at least: its longest line, or of prose its longest word,
+        within reason."""
         at = list(self.columns).index(column)
-        words = " ".join(_plain(row[at]) for row in self.rows).split()
-        return min(_PROSE, max(map(len, words), default=1))
+        cells = [_plain(row[at]) for row in self.rows]
+        if column.prose:
+            return min(_PROSE, max(map(cell_len, " ".join(cells).split()), default=1))
+        lines = "\n".join([column.heading, *cells]).split("\n")
+        return max(map(cell_len, lines))
 
     def _widths(self, console: Console) -> tuple[int, int]:
         """The least width in which nothing is cut, and the one in which nothing is folded."""

@@ -1,5 +1,8 @@
 """Approve or decline: a reason reaches the study centre, and nothing else with it."""
 
+import csv
+import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -96,6 +99,10 @@ def test_plans_are_listed_as_sent_approved_and_declined(folder: Path) -> None:
         told[other.digest[:12]].endswith("too many arms") and "by Bob" in told[other.digest[:12]]
     )
     assert told[third.digest[:12]].endswith("third  sent, not decided")
+    listed = json.loads(said(folder, "plan", "list", "--json"))
+    assert {row["plan"] for row in listed} == {plan.digest for plan in (PLAN, other, third)}
+    table = csv.DictReader(io.StringIO(said(folder, "plan", "list", "--csv")))
+    assert list(table) == listed
     assert "plan " + third.digest in said(folder, "plan", "show", third.digest[:8])
     assert read_declined(declined_file(make_settings(folder, approved=folder / "a").policy))
 

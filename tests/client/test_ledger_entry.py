@@ -1,5 +1,6 @@
 """One line of the ledger says what was in that reply, by field, without a value of an array."""
 
+import json
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -31,7 +32,9 @@ def test_a_charge_says_that_nothing_left(tmp_path: Path) -> None:
     with jobs_in(tmp_path) as (jobs, _, _):
         ask(jobs, enrol_task())
     (charge,) = departures(tmp_path, "charge")
-    assert contents(charge, tmp_path / "state" / "replies")[-1] == "nothing left with this line"
+    lines = contents(charge, tmp_path / "state" / "replies")
+    assert lines[-1] == "nothing left with this line"
+    assert "sha256" not in "\n".join(lines)
 
 
 def test_lines_are_shown_with_the_number_to_ask_for(tmp_path: Path) -> None:
@@ -44,6 +47,8 @@ def test_lines_are_shown_with_the_number_to_ask_for(tmp_path: Path) -> None:
     show = ["ledger", "show", "--config", str(tmp_path / "site.toml")]
     lines = CliRunner().invoke(app, show).output.splitlines()
     number = next(line.split()[0] for line in lines if ": card" in line)
+    every = json.loads(CliRunner().invoke(app, [*show, "--json"]).output)
+    assert len(every) == len(lines) and every[int(number) - 1]["kind"] == "card"
     one = CliRunner().invoke(app, [*show, "--entry", number]).output
     assert "patients, rounded down" in one
     assert CliRunner().invoke(app, [*show, "--entry", "99"]).exit_code != 0

@@ -57,6 +57,19 @@ def said(folder: Path, *words: str) -> str:
     return result.output
 
 
+@pytest.mark.parametrize("line", ["plan show", "plan approve", "ledger show", "ledger export"])
+def test_help_keeps_the_names_of_sections_in_brackets(line: str) -> None:
+    text = CliRunner().invoke(app, [*line.split(), "--help"]).output
+    assert "[datasets]" in text and "[data]" in text
+
+
+def test_a_rule_counts_one_as_one(folder: Path) -> None:
+    one = make_plan(training={"rounds": 1, "local_steps": 1})
+    (folder / "plan.toml").write_text(one.text)
+    shown = said(folder, "plan", "show", str(folder / "plan.toml"))
+    assert "plan: 1 round\n" in shown and "1 rounds" not in shown
+
+
 def test_a_plan_is_shown_with_all_that_leaves(folder: Path) -> None:
     text = said(folder, "plan", "show", str(folder / "plan.toml"))
     for words in (PLAN.digest, "not approved", "2 arms", "2 rounds", "no k-space", "weights"):

@@ -49,6 +49,14 @@ def test_a_pipe_gets_the_whole_table_and_a_narrow_terminal_a_list() -> None:
     assert "strongest" in shown(table, 40)
 
 
+def test_a_cell_of_several_words_is_whole_on_a_terminal() -> None:
+    table = ScreenTable(
+        [Column("interval", right=True)] * 5, [("0.912 (0.850-0.960)",) * 5], title="cells"
+    )
+    for width in range(50, 130, 10):
+        assert shown(table, width).count("0.912 (0.850-0.960)") == 5
+
+
 def test_markup_in_a_cell_is_text() -> None:
     table = ScreenTable([Column("name")], [("[red]x[/red]",)])
     assert "[red]x[/red]" in shown(table, 80)
@@ -59,4 +67,5 @@ def test_csv_holds_the_cells(rows: list[tuple[str, str, str, str]]) -> None:
     styled = [(Text(row[0], "red"), *row[1:]) for row in rows]
     read = list(csv.reader(io.StringIO(ScreenTable(COLUMNS, styled).csv(), newline="")))
     assert read[0] == ["run", "AUROC", "strongest", "details"]
-    assert [tuple(row) for row in read[1:]] == [tuple(c.strip() for c in row) for row in rows]
+    expected = [tuple(c.strip().replace("\n", "; ") for c in row) for row in rows]
+    assert [tuple(row) for row in read[1:]] == expected

@@ -94,8 +94,12 @@ def test_one_study_is_shown_alone_and_every_table_is_csv_as_well(runs: list[str]
     said = CliRunner().invoke(app, ["compare", runs[0], "--csv"]).stdout
     (row,) = csv.DictReader(io.StringIO(said))
     assert (row["arm"], row["AUROC (95 % interval)"]) == ("uniform", "0.700 (0.600-0.800)")
-    both = csv.DictReader(io.StringIO(CliRunner().invoke(app, ["compare", *runs, "--csv"]).stdout))
-    assert [line["AUROC change"].split()[0] for line in both] == ["+0.200*", "-"]
+    said = CliRunner().invoke(app, ["compare", *runs, "--csv"]).stdout
+    first, second = csv.DictReader(io.StringIO(said))
+    assert float(first["auroc change"]) == pytest.approx(0.2)
+    assert float(first["auroc change low"]) == pytest.approx(0.05)
+    assert (second["auroc change"], second["auroc change low"]) == ("", "")
+    assert said.count("\n") == 3
 
 
 def test_the_folder_that_train_was_told_means_its_one_run(tmp_path: Path, runs: list[str]):
@@ -119,7 +123,7 @@ def test_a_folder_without_results_is_refused_with_a_remedy(tmp_path: Path):
         (InputError("x", "a", "b", "c"), BAD_INPUT, "Error x: expected a, got b; c"),
         (StudyFailed("no quorum [1/2]"), FAILED, "Study failed no quorum [1/2]"),
         (OSError(28, "No space left on device", "/x"), FAILED, "/x: No space left on device"),
-        (ValueError("odd"), DEFECT, "ValueError: odd. That is a defect"),
+        (ValueError("odd"), DEFECT, "ValueError: odd. This is a defect"),
     ],
 )
 def test_every_ending_is_one_paragraph_and_its_code(error, code, said, capsys):

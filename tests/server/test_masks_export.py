@@ -118,7 +118,7 @@ def test_pictures_of_masks_are_whole_multiples_of_the_mask(shape: tuple[int, int
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
-        (("--acceleration", 4), "a choice of one arm"),
+        (("--acceleration", 4), "the choice of one arm"),
         (("--arm", ARM, "--acceleration", 64), "between 2 and 20"),
         (("--beta", -1, "--acceleration", 4), "one of the model's arms"),
     ],

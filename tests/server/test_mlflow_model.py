@@ -157,7 +157,7 @@ def test_an_approval_names_who_gave_it_and_can_be_asked_for_and_withdrawn(run, t
     folder = local_model(registered, store)
     assert open_arm(folder, ArmQuery()).arm.name == ARM
     withdrawn = call(app, ["model", "withdraw", NAME, "--store", store])
-    assert "approved no longer" in withdrawn.stdout
+    assert "no longer approved" in withdrawn.stdout
     unknown = call(app, ["model", "approve", NAME, "7", "--by", "x", "--store", store, "--yes"])
     assert "its versions: 1" in str(unknown.exception)
 
