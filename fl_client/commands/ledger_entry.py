@@ -38,6 +38,7 @@ _ANYWHERE = {
     "epsilon": "what the study has spent here; follows from the plan",
     "budget": "what all studies have spent here, where [policy] report_budget lets it leave",
     "lost_state": "arms whose optimizer state was lost",
+    "precision": "in how many bits the update was sent",
     "site": "this site's name",
     "shape": "size of a slice",
     "labels": "names of the findings",

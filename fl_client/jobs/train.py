@@ -99,6 +99,8 @@ def checked_weights(
     ``task`` asked for, "cohort" when too few slices stand behind it."""
     if sorted([*reply.arms, *reply.dropped]) != sorted(task.arms):
         raise refusal("other arms than were asked for")
+    if reply.precision != context.plan.aggregation.precision:
+        raise refusal("an update of another precision than the plan's")
     if not set(reply.lost_state) <= set(task.arms):
         raise refusal("lost state of other arms than were asked for")
     for name, flat in reply.arms.items():

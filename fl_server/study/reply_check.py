@@ -7,6 +7,7 @@ from typing import Protocol
 from fl_server.study.context import StudyContext
 from fl_server.study.epsilon import check_epsilon
 from infomri_core.messages import MaskedReply, TrainReply
+from infomri_core.messages.wire import Arrays
 from infomri_core.plan.plan import Plan
 from infomri_core.system.errors import InputError
 
@@ -25,6 +26,21 @@ def check_update(plan: Plan, reply: TrainReply, arms: Iterable[str]) -> None:
         if name not in reply.arms or sorted(terms) != asked_terms or not finite:
             expected = f"finite {' and '.join(asked_terms)} of the arms trained"
             raise InputError("reply: losses", expected, f"{name}: {terms}", "update that site")
+
+
+def weights_of(plan: Plan, reply: TrainReply, arms: Arrays) -> Arrays:
+    """The weights in ``reply``, which where the plan has updates rounded are those of the round,
+    ``arms``, and the reply's updates. ``InputError`` for another precision or form."""
+    precision = plan.aggregation.precision
+    if reply.precision != precision:
+        raise InputError("reply: precision", precision, reply.precision, "update that site")
+    if precision == "float32":
+        return reply.arms
+    for name, update in reply.arms.items():
+        if update.shape != arms[name].shape:
+            expected, got = f"shape {arms[name].shape}", f"shape {update.shape}"
+            raise InputError("reply: update", expected, got, "update that site")
+    return {name: arms[name] + update for name, update in reply.arms.items()}
 
 
 class Telling(Protocol):

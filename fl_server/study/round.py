@@ -13,10 +13,11 @@ from fl_server.study.context import State, StudyContext
 from fl_server.study.enrolment import deadline
 from fl_server.study.epsilon import report_epsilons, study_epsilon
 from fl_server.study.failure import StudyFailed
-from fl_server.study.reply_check import check_update, report_lost_state
+from fl_server.study.reply_check import check_update, report_lost_state, weights_of
 from fl_server.study.secure.round import gather_masked
 from infomri_core.arms.build import buffers_of
 from infomri_core.messages import TrainReply, TrainTask
+from infomri_core.messages.wire import Arrays
 from infomri_core.system.errors import InputError
 
 ATTEMPTS = 3
@@ -69,10 +70,12 @@ class Gathered(Protocol):
 @dataclass
 class Answers:
     """What came back in a round: one running aggregate an arm, the replies without weights by
-    site, and at which sites an arm diverged; the others as in :class:`Gathered`."""
+    site, and at which sites an arm diverged; the others as in :class:`Gathered`. ``begun``: the
+    weights that the sites were sent."""
 
     number: int
     sums: dict[str, Aggregate]
+    begun: Arrays
     replies: dict[str, TrainReply] = field(default_factory=dict)
     diverged: dict[str, list[str]] = field(default_factory=dict)
     epsilons: dict[str, float | None] = field(default_factory=dict)
@@ -84,13 +87,14 @@ class Answers:
         self.epsilons[where] = reply.epsilon
         try:
             check_update(context.plan, reply, self.sums)
-            for name, flat in reply.arms.items():
+            weights = weights_of(context.plan, reply, self.begun)
+            for name, flat in weights.items():
                 self.sums[name].check(flat, reply.n_samples)
         except InputError as error:
             sentence = f"round {self.number}: reply of {where} not used: {error}"
             context.progress.report("refused", sentence)
             return
-        for name, flat in reply.arms.items():
+        for name, flat in weights.items():
             self.sums[name].add(flat, reply.n_samples)
         self.replies[where] = replace(reply, arms={})
         report_lost_state(context, self, where, reply.lost_state)
@@ -131,7 +135,7 @@ def _gather(context: StudyContext, state: State, number: int) -> Answers:
     plan, roster = context.plan, context.roster
     nodes = roster.participants(number)
     sums = {name: aggregate(plan.aggregation, len(flat)) for name, flat in state.arms.items()}
-    answers = Answers(number, sums)
+    answers = Answers(number, sums, state.arms)
     given = (state.variance, state.arms, None, state.factors)
     task = TrainTask(plan.text, number, deadline(plan), *given)
     for node, reply in context.sites.ask(task, nodes):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from infomri_core.messages.budget import Budget, budget_from, epsilon_from
+from infomri_core.messages.precision import PRECISIONS, packed, unpacked
 from infomri_core.messages.secure import Masking, masking_from
 from infomri_core.messages.wire import Arrays, Message, under, within
 from infomri_core.system.errors import Refused
@@ -38,11 +39,14 @@ class TrainTask:
 
 @dataclass(frozen=True)
 class TrainReply:
-    """Weights after the local steps. ``dropped`` names diverged arms, which carry no weights;
-    ``losses`` are means over the round's steps per arm: ``ce`` and ``entropy`` (nats).
-    ``epsilon`` is what this study has spent here so far, at the plan's delta; None without
-    differential privacy. ``budget``: the site's own, where it tells it. ``lost_state``: arms whose
-    optimizer state the site had lost, so that they continued with a fresh one."""
+    """Weights after the local steps; where ``precision`` is not float32, by how much they differ
+    from those of the task, rounded (:mod:`infomri_core.messages.precision`).
+
+    ``dropped`` names diverged arms, which carry no weights; ``losses`` are means over the round's
+    steps per arm: ``ce`` and ``entropy`` (nats). ``epsilon`` is what this study has spent here so
+    far, at the plan's delta; None without differential privacy. ``budget``: the site's own, where
+    it reports it. ``lost_state``: arms whose optimizer state the site had lost, so that they
+    continued with a fresh one."""
 
     n_samples: int
     arms: Arrays
@@ -51,6 +55,7 @@ class TrainReply:
     epsilon: float | None = None
     budget: Budget | None = None
     lost_state: tuple[str, ...] = ()
+    precision: str = "float32"
 
     def to_message(self) -> Message:
         header = {
@@ -60,8 +65,14 @@ class TrainReply:
             "epsilon": self.epsilon,
             "budget": self.budget,
             "lost_state": list(self.lost_state),
+            "precision": self.precision,
         }
-        return Message("trained", header, under("arm", self.arms))
+        if self.precision == "float32":
+            return Message("trained", header, under("arm", self.arms))
+        arrays = dict[str, np.ndarray]()
+        for name, update in self.arms.items():
+            arrays |= under(f"arm/{name}", packed(update, self.precision))
+        return Message("trained", header, arrays)
 
 
 def train_task_from(message: Message, plan: str, number: int, deadline: float) -> TrainTask:
@@ -78,12 +89,24 @@ def trained_from(message: Message) -> TrainReply:
     """The reply in a message; errors as in :func:`~infomri_core.messages.enrol.card_from`."""
     h = message.header
     losses = {a: {k: float(v) for k, v in terms.items()} for a, terms in h["losses"].items()}
+    precision = str(h.get("precision", "float32"))
+    if precision not in PRECISIONS:
+        raise ValueError("precision")
     return TrainReply(
         n_samples=int(h["n_samples"]),
-        arms=within("arm", message.arrays),
+        arms=_arms(message, precision),
         losses=losses,
         dropped=tuple(plain(str(name)) for name in h["dropped"]),
         epsilon=epsilon_from(h["epsilon"]),
         budget=budget_from(h.get("budget")),
         lost_state=tuple(plain(str(name)) for name in h.get("lost_state", ())),
+        precision=precision,
     )
+
+
+def _arms(message: Message, precision: str) -> dict[str, np.ndarray]:
+    found = within("arm", message.arrays)
+    if precision == "float32":
+        return found
+    names = dict.fromkeys(key.rpartition("/")[0] for key in found)
+    return {name: unpacked(within(name, found), precision) for name in names}

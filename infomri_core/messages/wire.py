@@ -18,7 +18,9 @@ from infomri_core.system.errors import Refused
 MAX_HEADER_BYTES = 4 * 2**20
 OVERHEAD_BYTES = MAX_HEADER_BYTES + 8
 """The most that a message is longer than its arrays."""
-_DTYPES = frozenset({"float32", "float64", "int64", "int32", "uint8", "bool", "complex64"})
+_DTYPES = frozenset(
+    {"float32", "float64", "int64", "int32", "int8", "uint8", "uint16", "bool", "complex64"}
+)
 
 Arrays = Mapping[str, np.ndarray]
 

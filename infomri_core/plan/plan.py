@@ -69,7 +69,10 @@ class Aggregation:
 
     ``secure``: updates leave the sites masked, and the study centre sees only their sum over at
     least ``quorum`` sites. A secret is given back by ``threshold`` sites, or a majority where
-    that is more; each site masks with ``degree`` others, or all where they are fewer."""
+    that is more; each site masks with ``degree`` others, or all where they are fewer.
+
+    ``precision``: in how many bits an update leaves a site, float32, bfloat16 or int8. What
+    rounding cuts off is kept at the site and added to its next update."""
 
     strategy: str = "fedavg"
     proximal: float = 0.01
@@ -82,6 +85,7 @@ class Aggregation:
     secure: bool = False
     threshold: int = 2
     degree: int = 40
+    precision: str = "float32"
 
     @property
     def proximal_weight(self) -> float:

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+from infomri_core.messages.precision import PRECISIONS
 from infomri_core.plan.arm_rules import arm_rules
 from infomri_core.plan.evaluation_rules import Rule, adversary_rules, attack_rules, noise_rules
 from infomri_core.plan.plan import Plan
@@ -198,6 +199,14 @@ def _aggregation_rules(plan: Plan) -> list[Rule]:
         (0 < a.trim < 0.5, f"{where} trim", "0 < trim < 0.5", a.trim),
         (1 <= a.byzantine <= 1000, f"{where} byzantine", "1 .. 1000", a.byzantine),
         (quorum >= enough, "[training] quorum", f"at least {enough} for {a.strategy}", quorum),
+        (a.precision in PRECISIONS, f"{where} precision", " | ".join(PRECISIONS), a.precision),
+        (
+            a.precision == "float32" or plan.model.norm == "group",
+            "[model] norm",
+            f"group with [aggregation] precision = '{a.precision}': rounding could make a running "
+            "variance negative",
+            plan.model.norm,
+        ),
     ]
 
 
@@ -221,6 +230,12 @@ def _secure_rules(plan: Plan) -> list[Rule]:
             quorum,
         ),
         (2 <= a.threshold <= quorum, f"{where} threshold", bound, a.threshold),
+        (
+            a.precision == "float32",
+            f"{where} precision",
+            "float32 with secure = true, whose sums are of whole numbers of 64 bits",
+            a.precision,
+        ),
         (
             a.degree % 2 == 0 and max(4, quorum - 1) <= a.degree <= 1000,
             f"{where} degree",

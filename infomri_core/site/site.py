@@ -46,6 +46,7 @@ from infomri_core.score_noise.bounded_scores import bounded_scores
 from infomri_core.site.alone import AloneArms
 from infomri_core.site.evaluate import Scoring, score_cells, scored_rows
 from infomri_core.site.release import keyed, permanent_id, pseudonym, release_patients
+from infomri_core.site.rounded_updates import RoundedUpdates
 from infomri_core.site.site_attacks import Own, chosen_rows
 from infomri_core.site.slices import SlicesOnDevice
 from infomri_core.site.worst_patient import WorstPatients
@@ -59,8 +60,6 @@ from infomri_core.training.optimizer_store import OptimizerStore, Witness
 from infomri_core.training.target import multipliers, targeted
 
 Cancelled = Callable[[], bool]
-
-
 log = logging.getLogger(__name__)
 
 
@@ -85,7 +84,7 @@ class Site:
         self.name, self._dataset = name, dataset
         self._device, self._directory = torch.device(device), directory
         self._store = OptimizerStore(directory, trained)
-        self._alone = AloneArms(self._store)
+        self._alone, self._rounded = AloneArms(self._store), RoundedUpdates(self._store)
         self._secret, self._min_cohort = secret, min_cohort
         self._train = np.flatnonzero(dataset.table.split == "train")
         self._slices = SlicesOnDevice(dataset, self._device)
@@ -140,7 +139,7 @@ class Site:
     def train(self, plan: Plan, task: TrainTask, cancelled: Cancelled) -> TrainReply:
         """One round of local steps for every arm in the task, then of those trained here alone."""
         self._check_training(plan)
-        lost = self._store.lost(plan, task.arms, task.round - 1)
+        lost = self._rounded.lost(plan, task.arms, task.round - 1)
         variance = torch.from_numpy(task.variance.astype(np.float32)).to(self._device)
         factors = None if task.factors is None else torch.from_numpy(task.factors).to(self._device)
         known = (variance, factors, plan.measurement.noise_std)
@@ -160,7 +159,8 @@ class Site:
             self._alone.train(plan, arm, task, arms, partial(self._train_arm, *asked))
         told = losses if plan.privacy is None or plan.privacy.losses else {}
         spent = study_epsilon(plan, n_trained(plan, task.arms), task.round)
-        return TrainReply(len(self._train), arms, told, tuple(dropped), spent, lost_state=lost)
+        given = (len(self._train), self._rounded.of(plan, task, arms), told, tuple(dropped), spent)
+        return TrainReply(*given, lost_state=lost, precision=plan.aggregation.precision)
 
     def evaluate(self, plan: Plan, task: EvaluateTask, cancelled: Cancelled) -> EvaluateReply:
         """Scores of every arm and attack on the validation patients. Who was rebuilt best is
