@@ -60,7 +60,7 @@ def step_of(plan: Plan, private: bool) -> Callable[[], None]:
         gradients: Gradients = PrivateGradients(plan, penalty, units, fetch, stream)
     else:
         gradients = plain_gradients(plan, penalty, N, fetch, ("timing",))
-    optimizer = make_optimizer(model, plan.training)
+    optimizer = make_optimizer(model, plan)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -69,8 +69,9 @@ def of_one_site(plan: Plan) -> Plan:
     """The same study with a quorum of one and no masks: the pooled data are one site, which is not
     trained twice. Its text,
     and so its identity, stays."""
+    plan = without_alone(plan)
     return replace(
-        without_alone(plan),
+        plan,
         training=replace(plan.training, quorum=1),
         aggregation=replace(plan.aggregation, secure=False),
     )

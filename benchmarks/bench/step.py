@@ -117,7 +117,7 @@ def _penalty(suppression: Suppression, ready: torch.Tensor) -> Callable[[], None
 
 def _step(plan: Plan, variance: torch.Tensor, gradients: Gradients) -> Callable[[], None]:
     model = build_model(plan, plan.arms[0], variance)
-    optimizer = make_optimizer(model, plan.training)
+    optimizer = make_optimizer(model, plan)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)

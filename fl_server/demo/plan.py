@@ -63,7 +63,9 @@ class DemoStudy:
 class _Schedule:
     """What differs between kinds of data. Chosen for time on 2 cores, not for the figures.
     ``noise``: of scores; switched off for public archives with too few patients for it.
-    ``oracle``: whether the best mask is known; it then takes the place of the uniform one."""
+    ``oracle``: whether the best mask is known; it then takes the place of the uniform one.
+    ``together``: global momentum, and rates for as many sites as step together: what training of
+    few steps in short rounds needs to come to what it would in one place."""
 
     accelerations: tuple[float, ...]
     ratio_range: tuple[float, float]
@@ -80,14 +82,16 @@ class _Schedule:
     noise: bool = True
     oracle: bool = False
     attacks: tuple[str, ...] = ("lmmse", "cnn", "unet")
+    together: bool = False
 
 
 _SCHEDULES = {
     "phantom": _Schedule(
-        *((8.0, 32.0, 128.0), (0.0075, 0.16), 4, 36, 32, 150, 150),
+        *((8.0, 32.0, 128.0), (0.0075, 0.16), 24, 6, 32, 150, 150),
         betas=(0.0, 1e-3, 1e-2),
         oracle=True,
         attacks=("lmmse", "unet"),
+        together=True,
     ),
     "slices": _Schedule(
         *(OCTAVES[1:], (0.0035, 0.08), 96, 17, 16, 300, 300, 2, True, (0.3, 0.8)),
@@ -193,6 +197,9 @@ def _plan(
     if options.task == DEFAULT and (schedule.noise or not options.secure):
         # What a hospital asks first. Exact scores of one site would say what the masks hide.
         arms[0]["alone"] = True
+    aggregation: dict[str, Any] = {"secure": True} if options.secure else {}
+    if schedule.together:
+        aggregation["rate_scale"] = float(n_sites)
     evaluation: dict[str, Any] = {"attacks": list(schedule.attacks), "noise": schedule.noise}
     if schedule.position_band and np.isfinite(sample.table.position).all():
         evaluation["position_band"] = list(schedule.position_band)
@@ -212,8 +219,9 @@ def _plan(
             "flips": schedule.flips,
             "quorum": n_sites,
             "deadline_seconds": 3600.0,
+            **({"momentum": "global"} if schedule.together else {}),
         },
-        **({"aggregation": {"secure": True}} if options.secure else {}),
+        **({"aggregation": aggregation} if aggregation else {}),
         "evaluation": evaluation,
         "arms": arms,
     }

@@ -15,7 +15,17 @@ def alone_arms(plan: Plan, names: Iterable[str] | None = None) -> tuple[Arm, ...
 def without_alone(plan: Plan) -> Plan:
     """The same plan where no one trains by himself: there is one site, or none is trained. Its
     text, and so its identity, stays."""
-    return replace(plan, arms=tuple(replace(arm, alone=False) for arm in plan.arms))
+    return by_itself(replace(plan, arms=tuple(replace(arm, alone=False) for arm in plan.arms)))
+
+
+def by_itself(plan: Plan) -> Plan:
+    """The same plan for weights that are never averaged: no rate for many sites that step
+    together, and no momentum but their own. Its text, and so its identity, stays."""
+    return replace(
+        plan,
+        training=replace(plan.training, momentum="local"),
+        aggregation=replace(plan.aggregation, rate_scale=1.0),
+    )
 
 
 def n_trained(plan: Plan, names: Iterable[str] | None = None) -> int:

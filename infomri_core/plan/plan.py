@@ -47,7 +47,9 @@ class Training:
     """``local_steps`` optimizer steps a round at each site; ``beta_warmup`` is the share of the
     whole schedule with beta at zero, followed by a linear rise of the same length. ``lost_state``:
     what a site does that has lost its optimizer state: "refuse" the round, or "continue" with a
-    fresh one, which the results then say."""
+    fresh one, which the results then say. ``momentum``: what Adam's first moment at a site begins
+    a round with: its own of the round before ("local"), or the step that all sites took together
+    in it ("global"; :mod:`infomri_core.training.momentum`)."""
 
     rounds: int = 4
     local_steps: int = 50
@@ -59,13 +61,16 @@ class Training:
     quorum: int = 1
     deadline_seconds: float = 3600.0
     lost_state: str = "refuse"
+    momentum: str = "local"
 
 
 @dataclass(frozen=True)
 class Aggregation:
     """How one model is made of the sites' weights. ``proximal`` is FedProx's; the server's rate,
     betas and ``tau`` are FedAdam's; ``trim`` is the share of sites cut at each end by the trimmed
-    mean; ``byzantine`` the number of wrong sites that Multi-Krum withstands.
+    mean; ``byzantine`` the number of wrong sites that Multi-Krum withstands. ``rate_scale``
+    multiplies both learning rates of arms that are averaged: K sites that step together take K
+    times fewer steps than one that has all data (the linear scaling rule; Goyal et al. 2017).
 
     ``secure``: updates leave the sites masked, and the study centre sees only their sum over at
     least ``quorum`` sites. A secret is given back by ``threshold`` sites, or a majority where
@@ -82,6 +87,7 @@ class Aggregation:
     tau: float = 1e-3
     trim: float = 0.2
     byzantine: int = 1
+    rate_scale: float = 1.0
     secure: bool = False
     threshold: int = 2
     degree: int = 40
@@ -265,6 +271,12 @@ class Plan:
     def total_steps(self) -> int:
         """Optimizer steps an arm takes over the whole study at one site."""
         return self.training.rounds * self.training.local_steps
+
+    @property
+    def learning_rates(self) -> tuple[float, float]:
+        """The highest rate of a step of the network, and of the sampler."""
+        t, scale = self.training, self.aggregation.rate_scale
+        return t.learning_rate * scale, t.policy_learning_rate * scale
 
     def arm(self, name: str) -> Arm:
         """The arm of that name; ``KeyError`` if the plan has none."""

@@ -87,6 +87,7 @@ def _measurement_rules(plan: Plan) -> list[Rule]:
 def _training_rules(plan: Plan) -> list[Rule]:
     t, e = plan.training, plan.evaluation
     band, lost = e.position_band or (0.0, 1.0), ("refuse", "continue")
+    whose = ("local", "global")
     return [
         (1 <= t.rounds <= 10_000, "[training] rounds", "1 .. 10000", t.rounds),
         (1 <= t.local_steps <= 10**6, "[training] local_steps", "1 .. 10^6", t.local_steps),
@@ -101,6 +102,7 @@ def _training_rules(plan: Plan) -> list[Rule]:
         (0 <= t.beta_warmup <= 0.5, "[training] beta_warmup", "0 .. 0.5", t.beta_warmup),
         (t.quorum >= 1, "[training] quorum", "at least 1", t.quorum),
         (t.lost_state in lost, "[training] lost_state", " or ".join(lost), t.lost_state),
+        (t.momentum in whose, "[training] momentum", " or ".join(whose), t.momentum),
         (
             0 < t.deadline_seconds <= 10**7,
             "[training] deadline_seconds",
@@ -198,6 +200,13 @@ def _aggregation_rules(plan: Plan) -> list[Rule]:
         (0 < a.tau <= 1, f"{where} tau", "0 < tau <= 1", a.tau),
         (0 < a.trim < 0.5, f"{where} trim", "0 < trim < 0.5", a.trim),
         (1 <= a.byzantine <= 1000, f"{where} byzantine", "1 .. 1000", a.byzantine),
+        (0 < a.rate_scale <= 100, f"{where} rate_scale", "0 < rate_scale <= 100", a.rate_scale),
+        (
+            a.strategy != "fedadam" or plan.training.momentum == "local",
+            "[training] momentum",
+            "local with fedadam, whose step is not one of the sites and has a momentum of its own",
+            plan.training.momentum,
+        ),
         (quorum >= enough, "[training] quorum", f"at least {enough} for {a.strategy}", quorum),
         (a.precision in PRECISIONS, f"{where} precision", " | ".join(PRECISIONS), a.precision),
         (

@@ -13,7 +13,7 @@ from infomri_core.arms.weights import flatten
 from infomri_core.fitting.loop import Diverged
 from infomri_core.messages import EvaluateTask, TrainTask
 from infomri_core.messages.wire import Arrays
-from infomri_core.plan.alone import alone_arms
+from infomri_core.plan.alone import alone_arms, by_itself
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.results.arm_names import alone_name
 from infomri_core.training.optimizer_store import OptimizerStore
@@ -37,9 +37,10 @@ class AloneArms:
 
     def train(self, plan: Plan, arm: Arm, task: TrainTask, updated: Arrays, train: Train) -> None:
         """One round of ``arm``. ``updated``: what the federated arms have come to in this round;
-        in the first that is the same training, and is not done twice."""
+        in the first, at the same rates, that is the same training, and is not done twice."""
         name, digest, number = alone_name(arm.name), plan.digest, task.round
-        if number == 1 and arm.name in updated:
+        same = plan.learning_rates == by_itself(plan).learning_rates
+        if number == 1 and same and arm.name in updated:
             state = self.store.load(digest, arm.name, 1) or {}
             self.store.save(digest, name, 1, state)
             self._keep(plan, name, 1, updated[arm.name])

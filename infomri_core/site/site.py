@@ -20,7 +20,7 @@ from infomri_core.data.base import SliceDataset
 from infomri_core.dp.accounting import study_epsilon
 from infomri_core.dp.dp import PrivateGradients, units_of
 from infomri_core.dp.moments import moments_rules, noised_moments
-from infomri_core.fitting.loop import Diverged, Stretch
+from infomri_core.fitting.loop import Diverged
 from infomri_core.messages import (
     AdaptTask,
     DatasetCard,
@@ -38,7 +38,7 @@ from infomri_core.messages import (
 )
 from infomri_core.messages.wire import Arrays
 from infomri_core.plan.adversary_knowledge import same_site_attacks
-from infomri_core.plan.alone import alone_arms, n_trained
+from infomri_core.plan.alone import alone_arms, by_itself, n_trained
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.randomness.seeds import torch_generator
@@ -55,7 +55,8 @@ from infomri_core.suppression.base import Suppression
 from infomri_core.suppression.registry import build_suppression
 from infomri_core.system.device import even_time, pick_device
 from infomri_core.system.errors import Refused
-from infomri_core.training.fit import Gradients, site_stream, train_steps
+from infomri_core.training.fit import Gradients, site_stretch, train_steps
+from infomri_core.training.momentum import began, global_momentum
 from infomri_core.training.optimizer_store import OptimizerStore, Witness
 from infomri_core.training.target import multipliers, targeted
 
@@ -155,8 +156,8 @@ class Site:
                 dropped.append(name)
                 self._store.save(plan.digest, name, task.round, {})
         for arm in alone_arms(plan, task.arms):
-            asked = (plan, arm, task.round, build_suppression(arm.suppression, *known), cancelled)
-            self._alone.train(plan, arm, task, arms, partial(self._train_arm, *asked))
+            apart = (by_itself(plan), arm, task.round, build_suppression(arm.suppression, *known))
+            self._alone.train(plan, arm, task, arms, partial(self._train_arm, *apart, cancelled))
         told = losses if plan.privacy is None or plan.privacy.losses else {}
         spent = study_epsilon(plan, n_trained(plan, task.arms), task.round)
         given = (len(self._train), self._rounded.of(plan, task, arms), told, tuple(dropped), spent)
@@ -233,21 +234,20 @@ class Site:
         kept_as: str,
     ) -> tuple[np.ndarray, dict[str, float]]:
         model = load_model(plan, arm.name, flat).to(self._device)
-        steps = plan.training.local_steps
-        stream = site_stream(plan, self.name, arm.seed, round_number)
-        stretch = Stretch((round_number - 1) * steps, steps, plan.total_steps, stream)
+        stretch = site_stretch(plan, self.name, arm.seed, round_number)
         begun = self._store.load(plan.digest, kept_as, round_number - 1)
+        begun = global_momentum(model, plan, begun, stretch.first)
         penalty = targeted(plan, arm, penalty, begun)
-        fetch = self._slices.fetch(plan.task, self._train)
         losses, state = train_steps(
-            *(model, plan, arm.beta, penalty, len(self._train), fetch, stretch),
-            *(begun, cancelled),
+            *(model, plan, arm.beta, penalty, len(self._train)),
+            *(self._slices.fetch(plan.task, self._train), stretch, begun, cancelled),
             self._private(plan, penalty),
         )
         weights = flatten(model)
         if not np.isfinite(weights).all():
             raise Diverged("its weights")
-        self._store.save(plan.digest, kept_as, round_number, state | multipliers(penalty))
+        state |= multipliers(penalty) | began(plan, flat)
+        self._store.save(plan.digest, kept_as, round_number, state)
         return weights, losses
 
     def _own(

@@ -8,7 +8,7 @@ import torch
 
 from infomri_core.arms.sampled_model import LossTerms, SampledModel
 from infomri_core.fitting.loop import Diverged, Stretch, descend
-from infomri_core.plan.plan import Plan, Training
+from infomri_core.plan.plan import Plan
 from infomri_core.randomness.seeds import numpy_generator, torch_generator
 from infomri_core.suppression.base import Suppression
 from infomri_core.training.proximal import Proximal
@@ -30,6 +30,12 @@ def site_stream(plan: Plan, site: str, arm_seed: int, round_number: int) -> tupl
     return (plan.study.name, *stream) if plan.aggregation.secure else stream
 
 
+def site_stretch(plan: Plan, site: str, arm_seed: int, round_number: int) -> Stretch:
+    """The steps of one round at one site, of all that an arm takes there."""
+    steps, stream = plan.training.local_steps, site_stream(plan, site, arm_seed, round_number)
+    return Stretch((round_number - 1) * steps, steps, plan.total_steps, stream)
+
+
 def beta_factor(step: int, total: int, warmup: float) -> float:
     """Zero for a share ``warmup`` of all steps, then a linear rise to one of the same length."""
     if warmup == 0:
@@ -42,14 +48,14 @@ def beta_at(beta: float, step: int, total: int, warmup: float) -> float:
     return beta if math.isinf(beta) else beta * beta_factor(step, total, warmup)
 
 
-def make_optimizer(model: SampledModel, training: Training) -> torch.optim.Adam:
+def make_optimizer(model: SampledModel, plan: Plan) -> torch.optim.Adam:
     """Adam, all of a step in one pass (``fused``), with the network's and the sampler's rates."""
     groups = [
-        {"params": list(model.network.parameters()), "base": training.learning_rate},
-        {"params": list(model.sampler.parameters()), "base": training.policy_learning_rate},
+        {"params": list(part.parameters()), "base": rate}
+        for part, rate in zip((model.network, model.sampler), plan.learning_rates)
     ]
     groups = [g for g in groups if g["params"]]
-    return torch.optim.Adam(groups, lr=training.learning_rate, fused=True)
+    return torch.optim.Adam(groups, lr=plan.learning_rates[0], fused=True)
 
 
 def train_steps(
@@ -72,7 +78,7 @@ def train_steps(
     """
     if gradients is None:
         gradients = plain_gradients(plan, suppression, n_slices, fetch, stretch.stream)
-    optimizer = make_optimizer(model, plan.training)
+    optimizer = make_optimizer(model, plan)
     if state is not None:
         load_optimizer(optimizer, state)
     proximal = Proximal(model.parameters(), plan.aggregation.proximal_weight)

@@ -44,9 +44,9 @@ def central_rows(context: StudyContext, state: State) -> list[Row]:
 def of_one_place(plan: Plan, arm: Arm, n_sites: int) -> Plan:
     """One arm of the plan in one round, with the optimizer steps of ``n_sites`` sites, and no one
     who attacks it."""
-    n_steps = plan.total_steps * n_sites
+    n_steps, plan = plan.total_steps * n_sites, without_alone(plan)
     return replace(
-        without_alone(plan),
+        plan,
         arms=(replace(arm, alone=False),),
         training=replace(plan.training, rounds=1, local_steps=n_steps, quorum=1),
         aggregation=replace(plan.aggregation, strategy="fedavg", secure=False),
