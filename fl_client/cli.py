@@ -15,7 +15,7 @@ import typer
 
 from fl_client.commands import backups, keys, ledgers, plans, reports
 from infomri_core.commands.data import data_app
-from infomri_core.machine.proxies import keep_loopback_direct, proxy_words
+from infomri_core.machine.proxies import check_proxy, keep_loopback_direct, proxy_words
 from infomri_core.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def run(
 
     _log_to_stdout()
     settings = read_settings(config)
+    check_proxy(settings.superlink.address.rpartition(":")[0].strip("[]"))
     n_files = check_files(config, settings)
     if n_files:
         _log.info("kit: %d files are as the study centre signed them", n_files)

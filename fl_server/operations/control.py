@@ -41,7 +41,7 @@ from flwr.supercore.utils import get_flwr_home
 
 from fl_server.authority.operators import read_operator
 from fl_server.operations.last_seen import last_seen
-from infomri_core.machine.proxies import proxy_words
+from infomri_core.machine.proxies import check_proxy, proxy_words
 from infomri_core.system.errors import InputError
 
 Q = TypeVar("Q")
@@ -100,6 +100,7 @@ class Control(AbstractContextManager["Control"]):
         ``operator``: the folder of an operator's kit, for a SuperLink behind the proxy."""
         self._address = address
         self._scheme = "http" if root_certificate is None else "https"
+        check_proxy(urlsplit(f"//{address}").hostname or "", self._scheme)
         try:
             if operator is not None:
                 self._client = ControlHttpClient(

@@ -11,7 +11,7 @@ from fl_server.health import trust
 from fl_server.health.study import check_tracking
 from fl_server.operations.control import Control
 from infomri_core.machine.ports import free_port
-from infomri_core.machine.proxies import keep_loopback_direct, proxy_words
+from infomri_core.machine.proxies import check_proxy, keep_loopback_direct, proxy_words
 from infomri_core.system.errors import InputError
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "grpc_proxy", "no_grpc_proxy")
@@ -95,3 +95,28 @@ def test_grpc_has_variables_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert proxy_words("127.0.0.1") == proxy_words("localhost") == ""
     listed = os.environ[VARIABLES[-1]].split(",")
     assert listed == ["centre.example", "localhost", "127.0.0.1", "::1"]
+
+
+@pytest.mark.parametrize("name", ["all_proxy", "ALL_PROXY", "HTTPS_PROXY", "http_proxy"])
+def test_a_proxy_that_speaks_no_http_leaves_loopback_alone_and_is_refused_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """httpx fails on a SOCKS proxy as soon as a client is made, whatever it is for."""
+    url = "socks5h://user:secret@proxy.example:1080"
+    monkeypatch.setattr(os, "environ", {**os.environ, name: url})
+    keep_loopback_direct()
+    for host in ("127.0.0.1", "localhost"):
+        check_proxy(host, "http")
+    with (
+        Control(f"127.0.0.1:{free_port()}", None) as control,
+        pytest.raises(InputError, match="a running SuperLink"),
+    ):
+        control.nodes()
+    scheme = "https" if name == "HTTPS_PROXY" else "http"
+    with pytest.raises(InputError, match=f"{name}: expected the address of an HTTP proxy") as told:
+        check_proxy("centre.example", scheme)
+    assert "secret" not in str(told.value)
+    assert "proxy.example:1080" in proxy_words("centre.example", scheme)
+    keep_loopback_direct()
+    os.environ["no_proxy"] += ",centre.example"
+    check_proxy("centre.example", scheme)
