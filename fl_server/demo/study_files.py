@@ -22,7 +22,7 @@ PLAN = """\
 # a comment, is a new plan with a new sha256. More keys: docs/tutorial.md, docs/privacy.md.
 
 [study]
-name = {name}                    # letters, digits, - _ .
+name = {name}                    # letters of one script, digits, - _ .; the same in any case
 seed = 0                         # root of every random number: the same seed, the same weights
 
 [task]                           # what the data hold; another kind: docs/how-to/add-a-task.md

@@ -98,8 +98,7 @@ class Control(AbstractContextManager["Control"]):
     ) -> None:
         """``address`` is host:port; without a certificate the connection is in clear text.
         ``operator``: the folder of an operator's kit, for a SuperLink behind the proxy."""
-        self._address = address
-        self._scheme = "http" if root_certificate is None else "https"
+        self._address, self._scheme = address, "https" if root_certificate else "http"
         check_proxy(urlsplit(f"//{address}").hostname or "", self._scheme)
         try:
             if operator is not None:
