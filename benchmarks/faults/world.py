@@ -4,8 +4,10 @@ import io
 import os
 import re
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from functools import cached_property
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -219,14 +221,12 @@ class World(Federation):
     @cached_property
     def reference(self) -> dict[str, np.ndarray]:
         """The final weights of a study without any fault; its name makes no difference, but under
-        secure aggregation."""
-        torch.set_num_threads(1)
-        sites = local_sites(self.folder / "reference", tuple(NAMES[n] for n in self.letters))
-        other = study(self.plan, sites, self.folder / "reference")
-        state = other._restore()
-        while state.round < self.plan.training.rounds:
-            train_round(other._setting, state)
-        return state.arms
+        secure aggregation. It takes a minute on a machine in use, before the first disturbed study
+        starts: in a process of its own, since the relays are threads of this one."""
+        names = tuple(NAMES[n] for n in self.letters)
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            made = pool.submit(undisturbed, self.plan.text, names, self.folder / "reference")
+            return made.result()
 
     def distance(self) -> float:
         """The largest difference of a final weight from the undisturbed one."""
@@ -258,6 +258,16 @@ class World(Federation):
         limits = '[policy]\nconsent = "consent.txt"\nmax_released_fraction = 0.9\n'
         kit.settings.write_text(text.replace("[policy]\n", limits))
         return kit
+
+
+def undisturbed(plan: str, names: tuple[str, ...], folder: Path) -> dict[str, np.ndarray]:
+    """The final weights of a plan at sites of these names, in this process."""
+    torch.set_num_threads(1)
+    other = study(parse_plan(plan), local_sites(folder, names), folder)
+    state = other._restore()
+    while state.round < other.plan.training.rounds:
+        train_round(other._setting, state)
+    return state.arms
 
 
 def descendants(pid: int) -> set[int]:
