@@ -89,24 +89,25 @@ class Vault:
 class Policy:
     """The site's own limits, which hold whatever a plan says.
 
-    ``min_cohort``: patients below which nothing computed from them leaves; ``min_class_cohort``:
-    patients with and without a finding below which its histogram leaves empty; ``round_to``:
-    counts leave rounded down to multiples of it. ``approvals`` "listed" runs only plans whose
-    sha256 stands in the file ``approved``. ``max_inputs``: how many different inputs one plan may
-    send for the same job and round (a repetition of the same input is answered from the cache).
-    ``consent``: the file of the ids, one a line, of patients whose k-space may be released (no
-    file: no one's); ``max_released_fraction``: the share of a patient's k-space positions, with
-    conjugate partners, that may ever leave. ``count_days``: for so long a count that left once
-    leaves unchanged. ``max_epsilon`` at ``max_delta``: what all studies together may spend of the
-    privacy of this site's patients; with it, plans without ``[privacy]`` are refused.
-    ``max_rate``: the largest sampling rate of a plan with ``[privacy]``.
-    ``report_budget``: whether it, and what was spent of it, leave with every update.
-    ``image_arms``: whether plans may have arms that ask for images (beta < 0): not unless the site
-    says so, since what it joined for is diagnosis from which no image can be rebuilt.
-    ``plugins``: the packages, ``NAME==VERSION``, whose code may run on the data here.
-    ``max_figures``: how many figures (counts, means, bins of histograms) all studies together may
-    draw from this site's patients in ``figure_days``. ``must``: what the site demands of every
-    plan.
+    Args:
+        min_cohort: Patients below which nothing computed from them leaves.
+        min_class_cohort: Patients with and without a finding below which its histogram is empty.
+        round_to: Counts leave rounded down to multiples of it.
+        approvals: "listed" runs only plans whose sha256 stands in the file ``approved``.
+        max_inputs: Different inputs that one plan may send for the same job and round; the same
+            input again is answered from the cache.
+        consent: File of ids, one a line, of patients whose k-space may be released.
+        max_released_fraction: Of a patient's positions, with conjugate partners, that may leave.
+        count_days: For so long a count that left once leaves unchanged.
+        max_epsilon: What all studies together may spend of the privacy of this site's patients, at
+            ``max_delta``; with it, plans without ``[privacy]`` are refused.
+        max_rate: The largest sampling rate of a plan with ``[privacy]``.
+        report_budget: Whether it, and what was spent of it, leave with every update.
+        image_arms: Whether plans may have arms that ask for images (beta < 0).
+        max_figures: Figures (counts, means, bins of histograms) that all studies together may draw
+            from this site's patients in ``figure_days``.
+        must: What the site demands of every plan.
+        plugins: Packages, ``NAME==VERSION``, whose code may run on the data here.
     """
 
     min_cohort: int = 5

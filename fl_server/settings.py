@@ -18,9 +18,13 @@ CENTRE_FILE = "INFOMRI_CENTRE"
 
 @dataclass(frozen=True)
 class Centre:
-    """``directory`` holds one folder a run. ``threads`` 0 leaves the number to PyTorch.
+    """Where and on what the study centre computes.
 
-    ``keep_checkpoints`` newest rounds stay on disk; 0 keeps all.
+    Args:
+        directory: Holds one folder a run.
+        device: "auto", "cpu", "cuda" or "mps".
+        threads: 0 leaves the number to PyTorch.
+        keep_checkpoints: So many newest rounds stay on disk; 0 keeps all.
     """
 
     directory: Path = Path("runs")
@@ -31,13 +35,16 @@ class Centre:
 
 @dataclass(frozen=True)
 class Audit:
-    """``data`` is the URI of the audit set: patients of the centre's own, never a site's.
+    """What attacks are fitted on, and for how long at most.
 
-    Learned attacks take at most so many optimizer steps on it; so does the reader of full images,
-    who is asked whether lesions stay legible, and 0 is without. ``unet_width`` 64 is the paper's
-    size. ``attacks``: options of any attack by its name, which go before those. ``size_curve``:
-    fit learned attacks on a quarter and half of it as well, for PSNR against its size; other
-    attacks always are.
+    Args:
+        data: URI of the audit set: patients of the centre's own, never a site's.
+        reader_steps: Optimizer steps of the network for full images that says whether lesions stay
+            legible; 0 is without.
+        unet_width: 64 is the paper's size.
+        size_curve: Fits learned attacks on a quarter and half of the set as well, for PSNR against
+            its size; other attacks always are.
+        attacks: Options of any attack by its name, which go before those.
     """
 
     data: str
@@ -80,8 +87,12 @@ class Audit:
 
 @dataclass(frozen=True)
 class Mlflow:
-    """``tracking_uri`` '' means a SQLite store in the centre's directory; ``artifacts`` is used
-    where the store keeps artifacts as files, and is by default beside it."""
+    """Where MLflow is.
+
+    Args:
+        tracking_uri: '' is a SQLite store in the centre's directory.
+        artifacts: Where the store keeps artifacts as files; by default beside it.
+    """
 
     tracking_uri: str = ""
     artifacts: Path | None = None
@@ -89,17 +100,25 @@ class Mlflow:
 
 @dataclass(frozen=True)
 class Operators:
-    """``authority``: ca.crt of the federation's folder, with ca.crl beside it. With it, only
-    studies run that an operator of it signed (:mod:`fl_server.run.submission`)."""
+    """Who may submit studies.
+
+    Args:
+        authority: ca.crt of the federation's folder, with ca.crl beside it. With it, only studies
+            run that one of its operators signed.
+    """
 
     authority: Path | None = None
 
 
 @dataclass(frozen=True)
 class Central:
-    """``data``: the URIs of all sites' data, where the study centre has them too: in a demo, a
-    simulation, of public archives. Arms that sites train alone are then trained on all of them in
-    one place as well, and stand in the results as ``central``."""
+    """Data of the sites that the study centre has, too.
+
+    Args:
+        data: URIs of all sites' data: in a demo, a simulation, of public archives. Arms that sites
+            train alone are then trained on all of them in one place as well, and stand in the
+            results as ``central``.
+    """
 
     data: tuple[str, ...] = ()
 
@@ -128,7 +147,8 @@ class CentreSettings:
 def read_settings(path: Path) -> CentreSettings:
     """Read ``centre.toml``; relative paths in it are relative to the file.
 
-    Raises ``InputError`` for a missing file, an unknown key or a value out of range.
+    Raises:
+        InputError: A missing file, an unknown key or a value out of range.
     """
     settings = build(CentreSettings, read_toml(path), path.name)
     for ok, key, expected, got in _rules(settings):

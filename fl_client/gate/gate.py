@@ -27,8 +27,14 @@ log = logging.getLogger(__name__)
 
 @final
 class Gate:
-    """The only maker of bytes for the channel. ``check_of`` gives how the reply to a task is
-    checked."""
+    """The only maker of bytes for the channel.
+
+    Args:
+        policy: The site's limits.
+        ledger: Takes a line for each departure before it leaves.
+        memory: What k-space left before.
+        check_of: Gives how the reply to a task is checked.
+    """
 
     def __init__(
         self,
@@ -45,8 +51,9 @@ class Gate:
     def leave(self, reply: SiteReply, context: Context) -> bytes:
         """The bytes of ``reply``, once it may leave and the ledger says that it does.
 
-        Raises ``Refused``: "cohort" when too few patients stand behind it, "gate" when it is not
-        what the task asked for, "ledger" when the departure cannot be recorded.
+        Raises:
+            Refused: ``cohort`` when too few patients stand behind it, ``gate`` when it is not what
+                the task asked for, ``ledger`` when the departure cannot be recorded.
         """
         check_cohort(context.n_patients, self._policy)
         rules = Rules(self._policy, self._ledger.entries(), self._memory)

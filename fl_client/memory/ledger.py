@@ -64,8 +64,10 @@ class Ledger:
 
         A torn last line is kept beside the ledger (``.torn``), and an entry of kind 'torn' says
         whether what it spoke of may have left; where it had been whole, it is restored. A ledger
-        that does not reach its end, as an older one put back, takes no more lines. Raises
-        ``InputError`` when the chain is broken, or the ledger is in use.
+        that does not reach its end, as an older one put back, takes no more lines.
+
+        Raises:
+            InputError: The chain is broken, or the ledger is in use.
         """
         descriptor = held(path)
         try:
@@ -101,8 +103,9 @@ class Ledger:
     def append(self, entry: Entry) -> Entry:
         """Seal ``entry`` (time, previous, hash) and bring it to the disk.
 
-        Raises ``Refused("ledger")``, with the file as it was before, when it cannot be written or
-        was changed by somebody else since it was opened.
+        Raises:
+            Refused: ``ledger``, with the file as it was before, when it cannot be written or was
+                changed by somebody else since it was opened.
         """
         with self._lock:
             self._check_untouched()
@@ -184,7 +187,8 @@ class Ledger:
 def read_ledger(path: Path) -> list[Entry]:
     """All entries of a ledger at rest, its chain verified; safe beside a running vault.
 
-    Raises ``InputError`` naming the first line that is not as it was written, or a torn last one.
+    Raises:
+        InputError: Names the first line that is not as it was written, or a torn last one.
     """
     try:
         data = path.read_bytes()

@@ -16,10 +16,15 @@ _HEX = frozenset("0123456789abcdef")
 
 
 def parse_approvals(text: str, where: str) -> frozenset[str]:
-    """The sha256 of approved plans: one a line, as ``sha256sum plan.toml`` writes them.
+    """The sha256 of approved plans.
 
-    What follows the digest on a line is free text (the file, who approved it, when); '#' begins a
-    comment. Raises ``InputError`` on any other line: an approval that no one reads is worse.
+    Args:
+        text: One a line, as ``sha256sum plan.toml`` writes them. What follows the digest is free
+            text (the file, who approved it, when); '#' begins a comment.
+        where: What an error names as the place.
+
+    Raises:
+        InputError: Any other line: an approval that no one reads is worse.
     """
     digests = set()
     for number, line in enumerate(text.splitlines(), start=1):
@@ -34,20 +39,35 @@ def parse_approvals(text: str, where: str) -> frozenset[str]:
 
 
 def check_approved(plan: Plan, policy: Policy, approved: frozenset[str]) -> None:
-    """Only plans in ``approved``, by the sha256 of their text, where the site wants a list."""
+    """Only approved plans run, where the site wants a list.
+
+    Args:
+        approved: sha256 of the plans' texts.
+
+    Raises:
+        Refused: ``not-approved``.
+    """
     if policy.approvals == "listed" and plan.digest not in approved:
         raise Refused("not-approved", f"plan {plan.digest[:12]} is not approved at this site")
 
 
 def check_limits(plan: Plan, job: str, policy: Policy) -> None:
-    """The site's limits and demands, whatever the plan says (:mod:`fl_client.policy.rules`)."""
+    """The site's limits and demands, whatever the plan says.
+
+    Raises:
+        Refused: ``policy``, with the first rule that the plan breaks.
+    """
     if ("train" if job in SECURE_JOBS else job) not in policy.jobs:
         raise Refused("policy", f"this site does not run '{job}'")
     check_rules(plan, policy)
 
 
 def check_cohort(n_patients: int, policy: Policy) -> None:
-    """Nothing that was computed from fewer patients than the site's minimum cohort leaves."""
+    """Nothing that was computed from fewer patients than the site's minimum cohort leaves.
+
+    Raises:
+        Refused: ``cohort``.
+    """
     if n_patients < policy.min_cohort:
         raise Refused("cohort", "too few patients stand behind this job at this site")
 
@@ -55,12 +75,19 @@ def check_cohort(n_patients: int, policy: Policy) -> None:
 def check_inputs(
     entries: Iterable[Entry], ledger_entry: Entry, *, one_state: bool, limit: int
 ) -> None:
-    """At most ``limit`` different inputs for one study, job and round, ever, where the same
-    weights on other data are another input. ``entries`` are the study's: what was charged counts,
-    whatever became of it, and what left before charges were kept.
+    """So many different inputs for one study, job and round, ever, where the same weights on other
+    data are another input.
 
-    Scoring answers questions about patients (``one_state``): a study's is answered on one state
-    of the data only, as two answers, before and after a patient came, would tell of that patient.
+    Args:
+        entries: The study's: what was charged counts, whatever became of it, and what left before
+            charges were kept.
+        ledger_entry: Of the job that is asked for.
+        one_state: Scoring answers questions about patients: it is answered on one state of the
+            data only, as two answers, before and after a patient came, would tell of that patient.
+        limit: The most inputs.
+
+    Raises:
+        Refused: ``data-changed`` or ``asked-often``.
     """
     asked = [e for e in entries if e.kind != "error" and e.job == ledger_entry.job]
     if one_state and any(e.data not in ("", ledger_entry.data) for e in asked):

@@ -23,6 +23,9 @@ class WeightedMean:
 
     Each entry is rounded to a multiple of 2^-24 first: the mean lies within 2^-25 of the exact
     one, and one float32 rounding.
+
+    Args:
+        n: Length of the vectors.
     """
 
     def __init__(self, n: int) -> None:
@@ -32,7 +35,12 @@ class WeightedMean:
         self._bound = 0
 
     def add(self, flat: np.ndarray, n_samples: int) -> None:
-        """Add a vector that :meth:`check` accepts; the sum stays as it was when it does not."""
+        """Add a vector that ``check`` accepts; the sum stays as it was when it does not.
+
+        Args:
+            flat: A site's weights, float32 (n,).
+            n_samples: Slices that the site trained on.
+        """
         self._bound = self.check(flat, n_samples)
         for start in range(0, len(flat), _CHUNK):
             part = slice(start, start + _CHUNK)
@@ -41,8 +49,12 @@ class WeightedMean:
         self.n_replies += 1
 
     def check(self, flat: np.ndarray, n_samples: int) -> int:
-        """A bound on the sum with this vector added. Raises ``InputError`` when the length is
-        wrong, a value is not finite, the count is not positive, or the sum could overflow."""
+        """A bound on the sum with this vector added, whose arguments are those of ``add``.
+
+        Raises:
+            InputError: The length is wrong, a value is not finite, the count is not positive, or
+                the sum could overflow.
+        """
         bound = self._bound + n_samples * largest_step(flat, n_samples, self._sum.shape)
         if bound > _LIMIT:
             expected = f"samples x largest weight, over all sites, below {_LIMIT / SCALE:.3g}"
@@ -55,7 +67,11 @@ class WeightedMean:
         return bound
 
     def value(self) -> np.ndarray:
-        """The mean, float32 (n,). Raises ``ValueError`` when nothing was added."""
+        """The mean, float32 (n,).
+
+        Raises:
+            ValueError: Nothing was added.
+        """
         if self.n_samples == 0:
             raise ValueError("the mean of no reply is undefined: no site's weights were added")
         mean = np.empty(len(self._sum), dtype=np.float32)
@@ -66,9 +82,17 @@ class WeightedMean:
 
 
 def largest_step(flat: np.ndarray, n_samples: int, shape: tuple[int, ...]) -> int:
-    """The largest magnitude in a site's weights, in multiples of 2^-24. Raises ``InputError``
-    when they have not ``shape``, are not finite float32, or count no sample, or more than any data
-    set has."""
+    """The largest magnitude in a site's weights, in multiples of 2^-24.
+
+    Args:
+        flat: Float32 weights.
+        n_samples: Slices that the site trained on.
+        shape: What ``flat`` must have.
+
+    Raises:
+        InputError: Another shape, values that are not finite float32, no sample, or more than any
+            data set has.
+    """
     where, remedy = "aggregation", "the site runs another version or another plan"
     if n_samples < 1:
         raise InputError(where, "at least one sample", str(n_samples), "drop the reply")

@@ -19,7 +19,11 @@ _CHUNK = 2**18
 
 
 class Collected(ABC):
-    """Flat float32 vectors (n,), kept until the aggregate is asked for."""
+    """Flat float32 vectors (n,), kept until the aggregate is asked for.
+
+    Args:
+        n: Length of the vectors.
+    """
 
     def __init__(self, n: int) -> None:
         self.n_samples = 0
@@ -32,8 +36,16 @@ class Collected(ABC):
         return len(self._replies)
 
     def check(self, flat: np.ndarray, n_samples: int) -> int:
-        """The largest magnitude, in multiples of 2^-24. Raises ``InputError`` when the length is
-        wrong, a value is not finite or beyond any model's, or the count is not positive."""
+        """The largest magnitude, in multiples of 2^-24.
+
+        Args:
+            flat: A site's weights, float32 (n,).
+            n_samples: Slices that the site trained on.
+
+        Raises:
+            InputError: The length is wrong, a value is not finite or beyond any model's, or the
+                count is not positive.
+        """
         step = largest_step(flat, n_samples, self._shape)
         if step > LARGEST * SCALE:
             got = f"{step / SCALE:.3g}"
@@ -41,7 +53,7 @@ class Collected(ABC):
         return step
 
     def add(self, flat: np.ndarray, n_samples: int) -> None:
-        """Keep a vector that :meth:`check` accepts."""
+        """Keep a vector that ``check`` accepts, whose arguments it takes."""
         self.check(flat, n_samples)
         self._replies.append(flat)
         self.n_samples += n_samples
@@ -49,7 +61,8 @@ class Collected(ABC):
     def value(self) -> np.ndarray:
         """The aggregate, float32 (n,); the same bits whatever the order of the replies.
 
-        Raises ``ValueError`` when nothing was added.
+        Raises:
+            ValueError: Nothing was added.
         """
         if not self._replies:
             raise ValueError(
@@ -65,7 +78,12 @@ class Collected(ABC):
 @final
 class TrimmedMean(Collected):
     """Mean of each coordinate without the floor(``trim`` x sites) largest and as many smallest
-    (Yin et al. 2018, Definition 2). It withstands fewer wrong sites than it cuts at one end."""
+    (Yin et al. 2018, Definition 2). It withstands fewer wrong sites than it cuts at one end.
+
+    Args:
+        n: Length of the vectors.
+        trim: Share of the sites that is cut at either end, below one half.
+    """
 
     def __init__(self, n: int, trim: float) -> None:
         super().__init__(n)
@@ -91,7 +109,12 @@ class Median(Collected):
 class MultiKrum(Collected):
     """Mean of the sites - ``byzantine`` vectors whose nearest neighbours are nearest (Blanchard
     et al. 2017): the score of a vector is the sum of the squared distances to its
-    sites - ``byzantine`` - 2 nearest. It needs at least 2 ``byzantine`` + 3 sites."""
+    sites - ``byzantine`` - 2 nearest. It needs at least 2 ``byzantine`` + 3 sites.
+
+    Args:
+        n: Length of the vectors.
+        byzantine: How many wrong sites to withstand.
+    """
 
     def __init__(self, n: int, byzantine: int) -> None:
         super().__init__(n)

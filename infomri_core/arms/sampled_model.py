@@ -19,16 +19,24 @@ from infomri_core.tasks.values import Inspection
 @final
 @dataclass(frozen=True)
 class LossTerms:
-    """The terms of the objective, means over a batch: the ``losses`` of the ``task``, and the
-    suppression's figure."""
+    """The terms of the objective, means over a batch.
+
+    Args:
+        task: Weighs its losses.
+        losses: The task's, by name.
+        suppression: Its figure, such as H(Y) in nats.
+    """
 
     task: Task
     losses: Mapping[str, torch.Tensor]
     suppression: torch.Tensor
 
     def total(self, beta: float) -> torch.Tensor:
-        """sum_k w_k term_k + beta H (InfoMRI, Eq. 12 and Algorithm 4); beta < 0 asks for the image
-        (:meth:`Task.objective`) and has no suppression."""
+        """sum_k w_k term_k + beta H (InfoMRI, Eq. 12 and Algorithm 4).
+
+        Args:
+            beta: Below 0 the task asks for the image, and there is no suppression.
+        """
         wanted = self.task.objective(self.losses, beta)
         return wanted + beta * self.suppression if beta > 0 else wanted
 
@@ -44,9 +52,14 @@ class LossTerms:
 
 @final
 class SampledModel(nn.Module):
-    """One arm: ``sampler`` decides what is measured, ``network`` makes of it what ``task`` asks.
+    """One arm.
 
-    ``whitening`` (H, W) multiplies what the network sees of k-space; None leaves it as it is.
+    Args:
+        task: What is asked.
+        sampler: Decides what is measured.
+        network: Makes of it what the task asks.
+        noise_std: Standard deviation of the real part of the noise and of its imaginary part.
+        whitening: (H, W), multiplies what the network sees of k-space; None leaves it as it is.
     """
 
     def __init__(
@@ -66,15 +79,28 @@ class SampledModel(nn.Module):
         self.noise_std = noise_std
 
     def draw(self, ratio: float, n_masks: int, generator: torch.Generator) -> torch.Tensor:
-        """Sampling masks (n_masks, H, W), differentiable in what the sampler learns. Raises
-        ``InputError`` where they depend on what is measured."""
+        """Sampling masks, differentiable in what the sampler learns.
+
+        Args:
+            ratio: Share of k-space to sample, in (0, 1].
+
+        Returns:
+            (n_masks, H, W) of zeros and ones.
+
+        Raises:
+            InputError: They depend on what is measured.
+        """
         return mask_sampler(self.sampler).at(ratio).draw(n_masks, generator)
 
     def masks_for(
         self, images: torch.Tensor, ratio: float, generator: torch.Generator
     ) -> torch.Tensor:
-        """A mask for each of ``images`` (B, H, W), which a sampler that decides as it measures
-        looks at, and no other."""
+        """A mask for each image.
+
+        Args:
+            images: (B, H, W); only a sampler that decides as it measures looks at them.
+            ratio: Share of k-space to sample, in (0, 1].
+        """
         if isinstance(self.sampler, MaskSampler):
             return self.draw(ratio, len(images), generator)
         return self.acquire(images, ratio, generator).mask
@@ -82,25 +108,51 @@ class SampledModel(nn.Module):
     def acquire(
         self, images: torch.Tensor, ratio: float, generator: torch.Generator
     ) -> Acquisition:
-        """Sampled noisy k-space (B, H, W) of images (B, H, W), and its masks."""
+        """Sampled noisy k-space, and its masks.
+
+        Args:
+            images: (B, H, W) in [0, 1].
+            ratio: Share of k-space to sample, in (0, 1].
+            generator: Of masks and noise.
+        """
         return self.acquire_kspace(fft2c(images), ratio, self.noise_std, generator)
 
     def acquire_kspace(
         self, kspace: torch.Tensor, ratio: float, noise_std: float, generator: torch.Generator
     ) -> Acquisition:
-        """The same of k-space (B, H, W), with noise of that standard deviation added."""
+        """The same of k-space.
+
+        Args:
+            kspace: Complex (B, H, W).
+            ratio: Share of k-space to sample, in (0, 1].
+            noise_std: Of the noise that is added; 0 for k-space that has its own.
+            generator: Of masks and noise.
+        """
         noise = functools.cache(lambda: complex_noise(kspace, noise_std, generator))
         return self.sampler.acquire(kspace, ratio, noise, generator)
 
     def measure(
         self, images: torch.Tensor, masks: torch.Tensor, generator: Randomness
     ) -> torch.Tensor:
-        """Noisy k-space (B, H, W) of images (B, H, W) at given ``masks`` (InfoMRI, Eq. 2)."""
+        """Noisy k-space at given masks (InfoMRI, Eq. 2).
+
+        Args:
+            images: (B, H, W) in [0, 1].
+            masks: (B, H, W) of zeros and ones.
+            generator: Of the noise.
+        """
         return measure(fft2c(images), masks, self.noise_std, generator)
 
     def output(self, measurement: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
-        """The task's output (B, ...) from sampled k-space and its masks (B, H, W); without them,
-        sampled is what is not zero."""
+        """The task's output.
+
+        Args:
+            measurement: Sampled k-space, complex (B, H, W).
+            masks: (B, H, W); without them, sampled is what is not zero.
+
+        Returns:
+            (B, ...).
+        """
         return self.task.output(self.network, *self._seen(measurement, masks))
 
     def training_output(
@@ -119,8 +171,16 @@ class SampledModel(nn.Module):
     def outlined(
         self, measurement: torch.Tensor, n_samples: int, generator: Randomness
     ) -> torch.Tensor | None:
-        """Probabilities (B, n_samples, 1 + K, H, W) of samples of what the task outlines; None
-        where it outlines nothing."""
+        """Samples of what the task outlines.
+
+        Args:
+            measurement: Sampled k-space, complex (B, H, W).
+            n_samples: Of each slice.
+            generator: Of the latents.
+
+        Returns:
+            Probabilities (B, n_samples, 1 + K, H, W); None where it outlines nothing.
+        """
         seen, _ = self._seen(measurement, None)
         return self.task.outlined(self.network, seen, n_samples, generator)
 
@@ -153,7 +213,15 @@ class SampledModel(nn.Module):
         suppression: Suppression,
         generator: torch.Generator,
     ) -> LossTerms:
-        """The objective's terms on a batch of images (B, H, W) and the task's ``targets``."""
+        """The objective's terms on a batch.
+
+        Args:
+            images: (B, H, W) in [0, 1].
+            targets: The task's, (B, ...).
+            ratio: Share of k-space to sample, in (0, 1].
+            suppression: What beta weighs.
+            generator: Of masks, noise and latents.
+        """
         found = self.acquire(images, ratio, generator)
         drawn = self.draw_for(images, generator)
         output = self.training_output(found.y, found.mask, images, targets, drawn)

@@ -23,13 +23,24 @@ Cell = tuple[Sampler, float]
 
 
 def control_sampler(shape: tuple[int, int], constraint: Constraint = "2d") -> Sampler:
-    """Variable density: at ``CONTROL_RATIO`` an attacker worth its name can rebuild the image."""
+    """Variable density: at ``CONTROL_RATIO`` an attacker worth its name can rebuild the image.
+
+    Args:
+        shape: (H, W) of the images.
+        constraint: Points ("2d") or whole columns ("1d").
+    """
     return Amortised(VariableDensityPolicy(shape, constraint, CONTROL_EXPONENT))
 
 
 @dataclass(frozen=True)
 class Scenarios:
-    """Each arm's sampler at each ratio, and the control."""
+    """Each arm's sampler at each ratio, and the control.
+
+    Args:
+        cells: Every sampler at every ratio.
+        control: The control mask's sampler and ratio.
+        noise_std: Standard deviation of the real part of the noise and of its imaginary part.
+    """
 
     cells: tuple[Cell, ...]
     control: Cell
@@ -39,7 +50,14 @@ class Scenarios:
     def of(
         cls, policy: Policies, ratios: Sequence[float], noise_std: float, device: torch.device
     ) -> "Scenarios":
-        """Those of one sampler or several, at each of ``ratios``."""
+        """Those of one sampler or several.
+
+        Args:
+            policy: One or several samplers, or policies whose masks are drawn.
+            ratios: Shares of k-space to sample, in (0, 1]; each sampler is taken at each.
+            noise_std: As of the dataclass.
+            device: Where the samplers are to be.
+        """
         given = [policy] if isinstance(policy, Sampler | SamplingPolicy) else list(policy)
         samplers = [s if isinstance(s, Sampler) else Amortised(s) for s in given]
         cells = tuple((s.to(device), ratio) for s in samplers for ratio in ratios)
@@ -66,9 +84,15 @@ class Scenarios:
     def measure(
         self, images: Tensor, generator: torch.Generator, control_share: float = 0.0
     ) -> tuple[Tensor, Tensor]:
-        """y and masks, (B, H, W) each, of images (B, H, W) under one arm and ratio at random.
+        """Measure images under one arm and ratio at random.
 
-        With probability ``control_share`` it is the control instead.
+        Args:
+            images: (B, H, W) in [0, 1].
+            generator: Of the choice, the masks and the noise.
+            control_share: The probability with which it is the control instead.
+
+        Returns:
+            y and masks, (B, H, W) each.
         """
         chance = torch.rand(2, generator=generator, device=generator.device).tolist()
         cell = self.cells[int(chance[0] * len(self.cells))]
@@ -77,7 +101,15 @@ class Scenarios:
         return self._measure(images, cell, generator)
 
     def each(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """y and masks, (B, H, W) each, of images (B, H, W), arms and ratios dealt evenly."""
+        """Measure images, arms and ratios dealt evenly.
+
+        Args:
+            images: (B, H, W) in [0, 1].
+            generator: Of the deal, the masks and the noise.
+
+        Returns:
+            y and masks, (B, H, W) each.
+        """
         n_cells = len(self.cells)
         order = torch.randperm(n_cells, generator=generator, device=generator.device)
         deal = order.to(images.device)[torch.arange(len(images), device=images.device) % n_cells]
@@ -104,10 +136,12 @@ class Scenarios:
 class AuditSet:
     """What every attack is fitted on, and all that it is: the one argument of ``Attack.fit``.
 
-    ``images`` (n, H, W) in [0, 1] with their ``patients`` (n,), which keep a patient's slices on
-    one side where a part is held out; the ``scenarios`` in which they are measured, and the noise;
-    the ``generator`` of all that is drawn in fitting. ``labels`` (n, K) are for attacks that need
-    them; None where the task has none.
+    Args:
+        images: (n, H, W) in [0, 1].
+        patients: (n,); they keep a patient's slices on one side where a part is held out.
+        scenarios: In which the images are measured, and the noise.
+        generator: Of all that is drawn in fitting.
+        labels: (n, K), for attacks that need them; None where the task has none.
     """
 
     images: Tensor
@@ -126,8 +160,16 @@ class AuditSet:
         generator: torch.Generator,
         patients: np.ndarray | None = None,
     ) -> "AuditSet":
-        """One of images under one sampler or several, at each of ``ratios``; without
-        ``patients``, each image is a patient of its own."""
+        """One of images under one sampler or several.
+
+        Args:
+            images: (n, H, W) in [0, 1].
+            policy: One or several samplers, or policies whose masks are drawn.
+            ratios: Shares of k-space to sample, in (0, 1]; each sampler is taken at each.
+            noise_std: Standard deviation of the real part of the noise and of its imaginary part.
+            generator: Of all that is drawn in fitting.
+            patients: (n,); without them, each image is a patient of its own.
+        """
         scenarios = Scenarios.of(policy, ratios, noise_std, images.device)
         everyone = np.arange(len(images)) if patients is None else patients
         return cls(images, everyone, scenarios, generator)
@@ -141,12 +183,20 @@ class AuditSet:
         return self.scenarios.noise_std
 
     def folds(self, n_folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """:func:`folds` of its patients."""
+        """``folds`` of its patients."""
         return folds(len(self), n_folds, self.patients)
 
 
 def check_images(images: Tensor, shape: tuple[int, int]) -> None:
-    """Refuse an audit set that is empty, of another shape, or not of finite numbers."""
+    """Refuse an audit set that will not do.
+
+    Args:
+        images: (n, H, W).
+        shape: (H, W) that they must have.
+
+    Raises:
+        InputError: No image, another shape, or values that are not finite.
+    """
     if images.ndim != 3 or len(images) == 0 or tuple(images.shape[1:]) != shape:
         raise InputError(
             "audit set",
@@ -161,10 +211,15 @@ def check_images(images: Tensor, shape: tuple[int, int]) -> None:
 def folds(
     n_images: int, n_folds: int, patients: np.ndarray | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """At most ``n_folds`` splits (kept, held out) of the indices; each image is held out once.
+    """Splits (kept, held out) of the indices; each image is held out once.
 
-    Whole patients stay together; without ``patients``, blocks of neighbours. A set that cannot be
-    split is on both sides.
+    Args:
+        n_images: How many indices there are.
+        n_folds: The most splits.
+        patients: (n,), who stay together; without them, blocks of neighbours do.
+
+    Returns:
+        Pairs of indices. A set that cannot be split is on both sides.
     """
     everything = np.arange(n_images)
     groups = everything if patients is None else _first_seen(patients)

@@ -19,6 +19,9 @@ class Portable(nn.Module):
     """A fixed architecture whose state is named float32 arrays: nothing else ever travels.
 
     A site builds it by name and shape and loads the arrays; ``to(device)`` moves it in place.
+
+    Args:
+        shape: (H, W) of the images.
     """
 
     name: ClassVar[str]
@@ -32,10 +35,13 @@ class Portable(nn.Module):
         return {name: t.detach().cpu().numpy().copy() for name, t in self.state_dict().items()}
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> Self:
-        """Take over what :meth:`to_arrays` gave.
+        """Take over what ``to_arrays`` gave.
 
-        Raises ``InputError`` (a ``ValueError``) on other names, shapes or types, and on values
-        that are not finite.
+        Args:
+            arrays: Float32, by name.
+
+        Raises:
+            InputError: Other names, shapes or types, or values that are not finite.
         """
         self.make_room(arrays)
         state = self.state_dict()
@@ -57,7 +63,13 @@ class Portable(nn.Module):
 
 
 class Style(NamedTuple):
-    """How an attack is drawn in every figure: a hex colour, its line in matplotlib and plotly."""
+    """How an attack is drawn in every figure.
+
+    Attributes:
+        colour: Hex.
+        line: matplotlib's line style.
+        dash: plotly's.
+    """
 
     colour: str = "#888888"
     line: str = "-"
@@ -74,6 +86,10 @@ class Attack(Portable, ABC):
     """Rebuilds images from sampled k-space, given the true mask and noise level.
 
     Its class says all that plans, audits, figures and help need to know of it.
+
+    Args:
+        shape: (H, W) of the images.
+        options: Fields of ``options_class``.
     """
 
     title: ClassVar[str] = ""
@@ -104,12 +120,21 @@ class Attack(Portable, ABC):
     def fit(self, audit_set: AuditSet) -> Self:
         """Learn from the audit set; returns itself. One fit serves every sampler at every ratio.
 
-        Raises ``InputError`` without images or with images of another shape.
+        Raises:
+            InputError: No images, or images of another shape.
         """
 
     @abstractmethod
     def reconstruct(self, measurement: Tensor, mask: Tensor) -> Tensor:
-        """Images (B, H, W) in [0, 1] from y (B, H, W) complex64 and masks (B, H, W)."""
+        """Images from what was measured.
+
+        Args:
+            measurement: y, complex64 (B, H, W).
+            mask: (B, H, W) of zeros and ones.
+
+        Returns:
+            (B, H, W) in [0, 1].
+        """
 
 
 def _check(array: Any, shape: tuple[int, ...], where: str) -> None:

@@ -21,12 +21,18 @@ MAX_IMAGES = 256
 
 @dataclass(frozen=True)
 class Certificate:
-    """Mean PSNR (dB) of an attack and of LMMSE on the control mask, 4x variable density.
+    """How an attack did on the control mask, 4x variable density.
 
-    ``strong``: at least LMMSE less 0.5 dB. ``last_gain``: what the last tenth of its training
-    brought (dB), None for an attack that is not trained; ``converged``: less than 0.1 dB.
-    ``passed``: both. An attack that did not pass is weak: what it fails to rebuild says nothing
-    about privacy. ``size_curve``: (audit images it was fitted on, PSNR on the control mask).
+    An attack that did not pass is weak: what it fails to rebuild says nothing about privacy.
+
+    Args:
+        psnr: Its mean PSNR, dB.
+        psnr_lmmse: That of LMMSE, dB.
+        passed: Strong and converged.
+        strong: At least LMMSE minus 0.5 dB.
+        converged: The last tenth of its training brought less than 0.1 dB.
+        last_gain: What that brought, dB; None for an attack that is not trained.
+        size_curve: Pairs of how many audit images it was fitted on, and its PSNR.
     """
 
     psnr: float
@@ -47,10 +53,16 @@ def certify(
     generator: torch.Generator,
     constraint: Constraint = "2d",
 ) -> Certificate:
-    """Compare ``attack`` with the LMMSE ``reference`` on images (n, H, W) under the control mask.
+    """Compare an attack with LMMSE under the control mask, on the same measurements.
 
-    Both see the same measurements. ``images`` should be ones that neither was fitted on: a fitted
-    covariance flatters itself on its own images. At most 256, evenly spread, are used.
+    Args:
+        attack: Fitted.
+        reference: LMMSE, fitted on the same audit set.
+        images: (n, H, W), of which at most 256, evenly spread, are used. They should be ones that
+            neither was fitted on: a fitted covariance flatters itself on its own images.
+        noise_std: Standard deviation of the real part of the noise and of its imaginary part.
+        generator: Of masks and noise.
+        constraint: Points ("2d") or whole columns ("1d").
     """
     state = generator.get_state()
     ours = control_psnr(attack, images, noise_std, generator, constraint)
@@ -69,7 +81,7 @@ def control_psnr(
     generator: torch.Generator,
     constraint: Constraint = "2d",
 ) -> float:
-    """Mean PSNR (dB) on images (n, H, W), at most 256 of them, under the control mask."""
+    """Mean PSNR (dB) under the control mask; the arguments are those of ``certify``."""
     rows = torch.linspace(0, len(images) - 1, min(MAX_IMAGES, len(images))).round().long()
     chosen = images[rows.to(images.device)]
     control = control_sampler(attack.shape, constraint)
@@ -79,9 +91,13 @@ def control_psnr(
 
 
 def last_gain(history: Sequence[Progress]) -> float | None:
-    """What the last tenth of training added to the best validation PSNR so far, dB.
+    """What the last tenth of training added to the best validation PSNR so far.
 
-    None without a history; infinite when nothing was measured before the last tenth.
+    Args:
+        history: Of the training, by step.
+
+    Returns:
+        dB; None without a history, infinite when nothing was measured before the last tenth.
     """
     if not history:
         return None
@@ -95,8 +111,12 @@ def void_because(
 ) -> str:
     """Why the audit is void, or ''.
 
-    ``strongest`` are pairs (where, attack): the attack that rebuilt best there. It is void where
-    that attack has no certificate or failed the control mask: its figure is no bound.
+    It is void where the strongest attack has no certificate or failed the control mask: its figure
+    is no bound.
+
+    Args:
+        strongest: Pairs of a place in words and the attack that rebuilt best there.
+        certificates: By attack.
     """
     found = list(strongest)
     if not found:

@@ -25,7 +25,14 @@ class _Description:
 
 @dataclass(frozen=True)
 class External:
-    """``masks`` (n, H, W) of 0 and 1, sampled k-space (n, H, W), images (n, H, W) if known."""
+    """What another system measured.
+
+    Args:
+        masks: (n, H, W) of 0 and 1.
+        kspace: Complex64 (n, H, W), zero where nothing was sampled.
+        truth: The images (n, H, W) in [0, 1], where they are known.
+        noise_std: Standard deviation of the real part of the noise and of its imaginary part.
+    """
 
     masks: torch.Tensor
     kspace: torch.Tensor
@@ -42,7 +49,13 @@ def read_external(directory: Path) -> External:
     """Read ``mask.npy``, ``kspace.npy``, ``external.toml`` and, where there is one, ``truth.npy``.
 
     k-space is that of this platform: centred, orthonormal, of images in [0, 1], and zero where
-    nothing was sampled. ``InputError`` when a file is missing or says otherwise.
+    nothing was sampled.
+
+    Args:
+        directory: With those files.
+
+    Raises:
+        InputError: A file is missing, or is not what it should be.
     """
     description = build(_Description, read_toml(directory / "external.toml"), "external.toml")
     if not 0 <= description.noise_std < np.inf:

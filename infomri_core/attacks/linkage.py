@@ -27,8 +27,12 @@ class Likeness:
     """How slices of one patient resemble each other, point by point in k-space.
 
     Given a patient's slice k', another slice is Gaussian with mean mu + keep (k' - mu) and
-    variance ``residual`` at each point of k-space. ``mean`` (H, W) is the mean image; ``keep`` in
-    [0, 1] and ``residual`` >= 0 are (H, W), symmetric under i -> i*.
+    variance ``residual`` at each point of k-space.
+
+    Args:
+        mean: (H, W), the mean image.
+        keep: (H, W) in [0, 1], symmetric under i -> i*.
+        residual: (H, W), 0 or more, symmetric under i -> i*.
     """
 
     mean: Tensor
@@ -37,9 +41,12 @@ class Likeness:
 
     @classmethod
     def fit(cls, images: Tensor, patients: np.ndarray) -> "Likeness":
-        """From ``images`` (n, H, W) of known ``patients`` (n,), neighbours in the order given.
+        """From images of known patients. Without a patient of two slices, another slice is taken
+        to equal the first.
 
-        Without a patient of two slices, another slice is taken to equal the first.
+        Args:
+            images: (n, H, W); a patient's slices are neighbours in the order given.
+            patients: (n,).
         """
         mean = images.float().mean(0)
         k = fft2c(images.float() - mean)
@@ -58,7 +65,15 @@ class Likeness:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], shape: tuple[int, int]) -> "Likeness":
-        """Read the message form; ``InputError`` when it is not one."""
+        """Read the message form.
+
+        Args:
+            arrays: As ``to_arrays`` gave them.
+            shape: (H, W) that they must have.
+
+        Raises:
+            InputError: It is not one.
+        """
         fits = set(arrays) == set(_ARRAYS) and all(
             a.dtype == np.float32 and a.shape == shape and np.isfinite(a).all()
             for a in arrays.values()
@@ -77,14 +92,23 @@ class Likeness:
 @final
 @dataclass(frozen=True)
 class Gallery:
-    """Row numbers in a table: the scan measured of each patient, and another slice or -1."""
+    """Row numbers in a table, one a patient.
+
+    Args:
+        measured: (Q,), the slice that is measured.
+        other: (Q,), another slice, or -1.
+    """
 
     measured: np.ndarray
     other: np.ndarray
 
     @classmethod
     def of(cls, patients: np.ndarray) -> "Gallery":
-        """The middle slice and its neighbour of at most 32 patients, evenly spread."""
+        """The middle slice and its neighbour of at most 32 patients, evenly spread.
+
+        Args:
+            patients: (n,), of each row of the table.
+        """
         names = np.unique(patients)
         spread = np.linspace(0, len(names) - 1, min(MAX_PATIENTS, len(names))).round()
         measured, other = [], []
@@ -97,9 +121,18 @@ class Gallery:
 
 
 def same_scan(measurement: Tensor, mask: Tensor, candidates: Tensor, noise_std: float) -> Tensor:
-    """log p(y | candidate) (Q, C) of y, m (Q, H, W) and images (C, H, W), up to a constant.
+    """log p(y | candidate), up to a constant.
 
     Exactly -||m (y - F x)||^2 / (2 sigma^2), the noise of InfoMRI's Eq. 2; in float64.
+
+    Args:
+        measurement: y, complex (Q, H, W).
+        mask: m, (Q, H, W) of zeros and ones.
+        candidates: x, images (C, H, W).
+        noise_std: sigma.
+
+    Returns:
+        (Q, C).
     """
     return -_distance(measurement, mask, fft2c(candidates)) / max(2 * noise_std**2, _FLOOR)
 
@@ -107,9 +140,19 @@ def same_scan(measurement: Tensor, mask: Tensor, candidates: Tensor, noise_std: 
 def other_slice(
     measurement: Tensor, mask: Tensor, candidates: Tensor, noise_std: float, likeness: Likeness
 ) -> Tensor:
-    """log p(y | candidate is another slice of the same patient) (Q, C), up to a constant.
+    """log p(y | candidate is another slice of the same patient), up to a constant.
 
     Both answers to a conjugate pair become one, with noise and the patient's own variation.
+
+    Args:
+        measurement: y, complex (Q, H, W).
+        mask: (Q, H, W) of zeros and ones.
+        candidates: Images (C, H, W).
+        noise_std: Standard deviation of the real part of the noise and of its imaginary part.
+        likeness: How slices of one patient resemble each other.
+
+    Returns:
+        (Q, C).
     """
     y, count = symmetrise(measurement, mask)
     variance = likeness.residual + 2 * noise_std**2 / count.clamp_min(1)
@@ -127,11 +170,19 @@ def link(
     likeness: Likeness,
     slots: np.ndarray,
 ) -> LinkageSummary:
-    """Match y, m (Q, H, W) of ``gallery.measured`` to the scans of all patients in the gallery.
+    """Match measurements to the scans of all patients in the gallery.
 
     For each measurement the candidates are all scans of the *other* patients and one of its own:
-    the very same, then another slice. ``fetch`` gives images of row numbers; ``slots``
-    (Q,): the group of each measurement's patient.
+    the very same, then another slice.
+
+    Args:
+        measurement: y of ``gallery.measured``, complex (Q, H, W).
+        mask: (Q, H, W) of zeros and ones.
+        gallery: Which rows are candidates.
+        fetch: Gives the images of row numbers.
+        noise_std: Standard deviation of the real part of the noise and of its imaginary part.
+        likeness: How slices of one patient resemble each other.
+        slots: (Q,), the group of each measurement's patient.
     """
     n = len(gallery.measured)
     paired = np.flatnonzero(gallery.other >= 0)
@@ -149,10 +200,15 @@ def link(
 
 
 def ranked(likelihood: np.ndarray, right: np.ndarray, foreign: np.ndarray) -> np.ndarray:
-    """Rank-1 success and AUC, (n, 2), of each row of ``likelihood`` (n, C).
+    """Rank-1 success and AUC of each row. Ties count as drawn by lot.
 
-    ``right`` (n,) is the matching column, ``foreign`` (n, C) are those that must lose to it. Ties
-    count as drawn by lot; NaN without anything to lose to.
+    Args:
+        likelihood: (n, C).
+        right: (n,), the matching column.
+        foreign: Bool (n, C), the columns that must lose to it.
+
+    Returns:
+        (n, 2); NaN without anything to lose to.
     """
     match = likelihood[np.arange(len(right)), right][:, None]
     above = ((likelihood > match) & foreign).sum(1)

@@ -21,10 +21,15 @@ FORMATS = Registry(
 
 
 def open_dataset(uri: str) -> SliceDataset:
-    """The slices that a URI asks for, e.g. ``slices:knees.h5?hospital=north&role=site``.
+    """The slices that a URI asks for. Patients are never divided between splits, roles or
+    hospitals.
 
-    Formats and options are listed in docs/data.md. Patients are never divided between splits,
-    roles or hospitals. ``InputError`` (expected, got, remedy) when the data cannot be used.
+    Args:
+        uri: Such as ``slices:knees.h5?hospital=north&role=site``; docs/data.md lists formats and
+            options.
+
+    Raises:
+        InputError: The data cannot be used.
     """
     parsed = parse_uri(uri)
     scheme = parsed.scheme

@@ -16,10 +16,15 @@ ABSENT = 255
 class SliceTable:
     """Everything known about n slices but their pixels. All arrays have length n.
 
-    ``labels`` is (n, L) uint8, multi-hot; with ``exclusive`` exactly one is set per row.
-    ``split`` holds 'train', 'val' or 'test'; ``position`` is the slice's relative position in
-    its volume, in [0, 1], NaN if unknown. ``outlined`` (n,) holds for slices that somebody
-    looked at to outline them; None: all.
+    Args:
+        patients: Names.
+        labels: (n, L) uint8, multi-hot.
+        label_names: Of the L columns.
+        exclusive: Whether exactly one label is set in each row.
+        split: 'train', 'val' or 'test'.
+        hospital: Names.
+        position: Relative position of the slice in its volume, in [0, 1]; NaN if unknown.
+        outlined: Bool, whether somebody looked at the slice to outline it; None: all.
     """
 
     patients: np.ndarray
@@ -35,7 +40,11 @@ class SliceTable:
         return len(self.patients)
 
     def take(self, indices: np.ndarray) -> "SliceTable":
-        """The rows ``indices``, in that order."""
+        """Some rows.
+
+        Args:
+            indices: In the order wanted.
+        """
         return SliceTable(
             self.patients[indices],
             self.labels[indices],
@@ -54,7 +63,7 @@ class SliceDataset(ABC):
     table: SliceTable
     shape: tuple[int, int]
     mask_names: tuple[str, ...] = ()
-    """What :meth:`masks` outline, in order; empty where nothing is outlined."""
+    """What ``masks`` outline, in order; empty where nothing is outlined."""
 
     n_raters: int = 1
     """How many outlined a slice, at most; simulated ones with ``simulated_raters``."""
@@ -62,31 +71,68 @@ class SliceDataset(ABC):
 
     @abstractmethod
     def images(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """Images (k, H, W), float32 in [0, 1], of the given rows of ``table``."""
+        """Images of some rows.
+
+        Args:
+            indices: k rows of ``table``.
+
+        Returns:
+            Float32 (k, H, W) in [0, 1].
+        """
 
     def masks(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """Where in the image each of ``mask_names`` is, (k, M, H, W), uint8 of zeros and ones."""
+        """Where in the image each of ``mask_names`` is.
+
+        Args:
+            indices: k rows of ``table``.
+
+        Returns:
+            Uint8 (k, M, H, W) of zeros and ones.
+        """
         return torch.zeros(len(indices), len(self.mask_names), *self.shape, dtype=torch.uint8)
 
     def ratings(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """What each rater outlined, (k, R, M, H, W) uint8: zeros and ones, or ``ABSENT`` for a
-        rater who did not look at the slice."""
+        """What each rater outlined.
+
+        Args:
+            indices: k rows of ``table``.
+
+        Returns:
+            Uint8 (k, R, M, H, W) of zeros and ones, or ``ABSENT`` for a rater who did not look at
+            the slice.
+        """
         return self.masks(indices)[:, None]
 
     def check(self, indices: np.ndarray) -> None:  # noqa: B027
-        """Refuse bad pixels among the given rows now, as far as that is cheap (``InputError``)."""
+        """Refuse bad pixels now, as far as that is cheap.
+
+        Args:
+            indices: Rows of ``table``.
+
+        Raises:
+            InputError: A slice that cannot be used.
+        """
 
     def __len__(self) -> int:
         return len(self.table)
 
     def where(self, keep: np.ndarray) -> "SliceDataset":
-        """The slices for which the boolean array ``keep`` (n,) holds."""
+        """The slices that are kept.
+
+        Args:
+            keep: Bool (n,).
+        """
         return Subset(self, np.flatnonzero(keep))
 
 
 @final
 class Subset(SliceDataset):
-    """Some rows of another data set; reads through to it."""
+    """Some rows of another data set; reads through to it.
+
+    Args:
+        parent: That data set.
+        indices: Rows of its table, in the order wanted.
+    """
 
     def __init__(self, parent: SliceDataset, indices: np.ndarray) -> None:
         self.parent = parent

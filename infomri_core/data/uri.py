@@ -15,7 +15,14 @@ _TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0"
 
 @dataclass(frozen=True)
 class DataUri:
-    """A parsed URI. ``options`` holds the values by name, percent-encoded as they stand."""
+    """A parsed URI.
+
+    Args:
+        text: As it was written.
+        scheme: The data format.
+        path: What stands before the question mark.
+        options: Values by name, percent-encoded as they stand.
+    """
 
     text: str
     scheme: str
@@ -27,12 +34,15 @@ class DataUri:
 class Selection:
     """Options that every format knows: which part of the data is opened.
 
-    ``role`` is 'site', 'audit' or '' (both), ``hospital`` one or more names (empty: all),
-    ``hospitals`` deals patients without a hospital into H1..HN, ``split`` is 'train', 'val',
-    'test' or '' (all), ``audit_fraction`` the share of training patients set aside for the audit.
-    ``limit_gib`` is how much memory one read of a file may need, 0 the default of
-    `infomri_core.data.hdf5.limits`. ``raters`` simulates so many outlines of each slice from the
-    stored one (:mod:`infomri_core.data.outlines.simulated`); 0 leaves it alone.
+    Args:
+        role: 'site', 'audit' or '' (both).
+        hospital: One or more names; empty: all.
+        hospitals: Deals patients without a hospital into H1..HN.
+        split: 'train', 'val', 'test' or '' (all).
+        audit_fraction: Share of training patients set aside for the audit, in (0, 1).
+        limit_gib: How much memory one read of a file may need, GiB; 0 is the default.
+        raters: Simulates so many outlines of each slice from the stored one, 2 to 16; 0 leaves it
+            alone.
     """
 
     role: str = ""
@@ -44,7 +54,14 @@ class Selection:
     raters: int = 0
 
     def check(self, where: str) -> None:
-        """Refuse values outside their range."""
+        """Refuse values outside their range.
+
+        Args:
+            where: What the error names as the place.
+
+        Raises:
+            InputError: The first such value.
+        """
         one_of(self.role, ("site", "audit"), where, "role")
         one_of(self.split, ("train", "val", "test"), where, "split")
         at_least(self.hospitals, 1, where, "hospitals")
@@ -61,7 +78,14 @@ class Selection:
 
 
 def parse_uri(text: str) -> DataUri:
-    """Take a URI apart; ``InputError`` when there is no scheme or an option is malformed."""
+    """Take a URI apart.
+
+    Args:
+        text: ``scheme:path?option=value&option=value``.
+
+    Raises:
+        InputError: There is no scheme, or an option is malformed.
+    """
     scheme, colon, rest = text.partition(":")
     if not colon:
         raise InputError(
@@ -80,7 +104,15 @@ def parse_uri(text: str) -> DataUri:
 
 
 def read_options(cls: type[T], uri: DataUri) -> T:
-    """Make the options dataclass ``cls`` from the URI; unknown names raise with the nearest."""
+    """The options of a URI as typed values.
+
+    Args:
+        cls: A dataclass whose fields are the options.
+        uri: Whose values are converted to the fields' types.
+
+    Raises:
+        InputError: An unknown name, with the nearest that there is, or a value of another type.
+    """
     hints = typing.get_type_hints(cls)
     known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for key in uri.options:
@@ -93,7 +125,15 @@ def read_options(cls: type[T], uri: DataUri) -> T:
 
 
 def at_least(value: float, minimum: float, where: str, name: str) -> None:
-    """Refuse ``value`` below ``minimum``."""
+    """Refuse ``value`` below ``minimum``.
+
+    Args:
+        where: What the error names as the place.
+        name: Of the option.
+
+    Raises:
+        InputError: It is below.
+    """
     if not value >= minimum:
         raise InputError(f"{where} {name}", f"at least {minimum}", f"{value}", "raise it")
 
@@ -115,7 +155,15 @@ def _convert(hint: Any, value: str, uri: DataUri, key: str) -> Any:
 
 
 def one_of(value: str, choices: tuple[str, ...], where: str, name: str) -> None:
-    """Refuse a ``value`` that is neither empty nor among ``choices``."""
+    """Refuse a ``value`` that is neither empty nor among ``choices``.
+
+    Args:
+        where: What the error names as the place.
+        name: Of the option.
+
+    Raises:
+        InputError: It is neither.
+    """
     if value and value not in choices:
         hint = nearest(value, choices) or "choose one of them"
         raise InputError(f"{where} {name}", " or ".join(choices), f"'{value}'", hint)

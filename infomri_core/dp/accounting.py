@@ -20,10 +20,14 @@ _ORDERS = (*(1 + x / 10 for x in range(1, 100)), *range(12, 64), 80, 96, 128, 19
 
 
 def epsilon(history: Iterable[Mechanism], delta: float) -> float:
-    """The epsilon at ``delta`` of everything in ``history`` together; the order does not matter.
+    """The epsilon of a whole history, under add/remove adjacency of one unit (patient or slice).
 
-    Add/remove adjacency of one unit (patient or slice). An upper bound; infinite where noise is
-    absent, zero for an empty history.
+    Args:
+        history: Mechanisms in any order.
+        delta: At which epsilon holds.
+
+    Returns:
+        An upper bound; infinite where noise is absent, zero for an empty history.
     """
     steps: dict[tuple[float, float], int] = {}
     for noise_multiplier, rate, n_steps in history:
@@ -44,18 +48,29 @@ def epsilon(history: Iterable[Mechanism], delta: float) -> float:
 @final
 @dataclass(frozen=True)
 class PoissonSampling:
-    """In each of ``steps`` every unit takes part by a coin of its own, true at ``rate``.
+    """In each step every unit takes part by a coin of its own.
 
-    What the sampler does and what the accountant assumes, in one value. The rate is a constant of
-    the plan: data sets that differ in one unit are sampled alike, as add/remove adjacency needs,
-    and epsilon tells nothing of how many units there are.
+    What the sampler does and what the accountant assumes, in one value.
+
+    Args:
+        rate: The chance of each unit, a constant of the plan: data sets that differ in one unit
+            are sampled alike, as add/remove adjacency needs, and epsilon tells nothing of how many
+            units there are.
+        steps: How many there are.
     """
 
     rate: float
     steps: int = 1
 
     def draw(self, n_units: int, stream: SecretStream) -> npt.NDArray[np.int64]:
-        """The units below ``n_units`` that take part in one step."""
+        """Who takes part in one step.
+
+        Args:
+            stream: Secret, and never used again.
+
+        Returns:
+            Numbers of units below ``n_units``.
+        """
         return stream.poisson_sample(n_units, self.rate)
 
     def mechanism(self, noise_multiplier: float) -> Mechanism:
@@ -64,15 +79,22 @@ class PoissonSampling:
 
 
 def round_mechanism(privacy: Privacy, local_steps: int, n_arms: int) -> Mechanism:
-    """What one round of ``n_arms`` arms does to the training patients (or slices): each arm's
-    every step is a mechanism of its own on the same data."""
+    """What one round does to the training patients (or slices): each arm's every step is a
+    mechanism of its own on the same data."""
     sampling = PoissonSampling(privacy.rate, local_steps * n_arms)
     return sampling.mechanism(privacy.noise_multiplier)
 
 
 def study_epsilon(plan: Plan, n_arms: int, rounds: int) -> float | None:
-    """Epsilon, at the plan's delta, of its moments and first ``rounds`` rounds, each asked for
-    once: the same at every site. None without ``[privacy]``."""
+    """Epsilon, at the plan's delta, of its moments and first rounds, each asked for once.
+
+    Args:
+        n_arms: How many are trained.
+        rounds: How many rounds count.
+
+    Returns:
+        The same at every site; None without ``[privacy]``.
+    """
     if plan.privacy is None:
         return None
     history = [moments_mechanism(plan.moments)] if plan.moments is not None else []

@@ -42,7 +42,7 @@ class PrivateGradients:
     patient gives one random slice. The gradients of all parameters, network and policy, that a
     unit's losses cause are clipped together to norm ``clip``; their sum is rounded to a
     lattice and gets discrete Gaussian noise of ``noise_multiplier`` sensitivities
-    (:class:`Lattice`), then ``lot`` times the mean gradient of beta H (beta > 0) over ``lot``
+    (``Lattice``), then ``lot`` times the mean gradient of beta H (beta > 0) over ``lot``
     masks of no sample; all of it is divided by the plan's constant ``lot``, never by the number
     drawn. A step that draws no one is noise and entropy alone.
 
@@ -50,8 +50,13 @@ class PrivateGradients:
     unit, whatever weights, V and beta it was asked for: norms are never too small, and the
     clipped sum, in float64, is right to ``MARGIN`` of the clip. The entropy needs V, which is of
     other people, and masks of its own: how many units were drawn cannot be read from it. A sample
-    whose gradient is not finite adds nothing. ``stream`` must be secret and never be used again:
-    it draws who takes part, masks and noise.
+    whose gradient is not finite adds nothing.
+
+    Args:
+        units: The indices that ``fetch`` takes, of each unit.
+        fetch: Gives images (B, H, W) and targets (B, ...) for indices.
+        stream: Secret, and never used again: it draws who takes part, masks and noise.
+        canaries: In an audit, of some units, whose indices ``fetch`` never sees.
     """
 
     def __init__(
@@ -63,8 +68,6 @@ class PrivateGradients:
         stream: SecretStream,
         canaries: Canaries | None = None,
     ) -> None:
-        """``units``: the indices that ``fetch`` takes, of each unit. In an audit some units are
-        ``canaries``, whose indices ``fetch`` never sees."""
         self._plan = plan
         self._privacy = private(plan)
         self._suppression = suppression
@@ -75,8 +78,12 @@ class PrivateGradients:
         self._sampling = PoissonSampling(self._privacy.rate)
 
     def __call__(self, model: SampledModel, beta: float) -> LossTerms:
-        """Write the gradient at ``beta``; the terms are the task's means over those drawn, exact
-        and so outside epsilon, and the entropy of the data-free masks."""
+        """Write the gradient at ``beta``.
+
+        Returns:
+            The task's means over those drawn, exact and so outside epsilon, and the entropy of the
+            data-free masks.
+        """
         low, high = self._plan.measurement.ratio_range
         ratio = low + (high - low) * float(self._stream.uniform())
         masks = mask_sampler(model.sampler).at(ratio)
@@ -166,14 +173,26 @@ def add_clipped(
     images: torch.Tensor | None = None,
     drawn: torch.Tensor | None = None,
 ) -> dict[str, float]:
-    """Add sum_i g_i min(1, clip / |g_i|) to ``total``; returns the sums of the samples' losses.
+    """Add sum_i g_i min(1, clip / |g_i|) to ``total``.
 
     g_i is the gradient, to all parameters of network and ``policy``, of the sum of sample i's
-    losses as they weigh at ``beta``, from its ``masks`` (B, H, W) of zeros and ones, drawn from
-    ``probabilities`` (with their graph, which is kept; needed with a ``policy`` only), its noisy
-    ``kspace`` (B, H, W), its ``targets`` (B, ...), and where the task asks for them its ``images``
-    (B, H, W) and what was ``drawn`` for it (B, n): for it alone, whoever else takes part. Samples
-    whose gradient is not finite are left out.
+    losses as they weigh at ``beta``: of it alone, whoever else takes part. Samples whose gradient
+    is not finite are left out.
+
+    Args:
+        probabilities: That ``masks`` were drawn from, with their graph, which is kept; needed with
+            a ``policy`` only.
+        policy: Parameters of the sampler; empty where it does not learn.
+        masks: (B, H, W) of zeros and ones.
+        kspace: Noisy, complex (B, H, W).
+        targets: (B, ...).
+        clip: The norm that each g_i is clipped to.
+        total: Sums by parameter, float64.
+        images: (B, H, W), where the task asks for them.
+        drawn: (B, n), what the task's training draws for each sample.
+
+    Returns:
+        Sums of the samples' losses, by term.
     """
     drawn = masks.new_empty(len(masks), model.task.n_drawn) if drawn is None else drawn
     masks = masks.detach().requires_grad_(bool(policy))
@@ -204,12 +223,20 @@ def add_clipped(
 
 
 def clip_weights(squared_norms: torch.Tensor, clip: float) -> torch.Tensor:
-    """min(1, clip / |g|) of gradients g with these squared norms (B,)."""
+    """min(1, clip / |g|) of gradients g.
+
+    Args:
+        squared_norms: |g|^2, (B,).
+    """
     return clip / squared_norms.sqrt().clamp(min=clip)
 
 
 def units_of(plan: Plan, patients: np.ndarray) -> list[np.ndarray]:
-    """What is protected: for each patient, or for each slice, its rows among ``patients`` (n,)."""
+    """What is protected: of each patient, or of each slice, its rows.
+
+    Args:
+        patients: (n,), of each row.
+    """
     if private(plan).unit == "slice":
         return list(np.arange(len(patients))[:, None])
     owner = np.unique(patients, return_inverse=True)[1]
@@ -217,7 +244,11 @@ def units_of(plan: Plan, patients: np.ndarray) -> list[np.ndarray]:
 
 
 def private(plan: Plan) -> Privacy:
-    """The plan's ``[privacy]``; ``InputError`` where there is none."""
+    """The plan's ``[privacy]``.
+
+    Raises:
+        InputError: There is none.
+    """
     if plan.privacy is None:
         raise InputError("plan", "a section [privacy]", "none", "add it")
     return plan.privacy

@@ -10,7 +10,12 @@ from infomri_core.system.plain import plain
 
 @dataclass(frozen=True)
 class EnrolTask:
-    """Ask a site for its dataset card."""
+    """Ask a site for its dataset card.
+
+    Args:
+        plan_text: The whole plan.
+        deadline: Unix time, seconds.
+    """
 
     plan_text: str
     deadline: float
@@ -21,7 +26,17 @@ class EnrolTask:
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """A site's answer to ``enrol``: counts are rounded by the gate; no value of any patient."""
+    """A site's answer to ``enrol``: no value of any patient.
+
+    Args:
+        site: Its name.
+        n_patients: Rounded by the gate, as all counts.
+        n_slices: Of all patients.
+        n_positive: Patients with each label.
+        shape: (H, W) of the slices.
+        labels: In the order of ``n_positive``.
+        versions: Of the programs at the site.
+    """
 
     site: str
     n_patients: int

@@ -22,11 +22,18 @@ _MIDDLES = ("reference", "expected")
 
 @dataclass(frozen=True)
 class EvaluateTask:
-    """Score arms and attacks. ``attacks`` maps an attack's name to its arrays. Where the
-    plan has noise, ``reference`` (C, ...) is what the task bounds its sums by, and ``expected``
-    are the PSNRs in dB about which a patient's are clipped, both in the order of
-    :class:`~infomri_core.score_noise.mechanism.Form`. ``masking``: how the sums are to be masked,
-    where the plan has secure aggregation."""
+    """Score arms and attacks.
+
+    Args:
+        plan_text: The whole plan.
+        deadline: Unix time, seconds.
+        arms: Flat float32 weights by arm.
+        attacks: Arrays by attack.
+        reference: (C, ...), what the task bounds its sums by, where the plan has noise, in the
+            order of ``infomri_core.score_noise.mechanism.Form``.
+        expected: dB, the PSNRs about which a patient's are clipped, in the same order.
+        masking: How the sums are to be masked, where the plan has secure aggregation.
+    """
 
     plan_text: str
     round: int
@@ -56,9 +63,15 @@ class EvaluateTask:
 
 @dataclass(frozen=True)
 class Scores:
-    """One arm at one acceleration: how well the ``task`` is done, the quality of each attack's
-    images, how often a measurement is matched to its patient (None where no one asked), and how
-    well the task is done by a network for full images on each attack's (and on the true ones)."""
+    """One arm at one acceleration.
+
+    Args:
+        task: How well the task is done.
+        quality: Of each attack's images.
+        linkage: How often a measurement is matched to its patient; None where no one asked.
+        legibility: How well the task is done by a network for full images on each attack's, and
+            on the true ones.
+    """
 
     task: Summary
     quality: Mapping[str, ImageQuality]
@@ -76,7 +89,7 @@ class Scores:
 
     @classmethod
     def of(cls, named: Mapping[str, Any]) -> "Scores":
-        """What :meth:`named` gave."""
+        """What ``named`` gave."""
 
         def inside(path: str) -> dict[str, Any]:
             start = f"{path}/"
@@ -93,13 +106,18 @@ class Scores:
 
 @dataclass(frozen=True)
 class EvaluateReply:
-    """``scores[arm, acceleration]``; ``n_patients`` rounded by the gate. ``epsilon`` is what the
-    study has spent here in all, at the plan's delta; None where it has no privacy, or no gate.
-    ``task``: the kind of the plan's task. ``failed``: attacks that broke down at the site, and by
-    what (:data:`~infomri_core.audit.adversaries.BREAKDOWNS`).
+    """What a site says of its patients' scores.
 
-    Where the plan has noise there are ``sums`` in place of ``scores``: one vector by family, its
-    form that of plan and task, with ``noise`` the multiplier of the noise in it; None: not yet.
+    Args:
+        n_patients: Rounded by the gate.
+        scores: By arm and acceleration.
+        epsilon: What the study has spent here in all, at the plan's delta; None where it has no
+            privacy, or no gate.
+        failed: Attacks that broke down at the site, and by what.
+        sums: Where the plan has noise, in place of ``scores``: one vector by family, its form that
+            of plan and task.
+        noise: Multiplier of the noise in them; None: not yet.
+        task: Kind of the plan's task.
     """
 
     n_patients: int

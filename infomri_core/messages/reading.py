@@ -2,7 +2,7 @@
 right form is refused.
 
 Every task carries the plan's whole text: the site recomputes its sha256 and compares it with what
-it approved. ``deadline`` is a Unix time in seconds.
+it approved.
 """
 
 import math
@@ -59,7 +59,12 @@ class Exchanged(Protocol):
 
 @dataclass(frozen=True)
 class ErrorReply:
-    """Why a site did not do a job: a code and a sentence that is safe to show anyone."""
+    """Why a site did not do a job.
+
+    Args:
+        code: For programs.
+        sentence: Safe to show anyone.
+    """
 
     code: str
     sentence: str

@@ -17,7 +17,10 @@ MAX_ACCELERATION = 1e9
 class ReleaseTask:
     """Ask for y of consented patients under one arm's mask at one acceleration.
 
-    ``weights``: the arm's flat float32 array after the last round.
+    Args:
+        plan_text: The whole plan.
+        deadline: Unix time, seconds.
+        weights: The arm's, flat float32, after the last round.
     """
 
     plan_text: str
@@ -40,8 +43,12 @@ class ReleaseTask:
 
 @dataclass(frozen=True)
 class ReleasedPatient:
-    """One patient's ``mask`` (H, W) bool, the same for all slices, and the ``values`` at its
-    points in row-major order, complex64 (n_slices, n_points). There is no room for others."""
+    """One patient's k-space. There is no room for values at other points.
+
+    Args:
+        mask: Bool (H, W), the same for all slices.
+        values: Complex64 (n_slices, n_points), at the mask's points in row-major order.
+    """
 
     mask: np.ndarray
     values: np.ndarray
@@ -55,7 +62,12 @@ class ReleasedPatient:
 
 @dataclass(frozen=True)
 class ReleaseReply:
-    """Sampled k-space by pseudonym, which holds within one study only."""
+    """Sampled k-space of consenting patients.
+
+    Args:
+        shape: (H, W) of the slices.
+        patients: By pseudonym, which holds within one study only.
+    """
 
     arm: str
     acceleration: float

@@ -15,9 +15,17 @@ from infomri_core.system.plain import plain
 
 @dataclass(frozen=True)
 class TrainTask:
-    """One round for every arm. ``arms``: flat float32 weights; ``variance``: (2, H, W).
-    ``masking``: how the update is to be masked, where the plan has secure aggregation.
-    ``factors`` (q, H, W) of the audit set's covariance, where an arm's suppression needs them."""
+    """One round for every arm.
+
+    Args:
+        plan_text: The whole plan.
+        round: From 1.
+        deadline: Unix time, seconds.
+        variance: (2, H, W) of the real and imaginary parts of k-space.
+        arms: Flat float32 weights by arm.
+        masking: How the update is to be masked, where the plan has secure aggregation.
+        factors: (q, H, W) of the audit set's covariance, where an arm's suppression needs them.
+    """
 
     plan_text: str
     round: int
@@ -39,14 +47,20 @@ class TrainTask:
 
 @dataclass(frozen=True)
 class TrainReply:
-    """Weights after the local steps; where ``precision`` is not float32, by how much they differ
-    from those of the task, rounded (:mod:`infomri_core.messages.precision`).
+    """Weights after the local steps.
 
-    ``dropped`` names diverged arms, which carry no weights; ``losses`` are means over the round's
-    steps per arm: ``ce`` and ``entropy`` (nats). ``epsilon`` is what this study has spent here so
-    far, at the plan's delta; None without differential privacy. ``budget``: the site's own, where
-    it reports it. ``lost_state``: arms whose optimizer state the site had lost, so that they
-    continued with a fresh one."""
+    Args:
+        n_samples: Slices that were trained on.
+        arms: Flat weights by arm; where ``precision`` is not float32, by how much they differ from
+            those of the task, rounded (``infomri_core.messages.precision``).
+        losses: Means over the round's steps by arm, of the task's terms and ``entropy`` (nats).
+        dropped: Arms that diverged, which carry no weights.
+        epsilon: What this study has spent here so far, at the plan's delta; None without
+            differential privacy.
+        budget: The site's own, where it reports it.
+        lost_state: Arms whose optimizer state the site had lost, so that they continued with a
+            fresh one.
+    """
 
     n_samples: int
     arms: Arrays

@@ -27,7 +27,13 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Message:
-    """What is said (``kind``), its small values (``header``, JSON) and its arrays."""
+    """What is said, as values.
+
+    Args:
+        kind: One of the closed list.
+        header: Small values, as JSON takes them.
+        arrays: By name.
+    """
 
     kind: str
     header: dict[str, Any] = field(default_factory=dict)
@@ -42,8 +48,14 @@ def encode(message: Message) -> bytes:
 
 
 def peek(data: bytes) -> Message:
-    """The message in ``data`` without its arrays, which are not touched. Raises
-    ``Refused("bad-message")``."""
+    """A message without its arrays, which are not touched.
+
+    Args:
+        data: What ``encode`` gave.
+
+    Raises:
+        Refused: ``bad-message``, where the header is malformed.
+    """
     try:
         head = json.loads(_metadata(data)["message"])
         kind, header = head["kind"], head["header"]
@@ -55,9 +67,13 @@ def peek(data: bytes) -> Message:
 
 
 def decode(data: bytes) -> Message:
-    """The message in ``data``, its arrays in the order of their names.
+    """A message, its arrays in the order of their names.
 
-    Raises ``Refused("bad-message")`` on anything malformed.
+    Args:
+        data: What ``encode`` gave.
+
+    Raises:
+        Refused: ``bad-message``, on anything malformed.
     """
     try:
         head = json.loads(_metadata(data)["message"])

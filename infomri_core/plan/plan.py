@@ -26,8 +26,12 @@ class Study:
 class Measurement:
     """Noise and sampling. Ratios are fractions of k-space; acceleration = 1 / ratio.
 
-    ``accelerations``: where arms are scored; where a plan names none, every octave from 8 to 256
-    that ``ratio_range`` allows, since measuring less is a rival of suppression."""
+    Args:
+        noise_std: Standard deviation of the noise's real and of its imaginary part.
+        constraint: "2d", points, or "1d", whole columns.
+        accelerations: Where arms are scored; where a plan names none, every octave from 8 to 256
+            that ``ratio_range`` allows, since measuring less is a rival of suppression.
+    """
 
     noise_std: float = 0.02
     constraint: str = "2d"
@@ -44,12 +48,17 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Training:
-    """``local_steps`` optimizer steps a round at each site; ``beta_warmup`` is the share of the
-    whole schedule with beta at zero, followed by a linear rise of the same length. ``lost_state``:
-    what a site does that has lost its optimizer state: "refuse" the round, or "continue" with a
-    fresh one, which the results then say. ``momentum``: what Adam's first moment at a site begins
-    a round with: its own of the round before ("local"), or the step that all sites took together
-    in it ("global"; :mod:`infomri_core.training.momentum`)."""
+    """How long is trained, and how.
+
+    Args:
+        local_steps: Optimizer steps per round at each site.
+        beta_warmup: Share of the whole schedule with beta at zero, followed by a linear rise of
+            the same length.
+        lost_state: What a site does that has lost its optimizer state: "refuse" the round, or
+            "continue" with a fresh one, which the results then say.
+        momentum: What Adam's first moment at a site begins a round with: its own of the round
+            before ("local"), or the step that all sites took together in it ("global").
+    """
 
     rounds: int = 4
     local_steps: int = 50
@@ -66,18 +75,21 @@ class Training:
 
 @dataclass(frozen=True)
 class Aggregation:
-    """How one model is made of the sites' weights. ``proximal`` is FedProx's; the server's rate,
-    betas and ``tau`` are FedAdam's; ``trim`` is the share of sites cut at each end by the trimmed
-    mean; ``byzantine`` the number of wrong sites that Multi-Krum withstands. ``rate_scale``
-    multiplies both learning rates of arms that are averaged: K sites that step together take K
-    times fewer steps than one that has all data (the linear scaling rule; Goyal et al. 2017).
+    """How one model is made of the sites' weights.
 
-    ``secure``: updates leave the sites masked, and the study centre sees only their sum over at
-    least ``quorum`` sites. A secret is given back by ``threshold`` sites, or a majority where
-    that is more; each site masks with ``degree`` others, or all where they are fewer.
-
-    ``precision``: in how many bits an update leaves a site, float32, bfloat16 or int8. What
-    rounding cuts off is kept at the site and added to its next update."""
+    Args:
+        server_learning_rate: FedAdam's, as the betas and ``tau`` are.
+        trim: Share of sites cut at each end by the trimmed mean.
+        byzantine: How many wrong sites Multi-Krum withstands.
+        rate_scale: Multiplies both learning rates of arms that are averaged: K sites that step
+            together take K times fewer steps than one that has all data (Goyal et al. 2017).
+        secure: Updates leave the sites masked, and the study centre sees only their sum over at
+            least ``quorum`` sites.
+        threshold: So many sites give a secret back, or a majority where that is more.
+        degree: Each site masks with so many others, or all where they are fewer.
+        precision: Of an update that leaves a site, float32, bfloat16 or int8; what rounding cuts
+            off is kept there and added to the next.
+    """
 
     strategy: str = "fedavg"
     proximal: float = 0.01
@@ -101,16 +113,18 @@ class Aggregation:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the sites score. ``position_band`` limits it to slices whose relative position lies
-    inside; ``attack_slices`` bounds the slices a patient contributes to attack scores.
-    ``adversaries``: whose images train the attacks (:mod:`infomri_core.plan.adversary_knowledge`);
-    insiders and sites take ``adversary_steps`` optimizer steps, insiders in each of
-    ``insider_rounds``. ``replicates`` has no effect any more, and stands here so that plans of
-    earlier versions can be read: intervals come from groups of patients.
+    """What the sites score.
 
-    With ``noise`` all that a scoring says of a patient is a mechanism of ``epsilon`` at ``delta``
-    (:mod:`infomri_core.score_noise.mechanism`); a patient's PSNRs are clipped to a root mean
-    square of ``clip_db`` about those of the study centre's own patients."""
+    Args:
+        position_band: Only slices whose relative position in the volume lies inside.
+        attack_slices: The most slices that a patient contributes to attack scores.
+        adversaries: Whose images train the attacks: "public", "insider", "site".
+        adversary_steps: Optimizer steps of insiders and of sites.
+        insider_rounds: In each of which insiders take those steps.
+        noise: All that a scoring says of a patient is a mechanism of ``epsilon`` at ``delta``.
+        clip_db: A patient's PSNRs are clipped to this root mean square, dB, about those of the
+            study centre's own patients.
+    """
 
     attacks: tuple[str, ...] = ("lmmse", "cnn", "unet")
     position_band: tuple[float, float] | None = None
@@ -134,13 +148,16 @@ MOST = 1.0
 class Arm:
     """One sampler with one suppression strength, trained beside the others.
 
-    ``beta`` > 0: the task and beta times the suppression. 0: the task. < 0: the task and -beta
-    times the image's likelihood. ``"-inf"``: the image alone. ``options``: the sampler's own
-    keys, which stand under the arm, too; by default those it has without any. ``alone``: each
-    site also trains it by itself, on as many samples, and scores it beside the others; those
-    weights never leave the site (:mod:`infomri_core.plan.alone`). ``psnr_target``, in dB, in
-    place of beta, which is then the most that the suppression may come to weigh
-    (:mod:`infomri_core.training.target`)."""
+    Args:
+        beta: Above 0: the task and beta times the suppression. 0: the task. Below 0: the task and
+            -beta times the image's likelihood. ``"-inf"``: the image alone.
+        options: The sampler's own keys, which stand under the arm, too; by default those it has
+            without any.
+        alone: Each site also trains it by itself, on as many samples, and scores it beside the
+            others; those weights never leave the site.
+        psnr_target: dB that the attack is held to, in place of beta, which is then the most that
+            the suppression may come to weigh.
+    """
 
     sampler: str
     beta: float = 0.0
@@ -219,7 +236,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole study, made with :func:`infomri_core.plan.reading.parse_plan`. ``text`` is what was
+    """A whole study, made with ``infomri_core.plan.reading.parse_plan``. ``text`` is what was
     approved."""
 
     study: Study

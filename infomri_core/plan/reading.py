@@ -1,4 +1,4 @@
-"""A plan's text becomes a :class:`~infomri_core.plan.plan.Plan`, or one line says why not."""
+"""A plan's text becomes a ``Plan``, or one line says why not."""
 
 from collections.abc import Iterable
 from dataclasses import fields, replace
@@ -18,7 +18,15 @@ from infomri_core.tasks.registry import task_from
 
 
 def parse_plan(text: str, where: str = "plan.toml") -> Plan:
-    """Parse and validate a plan. Raises ``InputError`` (expected, got, remedy)."""
+    """Parse and validate a plan.
+
+    Args:
+        text: TOML.
+        where: What an error names as the place.
+
+    Raises:
+        InputError: It is no plan, or one that cannot be run.
+    """
     table = parse_toml(text, where)
     if "task" in table:
         table["task"] = task_from(table["task"], f"{where} task")
@@ -71,7 +79,15 @@ def without_noise(plan: Plan) -> Plan:
 
 
 def read_plan(path: Path, changes: Iterable[str] = ()) -> Plan:
-    """Read a plan file, with the ``changes`` of :func:`infomri_core.plan.changes.changed`."""
+    """Read a plan file.
+
+    Args:
+        path: Of the TOML file; names of stored masks in it are relative to it.
+        changes: Each ``SECTION.KEY=VALUE``, as after ``--set``.
+
+    Raises:
+        InputError: No such file, no plan, or one that cannot be run.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         text = changed(text, changes, path.name)

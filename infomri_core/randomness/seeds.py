@@ -1,7 +1,7 @@
 """Random streams from names: every random number follows from who draws it and why.
 
 These streams are public, repeatable, and have at most 63 bits (32 on a CPU). What a guarantee or a
-secret rests on is drawn from :class:`infomri_core.randomness.secret_stream.SecretStream`.
+secret rests on is drawn from ``infomri_core.randomness.secret_stream.SecretStream``.
 """
 
 import hashlib
@@ -11,7 +11,11 @@ import torch
 
 
 def derive_seed(*parts: str | int | float) -> int:
-    """A 63-bit seed from a sequence of names and numbers, the same on every machine."""
+    """A 63-bit seed, the same on every machine.
+
+    Args:
+        parts: Names and numbers that say who draws, and why.
+    """
     text = "\x1f".join(repr(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
@@ -19,10 +23,10 @@ def derive_seed(*parts: str | int | float) -> int:
 def torch_generator(
     *parts: str | int | float, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """A torch generator on ``device``, seeded by :func:`derive_seed`."""
+    """A torch generator on ``device``, seeded by ``derive_seed``."""
     return torch.Generator(device).manual_seed(derive_seed(*parts))
 
 
 def numpy_generator(*parts: str | int | float) -> np.random.Generator:
-    """A NumPy generator seeded by :func:`derive_seed`."""
+    """A NumPy generator seeded by ``derive_seed``."""
     return np.random.default_rng(derive_seed(*parts))

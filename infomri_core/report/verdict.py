@@ -18,11 +18,15 @@ State = Literal["void", "asks", "beyond", "within"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of the operating point, where there is one. ``void``: nothing may be concluded. ``asks``:
-    the arm was trained to rebuild images. ``beyond``:
-    the strongest attack rebuilds more than the model's answer gives away, or linkage finds
-    patients.
-    ``within``: no attack that was tried did."""
+    """What may be concluded of the operating point, where there is one.
+
+    Args:
+        state: ``void``: nothing. ``asks``: the arm was trained to rebuild images. ``beyond``: the
+            strongest attack rebuilds more than the model's answer gives away, or linkage finds
+            patients. ``within``: no attack that was tried did.
+        headline: One sentence.
+        sentences: The evidence, in words.
+    """
 
     state: State
     headline: str
@@ -30,7 +34,12 @@ class Verdict:
 
 
 def verdict(rows: Sequence[Row], meta: Mapping[str, Any]) -> Verdict:
-    """What the rows of one audit, with its meta, let anyone conclude."""
+    """What one audit lets anyone conclude.
+
+    Args:
+        rows: Of the frontier.
+        meta: Of the same ``results.json``.
+    """
     why = void_because(rows, meta)
     if why:
         return Verdict(

@@ -31,26 +31,25 @@ _OF_ANSWER = ("psnr_{}", "psnr_gain_{}")
 class Row:
     """What one arm at one acceleration lets a physician see, and an attacker.
 
-    ``task`` is the task's kind, ``figures`` says how well it is done, by the names of its
-    :class:`~infomri_core.tasks.figures.Figure`. PSNR in dB; mappings go from an attack's name to
-    its figure and hold attacks that use the measurement. ``psnr_prior``: the best answer that
-    uses neither measurement nor answer. ``psnr_answer``: the image regressed on the model's
-    answer alone, in the file called by what the answer is (``psnr_diagnosis``). None means
-    undefined. ``gain_low`` and ``gain_high``: the 95 % interval of what the strongest attack got
-    beyond each, by 'prior' and 'answer'; of the difference itself, since attack and floor are
-    scored on the same images.
-    ``linkage_*``: success of who holds ``linkage_gallery`` candidate scans in finding the patient
-    by the very scan (``same``) or another slice (``other``): rank-1 share and AUC, with intervals
-    by name (``same_rank1`` ...).
-    ``legibility``: the task's first figure of a network for full images on what each attack
-    rebuilt, and on the 'full image' itself, with its interval.
-    ``epsilon``: of the weights of the whole study, the largest of any site; None without
-    differential privacy.
-    ``psnr_groups``: groups of patients behind the intervals; with one there is no interval, and
-    None where they were made by another way.
-    ``certified``: attacks that passed their test on the control mask; the others are weak.
-    ``training``: "federated"; "alone", each site by itself, its patients judged by its own model;
-    or "central", all sites' slices in one place. The last two are not attacked.
+    Mappings go from an attack that uses the measurement to its figure; None means undefined.
+
+    Args:
+        figures: How well the task is done, by the names of its figures.
+        psnr: dB.
+        psnr_groups: Groups of patients behind the intervals; with one there is none.
+        legibility: First figure of a network for full images on what each attack rebuilt, and on
+            the 'full image' itself.
+        certified: Attacks that passed their test on the control mask; the others are weak.
+        psnr_prior: The best answer that uses neither measurement nor the model's answer, dB.
+        psnr_answer: The image regressed on the model's answer alone, dB; in the file called by
+            what the answer is (``psnr_diagnosis``).
+        gain_low: Lower end of the 95 % interval of what the strongest attack got beyond 'prior'
+            and 'answer', of the difference itself: both are scored on the same images.
+        linkage_same_rank1: Share of patients whom someone with ``linkage_gallery`` candidates
+            finds by the very scan; ``other``: by another slice.
+        epsilon: Of the study's weights, the largest of any site; None without privacy.
+        training: "federated"; "alone", each site by itself, its patients judged by its own model;
+            or "central", all sites' slices in one place. The last two are not attacked.
     """
 
     arm: str

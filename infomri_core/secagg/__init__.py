@@ -1,7 +1,7 @@
 """Secure aggregation: the study centre learns the sum of the sites' weights and no summand.
 
 SecAgg+ (Bonawitz et al. 2017; Bell et al. 2020) as values and two state machines without any
-transport: :class:`Participant` for a site, :class:`Collector` for the centre. Studies run it where
+transport: ``Participant`` for a site, ``Collector`` for the centre. Studies run it where
 the plan has ``[aggregation] secure = true`` (``fl_client/memory/masking.py``,
 ``fl_server/study/secure``).
 

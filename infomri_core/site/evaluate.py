@@ -38,10 +38,14 @@ BATCH = 64
 class Scoring:
     """What every arm of a study is scored on, and by whom.
 
-    ``fetch`` gives images (k, H, W) and the task's targets (k, ...) for row numbers of ``table``,
-    ``slots`` (n,) are their patients' groups, ``stream`` seeds masks and noise. ``worst`` takes
-    what must not be in the scores: single patients' figures. ``alone``: the arms are those that
-    the site trained by itself.
+    Args:
+        table: The n slices that are scored.
+        fetch: Gives images (k, H, W) and the task's targets (k, ...) for row numbers of ``table``.
+        slots: (n,), their patients' groups.
+        stream: Seeds masks and noise.
+        cancelled: Asked between two batches.
+        worst: Takes what must not be in the scores: single patients' figures.
+        alone: The arms are those that the site trained by itself.
     """
 
     plan: Plan

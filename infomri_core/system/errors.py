@@ -11,6 +11,12 @@ class InputError(ValueError):
 
     Subclasses ``ValueError`` so that library users can catch it as they expect. Its text steers no
     terminal, whatever came.
+
+    Args:
+        where: A file, an option, a field.
+        expected: What would do.
+        got: What came.
+        remedy: What to do about it.
     """
 
     def __init__(self, where: str, expected: str, got: str, remedy: str) -> None:
@@ -22,7 +28,12 @@ class InputError(ValueError):
 
 
 class Refused(Exception):
-    """A job a site will not do. ``code`` and ``sentence`` are all that may cross the border."""
+    """A job a site will not do.
+
+    Args:
+        code: With the sentence, all that may cross the border.
+        sentence: Safe to show anyone.
+    """
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(f"{code}: {sentence}")
@@ -38,6 +49,10 @@ class Cancelled(Refused):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names the known key nearest to ``name`` ('' when none is near)."""
+    """A hint that names the key nearest to ``name``; '' when none is near.
+
+    Args:
+        known: The keys that there are.
+    """
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"did you mean '{match[0]}'?" if match else ""

@@ -20,7 +20,7 @@ Gradients = Callable[[SampledModel, float], LossTerms]
 
 
 def site_stream(plan: Plan, site: str, arm_seed: int, round_number: int) -> tuple[str | int, ...]:
-    """The name of the stream that one site trains by in one round, for :class:`Stretch`.
+    """The name of the stream that one site trains by in one round, for ``Stretch``.
 
     Under secure aggregation the study's name is part of it: two studies of one seed would
     otherwise train alike, and their sums over different sites give a site's update by
@@ -37,7 +37,12 @@ def site_stretch(plan: Plan, site: str, arm_seed: int, round_number: int) -> Str
 
 
 def beta_factor(step: int, total: int, warmup: float) -> float:
-    """Zero for a share ``warmup`` of all steps, then a linear rise to one of the same length."""
+    """Zero for a share of all steps, then a linear rise to one of the same length.
+
+    Args:
+        step: Of ``total``, from 0.
+        warmup: That share, in [0, 1].
+    """
     if warmup == 0:
         return 1.0
     return min(1.0, max(0.0, step / total - warmup) / warmup)
@@ -70,11 +75,23 @@ def train_steps(
     cancelled: Callable[[], bool] = lambda: False,
     gradients: Gradients | None = None,
 ) -> tuple[dict[str, float], OptimizerState]:
-    """Train ``model`` in place; return the mean loss terms and Adam's state.
+    """Train ``model`` in place.
 
-    ``fetch`` gives (images (B, H, W), targets (B, ...)) for indices below ``n_slices``.
-    ``gradients`` makes the gradient of each step (:func:`plain_gradients` by default). Raises
-    ``Cancelled`` between two steps, ``Diverged`` when the loss is not finite.
+    Args:
+        beta: Of the arm, after its warm-up.
+        n_slices: How many there are.
+        fetch: Gives images (B, H, W) and targets (B, ...) for indices below ``n_slices``.
+        stretch: Which steps of the whole schedule to take, and the stream of their random numbers.
+        state: Adam's, of the steps before; None begins afresh.
+        cancelled: Asked between two steps.
+        gradients: Makes the gradient of each step; by default ``plain_gradients``.
+
+    Returns:
+        The mean loss terms, and Adam's state.
+
+    Raises:
+        Cancelled: Between two steps.
+        Diverged: The loss is not finite.
     """
     if gradients is None:
         gradients = plain_gradients(plan, suppression, n_slices, fetch, stretch.stream)
@@ -106,7 +123,11 @@ def plain_gradients(
     stream: tuple[str | int, ...],
 ) -> Gradients:
     """The gradient of the objective over a batch of distinct slices: one ratio a step, one mask a
-    sample. Raises ``Diverged`` when the loss is not finite."""
+    sample. The arguments are those of ``train_steps``.
+
+    Raises:
+        Diverged: The loss is not finite.
+    """
     order = numpy_generator(*stream, "batches")
     generator = torch_generator(*stream, "masks", device=suppression.device)
     low, high = plan.measurement.ratio_range
@@ -150,7 +171,7 @@ def dump_optimizer(optimizer: torch.optim.Adam) -> OptimizerState:
 
 
 def load_optimizer(optimizer: torch.optim.Adam, state: OptimizerState) -> None:
-    """Restore what :func:`dump_optimizer` gave, for the same model."""
+    """Restore what ``dump_optimizer`` gave, for the same model."""
     if "mean" not in state:
         return
     parameters = [p for g in optimizer.param_groups for p in g["params"]]

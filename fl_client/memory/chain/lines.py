@@ -26,15 +26,25 @@ _NOT_OURS = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 class Entry:
     """One departure, or (``kind`` is ``CHARGE``) what a job was charged before it read the data.
 
-    ``run`` is the plan's sha256, ``study`` its study's name, ``sha256`` and ``n_bytes`` are of
-    what left, ``input`` is the sha256 of the task without its deadline, ``data`` the fingerprint
-    of the data it was asked of; ``repetition`` marks bytes that had left before. ``released`` has
-    the patients' ids and position bitmaps of k-space, ``counts`` the counts that left again,
-    ``privacy`` the mechanism that a job runs on the data and epsilon with it, ``charge`` its
-    ``inputs`` and ``figures``. ``recovered`` closes a broken chain (``kind`` is ``RECOVERED``,
-    :mod:`.recovery`), and ``was`` is the hash that a line had there. A line has those from
-    ``released`` on only where there are any. ``time``, ``previous`` and ``hash`` are filled in by
-    the ledger."""
+    Args:
+        run: The plan's sha256.
+        round: Of training; 0 for what belongs to none.
+        kind: Of the message that left, or ``CHARGE`` or ``RECOVERED``.
+        n_bytes: Of what left.
+        sha256: Of what left.
+        input: sha256 of the task without its deadline.
+        data: Fingerprint of the data that the task was asked of.
+        repetition: The bytes had left before.
+        released: Patients' ids and position bitmaps of k-space. A line has this and what follows
+            only where there is any.
+        counts: Those that left again.
+        privacy: The mechanism that the job runs on the data, and epsilon with it.
+        study: The name of the plan's study.
+        charge: ``inputs`` and ``figures`` that the job costs.
+        was: The hash that the line had in a broken chain.
+        recovered: Closes a broken chain.
+        time: Filled in by the ledger, as ``previous`` and ``hash`` are.
+    """
 
     run: str
     job: str
@@ -66,7 +76,11 @@ def same_study(a: Entry, b: Entry) -> bool:
 
 def dated(entries: Iterable[Entry]) -> Iterator[tuple[Entry, datetime]]:
     """Each entry with a time from which it cannot be older: the latest in its line or before it.
-    A chain has its order from its hashes, and its times from a clock that anyone may set."""
+    A chain has its order from its hashes, and its times from a clock that anyone may set.
+
+    Args:
+        entries: In the chain's order.
+    """
     latest = datetime.min.replace(tzinfo=UTC)
     for entry in entries:
         if entry.time:
@@ -75,8 +89,11 @@ def dated(entries: Iterable[Entry]) -> Iterator[tuple[Entry, datetime]]:
 
 
 def sealed(entry: Entry, previous: str) -> Entry:
-    """``entry`` after the one whose hash is ``previous``; of now, unless it was carried over from
-    a broken chain."""
+    """``entry`` in its place; of now, unless it was carried over from a broken chain.
+
+    Args:
+        previous: The hash of the one before.
+    """
     time = entry.time if entry.was else datetime.now(UTC).isoformat(timespec="milliseconds")
     made = dataclasses.replace(entry, time=time, previous=previous)
     content = content_of(made)
@@ -119,7 +136,15 @@ def entry_in(line: bytes) -> Entry | None:
 
 
 def scan(data: bytes, where: str) -> tuple[list[Entry], bytes]:
-    """The entries in ``data`` and what follows the last line feed; ``InputError`` on a break."""
+    """The entries of a ledger, and what follows the last line feed.
+
+    Args:
+        data: The file's bytes.
+        where: What an error names as the place.
+
+    Raises:
+        InputError: The chain is broken.
+    """
     *lines, fragment = data.split(b"\n")
     entries: list[Entry] = []
     for number, line in enumerate(lines, start=1):

@@ -47,7 +47,13 @@ Counted = Callable[[Sequence[Entry], int], Sequence[Entry]]
 @final
 @dataclass(frozen=True)
 class Recovery:
-    """What was done: the signed line, the file that is kept, and what was found in it."""
+    """What was done.
+
+    Args:
+        line: The signed one.
+        kept: The broken file.
+        found: What could be read or proved of it.
+    """
 
     line: Entry
     kept: Path
@@ -64,9 +70,20 @@ def recover(
     copies: Iterable[Entry] = (),
     counted: Counted = lambda entries, lost: (),
 ) -> Recovery:
-    """Close the broken ledger at ``path``. ``studies``: the names that the site knows beside
-    those in the ledger; where a line is lost, they answer nothing more. Raises ``InputError``
-    where the chain is unbroken and whole, or a vault has the ledger."""
+    """Close the broken ledger at ``path``.
+
+    Args:
+        key: Signs the closing line.
+        why: What happened, for later readers.
+        by: Who closed it.
+        studies: Names that the site knows beside those in the ledger; where a line is lost, they
+            answer nothing more.
+        copies: Lines of older copies of the ledger.
+        counted: What lost lines are charged as.
+
+    Raises:
+        InputError: The chain is unbroken and whole, or a vault has the ledger.
+    """
     descriptor = held(path)
     try:
         data, marks = path.read_bytes(), [read_end(end_file(path)), read_end(path.parent / MARK)]
@@ -110,7 +127,11 @@ def signed(
 
 
 def check_signature(entry: Entry) -> None:
-    """Raise ``InputError`` for a closing line that its key did not sign for its place."""
+    """Check a closing line.
+
+    Raises:
+        InputError: Its key did not sign it for its place.
+    """
     said = dict(entry.recovered)
     try:
         signature = bytes.fromhex(said.pop("signature"))

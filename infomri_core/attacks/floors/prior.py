@@ -27,7 +27,14 @@ class Floor(Attack):
 
     @abstractmethod
     def answer(self, images: Tensor) -> Tensor:
-        """The one image, broadcastable to (H, W), chosen from the audit set (n, H, W)."""
+        """The one image.
+
+        Args:
+            images: (n, H, W), the audit set.
+
+        Returns:
+            Broadcastable to (H, W).
+        """
 
     def fit(self, audit_set: AuditSet) -> Self:
         check_images(audit_set.images, self.shape)
@@ -92,9 +99,16 @@ FLOOR_CLASSES: dict[str, type[Attack]] = {
 
 
 def k_means(images: Tensor, n_clusters: int) -> Tensor:
-    """Centroids (k <= n_clusters, H, W) of ``images`` (n, H, W) by Lloyd's iteration.
+    """Centroids by Lloyd's iteration.
 
     It starts from the image nearest to the mean, then takes the image farthest from all taken.
+
+    Args:
+        images: (n, H, W).
+        n_clusters: The most centroids.
+
+    Returns:
+        (k, H, W), where k <= n_clusters.
     """
     flat = images.flatten(1)
     nearest = torch.cdist(flat, flat.mean(0, keepdim=True))[:, 0].argmin()

@@ -79,7 +79,12 @@ class LMMSE(Attack):
         return self.refit(images, audit_set.generator)
 
     def refit(self, images: Tensor, generator: torch.Generator) -> Self:
-        """Mean and covariance from other ``images`` (n, H, W), all else as fitted before."""
+        """Mean and covariance from other images, all else as fitted before.
+
+        Args:
+            images: (n, H, W) in [0, 1].
+            generator: Of the random directions beyond 1024 images and pixels.
+        """
         self._take(spread(images.float(), generator))
         return self
 

@@ -12,10 +12,19 @@ from infomri_core.system.errors import InputError
 def finding_energy(
     size: int, n_patients: int = 96, seed: int = 0, noise_std: float = 0.02
 ) -> torch.Tensor:
-    """How well each k-space position separates slices with and without a finding, (3, size, size).
+    """How well each k-space position separates slices with and without a finding.
 
     E |F(with - without)|^2 over patients, relative to what is to be told apart from it: the
-    variance of the healthy anatomy plus that of the noise, 2 noise_std^2. Symmetric under i -> i*.
+    variance of the healthy anatomy plus that of the noise, 2 noise_std^2.
+
+    Args:
+        size: Rows and columns of a slice.
+        n_patients: Phantoms that the expectation is taken over.
+        seed: Of those phantoms.
+        noise_std: Standard deviation of the real part of the noise and of its imaginary part.
+
+    Returns:
+        (3, size, size), one for each finding, symmetric under i -> i*.
     """
     anatomy, _ = draw_population("oracle", n_patients, 1, 0.0, seed)
     none = np.zeros((n_patients, len(FINDINGS)), dtype=np.float32)
@@ -33,10 +42,20 @@ def finding_energy(
 def oracle_probabilities(
     size: int, ratio: float, n_patients: int = 96, seed: int = 0, noise_std: float = 0.02
 ) -> torch.Tensor:
-    """The mask that collects most finding energy, as probabilities (size, size), mean ``ratio``.
+    """The mask that collects most finding energy, as probabilities.
 
     Every finding counts alike. One of each conjugate pair is taken before any partner is, since
     the partner of a real image says nothing new. Positions are in, out, or, the last one, partly.
+
+    Args:
+        size: As the others of ``finding_energy``.
+        ratio: Share of k-space to sample, in (0, 1].
+
+    Returns:
+        (size, size), with mean ``ratio``.
+
+    Raises:
+        InputError: A ratio outside (0, 1].
     """
     if not 0.0 < ratio <= 1.0:
         raise InputError("oracle ratio", "a share in (0, 1]", f"{ratio}", "fix it")
