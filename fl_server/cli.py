@@ -110,7 +110,7 @@ def _root(
 @app.command()
 def demo(
     data: Annotated[str, typer.Option(help="Data URI; see docs/data.md")] = "phantom:",
-    out: Annotated[Path | None, typer.Option(help="Folder; default runs/demo-<time>")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/demo-TIME")] = None,
     width: Annotated[
         int | None, typer.Option(min=4, help="The network's base width; by default a small one")
     ] = None,
@@ -165,7 +165,7 @@ def train(
     data: Annotated[list[str], typer.Option(help="Data URI; several are pooled")],
     audit: Annotated[str, typer.Option(help="URI of the audit set: other patients")],
     changes: Changes = None,
-    out: Annotated[Path | None, typer.Option(help="Folder; default runs/train-<time>")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/train-TIME")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Continue the run in this folder, on the same data")
     ] = None,

@@ -19,7 +19,7 @@ def simulate(
     data: Annotated[
         str, typer.Option(help="Data URI, divided among the sites")
     ] = "phantom:?patients=30&slices=2",
-    out: Annotated[Path | None, typer.Option(help="Folder; default runs/simulate-<time>")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/simulate-TIME")] = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that play the sites; 0: one a core")
     ] = 0,

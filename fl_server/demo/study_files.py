@@ -141,7 +141,7 @@ def _plan(study: DemoStudy, folder: Path) -> str:
         "name": f"s{name}"[1:64] if name[:1].isalnum() else f"study{name}"[:64],
         "quorum": training["quorum"],
         "attacks": asked,
-        "other_attacks": ", ".join(name for name in ATTACKS if name not in asked),
+        "other_attacks": [name for name in ATTACKS if name not in asked],
         "noise": table["evaluation"]["noise"],
     }
     text = {key: _toml(value) for key, value in values.items()}

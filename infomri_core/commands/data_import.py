@@ -28,7 +28,7 @@ Label = Annotated[
 ]
 Series = Annotated[
     list[str] | None,
-    typer.Option("--series", help="Take series whose name matches, such as '*t2*'; repeatable."),
+    typer.Option("--series", help="Take series whose name matches, such as `*t2*`; repeatable."),
 ]
 Exclude = Annotated[
     list[str] | None, typer.Option("--exclude", help="Leave out series whose name matches.")
