@@ -23,6 +23,8 @@ _INTRODUCTION = (
     "{answer}. Everything is computed on the machine that runs this dashboard; nothing is kept "
     "or sent. **Not for clinical use.**"
 )
+PICTURE = 230
+"""Pixels across a picture: four stand side by side on a wide screen, two on a narrow one."""
 
 
 def page(uri: str, sweep: Sweep) -> None:
@@ -104,6 +106,13 @@ def strongest(study: TrainedStudy, rows: tuple[Row, ...], arm: str, acceleration
     return name if name in study.adversaries.attacks else attacks[0]
 
 
+def _side_by_side(shown: list[tuple[np.ndarray, str]]) -> None:
+    """Pictures of one size with their captions; what a narrow screen has no room for is below."""
+    with st.container(horizontal=True):
+        for image, caption in shown:
+            st.image(image, caption, width=PICTURE)
+
+
 def _pictures(done: single_scan.Trial, acceleration: float) -> None:
     shown = (
         (done.truth, "The scan"),
@@ -111,8 +120,7 @@ def _pictures(done: single_scan.Trial, acceleration: float) -> None:
         (done.zero_filled, "Zero-filled image"),
         (done.rebuilt, f"Rebuilt by '{done.attack}', the strongest attack: {done.psnr:.1f} dB"),
     )
-    for column, (image, caption) in zip(st.columns(4), shown):
-        column.image(single_scan.picture(image), caption, width="stretch")
+    _side_by_side([(single_scan.picture(image), caption) for image, caption in shown])
 
 
 def _reconstruction(found: Rebuilt) -> None:
@@ -125,8 +133,7 @@ def _reconstruction(found: Rebuilt) -> None:
         (error / most, f"Its error; white is {most:.2g}"),
         (deviation / most, "The standard deviation it predicts, on the same scale"),
     )
-    for column, (image, caption) in zip(st.columns(4), shown):
-        column.image(single_scan.picture(image), caption, width="stretch")
+    _side_by_side([(single_scan.picture(image), caption) for image, caption in shown])
     st.caption("This arm was trained to rebuild images: its measurement is one of the patient.")
 
 
@@ -141,7 +148,6 @@ def _outlines(
     phantom = st.session_state["source"] == "phantom"
     raters = outlines.raters_of(study, seed, number) if phantom else None
     for label, name in enumerate(study.plan.task.outline_names, 1):
-        columns = st.columns(4)
         shown = [
             (drawn(found.seen[0], samples, label), f"{n_samples} samples of '{name}'"),
             (drawn(truth, samples, label), "The same on the scan"),
@@ -150,10 +156,8 @@ def _outlines(
             who = f"{len(raters)} simulated raters on the scan"
             shown.append((drawn(truth, raters, label), who))
         probability = single_scan.picture(found.probability[0, label - 1])
-        for column, (picture, caption) in zip(columns, shown):
-            column.image(single_scan.coloured(picture), caption, width="stretch")
-        words = "Probability, black 0 to white 1"
-        columns[len(shown)].image(probability, words, width="stretch")
+        pictures = [(single_scan.coloured(picture), caption) for picture, caption in shown]
+        _side_by_side([*pictures, (probability, "Probability, black 0 to white 1")])
         left, right = st.columns(2)
         own = outlines.spread(samples, label)
         left.metric("Disagreement of two samples, 1 - IoU", f"{own:.3f}", border=True)
