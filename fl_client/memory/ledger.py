@@ -194,7 +194,8 @@ def read_ledger(path: Path) -> list[Entry]:
         data = path.read_bytes()
     except OSError as error:
         got = error.strerror or type(error).__name__
-        raise InputError(str(path), "a ledger", got, "check the path") from None
+        remedy = "a site that never started has none; else check [vault] state"
+        raise InputError(str(path), "a ledger", got, remedy) from None
     entries, fragment = scan(data, str(path))
     if fragment:
         raise InputError(

@@ -24,7 +24,7 @@ def store_uri(store: str) -> str:
 def find_store(run: Path) -> Path:
     """The MLflow store in ``run`` or in a folder above it. ``InputError`` when there is none."""
     if not run.exists():
-        raise InputError("--run", "the folder of a run", f"no such folder: {run}", "see runs/")
+        raise InputError(str(run), "the folder of a run", "no such folder", "see runs/")
     for folder in (run.resolve(), *run.resolve().parents[:2]):
         if (folder / STORE).exists():
             return folder / STORE

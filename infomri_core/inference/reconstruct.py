@@ -44,7 +44,8 @@ def check_rebuilds(model: SampledModel) -> None:
         found = model.task.images(model.output(nothing.to(device)))
     if found is None:
         remedy = "use `infomri diagnose`, or a run whose arms have beta below zero"
-        raise InputError("model", "an arm that rebuilds images", model.task.describe(), remedy)
+        got = f"one that {model.task.describe()}"
+        raise InputError("model", "an arm that rebuilds images", got, remedy)
 
 
 @torch.no_grad()
