@@ -129,7 +129,7 @@ class Evaluation:
     attacks: tuple[str, ...] = ("lmmse", "cnn", "unet")
     position_band: tuple[float, float] | None = None
     attack_slices: int = 4
-    replicates: int | None = None
+    replicates: int | None = None  # without effect: plans of earlier versions have it
     adversaries: tuple[str, ...] = ("public",)
     adversary_steps: int = 200
     insider_rounds: int = 1
