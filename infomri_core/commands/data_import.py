@@ -1,6 +1,7 @@
 """``infomri data import``: one command a format, the same options, the same archive."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from infomri_core.data.importing.run import Target
 
 INTERRUPTED = 130
+MOST_RATERS, MOST_OUTLINES = 16, 32
 
 import_app = typer.Typer(
     no_args_is_help=True, help="Make a de-identified slice archive of files a hospital holds."
@@ -47,6 +49,17 @@ Patient = Annotated[
     str,
     typer.Option("--patient", help="Regular expression that finds the patient in a file's path."),
 ]
+Masks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--masks",
+        help="A rater's outlines: a folder, or (NIfTI) a pattern such as '*_gt'; repeatable.",
+    ),
+]
+Outline = Annotated[
+    list[str] | None,
+    typer.Option("--outline", help="What the masks' values 1, 2, .. outline; repeatable."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Write over an archive that is there.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
@@ -64,6 +77,8 @@ def dicom(
     modality: Annotated[str, typer.Option(help="Which modality to take.")] = "MR",
     hospital: Hospital = "",
     secret: Secret = None,
+    masks: Masks = None,
+    outline: Outline = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -72,14 +87,18 @@ def dicom(
     Patterns of --series are held against description, protocol and sequence. Localizers, phase
     images, colour, screen captures and other modalities are left out, and the report says so.
 
+    Binary DICOM segmentations become outlines with --masks, a folder a rater, which may be the
+    same folder; --outline chooses segments by their labels. Contours (RTSTRUCT) are refused.
+
     Example: `infomri data import dicom /export --series '*t2*' --labels labels.csv --out study.h5`
     """
     from infomri_core.data.importing.formats.dicom.scan import scan_dicom
 
     chosen = _choice(series, exclude, plane, modality)
-    target = _target(out, secret, labels, label, size, hospital, force)
+    target = _target(out, secret, labels, label, size, hospital, force, masks, outline)
     check_folder(folder)
-    _run("DICOM", lambda *to: scan_dicom(folder, chosen, *to), chosen, target, as_json)
+    scan = partial(scan_dicom, folder, chosen, masks=masks or (), outlines=target.outlines)
+    _run("DICOM", scan, chosen, target, as_json)
 
 
 @import_app.command()
@@ -127,6 +146,8 @@ def nifti(
     patient: Patient = "",
     hospital: Hospital = "",
     secret: Secret = None,
+    masks: Masks = None,
+    outline: Outline = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -135,15 +156,23 @@ def nifti(
     Patients are read from the path: BIDS' sub-XX, else the first folder, else the file's name, or
     what --patient says.
 
-    Example: `infomri data import nifti /bids --series '*T2w*' --labels labels.csv --out study.h5`
+    Label maps beside the images become outlines with --masks, one rater each: a folder of files
+    of the same names, or a pattern in which * is the image's name. They must lie on their image's
+    grid.
+
+    Example: `infomri data import nifti /acdc --masks '*_gt' --outline RV --outline myocardium
+    --outline LV --out heart.h5`
     """
     from infomri_core.data.importing.formats.nifti import scan_nifti
+    from infomri_core.data.importing.formats.nifti_masks import NiftiMasks
     from infomri_core.data.importing.patients import PatientRule
 
     chosen, rule = _choice(series, exclude, plane), PatientRule(patient)
-    target = _target(out, secret, labels, label, size, hospital, force)
+    target = _target(out, secret, labels, label, size, hospital, force, masks, outline)
     check_folder(folder)
-    _run("NIfTI", lambda *to: scan_nifti(folder, chosen, rule, *to), chosen, target, as_json)
+    drawn = NiftiMasks(folder, tuple(masks), target.outlines) if masks else None
+    scan = partial(scan_nifti, folder, chosen, rule, masks=drawn)
+    _run("NIfTI", scan, chosen, target, as_json)
 
 
 @import_app.command()
@@ -232,12 +261,23 @@ def _target(
     size: str,
     hospital: str,
     force: bool,
+    masks: list[str] | None = None,
+    outline: list[str] | None = None,
 ) -> "Target":
     from infomri_core.data.importing.run import Target
 
-    return Target(
-        out, secret_file(secret), labels, tuple(columns or ()), _size(size), hospital, force
-    )
+    names, key = tuple(outline or ()), secret_file(secret)
+    if names and not masks:
+        remedy = "say with --masks where the outlines are"
+        raise InputError("--outline", "masks that it names", "no --masks", remedy)
+    if len(masks or ()) > MOST_RATERS:
+        got = f"{len(masks or ())}"
+        raise InputError("--masks", f"at most {MOST_RATERS} raters", got, "choose among them")
+    if "" in names or len(set(names)) < len(names) or len(names) > MOST_OUTLINES:
+        expected = f"at most {MOST_OUTLINES} different names"
+        raise InputError("--outline", expected, ", ".join(names)[:80], "correct them")
+    chosen = tuple(columns or ())
+    return Target(out, key, labels, chosen, _size(size), hospital, force, names)
 
 
 def _size(text: str) -> tuple[int, int] | None:

@@ -18,6 +18,29 @@ NEVER_STORED = (
 
 
 @dataclass(frozen=True)
+class OutlineCounts:
+    """Of the slices taken: how many have each outline, how many were looked at and hold none
+    (``empty``), and how many no rater outlined (``missing``)."""
+
+    raters: int
+    slices: dict[str, int]
+    empty: int
+    missing: int
+
+
+def count_outlines(
+    n_raters: int, slices: list[tuple[tuple[int, ...], bool]], names: tuple[str, ...]
+) -> OutlineCounts:
+    """Counted from the values of each slice's masks, and whether a rater looked at it."""
+    if len(names) > 1:
+        found = {name: sum(v in values for values, _ in slices) for v, name in enumerate(names, 1)}
+    else:
+        found = {(names or ("mask",))[0]: sum(bool(values) for values, _ in slices)}
+    empty = sum(seen and not values for values, seen in slices)
+    return OutlineCounts(n_raters, found, empty, sum(not seen for _, seen in slices))
+
+
+@dataclass(frozen=True)
 class Report:
     """The account of one import. It names no patient, file, date or description."""
 
@@ -35,6 +58,7 @@ class Report:
     unknown_rows: tuple[int, ...]
     suspected_text: tuple[int, ...]
     warnings: tuple[str, ...]
+    outlines: OutlineCounts | None = None
     note: str = field(default=NEVER_STORED)
 
     def json(self) -> str:
@@ -49,8 +73,10 @@ class Report:
             f"{self.n_slices} slices of {self.n_patients} patients in {self.n_volumes} volumes "
             f"from {self.source}, {how} {height} x {width}",
             "planes (slices): " + _counts(self.planes),
-            "labels (slices): " + (_counts(self.labels) or "none: usable as an audit set only"),
+            "labels (slices): " + (_counts(self.labels) or self._without_labels()),
         ]
+        if self.outlines is not None:
+            lines.append(_outlines(self.outlines))
         lines += [f"left out, {why}: {n}" for why, n in _sorted({**self.skipped})]
         lines += [f"left out, {why}: {n}" for why, n in _sorted({**self.unlabelled})]
         lines += [f"warning: {sentence}" for sentence in self.warnings]
@@ -65,6 +91,17 @@ class Report:
                 "them with `infomri data check`"
             )
         return "\n".join([*lines, self.note, ""])
+
+    def _without_labels(self) -> str:
+        return "none" if self.outlines is not None else "none: usable as an audit set only"
+
+
+def _outlines(found: OutlineCounts) -> str:
+    raters = "1 rater" if found.raters == 1 else f"{found.raters} raters"
+    rest = f"none in {found.empty}" + (
+        f"; {found.missing} have no mask and are kept without a target" if found.missing else ""
+    )
+    return f"outlines of {raters} (slices): {_counts(found.slices)}; {rest}"
 
 
 def report_paths(out: Path) -> tuple[Path, Path, Path]:

@@ -10,7 +10,13 @@ import numpy as np
 from infomri_core.data.importing.archive import Entry, write_archive
 from infomri_core.data.importing.choice import PLANES, Choice
 from infomri_core.data.importing.identity import keyed, patient_code, site_secret
-from infomri_core.data.importing.report import Report, report_paths, write_reports
+from infomri_core.data.importing.report import (
+    OutlineCounts,
+    Report,
+    count_outlines,
+    report_paths,
+    write_reports,
+)
 from infomri_core.data.importing.staging import Workshop
 from infomri_core.data.importing.tables.label_join import Rows, join
 from infomri_core.data.importing.tables.label_table import Kind, LabelTable, read_labels
@@ -35,7 +41,8 @@ Scan = Callable[[Journal, Callable[[], None]], list[Volume]]
 @dataclass(frozen=True)
 class Target:
     """Where an import goes and how: ``size`` (H, W) or None to keep the stored one, ``labels`` a
-    table or None, ``columns`` its label columns, ``hospital`` the name of all slices or ''."""
+    table or None, ``columns`` its label columns, ``hospital`` the name of all slices or '',
+    ``outlines`` the names of the masks' values 1, 2, .., if any."""
 
     out: Path
     secret: Path
@@ -44,6 +51,7 @@ class Target:
     size: tuple[int, int] | None = None
     hospital: str = ""
     force: bool = False
+    outlines: tuple[str, ...] = ()
 
 
 def import_study(
@@ -72,13 +80,15 @@ def import_study(
         shape = target.size or _one_shape(rows)
         _check_columns(rows, secret, table)
         n_slices = sum(len(volume) for volume, _ in rows)
-        check_output(target.out.parent, "a folder", 4 * n_slices * shape[0] * shape[1] + _ROOM)
+        n_bytes = _pixel_bytes(rows) * n_slices * shape[0] * shape[1]
+        check_output(target.out.parent, "a folder", n_bytes + _ROOM)
         entries, taken = _read_all(rows, secret, workshop, target, journal, progress)
         if not any(entry.chosen() for entry in entries):
             raise _nothing(source, journal, unlabelled, target)
         with progress.phase("writing the archive", unit="volumes", total=len(entries)) as step:
             archive = workshop.folder / "archive.h5"
-            write_archive(archive, entries, shape, table, target.hospital, step)
+            named = target.outlines
+            write_archive(archive, entries, shape, table, target.hospital, step, named)
         report = _report(source, target, shape, entries, journal, unlabelled, table)
         archive.replace(target.out)
         write_reports(target.out, report, journal, taken)
@@ -172,7 +182,8 @@ def _read_all(
             for _, reason in part.left:
                 journal.skip(volume.place, reason)
             chosen = tuple(found[number] for number in part.kept)
-            entries.append((key, Entry(code, volume.plane, part, volume.positions, chosen)))
+            seen = volume.outlines.present if volume.outlines is not None else ()
+            entries.append((key, Entry(code, volume.plane, part, volume.positions, chosen, seen)))
             taken.append((volume.place, code))
             step(len(volume))
     entries.sort(key=lambda pair: (pair[1].code, pair[0]))
@@ -182,6 +193,12 @@ def _read_all(
 def _key(volume: Volume, secret: bytes, size: tuple[int, int] | None) -> str:
     """What a finished part is called: another for changed files, slices or size."""
     return keyed(secret, "part", f"{volume!r} {size}")
+
+
+def _pixel_bytes(rows: Rows) -> int:
+    """Bytes a pixel needs at most: stored twice, and so are its outlines."""
+    outlines = rows[0][0].outlines
+    return 4 + 2 * (len(outlines.present) if outlines is not None else 0)
 
 
 def _report(
@@ -196,6 +213,8 @@ def _report(
     planes = Counter[str]()
     for entry in entries:
         planes[entry.plane] += len(entry.chosen())
+    # Before the journal's warnings are read, since it may add one.
+    outlines = _outline_counts(entries, target.outlines, journal)
     return Report(
         source=source,
         archive=target.out.name,
@@ -206,6 +225,7 @@ def _report(
         resized=target.size is not None,
         planes=dict(planes),
         labels=_label_counts(entries, table),
+        outlines=outlines,
         skipped=dict(journal.skipped),
         unlabelled=unlabelled,
         unknown_rows=tuple(table.unused()) if table else (),
@@ -221,6 +241,24 @@ def _label_counts(entries: list[Entry], table: LabelTable | None) -> dict[str, i
     if table.kind is Kind.BINARY:
         return {name: sum(row[i] for row in values) for i, name in enumerate(table.names)}
     return {name: sum(row[0] == i for row in values) for i, name in enumerate(table.names)}
+
+
+def _outline_counts(
+    entries: list[Entry], names: tuple[str, ...], journal: Journal
+) -> OutlineCounts | None:
+    n_raters = len(entries[0].present)
+    if not n_raters:
+        return None
+    slices = [
+        (entry.part.values[i], any(entry.present)) for entry in entries for i, _ in entry.chosen()
+    ]
+    found = {value for values, _ in slices for value in values}
+    if not names and len(found) > 1:
+        journal.warn(
+            f"masks hold {len(found)} values that --outline does not name: all that is not zero "
+            "counts as one outline"
+        )
+    return count_outlines(n_raters, slices, names)
 
 
 def _text_rows(entries: list[Entry]) -> tuple[int, ...]:

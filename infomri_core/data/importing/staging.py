@@ -20,8 +20,8 @@ from typing import final
 import numpy as np
 
 from infomri_core.data.importing.component import SIGNED, SIGNED_SHARE
-from infomri_core.data.importing.formats.pixels import fit
-from infomri_core.data.importing.volume import Frame, Left, Volume
+from infomri_core.data.importing.formats.pixels import fit, fit_labels
+from infomri_core.data.importing.volume import Frame, Left, Volume, scratch_array
 from infomri_core.data.normalise import normalise, volume_scale
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import write_atomically
@@ -36,17 +36,24 @@ _log = logging.getLogger("infomri.import")
 @dataclass(frozen=True)
 class Part:
     """A finished volume: uint16 images (k, H, W) in ``file``, ``kept`` their numbers in the
-    volume, ``left`` why others are missing, ``text`` the numbers of slices with suspected text."""
+    volume, ``left`` why others are missing, ``text`` the numbers of slices with suspected text.
+    Where the volume has outlines, ``values`` are those of each kept slice."""
 
     file: Path
     kept: tuple[int, ...]
     left: tuple[tuple[int, str], ...]
     text: tuple[int, ...]
+    values: tuple[tuple[int, ...], ...] = ()
 
     def images(self) -> Iterator[np.ndarray]:
         """Its slices, one after another."""
         if self.kept:
             yield from np.load(self.file, mmap_mode="r")
+
+    def outlines(self) -> Iterator[np.ndarray]:
+        """Its slices' label maps (R, H, W) uint8, one after another."""
+        if self.values:
+            yield from np.load(_outlines_of(self.file), mmap_mode="r")
 
 
 @final
@@ -82,7 +89,9 @@ class Workshop:
         except FileNotFoundError:
             return None
         left = tuple((int(n), str(why)) for n, why in told["left"])
-        return Part(self.folder / f"{key}.npy", tuple(told["kept"]), left, tuple(told["text"]))
+        values = tuple(tuple(of_slice) for of_slice in told.get("values", ()))
+        file = self.folder / f"{key}.npy"
+        return Part(file, tuple(told["kept"]), left, tuple(told["text"]), values)
 
     def make(self, key: str, volume: Volume, size: tuple[int, int] | None) -> Part:
         """Read ``volume``, fit it to ``size`` if given, normalise it, and keep it as ``key``."""
@@ -90,13 +99,17 @@ class Workshop:
             raw = scratch / "raw"
             kept, left, text = _gather(volume, size, scratch, raw)
             shape = (len(kept), *(size or volume.shape))
+            values: list[list[int]] = []
             if kept:
                 try:
                     _normalised(raw, shape, scratch / "done.npy")
-                    (scratch / "done.npy").replace(self.folder / f"{key}.npy")
                 except InputError:
                     left, kept = [(n, _EMPTY) for n in range(len(volume))], []
-        told = {"kept": kept, "left": left, "text": text}
+                else:
+                    file = self.folder / f"{key}.npy"
+                    values = _outlined(volume, size, kept, scratch, _outlines_of(file))
+                    (scratch / "done.npy").replace(file)
+        told = {"kept": kept, "left": left, "text": text, "values": values}
         write_atomically(self.folder / f"{key}.json", json.dumps(told).encode("ascii"))
         part = self.part(key)
         assert part is not None
@@ -137,6 +150,30 @@ def _gather(
     if negative and sum(negative) / len(negative) > SIGNED_SHARE:
         return [], [*left, *((number, SIGNED) for number in kept)], []
     return kept, left, text
+
+
+def _outlined(
+    volume: Volume, size: tuple[int, int] | None, kept: list[int], scratch: Path, target: Path
+) -> list[list[int]]:
+    """The outlines of the ``kept`` slices to ``target``, on the grid of the images; returns which
+    values each slice has. ``InputError`` of the reader, and for slices of another shape."""
+    if volume.outlines is None:
+        return []
+    shape = (len(volume.outlines.present), *(size or volume.shape))
+    found = scratch_array(scratch / "outlines.raw", np.uint8, (len(kept), *shape))
+    row, values = {number: k for k, number in enumerate(kept)}, list[list[int]]()
+    for number, labels in enumerate(volume.outlines.read(scratch)):
+        if number in row:
+            fitted = fit_labels(labels, size, volume.spacing) if size else labels
+            found[row[number]] = fitted
+            values.append([int(value) for value in np.unique(fitted) if value])
+    np.save(scratch / "outlines.npy", found)
+    (scratch / "outlines.npy").replace(target)
+    return values
+
+
+def _outlines_of(file: Path) -> Path:
+    return file.with_name(f"{file.stem}.outlines.npy")
 
 
 def _results(volume: Volume, scratch: Path) -> Iterator[Frame | Left]:

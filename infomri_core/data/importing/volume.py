@@ -11,6 +11,7 @@ from typing import TypeVar, final
 
 import numpy as np
 
+from infomri_core.data.importing.outlines import VolumeOutlines
 from infomri_core.system.errors import InputError
 
 T = TypeVar("T")
@@ -50,7 +51,8 @@ class Volume:
     table may use; ``name`` and ``place`` are for the hospital's own eyes too. ``positions`` are
     relative places in the volume, in [0, 1]; ``spacing`` is mm (or any unit) from row to row and
     column to column. ``fingerprint`` changes with the files. ``read`` yields one result a slice,
-    in order; it may write to the folder it is given.
+    in order; it may write to the folder it is given. ``outlines`` is None where none are asked
+    for.
     """
 
     patient: str
@@ -65,6 +67,7 @@ class Volume:
     place: str
     fingerprint: str
     read: Callable[[Path], Iterator[Frame | Left]] = field(repr=False)
+    outlines: VolumeOutlines | None = None
 
     def __len__(self) -> int:
         return len(self.slices)

@@ -31,6 +31,25 @@ def fit(image: np.ndarray, size: tuple[int, int], spacing: tuple[float, float]) 
     return result
 
 
+def fit_labels(
+    labels: np.ndarray, size: tuple[int, int], spacing: tuple[float, float]
+) -> np.ndarray:
+    """Label maps (R, H, W) on the grid that :func:`fit` puts their image on: each pixel takes the
+    value that covers most of it."""
+    return np.stack([_fit_one(one, size, spacing) for one in labels])
+
+
+def _fit_one(
+    labels: np.ndarray, size: tuple[int, int], spacing: tuple[float, float]
+) -> np.ndarray:
+    values = np.unique(labels)
+    values = values[values > 0]
+    covers = [fit((labels == v).astype(np.float32), size, spacing) for v in values]
+    background = 1 - np.sum(covers, axis=0) if covers else np.ones(size, np.float32)
+    found: np.ndarray = np.concatenate(([0], values))[np.argmax([background, *covers], axis=0)]
+    return found.astype(np.uint8)
+
+
 def suspect_text(image: np.ndarray) -> bool:
     """Whether letters may be drawn into a slice (H, W): at least four glyphs in one line.
 

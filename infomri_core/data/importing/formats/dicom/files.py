@@ -37,6 +37,11 @@ def read_header(path: Path) -> "Dataset":
     return _read(path, header_only=True)
 
 
+def read_whole(path: Path) -> "Dataset":
+    """The data set with its pixels; pydicom's errors where it is none."""
+    return _read(path, header_only=False)
+
+
 def pixel_source(path: Path) -> "Path | Dataset":
     """What pydicom decodes pixels from: the file, or its data set where that needs help."""
     if path.suffix.lower() != ".gz" and _has_preamble(path):

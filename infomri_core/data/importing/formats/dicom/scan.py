@@ -1,7 +1,7 @@
 """Folders of DICOM files as volumes: one a series (and, within it, one an orientation)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from infomri_core.data.importing.formats.dicom.files import quiet, read_header, 
 from infomri_core.data.importing.formats.dicom.header import Header, frames, refusal
 from infomri_core.data.importing.formats.dicom.instances import Instances
 from infomri_core.data.importing.formats.dicom.pixels import read_frames
+from infomri_core.data.importing.formats.dicom.segmentations import Segmentations
 from infomri_core.data.importing.formats.extra import need
 from infomri_core.data.importing.patients import one_person_each
 from infomri_core.data.importing.volume import (
@@ -29,25 +30,38 @@ from infomri_core.data.importing.volume import (
 
 
 def scan_dicom(
-    folder: Path, choice: Choice, journal: Journal, tick: Callable[[], None]
+    folder: Path,
+    choice: Choice,
+    journal: Journal,
+    tick: Callable[[], None],
+    masks: Sequence[str] = (),
+    outlines: tuple[str, ...] = (),
 ) -> list[Volume]:
-    """The volumes below ``folder`` that ``choice`` takes, read from headers alone.
+    """The volumes below ``folder`` that ``choice`` takes, read from headers alone; with ``masks``,
+    a folder of segmentations a rater, their segments called ``outlines`` come along.
 
     Whatever is passed over goes to ``journal`` with its reason. ``tick`` is called once a file.
     A patient id under which the files name two people (birth date, sex or issuer) is left out.
     """
     need("pydicom")
     instances = Instances(journal)
+    drawn = Segmentations(masks, outlines, journal) if masks else None
     for path in walk(folder):
         tick()
+        if drawn is not None and drawn.holds(path):
+            continue
         _add(path, choice, journal, instances)
     taken = one_person_each(instances.headers(), journal)
     groups: dict[tuple[Any, ...], list[Header]] = defaultdict(list)
     for header in taken:
         groups[header.group].append(header)
+    slices: list[list[Header]] = []
     volumes = built(
-        groups.values(), lambda group: _volume(group, folder), lambda g: g[0].path, journal
+        groups.values(), lambda group: _volume(group, folder, slices), lambda g: g[0].path, journal
     )
+    if drawn is not None:
+        volumes = [replace(v, outlines=drawn.of(own)) for v, own in zip(volumes, slices)]
+        drawn.check(journal)
     repeated = sum(len(v) != len(set(v.positions)) for v in volumes)
     if repeated:
         journal.warn(f"series with several images of one place (echoes, time points): {repeated}")
@@ -102,7 +116,8 @@ def _comparable(headers: list[Header]) -> list[Header]:
     ]
 
 
-def _volume(headers: list[Header], folder: Path) -> Volume:
+def _volume(headers: list[Header], folder: Path, slices: list[list[Header]]) -> Volume:
+    """The volume of ``headers``, which are appended to ``slices`` in its order."""
     headers = _comparable(headers)
     known = not any(np.isnan(header.place) for header in headers)
     place: Callable[[Header], float] = lambda h: round(h.place, 2) if known else 0.0  # noqa: E731
@@ -111,7 +126,7 @@ def _volume(headers: list[Header], folder: Path) -> Volume:
     steps = [rank[place(h)] if known else i for i, h in enumerate(ordered)]
     first = ordered[0]
     files = sorted({header.path for header in ordered})
-    return Volume(
+    volume = Volume(
         patient=first.patient,
         study=tuple(name for name in first.study if name),
         series=(first.series,),
@@ -125,6 +140,8 @@ def _volume(headers: list[Header], folder: Path) -> Volume:
         fingerprint=fingerprint(*files),
         read=partial(read_frames, ordered),
     )
+    slices.append(ordered)
+    return volume
 
 
 def _spacing(headers: list[Header]) -> tuple[float, float]:
