@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from infomri_core.data.importing.formats import nifti, pictures
+from infomri_core.data.importing.formats import nifti, nifti_file, pictures
 from infomri_core.data.importing.formats.dicom import pixels as dicom_pixels
 from infomri_core.data.importing.formats.dicom import scan as dicom
 from infomri_core.data.importing.formats.ismrmrd import scan as ismrmrd
@@ -66,7 +66,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, error: type
         ("ismrmrd", ismrmrd, "_volume"),
         ("ismrmrd", ismrmrd, "_gather"),
         ("nifti", nifti, "_volume"),
-        ("nifti", nifti, "_unpacked"),
+        ("nifti", nifti_file, "_unpacked"),
         ("images", pictures.Image, "open"),
         ("images", pictures, "fingerprint"),
         ("images", pictures, "_decode"),

@@ -81,7 +81,10 @@ def not_magnitude(dataset: "Dataset", levels: list[Any]) -> str:
     component = component or str(dataset.get("ComplexImageComponent", "") or "")
     types = frame_types or many(dataset.get("ImageType"))[2:]
     if component.strip().upper() == "MIXED":
-        return COMPONENT
+        if reason := of_types(frame_types):
+            return reason
+        if not is_magnitude(frame_types):
+            return COMPONENT
     reason = of_types([component]) or of_types(types)
     reason = reason or _private_part(dataset, levels) or _unit(dataset, levels)
     if reason or is_magnitude([component, *types]):
