@@ -32,11 +32,19 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT...",
-        help="Images (.npy, .png), centred complex k-space (.npy), or data URIs.",
+        help="Images (.npy, .png, NIfTI, DICOM file or folder), centred complex k-space (.npy), "
+        "or data URIs.",
     ),
 ]
 Magnitude = Annotated[
     bool, typer.Option("--magnitude", help="Turn k-space into its magnitude image first.")
 ]
 Kspace = Annotated[bool, typer.Option("--kspace", help="Complex .npy files are centred k-space.")]
+KeepIdentity = Annotated[
+    bool,
+    typer.Option(
+        "--keep-identity",
+        help="DICOM files name the patient and study of their input; by default nobody.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from infomri_core.data.importing.formats.extra import need
+from fl_server.inference.volumes.nifti import nifti_file
+from fl_server.inference.volumes.segmentation import segmentation_object
+from infomri_core.inference.origin import DicomOrigin, Origin
 from infomri_core.inference.segments import Segments
 from infomri_core.system.errors import InputError
 from infomri_core.system.files import write_atomically
@@ -16,11 +18,19 @@ _COLOURS = ("#4cc9f0", "#f9c74f", "#f94144", "#90be6d", "#b388eb")
 
 
 def write(
-    folder: Path, stem: str, found: Segments, names: tuple[str, ...], nifti: bool
+    folder: Path,
+    stem: str,
+    found: Segments,
+    names: tuple[str, ...],
+    nifti: bool,
+    origin: Origin | None = None,
+    keep_identity: bool = False,
 ) -> list[Path]:
     """Write samples, mean probability and entropy as .npy, a picture of each of the first
-    ``MOST_PICTURES`` slices, and with ``nifti`` the likeliest label map and the probabilities as
-    .nii.gz. ``InputError`` when the folder cannot be written to."""
+    ``MOST_PICTURES`` slices; with ``nifti`` or an ``origin`` the likeliest label map, the
+    probabilities and the entropy as .nii.gz, on the origin's grid; and where that is a DICOM
+    series and anything is outlined, the label map as its segmentation. ``InputError`` when the
+    folder cannot be written to."""
     files = {
         f"{stem}-samples.npy": _npy(found.samples),
         f"{stem}-probability.npy": _npy(found.probability),
@@ -28,10 +38,14 @@ def write(
     }
     for number in range(min(MOST_PICTURES, len(found.samples))):
         files[f"{stem}-{number:03d}.png"] = picture(found, number, names)
-    if nifti:
-        files[f"{stem}-labels.nii.gz"] = _nifti(np.moveaxis(found.fused, 0, -1))
-        probability = np.moveaxis(found.probability, (0, 1), (2, 3)).astype(np.float32)
-        files[f"{stem}-probability.nii.gz"] = _nifti(probability)
+    if nifti or origin is not None:
+        files[f"{stem}-labels.nii.gz"] = nifti_file(found.fused, origin)
+        probability = np.moveaxis(found.probability, 1, -1).astype(np.float32)
+        files[f"{stem}-probability.nii.gz"] = nifti_file(probability, origin)
+        files[f"{stem}-entropy.nii.gz"] = nifti_file(found.entropy.astype(np.float32), origin)
+    if isinstance(origin, DicomOrigin) and found.fused.any():
+        made = segmentation_object(found.fused, names, origin, keep_identity)
+        files[f"{stem}-segmentation.dcm"] = made
     try:
         for name, data in files.items():
             write_atomically(folder / name, data)
@@ -73,11 +87,3 @@ def _npy(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
     return stream.getvalue()
-
-
-def _nifti(array: np.ndarray) -> bytes:
-    """A volume whose voxels are its indices: an array file says nothing of places."""
-    import gzip
-
-    image = need("nibabel").Nifti1Image(array, np.eye(4))
-    return gzip.compress(image.to_bytes(), mtime=0)

@@ -11,7 +11,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fl_server.inference.trained_arm import TrainedArm
+from fl_server.inference.volumes.dicom import secondary_captures
+from fl_server.inference.volumes.nifti import nifti_file
 from infomri_core.inference.inference import sampling_ratio
+from infomri_core.inference.origin import DicomOrigin
 from infomri_core.inference.reconstruct import Rebuilt, rebuild
 from infomri_core.inference.scans import Scan
 from infomri_core.randomness.seeds import torch_generator
@@ -21,6 +24,7 @@ from infomri_core.system.progress import Step
 
 COLUMNS = ("input", "slice", "psnr", "expected_psnr", "arm", "acceleration", "points")
 _PARTS = ("mean", "deviation")
+_SERIES = {"mean": "InfoMRI reconstruction", "deviation": "InfoMRI standard deviation"}
 
 
 def names_of(inputs: list[str]) -> list[str]:
@@ -57,9 +61,11 @@ def export(
     seed: int,
     folder: Path,
     step: Step,
+    keep_identity: bool = False,
 ) -> list[list[str]]:
     """Write ``NAME-mean.npy`` and ``NAME-deviation.npy`` (n, H, W), of each slice the two as .png
     and a picture beside the truth; returns the table's rows. ``step`` is called after each slice.
+    Of a scan with an origin both as .nii.gz on its grid, too, and as DICOM if it was.
 
     Grey values of the mean are [0, 1]; a deviation's white is its slice's largest value, which the
     picture's scale has. ``InputError`` when the folder cannot be written to.
@@ -80,8 +86,19 @@ def export(
             dose = [f"{acceleration:g}", str(int(found.mask[k].sum()))]
             rows.append([scan.name, str(number), *figures, trained.arm.name, *dose])
             step()
-    for part in _PARTS:
-        _write(folder / f"{name}-{part}.npy", _npy(np.concatenate(kept[part])))
+    whole = {part: np.concatenate(kept[part]) for part in _PARTS}
+    for part, slices in whole.items():
+        _write(folder / f"{name}-{part}.npy", _npy(slices))
+        if scan.origin is not None:
+            file = nifti_file(slices.astype(np.float32), scan.origin)
+            _write(folder / f"{name}-{part}.nii.gz", file)
+    if isinstance(scan.origin, DicomOrigin):
+        made = secondary_captures(
+            {_SERIES[part]: slices for part, slices in whole.items()}, scan.origin, keep_identity
+        )
+        for part in _PARTS:
+            for number, content in enumerate(made[_SERIES[part]]):
+                _write(folder / f"{name}-dicom" / f"{part}-{number:03d}.dcm", content)
     return rows
 
 

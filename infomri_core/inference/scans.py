@@ -7,7 +7,7 @@ data sets behind a URI are normalised already.
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,12 @@ from infomri_core.data.hdf5.guarded import Hdf5File, damage_refused, open_hdf5
 from infomri_core.data.hdf5.limits import check_bytes, limit_bytes
 from infomri_core.data.measured import check_complete, check_mask
 from infomri_core.data.normalise import normalise, volume_scale
+from infomri_core.inference.origin import Origin, is_volume, read_volume
 from infomri_core.physics.kspace import ifft2c, reflect
 from infomri_core.system.errors import InputError
 
 BATCH = 64
-FORMATS = "a .npy, .png or .h5 file, or a data URI such as phantom:?seed=1"
+FORMATS = "a .npy, .png, .h5, .nii or DICOM file, a DICOM folder, or a URI such as phantom:?seed=1"
 HDF5_NAMES = ("image", "kspace")
 PHASE_LIMIT = 0.05
 
@@ -34,7 +35,7 @@ class Scan:
     """One input: n slices of shape (H, W). ``note`` says how they were prepared.
 
     ``source`` holds images (n, H, W), centred k-space (n, H, W) where ``is_kspace``, or a data
-    set; ``scale`` is what files are divided by.
+    set; ``scale`` is what files are divided by. ``origin`` is where a NIfTI or DICOM volume lay.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Scan:
     scale: float
     note: str
     is_kspace: bool = False
+    origin: Origin | None = None
 
     def batches(self) -> Iterator[torch.Tensor]:
         """Slices in order, at most ``BATCH`` at a time, complex64 or float32 in [0, 1]."""
@@ -58,7 +60,8 @@ class Scan:
 def open_scan(
     text: str, shape: tuple[int, int], magnitude: bool = False, kspace: bool = False
 ) -> Scan:
-    """Open an input: a .npy, .png or .h5 file, or a data URI, whose slices have ``shape``.
+    """Open an input: a .npy, .png or .h5 file, a NIfTI or DICOM volume (turned as imports turn
+    it), or a data URI, whose slices have ``shape``.
 
     A .h5 file holds 'image' as slice archives do, or 'kspace' as fastMRI's files do, of which the
     centre of ``shape`` is taken. Complex numbers are centred single-coil k-space; of a .npy file
@@ -70,6 +73,9 @@ def open_scan(
     path = Path(text)
     if not path.exists() and ":" in text:
         return _from_dataset(text, shape)
+    if path.exists() and is_volume(path):
+        images, origin = read_volume(path)
+        return replace(_from_images(text, images, shape), origin=origin)
     if not path.is_file():
         raise InputError(text, FORMATS, "no such file", "check the path")
     if path.suffix.lower() == ".png":
@@ -100,6 +106,8 @@ def _from_dataset(uri: str, shape: tuple[int, int]) -> Scan:
 
 def _from_images(name: str, images: np.ndarray, shape: tuple[int, int]) -> Scan:
     _check_shape(name, images.shape[-2:], shape)
+    if not np.isfinite(images).all():
+        raise InputError(name, "finite values", "NaN or inf", "export it again")
     if any((image < 0).any() for image in images):
         remedy = "give the magnitude image, or complex k-space"
         raise InputError(name, "a magnitude image", "negative values", remedy)

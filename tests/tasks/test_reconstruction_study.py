@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
+import pydicom
 import pytest
 import tomli_w
 import torch
@@ -22,6 +24,7 @@ from infomri_core.arms.build import build_model
 from infomri_core.attacks.registry import build as build_attack
 from infomri_core.audit.adversaries import Adversaries
 from infomri_core.data import open_dataset
+from infomri_core.inference.origin import read_volume
 from infomri_core.inference.reconstruct import check_rebuilds
 from infomri_core.inference.scans import Scan, open_scan
 from infomri_core.physics.images import psnr
@@ -36,6 +39,7 @@ from infomri_core.site.site import open_site
 from infomri_core.summaries.posterior_summary import LIMITS
 from infomri_core.system.errors import InputError
 from infomri_core.tasks.reconstruction import Reconstruction
+from tests.support.hospital_files import SAGITTAL, Series
 from tests.support.securesites import federation
 from tests.support.small import AUDIT_URI, SilentTracker, site_uri, small_table, study
 
@@ -142,6 +146,30 @@ def test_its_arm_rebuilds_a_scan_from_the_command_line(
     for name in ("mean", "deviation", "picture"):
         with Image.open(out / f"knee-001-{name}.png") as picture:
             assert picture.size[0] >= 32
+
+
+def test_a_series_of_dicom_is_rebuilt_in_its_place_and_names_nobody(
+    finished: tuple[Path, list[Row], str], tmp_path: Path
+) -> None:
+    directory, rows, _ = finished
+    Series("A1", n=2, shape=(32, 32), orientation=SAGITTAL).write(tmp_path / "in")
+    out = tmp_path / "out"
+    words = ["reconstruct", str(tmp_path / "in"), "--model", str(directory), "--arm", rows[0].arm]
+    done = CliRunner().invoke(app, [*words, "--acceleration", "4", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    _, origin = read_volume(tmp_path / "in")
+    for part in ("mean", "deviation"):
+        slices = np.load(out / f"in-{part}.npy")
+        expected, affine = origin.placed(slices)
+        stored = nibabel.load(out / f"in-{part}.nii.gz")
+        np.testing.assert_array_equal(stored.get_fdata(dtype=np.float32), expected)
+        np.testing.assert_allclose(stored.affine, affine)
+        for number in range(2):
+            one = pydicom.dcmread(out / "in-dicom" / f"{part}-{number:03d}.dcm")
+            values = one.pixel_array * float(one.RescaleSlope)
+            whole = origin.undone(np.maximum(slices, 0))[number]
+            np.testing.assert_allclose(values, whole, atol=slices.max() / 4e4)
+            assert one.PatientID == "" and one.PatientIdentityRemoved == "YES"
 
 
 def test_diagnose_prints_the_psnr_that_is_expected(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -16,12 +17,14 @@ from fl_server.study.failure import StudyFailed
 from fl_server.study.study import Study
 from infomri_core.data import open_dataset
 from infomri_core.inference.inference import deployed_weights, restore
+from infomri_core.inference.origin import read_volume
 from infomri_core.physics.kspace import fft2c
 from infomri_core.plan.reading import parse_plan
 from infomri_core.results.frontier import Row, read_results
 from infomri_core.results.table import table
 from infomri_core.site.site import Site, open_site
 from infomri_core.system.errors import InputError
+from tests.support.hospital_files import SAGITTAL, Series
 from tests.support.securesites import federation
 from tests.support.small import SilentTracker
 from tests.support.small import settings as own_settings
@@ -111,6 +114,30 @@ def test_its_arm_outlines_a_scan(finished: tuple[Path, list[Row], str], tmp_path
     assert (out / "scan-00-4x-002.png").read_bytes().startswith(b"\x89PNG")
     refused = CliRunner().invoke(app, [*words, "--samples", "0"])
     assert refused.exit_code and "samples" in str(refused.exception or refused.output)
+
+
+def test_a_series_of_dicom_is_outlined_in_its_place(
+    finished: tuple[Path, list[Row], str], tmp_path: Path
+) -> None:
+    directory, rows, _ = finished
+    Series("A1", n=3, shape=(32, 32), orientation=SAGITTAL).write(tmp_path / "in")
+    out = tmp_path / "out"
+    words = ["segment", str(tmp_path / "in"), "--model", str(directory), "--arm", rows[0].arm]
+    words += ["--acceleration", "4", "--samples", "5", "--out", str(out), "--keep-identity"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    _, origin = read_volume(tmp_path / "in")
+    probability = np.load(out / "scan-00-4x-probability.npy")
+    expected, affine = origin.placed(np.moveaxis(probability, 1, -1))
+    stored = nibabel.load(out / "scan-00-4x-probability.nii.gz")
+    np.testing.assert_array_equal(stored.get_fdata(dtype=np.float32), expected)
+    np.testing.assert_allclose(stored.affine, affine)
+    labels = nibabel.load(out / "scan-00-4x-labels.nii.gz").get_fdata()
+    assert (out / "scan-00-4x-entropy.nii.gz").is_file()
+    made = out / "scan-00-4x-segmentation.dcm"
+    assert made.is_file() == labels.any()
+    if made.is_file():
+        assert pydicom.dcmread(made).pixel_array.sum() == labels.sum()
 
 
 def test_what_is_deployed_says_the_same_with_fewer_weights(

@@ -19,6 +19,7 @@ def reconstruct(
     arm: given.ArmName = None,
     arm_seed: given.ArmSeed = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of masks and noise.")] = 0,
+    keep_identity: given.KeepIdentity = False,
     magnitude: given.Magnitude = False,
     kspace: given.Kspace = False,
     device: given.Device = "auto",
@@ -31,6 +32,10 @@ def reconstruct(
     its division by the 99.9th percentile, and of each slice both as .png and a picture beside the
     truth. Prints a CSV row a slice: PSNR of the reconstruction, the PSNR that the predicted
     deviation lets expect, and the number of measured points. Not for clinical use.
+
+    Of NIfTI and DICOM volumes it also writes NAME-mean.nii.gz and NAME-deviation.nii.gz on the
+    input's own grid, and of DICOM both as derived secondary captures in NAME-dicom, which name no
+    patient unless --keep-identity says so.
 
     Example: `infomri reconstruct --model runs/brain --sampler infomri --acceleration 8 --out
     images brain.npy`
@@ -49,6 +54,7 @@ def reconstruct(
     rows, n_slices = [], sum(len(scan.source) for scan in scans)
     with on_stderr().phase("rebuilding", unit="slices", total=n_slices) as step:
         for scan, name in zip(scans, names_of(inputs)):
-            rows += export(trained, scan, name, acceleration, seed, out, step)
+            given_as = (acceleration, seed, out, step, keep_identity)
+            rows += export(trained, scan, name, *given_as)
     typer.echo(to_csv(rows), nl=False)
     typer.echo(f"{n_slices} slices in {out}", err=True)

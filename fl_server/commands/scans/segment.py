@@ -21,8 +21,9 @@ def segment(
     arm_seed: given.ArmSeed = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of mask, noise and samples.")] = 0,
     nifti: Annotated[
-        bool, typer.Option("--nifti", help="Write .nii.gz, too (needs the extra 'import').")
+        bool, typer.Option("--nifti", help="Write .nii.gz of arrays, too (extra 'import').")
     ] = False,
+    keep_identity: given.KeepIdentity = False,
     magnitude: given.Magnitude = False,
     kspace: given.Kspace = False,
     device: given.Device = "auto",
@@ -33,6 +34,11 @@ def segment(
     Each slice is measured once, and outlined --samples times: label maps (slices, samples, H, W)
     with 0 for the background, the mean probability of each outline (slices, outlines, H, W), and
     its entropy (slices, H, W), as .npy files, and a picture a slice.
+
+    Of NIfTI and DICOM volumes it also writes the likeliest label map, probability and entropy as
+    .nii.gz on the input's own grid, and of DICOM a segmentation object that refers to the series.
+    That names no patient unless --keep-identity says so, but whoever has the hospital's archive
+    finds the patient by the images it refers to.
 
     Example: `infomri segment --model runs/heart --acceleration 8 scan.npy`
     """
@@ -51,7 +57,8 @@ def segment(
             found = outline_scan(trained, scan, acceleration, seed, samples)
             stem = f"scan-{number:02d}-{acceleration:g}x"
             names = trained.plan.task.outline_names
-            written = write(out, stem, found, names, nifti)
+            origin = (scan.origin, keep_identity)
+            written = write(out, stem, found, names, nifti, *origin)
             step()
             typer.echo(f"{scan.name}: {len(found.samples)} slices, {samples} samples each")
             typer.echo("\n".join(f"  {path}" for path in written))

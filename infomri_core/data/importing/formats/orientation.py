@@ -39,6 +39,12 @@ class Turn:
         rows = slice(None, None, -1 if self.flip_rows else 1)
         return image[rows, :: -1 if self.flip_columns else 1]
 
+    def undo(self, image: np.ndarray) -> np.ndarray:
+        """The inverse of ``apply``, of the first two axes."""
+        rows = slice(None, None, -1 if self.flip_rows else 1)
+        image = image[rows, :: -1 if self.flip_columns else 1]
+        return np.swapaxes(image, 0, 1) if self.transpose else image
+
     def pair(self, values: tuple[Number, Number]) -> tuple[Number, Number]:
         """(rows, columns) of something, such as spacing, after the turn."""
         return (values[1], values[0]) if self.transpose else values

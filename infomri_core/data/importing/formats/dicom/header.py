@@ -37,6 +37,7 @@ class Header:
     ``place`` is mm along the slice direction, NaN if unknown; ``inverted`` is the stored value
     from which stored values are subtracted (MONOCHROME1), else None. ``signed``: values
     below zero are usual (not MR). ``scale``: Philips' own scale slope, if any.
+    ``frame_origin`` and ``directions`` are ImagePositionPatient and ImageOrientationPatient.
     ``tile`` is the upper left corner of a slice within a mosaic, ``shape`` then that of the slice.
     """
 
@@ -60,6 +61,8 @@ class Header:
     signed: bool = False
     tile: tuple[int, int] | None = None
     scale: float | None = None
+    frame_origin: tuple[float, ...] | None = None
+    directions: tuple[float, ...] | None = None
 
     @property
     def group(self) -> tuple[Any, ...]:
@@ -193,6 +196,8 @@ def _header(dataset: "Dataset", path: Path, number: int, levels: list[Any]) -> H
         _padding(dataset),
         str(dataset.get("Modality", "")).upper() != "MR",
         scale=_scale_slope(dataset),
+        frame_origin=None if origin is None else tuple(origin.tolist()),
+        directions=None if directions is None else tuple(directions.tolist()),
     )
 
 

@@ -43,10 +43,29 @@ def scan_dicom(
     Whatever is passed over goes to ``journal`` with its reason. ``tick`` is called once a file.
     A patient id under which the files name two people (birth date, sex or issuer) is left out.
     """
-    need("pydicom")
-    instances = Instances(journal)
     drawn = Segmentations(masks, outlines, journal) if masks else None
-    for path in walk(folder):
+    found = scan_series(folder, choice, journal, tick, drawn)
+    volumes = [volume for volume, _ in found]
+    if drawn is not None:
+        volumes = [replace(volume, outlines=drawn.of(own)) for volume, own in found]
+        drawn.check(journal)
+    repeated = sum(len(v) != len(set(v.positions)) for v in volumes)
+    if repeated:
+        journal.warn(f"series with several images of one place (echoes, time points): {repeated}")
+    return volumes
+
+
+def scan_series(
+    place: Path,
+    choice: Choice,
+    journal: Journal,
+    tick: Callable[[], None],
+    drawn: Segmentations | None = None,
+) -> list[tuple[Volume, list[Header]]]:
+    """The volumes of a file, or of all below a folder, each with the headers of its slices."""
+    need("pydicom")
+    instances, folder = Instances(journal), place if place.is_dir() else place.parent
+    for path in walk(place) if place.is_dir() else [place]:
         tick()
         if drawn is not None and drawn.holds(path):
             continue
@@ -59,13 +78,7 @@ def scan_dicom(
     volumes = built(
         groups.values(), lambda group: _volume(group, folder, slices), lambda g: g[0].path, journal
     )
-    if drawn is not None:
-        volumes = [replace(v, outlines=drawn.of(own)) for v, own in zip(volumes, slices)]
-        drawn.check(journal)
-    repeated = sum(len(v) != len(set(v.positions)) for v in volumes)
-    if repeated:
-        journal.warn(f"series with several images of one place (echoes, time points): {repeated}")
-    return volumes
+    return list(zip(volumes, slices))
 
 
 def _add(path: Path, choice: Choice, journal: Journal, instances: Instances) -> None:
