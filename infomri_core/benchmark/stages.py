@@ -15,10 +15,10 @@ from infomri_core.benchmark.benchmark import Figures
 from infomri_core.benchmark.latent_study import MOST, Setting, figures_at
 from infomri_core.fitting.loop import Stretch, descend, finite
 from infomri_core.models.latent_blocks import decoder, encoder, padded
-from infomri_core.models.unet import UNet
 from infomri_core.physics.kspace import complex_noise, fft2c
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.seeds import derive_seed, numpy_generator, torch_generator
+from infomri_core.reconstruction.unet import FastMRIUNet
 from infomri_core.sampling import Sampler
 from infomri_core.sampling.registry import options_from
 from infomri_core.tasks.outlining.scores import (
@@ -33,7 +33,6 @@ from infomri_core.tasks.segmentation import Segmentation
 SAMPLER = "sampler"
 LATENTS = 4
 """Channels of LI-Net's latent image."""
-_DEPTH = 2
 
 
 class Batch(NamedTuple):
@@ -46,11 +45,13 @@ class Batch(NamedTuple):
 
 @final
 class Rebuilder(nn.Module):
-    """The zero-filled magnitude and what a U-Net of both parts (B, 2, H, W) adds: (B, 1, H, W)."""
+    """The zero-filled magnitude and what fastMRI's U-Net of both parts (B, 2, H, W) adds, as
+    (B, 1, H, W)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.network = UNet(2, 1, width, _DEPTH)
+        self.network = FastMRIUNet(2, 1, width)
+        nn.init.zeros_(self.network.last.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = x.norm(dim=1, keepdim=True) + self.network(x)
@@ -172,8 +173,8 @@ def fresh(protocol: Protocol, setting: Setting, plan: Plan) -> Staged:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(setting.seed, "network"))
         if protocol.kind == "unets":
-            outline = UNet(1, n_out, 2 * width, _DEPTH)
-            parts = {"image": Rebuilder(2 * width), "outline": outline}
+            outline = FastMRIUNet(1, n_out, width)
+            parts = {"image": Rebuilder(width), "outline": outline}
             return Staged(sampler, parts, ("image", "outline"))
         made: dict[str, nn.Module] = {
             "encode": encoder(n_out, LATENTS, width),
