@@ -221,8 +221,8 @@ class World(Federation):
     @cached_property
     def reference(self) -> dict[str, np.ndarray]:
         """The final weights of a study without any fault; its name makes no difference, but under
-        secure aggregation. It takes a minute on a machine in use, before the first disturbed study
-        starts: in a process of its own, since the relays are threads of this one."""
+        secure aggregation. Computed before the first disturbed study starts, in a process of its
+        own, since the relays are threads of this one."""
         names = tuple(NAMES[n] for n in self.letters)
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             made = pool.submit(undisturbed, self.plan.text, names, self.folder / "reference")
