@@ -90,7 +90,7 @@ class NumberSummary:
     def _left_out(self) -> Floats:
         """The means (G, 4) without each group; NaN where nothing is left."""
         rest, left = self.sums.sum(0) - self.sums, self.weight.sum() - self.weight
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             means: Floats = rest / left[:, None]
         return means
 
@@ -237,6 +237,6 @@ class Number(Task):
 def _r2(means: Floats) -> Floats:
     """R^2 of means (..., 4) of |e|, e^2, t, t^2; NaN where the true values do not differ."""
     spread = means[..., 3] - means[..., 2] ** 2
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         result: Floats = np.where(spread > 1e-12, 1 - means[..., 1] / spread, np.nan)
     return result

@@ -15,8 +15,12 @@ from fl_server.cli import app
 from infomri_core.kits.signed_file import check_signed, sign_file
 from infomri_core.system.errors import InputError
 
-NOW = datetime.datetime.now(datetime.UTC)
 REPORT = b"<html>the strongest attack gets 19.1 dB</html>"
+
+
+def now() -> datetime.datetime:
+    """A certificate is in force from when it was made on, which may be long after the import."""
+    return datetime.datetime.now(datetime.UTC)
 
 
 def unpacked(folder: Path, files: dict[str, bytes]) -> Path:
@@ -36,7 +40,7 @@ def report(tmp_path: Path, ca: Authority) -> Path:
     path = tmp_path / "privacy-report.html"
     path.write_bytes(REPORT)
     own = read_operator(unpacked(tmp_path / "ada", operator_files(ca, "ada")))
-    sign_file(path, own.certificate, own.key, NOW)
+    sign_file(path, own.certificate, own.key, now())
     return path
 
 
@@ -75,19 +79,19 @@ def of_server(report: Path) -> None:
     kit = {"operator.crt": made.certificate, "operator.key": made.key}
     files = {name: path.read_bytes() for name, path in kit.items()}
     own = read_operator(unpacked(report.parent / "bob", files))
-    sign_file(report, own.certificate, own.key, NOW)
+    sign_file(report, own.certificate, own.key, now())
 
 
 def of_another_study(report: Path) -> None:
     other = authority(report.parent / "other")
     own = read_operator(unpacked(report.parent / "bob", operator_files(other, "ada")))
-    sign_file(report, own.certificate, own.key, NOW)
+    sign_file(report, own.certificate, own.key, now())
 
 
 def long_ago(report: Path) -> None:
     """Signed at a time at which the certificate was not in force."""
     own = read_operator(report.parent / "ada")
-    sign_file(report, own.certificate, own.key, NOW - datetime.timedelta(days=900))
+    sign_file(report, own.certificate, own.key, now() - datetime.timedelta(days=900))
 
 
 def malformed(report: Path) -> None:

@@ -41,8 +41,8 @@ from infomri_core.plan.reading import parse_plan
 from infomri_core.secagg import Collector
 from infomri_core.secagg.ring import SCALE
 from infomri_core.secagg.update import _parts, ring_size, sum_from_ring
-from infomri_core.site import site as site_module
 from infomri_core.site.site import Site
+from infomri_core.training import fit
 from infomri_core.training.fit import site_stream
 from tests.support.securesites import (
     DrawnSite,
@@ -234,7 +234,7 @@ def _normal(arms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def test_control_two_studies_that_train_alike_give_a_site_by_subtraction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(site_module, "site_stream", lambda plan, *named: (plan.study.seed, *named))
+    monkeypatch.setattr(fit, "site_stream", lambda plan, *named: (plan.study.seed, *named))
     assert error_of_the_difference(tmp_path) < 1e-3
 
 
