@@ -117,6 +117,9 @@ def design(data: str, options: DemoOptions) -> DemoStudy:
             repr(data),
             "see docs/data.md",
         )
+    if kind == "phantom" and data != PHANTOM:
+        remedy = "leave the options out, or name data of your own"
+        raise InputError("--data", f"{PHANTOM} alone, of the demo's own hospitals", data, remedy)
     schedule, shown = _SCHEDULES[kind], demonstration_of(options.task)
     if kind == "phantom" and options.task != DEFAULT:
         schedule = _PHANTOM_IMAGES

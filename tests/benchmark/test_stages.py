@@ -62,3 +62,17 @@ def test_the_sampler_has_a_gradient_where_its_stage_trains_it(name: str) -> None
 def test_the_same_seed_gives_the_same_model() -> None:
     first, second = (trained_in_stages(PROTOCOLS["Tackle"], setting(1)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
+
+
+def test_the_outline_network_finds_an_outline_on_true_images() -> None:
+    made = setting()
+    network = fresh(PROTOCOLS["Tackle"], made, made.plan).parts["outline"]
+    images = made.dataset.images(range(16))[:, None]
+    wanted = (images > 0.5).float()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        torch.nn.functional.binary_cross_entropy_with_logits(network(images), wanted).backward()
+        optimizer.step()
+    found = torch.sigmoid(network(images)).detach()
+    assert found[wanted == 1].mean() > 0.5 > found[wanted == 0].mean()

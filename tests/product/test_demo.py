@@ -120,6 +120,11 @@ def test_data_that_cannot_be_demonstrated_are_refused() -> None:
         design("dicom:/somewhere", DemoOptions())
 
 
+def test_options_of_the_demos_own_phantoms_are_refused_not_ignored() -> None:
+    with pytest.raises(InputError, match="phantom: alone"):
+        design("phantom:?size=32", DemoOptions())
+
+
 def test_an_interrupt_that_was_swallowed_is_raised_at_the_next_safe_place() -> None:
     interrupts = Interrupts()
     try:
