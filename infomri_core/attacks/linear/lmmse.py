@@ -20,7 +20,9 @@ SHARES = (0.03, 0.1, 0.25, 0.5, 0.75, 1.0)
 N_LEVELS = 4
 _N_FOLDS = 4
 _N_TRIALS = 16
-_CHUNK = 2**24
+_CHUNK = 2**20
+"""Numbers of the measured rows that are worked on together: what fits a cache and is not given back
+to the system after each batch."""
 
 
 @final
@@ -116,7 +118,7 @@ class LMMSE(Attack):
         root = torch.where(count > 0, total.rsqrt(), 0)[..., None]
         u = (torch.view_as_real(deviation.gather(1, points)) * root).flatten(1)[..., None]
         trust = (1 - share.double()).sqrt()[:, None, None]
-        a = (self.rows[points] * (trust * root)[..., None].float()).flatten(1, 2).double()
+        a = self.rows[points].mul_((trust * root)[..., None].float()).flatten(1, 2).double()
         if a.shape[1] <= a.shape[2]:
             s = _solve(a @ a.mT, u)
             weights = a.mT @ s
