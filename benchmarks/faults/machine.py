@@ -1,4 +1,4 @@
-"""Disks that fill and clocks that jump, for one federation, and what stands in its processes."""
+"""Disks that fill and clocks that jump, for one federation, and its processes."""
 
 import contextlib
 import shutil
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.faults.fault import NotHere
+from tests.support.realfederation import command_line
 
 SITECUSTOMIZE = """
 import os
@@ -82,3 +83,28 @@ def set_skew(file: Path, seconds: float) -> None:
 def _check_small(disk: Path) -> None:
     if not disk.is_mount():
         raise NotHere("needs the right to mount a small file system")
+
+
+def descendants(pid: int) -> set[int]:
+    """All processes that ``pid`` started, and they in turn."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            parents[int(entry.name)] = _parent(entry)
+    found, new = set[int](), {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new} - found
+        found |= new
+    return found
+
+
+def running(pid: int) -> str:
+    """The command line of a process."""
+    return command_line(Path(f"/proc/{pid}"))
+
+
+def _parent(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0

@@ -141,7 +141,7 @@ def _shoot(shot: Shot, world: World, undisturbed: float) -> Result:
     seconds = time.monotonic() - started
     _put_right(heal, fault.hold)
     world.settle()
-    distance, line = world.distance(), world.seen(fault.line) if fault.line else ""
+    distance, line = world.distance(), world.read(fault.line) if fault.line else ""
     world.check_ledgers()
     assert distance <= fault.weights, f"weights differ by {distance:g}"
     assert line or not fault.line, f"nobody read {fault.line!r}"

@@ -5,7 +5,7 @@ import os
 import re
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,11 +30,12 @@ from fl_server.study.round import train_round
 from infomri_core.data import open_dataset
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
-from tests.support.realfederation import Federation, command_line, wait_for
+from tests.support.realfederation import Federation, wait_for
 from tests.support.small import AUDIT_URI, local_sites, site_uri, small_table, study
 
 PATIENCE = 300.0
 ATTEMPTS = 4
+LINE_SECONDS = 60.0
 LONG = "b-with-a-name-of-sixty-four-letters-which-is-the-longest-allowed"
 NAMES = {"a": "a", "b": LONG, "c": "c"}
 CENTRE = {
@@ -189,7 +190,9 @@ class World(Federation):
 
     def of_centre(self, word: str) -> list[int]:
         """What the SuperLink started whose command line holds ``word``."""
-        return [pid for pid in descendants(self.superlink.pid) if word in running(pid)]
+        return [
+            pid for pid in machine.descendants(self.superlink.pid) if word in machine.running(pid)
+        ]
 
     def restart_superlink(self) -> None:
         """Stop it, if it runs, and start it on the same port and database."""
@@ -217,6 +220,13 @@ class World(Federation):
         events, _ = read_events(self.runs / "events.jsonl")
         lines += [str(event["sentence"]) for event in events] + self.endings
         return next((line for line in lines if re.search(pattern, line)), "")
+
+    def read(self, pattern: str) -> str:
+        """:meth:`seen`, once there is such a line, which a site may write after the study's end;
+        '' where none comes."""
+        with suppress(TimeoutError, AssertionError):
+            wait_for(lambda: bool(self.seen(pattern)), LINE_SECONDS, self.told)
+        return self.seen(pattern)
 
     @cached_property
     def reference(self) -> dict[str, np.ndarray]:
@@ -268,28 +278,3 @@ def undisturbed(plan: str, names: tuple[str, ...], folder: Path) -> dict[str, np
     while state.round < other.plan.training.rounds:
         train_round(other._setting, state)
     return state.arms
-
-
-def descendants(pid: int) -> set[int]:
-    """All processes that ``pid`` started, and they in turn."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            parents[int(entry.name)] = _parent(entry)
-    found, new = set[int](), {pid}
-    while new:
-        new = {child for child, parent in parents.items() if parent in new} - found
-        found |= new
-    return found
-
-
-def running(pid: int) -> str:
-    """The command line of a process."""
-    return command_line(Path(f"/proc/{pid}"))
-
-
-def _parent(process: Path) -> int:
-    try:
-        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0

@@ -17,7 +17,7 @@ from fl_server.sites.base import Sites
 from fl_server.sites.recording import EVENTS, RecordedSites
 from fl_server.study.completed import completed_rows, mark_completed, report_completed
 from fl_server.study.study import Study
-from fl_server.tracking.tracker import SAMPLE_SECONDS, Tracker
+from fl_server.tracking.tracker import END_SECONDS, SAMPLE_SECONDS, Tracker
 from infomri_core.data import SliceDataset, open_dataset
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
@@ -66,7 +66,14 @@ def _run(
     if centre.centre.threads:
         torch.set_num_threads(centre.centre.threads)
     audit_set = open_dataset(centre.audit.data)
-    tracker = Tracker(centre, plan, name, sample_seconds=SAMPLE_SECONDS, ours=lock.ours)
+    tracker = Tracker(
+        centre,
+        plan,
+        name,
+        sample_seconds=SAMPLE_SECONDS,
+        end_seconds=END_SECONDS,
+        ours=lock.ours,
+    )
     tracker.dataset("audit set", audit_card(audit_set), "audit")
     recorded = RecordedSites(sites, directory, tracker, guard=lock.check)
     if submitted is not None:

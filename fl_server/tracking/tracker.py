@@ -27,6 +27,9 @@ from infomri_core.results.metric_names import metrics_of
 SPOOL = "tracking.jsonl"
 SAMPLE_SECONDS = 10.0
 RETRY_SECONDS = 60.0
+END_SECONDS = 45.0
+"""How long the end of a study waits for a store that is out of reach: it may be restarting."""
+_AGAIN_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,8 @@ class Tracker:
 
     After a failure the store is left alone for ``retry_seconds``. A run of the same name is
     continued, and is running again if ``opens``. System metrics are taken every
-    ``sample_seconds``; 0 takes none. Nothing is recorded or sent once the run is not ``ours``.
+    ``sample_seconds``; 0 takes none. A finished run tries for ``end_seconds`` to send what is
+    left. Nothing is recorded or sent once the run is not ``ours``.
     """
 
     def __init__(
@@ -48,12 +52,13 @@ class Tracker:
         *,
         retry_seconds: float = RETRY_SECONDS,
         sample_seconds: float = 0.0,
+        end_seconds: float = 0.0,
         opens: bool = True,
         ours: Callable[[], bool] = lambda: True,
     ) -> None:
         self._runs = MlflowRuns(centre.tracking_uri, centre.artifacts, plan, run_name)
         self._spool = Spool(centre.centre.directory / run_name / SPOOL)
-        self._retry_seconds = retry_seconds
+        self._retry_seconds, self._end_seconds = retry_seconds, end_seconds
         self._retry_at = 0.0
         self._ours = ours
         self._lost = False
@@ -136,7 +141,7 @@ class Tracker:
         """End all runs: ``FINISHED``, ``FAILED`` or ``KILLED``; send what can be sent."""
         self._stop()
         self._record({"do": "finish", "status": status})
-        self._send_rest()
+        self._send_rest(self._end_seconds if status == "FINISHED" else 0.0)
 
     def close(self) -> None:
         """Leave the runs as they are; send what can be sent."""
@@ -148,8 +153,12 @@ class Tracker:
         self._wake.set()
         self._thread.join()
 
-    def _send_rest(self) -> None:
-        if not self.flush():
+    def _send_rest(self, patience: float = 0.0) -> None:
+        until, sent = time.monotonic() + patience, self.flush()
+        while not sent and time.monotonic() < until:
+            time.sleep(_AGAIN_SECONDS)
+            sent = self.flush()
+        if not sent:
             logger.warning(
                 "%s holds what MLflow has not got yet: `%s` sends it",
                 self._spool.path,

@@ -165,6 +165,26 @@ def test_an_unreachable_store_loses_nothing_and_stops_nothing(store, tmp_path, p
     assert not (tmp_path / "run-1" / "tracking.jsonl").exists()
 
 
+def test_the_end_of_a_study_waits_for_a_store_that_is_restarting(
+    store, tmp_path, plan, caplog, monkeypatch
+):
+    blocked = tmp_path / "file"
+    blocked.write_text("a file where a directory should be")
+    lost = centre(store, tmp_path, uri=f"sqlite:///{blocked}/mlflow.db")
+
+    def restarted(seconds: float) -> None:
+        blocked.unlink()
+        blocked.mkdir()
+
+    monkeypatch.setattr("fl_server.tracking.tracker.time.sleep", restarted)
+    with caplog.at_level(logging.WARNING):
+        tracker = Tracker(lost, plan, "run-1", end_seconds=3600.0)
+        tracker.round(1, {LEARNED: {"train/ce": 0.7}})
+        tracker.finish("FINISHED")
+    assert "infomri resend" not in caplog.text and "MLflow is back" in caplog.text
+    assert not (tmp_path / "run-1" / "tracking.jsonl").exists()
+
+
 def test_a_record_the_store_refuses_for_good_holds_up_nothing(store, tmp_path, plan, caplog):
     tracker = Tracker(centre(store, tmp_path), plan, "run-1")
     with caplog.at_level(logging.WARNING):
