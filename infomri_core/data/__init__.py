@@ -2,6 +2,7 @@
 
 from infomri_core.data.base import SliceDataset, SliceTable, Subset
 from infomri_core.data.outlines.simulated import SimulatedRaters
+from infomri_core.data.shrunk import Shrunk
 from infomri_core.data.split import select
 from infomri_core.data.uri import parse_uri
 from infomri_core.plugins.registry import Registry
@@ -37,8 +38,10 @@ def open_dataset(uri: str) -> SliceDataset:
         hint = FORMATS.hint(scheme) or nearest(scheme, FORMATS) or "write e.g. slices:knees.h5"
         raise InputError(uri, f"one of {', '.join(FORMATS)}", f"'{scheme}:'", hint)
     dataset, selection = FORMATS.load(scheme)(parsed)
+    selection.check(uri)
+    if selection.shrink > 1:
+        dataset = Shrunk(dataset, selection.shrink, uri)
     if selection.raters:
-        selection.check(uri)
         dataset = SimulatedRaters(dataset, selection.raters, uri)
     dataset.table, rows = select(dataset.table, selection, uri)
     dataset.check(rows)

@@ -26,12 +26,15 @@ REQUIRED = ("image", "patient")
 @dataclass(frozen=True)
 class SliceOptions(Selection):
     """``label`` is the column that holds the labels, ``names`` their names in order;
-    ``exclusive`` reads 0/1 labels as two classes. ``outlines`` names the values 1, 2, .. of the
-    archive's ``mask`` or ``masks``; without it all that is not zero is one, 'mask'."""
+    ``exclusive`` reads 0/1 labels as two classes. ``hospitals_from`` is the column that says
+    whose a slice is; by default ``hospital``, where there is one. ``outlines`` names the values
+    1, 2, .. of the archive's ``mask`` or ``masks``; without it all that is not zero is one,
+    'mask'."""
 
     label: str = "label"
     names: tuple[str, ...] = ()
     exclusive: bool = False
+    hospitals_from: str = ""
     outlines: tuple[str, ...] = ()
 
 
@@ -125,8 +128,8 @@ def open_slices(uri: DataUri) -> tuple[SliceDataset, Selection]:
 def _read_table(file: Hdf5File, n_slices: int, options: SliceOptions) -> SliceTable:
     patients = _text(file, "patient", n_slices)
     hospital = np.full(n_slices, "H1")
-    if "hospital" in file:
-        hospital = _text(file, "hospital", n_slices)
+    if options.hospitals_from or "hospital" in file:
+        hospital = _text(file, options.hospitals_from or "hospital", n_slices)
     position = np.full(n_slices, np.nan)
     if "relative_position" in file:
         position = _positions(file, n_slices)
@@ -150,7 +153,7 @@ def _read_table(file: Hdf5File, n_slices: int, options: SliceOptions) -> SliceTa
 
 def _images(file: Hdf5File, options: SliceOptions) -> h5py.Dataset:
     there = file.names()
-    for name in (*REQUIRED, options.label):
+    for name in filter(None, (*REQUIRED, options.label, options.hospitals_from)):
         if name not in file:
             hint = nearest(name, there) or f"the file has {', '.join(there[:20]) or 'none'}"
             raise InputError(str(file.path), f"a data set '{name}'", "none", hint)

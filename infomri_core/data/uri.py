@@ -43,6 +43,7 @@ class Selection:
         limit_gib: How much memory one read of a file may need, GiB; 0 is the default.
         raters: Simulates so many outlines of each slice from the stored one, 2 to 16; 0 leaves it
             alone.
+        shrink: Makes one pixel of so many by so many, images and outlines alike.
     """
 
     role: str = ""
@@ -52,6 +53,7 @@ class Selection:
     audit_fraction: float = 0.1
     limit_gib: float = 0.0
     raters: int = 0
+    shrink: int = 1
 
     def check(self, where: str) -> None:
         """Refuse values outside their range.
@@ -66,6 +68,7 @@ class Selection:
         one_of(self.split, ("train", "val", "test"), where, "split")
         at_least(self.hospitals, 1, where, "hospitals")
         at_least(self.limit_gib, 0, where, "limit_gib")
+        at_least(self.shrink, 1, where, "shrink")
         if not (self.raters == 0 or 2 <= self.raters <= 16):
             raise InputError(f"{where} raters", "0, or 2 .. 16", f"{self.raters}", "correct it")
         if not 0.0 < self.audit_fraction < 1.0:

@@ -21,8 +21,8 @@ N_LEVELS = 4
 _N_FOLDS = 4
 _N_TRIALS = 16
 _CHUNK = 2**20
-"""Numbers of the measured rows that are worked on together: what fits a cache and is not given back
-to the system after each batch."""
+"""Numbers of the measured rows that are worked on together: what fits a cache, and what is not
+given back to the system after each batch."""
 
 
 @final
