@@ -135,6 +135,10 @@ def design(data: str, options: DemoOptions) -> DemoStudy:
     plan = _plan(kind, sample, len(sites), schedule, options)
     if shown is not None:
         plan = _shown(plan, shown, options)
+    shows_alone = options.task == DEFAULT or kind != "phantom"
+    if shows_alone and (schedule.noise or not options.secure):
+        # What a hospital asks first. Exact scores of one site would say what the masks hide.
+        plan["arms"][0]["alone"] = True
     return DemoStudy(
         sites=sites,
         audit=audit,
@@ -197,9 +201,6 @@ def _plan(
 ) -> dict[str, Any]:
     task = task_class(options.task).example(sample)
     arms = _arms(schedule, task_from(task, "task").serves(0.0))
-    if options.task == DEFAULT and (schedule.noise or not options.secure):
-        # What a hospital asks first. Exact scores of one site would say what the masks hide.
-        arms[0]["alone"] = True
     aggregation: dict[str, Any] = {"secure": True} if options.secure else {}
     if schedule.together:
         aggregation["rate_scale"] = float(n_sites)
