@@ -18,7 +18,7 @@ from benchmarks.markdown import table_line
 
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
-HEAD = ("fault", "studies", "ended", "took longer by", "weights", "the operator reads")
+HEAD = ("fault", "studies", "ended", "took longer by", "weights, results", "the operator reads")
 
 
 def table(results: Iterable[Result]) -> list[str]:

@@ -54,7 +54,12 @@ def ledger_flipped(world: World, shot: Shot) -> Heal:
     """A byte of the ledger changes under the running vault; `ledger recover` when that is seen."""
     path = state(world, shot) / "ledger.jsonl"
     flip(path, path.stat().st_size // 3)
-    return lambda: _recover(world, shot, "a changed byte")
+
+    def recover() -> None:
+        world.read("ledger was changed")
+        _recover(world, shot, "a changed byte")
+
+    return recover
 
 
 def ledger_cut(world: World, shot: Shot) -> None:

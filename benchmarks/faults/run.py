@@ -80,6 +80,7 @@ class Stands(ExitStack):
         world.end(None, 0.0)
         seconds = time.monotonic() - started
         assert world.distance() == 0.0
+        world.undisturbed = world.rows()
         self._worlds[kind] = (world, seconds, STANDS_FOR - 1)
         return world, seconds
 
@@ -144,6 +145,8 @@ def _shoot(shot: Shot, world: World, undisturbed: float) -> Result:
     distance, line = world.distance(), world.read(fault.line) if fault.line else ""
     world.check_ledgers()
     assert distance <= fault.weights, f"weights differ by {distance:g}"
+    same = fault.secure or fault.weights or world.rows() == world.undisturbed
+    assert same, "results.json differs from that of an undisturbed study"
     assert line or not fault.line, f"nobody read {fault.line!r}"
     assert not world.seen("Traceback"), f"a traceback was told: {world.seen('Traceback')}"
     again = world.run_id != world.first_run or bool(world.endings)

@@ -1,6 +1,7 @@
 """A federation of real processes that stands over several studies, each disturbed once."""
 
 import io
+import json
 import os
 import re
 import time
@@ -35,7 +36,7 @@ from tests.support.small import AUDIT_URI, local_sites, site_uri, small_table, s
 
 PATIENCE = 300.0
 ATTEMPTS = 4
-LINE_SECONDS = 60.0
+LINE_SECONDS = 90.0
 LONG = "b-with-a-name-of-sixty-four-letters-which-is-the-longest-allowed"
 NAMES = {"a": "a", "b": LONG, "c": "c"}
 CENTRE = {
@@ -81,6 +82,7 @@ class World(Federation):
             self._environment["PYTHONPATH"] += os.pathsep + str(database.driver)
             self.centre = tomli_w.dumps(CENTRE | {"mlflow": {"tracking_uri": database.uri}})
         self.plan: Plan
+        self.undisturbed: list[dict[str, Any]] = []
         self.run_id = self.first_run = ""
         self.endings: list[str] = []
         self._marks: dict[str, int] = {}
@@ -116,7 +118,7 @@ class World(Federation):
         table["study"]["name"] = name
         table["arms"] = [{"sampler": "uniform"}]
         table["measurement"]["accelerations"] = [8.0]
-        table["evaluation"] |= {"attacks": ["lmmse"]}
+        table["evaluation"] |= {"attacks": ["lmmse"], "noise": False}
         if self.secure:
             table["aggregation"] = {"secure": True}
         else:
@@ -246,6 +248,11 @@ class World(Federation):
         assert saved is not None and saved.round == self.plan.training.rounds
         pairs = ((flat, saved.arms[name]) for name, flat in self.reference.items())
         return max(float(np.abs(a - b).max()) for a, b in pairs)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What ``results.json`` says of each arm."""
+        found: list[dict[str, Any]] = json.loads((self.runs / "results.json").read_text())["rows"]
+        return found
 
     def check_ledgers(self) -> int:
         """Lines of all ledgers, whose chains are verified; none is of a plan never approved."""
