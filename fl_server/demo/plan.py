@@ -99,6 +99,7 @@ _SCHEDULES = {
         noise=False,
     ),
     "mnist": _Schedule((16.0, 32.0), (0.02, 0.16), 4, 100, 32, 300, 600),
+    "qubiq": _Schedule((4.0, 16.0), (0.05, 0.25), 8, 60, 16, 300, 300, 2, True, noise=False),
     "fastmri": _Schedule((8.0, 16.0), (0.02, 0.16), 8, 100, 16, 300, 300, noise=False),
 }
 

@@ -46,7 +46,8 @@ class InfoMRISegmentation(Benchmark):
         "(sizes)."
     )
     data = (
-        "several raters: phantom:?ambiguous=1&size=32&patients=300&slices=1, slices:FILE?raters=6"
+        "several raters: phantom:?ambiguous=1&size=32&patients=300&slices=1, qubiq:DIR, "
+        "slices:FILE?raters=6"
     )
     cost: ClassVar[Mapping[Budget, str]] = {
         "small": "11 CPU minutes a seed at 32 x 32",

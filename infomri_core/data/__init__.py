@@ -16,7 +16,8 @@ FORMATS = Registry(
         "phantom": "infomri_core.data.phantom.dataset:open_phantom",
         "slices": "infomri_core.data.slices:open_slices",
         "fastmri": "infomri_core.data.fastmri.volumes:open_fastmri",
-        "mnist": "infomri_core.data.mnist:open_mnist",
+        "mnist": "infomri_core.data.published.mnist:open_mnist",
+        "qubiq": "infomri_core.data.published.qubiq:open_qubiq",
     },
 )
 

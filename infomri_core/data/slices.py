@@ -11,10 +11,11 @@ import h5py
 import numpy as np
 import torch
 
-from infomri_core.data.base import ABSENT, SliceDataset, SliceTable
+from infomri_core.data.base import SliceDataset, SliceTable
 from infomri_core.data.hdf5.guarded import Hdf5File, damage_refused, open_hdf5
 from infomri_core.data.labels import array_labels, stored_exclusive, stored_names
 from infomri_core.data.normalise import normalise, volume_scale
+from infomri_core.data.outlines.majority import majority
 from infomri_core.data.outlines.stored import StoredOutlines, stored_outlines
 from infomri_core.data.split import check_split, split_patients
 from infomri_core.data.uri import DataUri, Selection, read_options
@@ -76,10 +77,7 @@ class SliceArchive(SliceDataset):
         """Of several raters, what more than half of those outlined who looked at the slice."""
         if self._outlines is None:
             return super().masks(indices)
-        found = self.ratings(indices)
-        here = found != ABSENT
-        inside = (found * here).sum(1, dtype=torch.int16)
-        return (2 * inside > here.sum(1)).to(torch.uint8)
+        return majority(self.ratings(indices))
 
     def ratings(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         if self._outlines is None:

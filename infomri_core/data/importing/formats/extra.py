@@ -12,7 +12,7 @@ def need(module: str) -> Any:
         return import_module(module)
     except ImportError:
         raise InputError(
-            "infomri data import",
+            "imaging files",
             f"the library '{module}'",
             "none installed",
             "install it with `pip install 'infomri-federated[import]'`",
