@@ -110,7 +110,7 @@ def _within(pair: "Pair", name: str, form: Callable[[float], str]) -> str:
 def _interval(row: "Row | None", figure: "Figure") -> str:
     if row is None or row.utility.low is None or row.utility.high is None:
         return ""
-    return f"\n{figure.form(row.utility.low)}-{figure.form(row.utility.high)}"
+    return f"\n{figure.span(row.utility.low, row.utility.high)}"
 
 
 def _text(value: float | None, form: Callable[[float], str]) -> str:

@@ -50,7 +50,7 @@ def _line(name: str, row: Row) -> str:
     figure, utility = utility_of([row]), row.utility
     value = "-" if utility.value is None else figure.form(utility.value)
     if utility.value is not None and utility.low is not None and utility.high is not None:
-        value += f" ({figure.form(utility.low)} .. {figure.form(utility.high)})"
+        value += f" ({figure.span(utility.low, utility.high)})"
     attack = "-" if row.psnr_worst is None else f"{row.psnr_worst:.1f}"
     floor = "-" if row.psnr_answer is None else f"{row.psnr_answer:.1f}"
     linked = "-" if row.linkage_same_rank1 is None else f"{row.linkage_same_rank1:.0%}"

@@ -112,7 +112,7 @@ def _utility(row: Row, figure: Figure, gap: str) -> str:
         return "undefined"
     if found.low is None or found.high is None:
         return figure.form(found.value)
-    return f"{figure.form(found.value)}{gap}({figure.form(found.low)}-{figure.form(found.high)})"
+    return f"{figure.form(found.value)}{gap}({figure.span(found.low, found.high)})"
 
 
 def _number(value: float | None, form: Callable[[float], str]) -> str:

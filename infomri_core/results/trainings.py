@@ -1,6 +1,6 @@
 """What federation is worth: an arm trained by all sites, by each alone, and in one place."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -15,6 +15,7 @@ from infomri_core.results.frontier import (
     utility_of,
 )
 from infomri_core.summaries.jackknife import Estimate
+from infomri_core.tasks.figures import Figure
 
 ORDER = (ALONE, FEDERATED, CENTRAL)
 HEADINGS = TRAININGS | {FEDERATED: "federated"}
@@ -60,7 +61,7 @@ def sentence(rows: Sequence[Row]) -> str:
         return ""
     row, figure = found.federated, utility_of([found.federated])
     said = [
-        f"{_interval(found.utility(kind), figure.form)} {_TRAINED[kind]}"
+        f"{_interval(found.utility(kind), figure)} {_TRAINED[kind]}"
         for kind in ORDER
         if kind in found.rows
     ]
@@ -70,9 +71,9 @@ def sentence(rows: Sequence[Row]) -> str:
     )
 
 
-def _interval(found: Estimate, form: Callable[[float], str]) -> str:
+def _interval(found: Estimate, figure: Figure) -> str:
     if found.value is None:
         return "undefined"
     if found.low is None or found.high is None:
-        return f"{form(found.value)}"
-    return f"{form(found.value)} ({form(found.low)}-{form(found.high)})"
+        return figure.form(found.value)
+    return f"{figure.form(found.value)} ({figure.span(found.low, found.high)})"

@@ -35,6 +35,11 @@ class Figure:
         """The value for people."""
         return f"{value:.{self.digits}f}{self.unit}"
 
+    def span(self, low: float, high: float) -> str:
+        """An interval for people; a minus sign is not taken for a dash."""
+        between = "-" if low >= 0 else " to "
+        return f"{self.form(low)}{between}{self.form(high)}"
+
     def change(self, value: float) -> str:
         """A difference of two values for people, with its sign."""
         return f"{value:+.{self.digits}f}{self.unit}"

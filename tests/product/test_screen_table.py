@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from infomri_core.system.screen_table import Column, ScreenTable
+from infomri_core.tasks.figures import Figure
 
 COLUMNS = [
     Column("run"),
@@ -69,3 +70,9 @@ def test_csv_holds_the_cells(rows: list[tuple[str, str, str, str]]) -> None:
     assert read[0] == ["run", "AUROC", "strongest", "details"]
     expected = [tuple(c.strip().replace("\n", "; ") for c in row) for row in rows]
     assert [tuple(row) for row in read[1:]] == expected
+
+
+def test_the_minus_sign_of_an_interval_is_not_taken_for_a_dash() -> None:
+    figure = Figure("ged", "1 - GED", "", "", digits=2)
+    assert figure.span(0.25, 0.5) == "0.25-0.50"
+    assert figure.span(-0.5, -0.25) == "-0.50 to -0.25"
