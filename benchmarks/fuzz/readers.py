@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,8 @@ import numpy as np
 from benchmarks.fuzz import corpus
 from benchmarks.fuzz import mutations as by
 from benchmarks.fuzz.decode import decode, message_of
+from benchmarks.fuzz.outlines import OUTLINES
+from benchmarks.fuzz.reader import Reader, Wrong, always
 from fl_client.policy.consent import read_consent
 from fl_client.settings import read_settings
 from fl_server.settings import read_settings as read_centre
@@ -29,21 +30,6 @@ from infomri_core.inference.scans import open_scan
 from infomri_core.messages import wire
 from infomri_core.plan.reading import read_plan
 from tests.support.vault_fakes import encode, enrol_task, evaluate_task, release_task, train_task
-
-
-@dataclass(frozen=True)
-class Reader:
-    """``name`` is that of the file; ``makers`` write valid ones; ``mutate``, given a scratch
-    folder, damages one; ``read`` gives in a word what became of it."""
-
-    name: str
-    makers: tuple[corpus.Make, ...]
-    mutate: Callable[[Path], by.Mutate]
-    read: Callable[[Path], str]
-
-
-class Wrong(AssertionError):
-    """A reader gave something that it never may."""
 
 
 def _pixels(volumes: list[Volume], journal: Journal, folder: Path) -> str:
@@ -107,10 +93,6 @@ def _parsed(parse: Callable[[Path], object]) -> Callable[[Path], str]:
     return read
 
 
-def _always(mutate: by.Mutate) -> Callable[[Path], by.Mutate]:
-    return lambda folder: mutate
-
-
 def _decoded(path: Path) -> str:
     decode(path.read_bytes())
     return "decoded"
@@ -136,7 +118,7 @@ READERS: dict[str, Reader] = {
     "wire": Reader(
         "a.bin",
         tuple((lambda path, data=data: path.write_bytes(data)) for data in _TASKS),
-        _always(_messages),
+        always(_messages),
         _decoded,
     ),
     "slices": Reader(
@@ -152,12 +134,12 @@ READERS: dict[str, Reader] = {
         _opened("fastmri:{folder}?size=8"),
     ),
     "scan-hdf5": Reader("a.h5", (corpus.slices(False), corpus.fastmri), by.hdf5, _shown(8)),
-    "scan-npy": Reader("a.npy", (corpus.array,), _always(by.head(128)), _shown(8)),
-    "scan-png": Reader("a.png", (corpus.picture("L", "PNG"),), _always(by.png), _shown(16)),
+    "scan-npy": Reader("a.npy", (corpus.array,), always(by.head(128)), _shown(8)),
+    "scan-png": Reader("a.png", (corpus.picture("L", "PNG"),), always(by.png), _shown(16)),
     "mnist": Reader(
         "a.npz",
         (corpus.mnist,),
-        _always(by.archive(by.head(128))),
+        always(by.archive(by.head(128))),
         _opened("mnist:{path}?role=site&hospitals=2&audit_fraction=0.1&hospital=H1"),
     ),
     "ismrmrd": Reader(
@@ -171,13 +153,13 @@ READERS: dict[str, Reader] = {
             corpus.nifti("u1", (8, 8)),
             corpus.nifti("i2", (8, 8, 2, 2)),
         ),
-        _always(by.head(352)),
+        always(by.head(352)),
         _scan(scan_nifti),
     ),
     "nifti-gz": Reader(
         "a.nii.gz",
         (corpus.nifti("i2", (8, 8, 3)),),
-        _always(by.packed(by.head(352))),
+        always(by.packed(by.head(352))),
         _scan(scan_nifti),
     ),
     "dicom": Reader(
@@ -188,13 +170,13 @@ READERS: dict[str, Reader] = {
             corpus.enhanced,
             corpus.packed,
         ),
-        _always(by.dicom),
+        always(by.dicom),
         _scan(scan_dicom, ruled=False),
     ),
     "png": Reader(
         "a.png",
         tuple(corpus.picture(mode, "PNG") for mode in ("L", "RGB", "P", "LA", "I;16", "1")),
-        _always(by.png),
+        always(by.png),
         _scan(scan_pictures),
     ),
     "tiff": Reader(
@@ -203,46 +185,47 @@ READERS: dict[str, Reader] = {
             *(corpus.picture(mode, "TIFF") for mode in ("L", "RGB", "I;16", "F")),
             corpus.picture("L", "TIFF", 3),
         ),
-        _always(by.raw_bytes),
+        always(by.raw_bytes),
         _scan(scan_pictures),
     ),
     "jpeg": Reader(
         "a.jpg",
         (corpus.picture("L", "JPEG"), corpus.picture("RGB", "JPEG")),
-        _always(by.raw_bytes),
+        always(by.raw_bytes),
         _scan(scan_pictures),
     ),
     "bmp": Reader(
-        "a.bmp", (corpus.picture("L", "BMP"),), _always(by.head(64)), _scan(scan_pictures)
+        "a.bmp", (corpus.picture("L", "BMP"),), always(by.head(64)), _scan(scan_pictures)
     ),
     "labels": Reader(
         "a.csv",
         (corpus.text(_LABELS), corpus.text(_LABELS.replace(",", ";"))),
-        _always(by.words),
+        always(by.words),
         _parsed(lambda path: read_labels(path, ())),
     ),
     "annotations": Reader(
-        "a.csv", (corpus.text(_MARKS),), _always(by.words), _parsed(read_annotations)
+        "a.csv", (corpus.text(_MARKS),), always(by.words), _parsed(read_annotations)
     ),
     "lists": Reader(
         "a.txt",
         (corpus.text("file1000001\nfile1000002.h5\n\nTotal: 2 volumes\n"),),
-        _always(by.words),
+        always(by.words),
         _parsed(read_file_list),
     ),
     "consent": Reader(
-        "a.txt", (corpus.text("p1 # signed\np2\n"),), _always(by.words), _parsed(read_consent)
+        "a.txt", (corpus.text("p1 # signed\np2\n"),), always(by.words), _parsed(read_consent)
     ),
     "plan": Reader(
         "plan.toml",
         tuple(corpus.text(each) for each in corpus.PLANS),
-        _always(by.words),
+        always(by.words),
         _parsed(read_plan),
     ),
     "site": Reader(
-        "site.toml", (corpus.text(corpus.SITE),), _always(by.words), _parsed(read_settings)
+        "site.toml", (corpus.text(corpus.SITE),), always(by.words), _parsed(read_settings)
     ),
     "centre": Reader(
-        "centre.toml", (corpus.text(corpus.CENTRE),), _always(by.words), _parsed(read_centre)
+        "centre.toml", (corpus.text(corpus.CENTRE),), always(by.words), _parsed(read_centre)
     ),
+    **OUTLINES,
 }

@@ -125,3 +125,21 @@ def test_what_is_no_binary_segmentation_of_the_series_is_refused(tmp_path: Path)
     contours = empty("1.2.840.10008.5.1.4.1.1.481.3")
     identify(contours, "A1", "1.2", "1.3")
     assert "RTSTRUCT" in refused(tmp_path, contours)
+
+
+@pytest.mark.parametrize("damage", ["frames", "rows"])
+def test_a_damaged_header_is_refused_in_one_sentence(tmp_path: Path, damage: str) -> None:
+    paths = series(tmp_path / "in")
+    path = segmentation(tmp_path / "seg" / "a.dcm", paths, drawn(paths), ("Tumour",))
+    if damage == "rows":
+        dataset = pydicom.dcmread(path)
+        del dataset.Rows
+        dataset.save_as(path)
+    else:
+        head = b"\x28\x00\x08\x00IS\x02\x00"
+        content = path.read_bytes()
+        assert content.count(head) == 1
+        at = content.index(head) + len(head)
+        path.write_bytes(content[:at] + b"#5" + content[at + 2 :])
+    with pytest.raises(InputError, match="an unreadable header"):
+        bring("dicom", tmp_path / "in", tmp_path / "s.h5", "--masks", tmp_path / "seg")

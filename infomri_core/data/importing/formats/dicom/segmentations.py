@@ -6,7 +6,7 @@ Read are binary segmentations, whose frames name a segment and the slice that it
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -17,10 +17,10 @@ from infomri_core.data.importing.bounds import deflated_refusal, frames_refusal
 from infomri_core.data.importing.formats.dicom.files import (
     quiet,
     read_header,
-    read_whole,
     unpacked_size,
 )
 from infomri_core.data.importing.formats.dicom.header import Header
+from infomri_core.data.importing.formats.dicom.segmentation_pixels import Drawn, read_labels
 from infomri_core.data.importing.formats.orientation import Turn, find_turn
 from infomri_core.data.importing.identity import composed
 from infomri_core.data.importing.outlines import VolumeOutlines
@@ -36,18 +36,6 @@ _CONTOURS = "1.2.840.10008.5.1.4.1.1.481.3"
 _NEAR = 0.1
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """A frame of a segmentation: outline number ``value``, on a grid that must be its slice's."""
-
-    path: Path
-    frame: int
-    value: int
-    shape: tuple[int, int]
-    turn: Turn | None
-    place: float
-
-
 @final
 class Segmentations:
     """The segmentations below a folder a rater, found once by their headers.
@@ -60,18 +48,19 @@ class Segmentations:
     def __init__(self, places: Sequence[str], names: tuple[str, ...], journal: Journal) -> None:
         self._names = tuple(name.casefold() for name in names)
         self._files: set[Path] = set()
-        self._drawn: list[dict[tuple[str, str], list[_Drawn]]] = []
+        self._drawn: list[dict[tuple[str, str], list[Drawn]]] = []
         self._covered: list[set[tuple[str, str]]] = []
         self._used: set[Path] = set()
         self._others = 0
         found = [list(_segmentations(Path(place))) for place in places]
-        self._choose({label for rater in found for _, seg in rater for label in _labels(seg)})
+        self._choose({label for rater in found for each in rater for label in _labels(*each)})
         for rater in found:
             self._drawn.append(defaultdict(list))
             self._covered.append(set())
             for path, dataset in rater:
                 self._files.add(path)
-                self._add(path, dataset)
+                with _readable(path):
+                    self._add(path, dataset)
         if self._others:
             journal.warn(f"segments of other labels than --outline names: {self._others}")
 
@@ -82,7 +71,7 @@ class Segmentations:
     def of(self, headers: list[Header]) -> VolumeOutlines:
         """The outlines of a volume's slices, in the order of ``headers``. A slice of a series that
         a segmentation refers to and has no frame of is outlined with nothing."""
-        slices, present = list[tuple[list[_Drawn], ...]](), list[bool]()
+        slices, present = list[tuple[list[Drawn], ...]](), list[bool]()
         for drawn, covered in zip(self._drawn, self._covered):
             own = [_on(header, drawn) for header in headers]
             series = (headers[0].patient, headers[0].series)
@@ -91,7 +80,7 @@ class Segmentations:
         paths = sorted({frame.path for rater in slices for own in rater for frame in own})
         self._used.update(paths)
         mark = f"{self._names} {present} {fingerprint(*paths)}"
-        read = partial(_read, tuple(headers), tuple(slices))
+        read = partial(read_labels, tuple(headers), tuple(slices))
         return VolumeOutlines(mark, tuple(present), read)
 
     def check(self, journal: Journal) -> None:
@@ -155,7 +144,8 @@ def _segmentations(folder: Path) -> Iterator[tuple[Path, "Dataset"]]:
         except Exception:
             # Damaged or foreign files: the images' scan counts them.
             continue
-        kind = str(dataset.get("SOPClassUID", ""))
+        with _readable(path):
+            kind = str(dataset.get("SOPClassUID", ""))
         if kind == _CONTOURS:
             remedy = (
                 "convert the contours to label maps on the images' grid, with plastimatch or "
@@ -163,8 +153,23 @@ def _segmentations(folder: Path) -> Iterator[tuple[Path, "Dataset"]]:
             )
             raise InputError(str(path), "a DICOM segmentation", "RTSTRUCT contours", remedy)
         if kind in (SEGMENTATION, _LABEL_MAP):
-            _check(path, dataset)
+            with _readable(path):
+                _check(path, dataset)
             yield path, dataset
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """pydicom converts a header's values when they are asked for, and raises errors of many types
+    on what it cannot read; here they are ``InputError``."""
+    try:
+        with quiet():
+            yield
+    except InputError:
+        raise
+    except Exception as error:
+        got = f"an unreadable header ({type(error).__name__})"
+        raise InputError(str(path), "a DICOM segmentation", got, "export it again") from None
 
 
 def _check(path: Path, dataset: "Dataset") -> None:
@@ -180,8 +185,9 @@ def _check(path: Path, dataset: "Dataset") -> None:
         raise InputError(str(path), "a DICOM segmentation", reason, "export it again")
 
 
-def _labels(dataset: "Dataset") -> set[str]:
-    return {_label(segment) for segment in dataset.SegmentSequence}
+def _labels(path: Path, dataset: "Dataset") -> set[str]:
+    with _readable(path):
+        return {_label(segment) for segment in dataset.SegmentSequence}
 
 
 def _label(segment: "Dataset") -> str:
@@ -211,7 +217,7 @@ def _references(levels: list[Any]) -> list[str]:
     return names
 
 
-def _frame(path: Path, number: int, value: int, dataset: "Dataset", levels: list[Any]) -> _Drawn:
+def _frame(path: Path, number: int, value: int, dataset: "Dataset", levels: list[Any]) -> Drawn:
     directions = _one(levels, "PlaneOrientationSequence", "ImageOrientationPatient")
     origin = _one(levels, "PlanePositionSequence", "ImagePositionPatient")
     turn, place = None, float("nan")
@@ -221,10 +227,10 @@ def _frame(path: Path, number: int, value: int, dataset: "Dataset", levels: list
         if origin is not None and len(origin) == 3:
             place = float(np.array([float(o) for o in origin]) @ np.array(turn.slice_direction))
     shape = (int(dataset.Rows), int(dataset.Columns))
-    return _Drawn(path, number, value, shape, turn, place)
+    return Drawn(path, number, value, shape, turn, place)
 
 
-def _on(header: Header, drawn: dict[tuple[str, str], list[_Drawn]]) -> list[_Drawn]:
+def _on(header: Header, drawn: dict[tuple[str, str], list[Drawn]]) -> list[Drawn]:
     """The frames drawn on a slice; ``InputError`` for one on another grid."""
     if header.tile is not None or not header.instance:
         return []
@@ -247,51 +253,3 @@ def _alike(first: Turn, second: Turn) -> bool:
     ways = (first.plane, first.transpose, first.flip_rows, first.flip_columns)
     same = ways == (second.plane, second.transpose, second.flip_rows, second.flip_columns)
     return same and np.allclose(first.slice_direction, second.slice_direction, atol=1e-3)
-
-
-def _read(
-    headers: tuple[Header, ...], slices: tuple[tuple[list[_Drawn], ...], ...], scratch: Path
-) -> Iterator[np.ndarray]:
-    """Label maps (R, H, W) slice by slice, turned as the slices are. Memory holds the packed bits
-    of the segmentations."""
-    bits: dict[Path, np.ndarray] = {}
-    for number, header in enumerate(headers):
-        drawn = [_label_map(header, rater[number], bits) for rater in slices]
-        yield np.stack([header.turn.apply(labels) for labels in drawn])
-
-
-def _label_map(header: Header, frames: list[_Drawn], bits: dict[Path, np.ndarray]) -> np.ndarray:
-    labels = np.zeros(header.shape, np.uint8)
-    for frame in frames:
-        if frame.path not in bits:
-            bits[frame.path] = _packed_bits(frame.path)
-        inside = _unpacked(bits[frame.path], frame)
-        if (labels[inside] > 0).any():
-            where = f"{frame.path} frame {frame.frame + 1}"
-            remedy = (
-                "give each rater's objects a folder of its own (--masks for each); of segments "
-            )
-            remedy += "that overlap choose one with --outline"
-            raise InputError(where, "segments that do not overlap", "two in one pixel", remedy)
-        labels[inside] = frame.value
-    return labels
-
-
-def _packed_bits(path: Path) -> np.ndarray:
-    """A pixel a bit, frame after frame without gaps (PS3.5 8.1.1)."""
-    try:
-        with quiet():
-            return np.frombuffer(read_whole(path).PixelData, np.uint8)
-    except Exception as error:
-        got = f"unreadable data ({type(error).__name__})"
-        raise InputError(str(path), "pixels of a segmentation", got, "export it again") from None
-
-
-def _unpacked(bits: np.ndarray, frame: _Drawn) -> np.ndarray:
-    n = frame.shape[0] * frame.shape[1]
-    start = frame.frame * n
-    stored = np.unpackbits(bits[start // 8 : (start + n + 7) // 8], bitorder="little")
-    if len(stored) < start % 8 + n:
-        where = f"{frame.path} frame {frame.frame + 1}"
-        raise InputError(where, f"{n} pixels", "fewer", "export it again")
-    return stored[start % 8 :][:n].reshape(frame.shape) > 0
