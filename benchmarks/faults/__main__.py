@@ -35,6 +35,7 @@ def table(results: Iterable[Result]) -> list[str]:
         apart = max((r.distance for r in shown), default=0.0)
         masked = BY_NAME[name].secure
         same = "" if masked or not shown else f"within {apart:.0e}" if apart else "bit for bit"
+        same = f"weights {same}" if same and not BY_NAME[name].scored else same
         told = next((r.line or r.why for r in of_kind if r.line or r.why), "")
         told = f"`{told.replace('`', '').replace('|', '/')[:160]}`" if told else ""
         lines.append(table_line([name, str(len(of_kind)), "; ".join(endings), extra, same, told]))

@@ -33,7 +33,8 @@ class Fault:
     done ``hold`` seconds later or when the run has failed before, or, with 0, when the study has
     ended. ``line``: a pattern of what the
     operator reads, in the site's log, the study's events or how the run ended; '' where a fault
-    passes without a word. ``weights``: how far they may be from the undisturbed ones. ``secure``:
+    passes without a word. ``weights``: how far they may be from the undisturbed ones. ``scored``:
+    all sites' scores are in the results, too, which are then the undisturbed ones. ``secure``:
     in a federation of three sites under secure aggregation; ``postgres``: in one whose MLflow is
     on PostgreSQL."""
 
@@ -43,6 +44,7 @@ class Fault:
     phases: tuple[str, ...] = PLAIN
     hold: float = 0.0
     weights: float = 0.0
+    scored: bool = True
     secure: bool = False
     postgres: bool = False
 

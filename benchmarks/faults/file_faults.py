@@ -159,7 +159,9 @@ FAULTS = (
     Fault("a byte of the ledger changed", ledger_flipped, "ledger was changed", hold=90.0),
     Fault("half a ledger line lost", ledger_cut),
     Fault("an older ledger put back", ledger_older, "missing at the end", hold=90.0),
-    Fault("data replaced", data_replaced, "data have changed", ("train",), hold=90.0),
+    Fault(
+        "data replaced", data_replaced, "data have changed", ("train",), hold=90.0, scored=False
+    ),
     Fault("disk full at the site", disk_full, "disk|cannot be written", hold=20.0),
     Fault("disk read-only at the site", read_only, "cannot be written|Read-only", hold=20.0),
     Fault("leftovers of killed writes", leftovers),
