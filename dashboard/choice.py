@@ -60,12 +60,20 @@ def export(name: str) -> dict[str, object]:
 
 
 def early_end(sweep: Sweep) -> None:
-    """Say so where a run failed or was stopped."""
+    """Say so where a run failed, was stopped, or has not been heard of for long."""
     if sweep.status in ("FAILED", "KILLED"):
         st.error(
             f"This run ended early ({sweep.status.lower()}) after round {sweep.rounds_done} of "
             f"{sweep.n_rounds}. `infomri run --resume {sweep.name}` continues it.",
             icon=":material/error:",
+        )
+    if sweep.is_silent:
+        st.warning(
+            f"This run's process has not been heard of since {sweep.heard:%Y-%m-%d %H:%M}, after "
+            f"round {sweep.rounds_done} of {sweep.n_rounds}: it was stopped, or cannot reach "
+            f"MLflow. Where it does not run any more, `infomri run --resume {sweep.name}` "
+            "continues it.",
+            icon=":material/hourglass_disabled:",
         )
 
 

@@ -13,12 +13,14 @@ from typing import Any
 from infomri_core.machine.moved_store import beside, local_path
 from infomri_core.machine.sqlite_uri import sqlite_path
 from infomri_core.results.frontier import FEDERATED, Row
-from infomri_core.results.metric_names import rows_of
+from infomri_core.results.metric_names import ALIVE, rows_of
 from infomri_core.tasks.registry import DEFAULT
 
 _PAGE = 1000
 NEWEST = 100
 """How many runs of a study can be chosen: nobody reads a list of thousands."""
+SILENCE_SECONDS = 180.0
+"""A process says every few seconds that it lives; after so many without a word it does not."""
 _SWEEPS = "tags.`infomri.kind` = 'sweep'"
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -34,7 +36,8 @@ class StoreUnreachable(Exception):
 
 @dataclass(frozen=True)
 class Sweep:
-    """One run of a study: the parent of its arms' runs. ``status`` is MLflow's."""
+    """One run of a study: the parent of its arms' runs. ``status`` is MLflow's; ``heard``: when
+    the study's process last said that it lives, None where it never did."""
 
     run_id: str
     experiment_id: str
@@ -44,16 +47,25 @@ class Sweep:
     n_rounds: int
     rounds_done: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+    heard: datetime | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it ended without a word: its process was killed, or cannot reach MLflow."""
+        if self.status != "RUNNING" or self.heard is None:
+            return False
+        return (datetime.now(UTC) - self.heard).total_seconds() > SILENCE_SECONDS
 
     @property
     def is_running(self) -> bool:
         """Whether more is to come."""
-        return self.status == "RUNNING"
+        return self.status == "RUNNING" and not self.is_silent
 
     @property
     def title(self) -> str:
         """For a list: start, what is unusual about it, and the name, whose end may be cut off."""
-        note = "" if self.status == "FINISHED" else f" · {self.status.lower()}"
+        state = "silent" if self.is_silent else self.status.lower()
+        note = "" if self.status == "FINISHED" else f" · {state}"
         return f"{self.started:%Y-%m-%d %H:%M}{note} · {self.name}"
 
 
@@ -238,7 +250,12 @@ def _sweep(run: Any) -> Sweep:
         n_rounds=int(run.data.params.get("rounds", 0)),
         rounds_done=int(run.data.metrics.get("round", 0)),
         metrics=dict(run.data.metrics),
+        heard=_time(run.data.tags.get(ALIVE)),
     )
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromtimestamp(float(text), tz=UTC).astimezone()
 
 
 def _ask(uri: str, question: str, **arguments: Any) -> list[Any]:

@@ -22,7 +22,7 @@ from fl_server.tracking.system_metrics import SystemSampler
 from infomri_core.machine.hints import shell_command
 from infomri_core.plan.plan import Plan
 from infomri_core.results.frontier import Row
-from infomri_core.results.metric_names import metrics_of
+from infomri_core.results.metric_names import ALIVE, metrics_of
 
 SPOOL = "tracking.jsonl"
 SAMPLE_SECONDS = 10.0
@@ -199,6 +199,8 @@ class Tracker:
     def _sample(self) -> None:
         if self._sampler is not None:
             self._metrics(None, *self._sampler.sample())
+            now = str(round(time.time()))
+            self._record({"do": "tag", "arm": None, "key": ALIVE, "value": now})
 
     def _metrics(self, arm: str | None, step: int, metrics: Mapping[str, float]) -> None:
         finite = {name: float(v) for name, v in metrics.items() if math.isfinite(v)}

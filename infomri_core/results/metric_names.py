@@ -26,6 +26,8 @@ _PER_ATTACK = (
     *("legibility", "legibility_low", "legibility_high"),
 )
 _PER_FIGURE = ("linkage_low", "linkage_high", "gain_low", "gain_high")
+ALIVE = "infomri.alive"
+"""The tag in which a study's process says when it was last alive, in Unix seconds."""
 _EPSILON = "epsilon"
 _COUNTS = ("n_train", "n_audit")
 _CERTIFIED = "certified"

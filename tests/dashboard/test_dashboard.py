@@ -1,6 +1,7 @@
 """The dashboard: what it says of full, empty, running, failed and absent stores."""
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,12 @@ from dashboard.axes import ceiling
 from dashboard.figures import frontier
 from dashboard.reading import runs
 from fl_server.settings import Audit, Centre, CentreSettings
+from fl_server.tracking.runs import connect
 from fl_server.tracking.tracker import Tracker
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.results.frontier import Row
+from infomri_core.results.metric_names import ALIVE
 from tests.support.rows import changed, row_of
 
 APP = Path(dashboard.__file__).with_name("app.py")
@@ -271,6 +274,23 @@ def test_every_page_says_something_sensible_of_every_state(uri: str, open_app):
         app.selectbox(key="study").select(study).run()
         shown = texts(app) + " ".join(bar.text for bar in progress_bars(app))
         assert expected in shown, (study, page, shown)
+
+
+@pytest.mark.parametrize("ago, silent", [(5, False), (3600, True)])
+def test_a_study_whose_process_is_gone_is_not_called_running(
+    ago: int, silent: bool, tmp_path: Path, open_app: Callable[[str], AppTest]
+) -> None:
+    """A process that is killed cannot tell MLflow; its last sign of life can be seen."""
+    centre = CentreSettings(Audit("phantom:"), Centre(directory=tmp_path))
+    tracker = Tracker(centre, parse_plan(PLAN), "knee-1")
+    tracker.round(3, {"uniform-s0": {"train/ce": 0.6}})
+    tracker.close()
+    uri = centre.tracking_uri
+    (sweep,) = runs.sweeps(uri, *runs.studies(uri).values())
+    connect(uri).set_tag(sweep.run_id, ALIVE, str(round(time.time()) - ago))
+    shown = texts(open_app(uri))
+    assert ("has not been heard of since" in shown) is silent
+    assert ("This study is running" in shown) is not silent
 
 
 @pytest.mark.parametrize("page", ["sampling", "audit", "sites", "training", "single_scan"])

@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,8 @@ def test_system_metrics_are_those_of_mlflow_and_end_with_the_run(store, tmp_path
     metrics = runs_of(store, plan)["run-1"].data.metrics
     assert 0 <= metrics["system/cpu_utilization_percentage"] <= 100
     assert metrics["system/system_memory_usage_megabytes"] > 0
+    alive = float(runs_of(store, plan)["run-1"].data.tags["infomri.alive"])
+    assert abs(alive - time.time()) < 3600
 
 
 def test_a_monitor_that_fails_is_left_out_and_the_others_go_on(monkeypatch):
