@@ -8,9 +8,11 @@ from typing import Any, final
 import torch
 from torch import nn
 
+from infomri_core.arms.lessons import losses_of
 from infomri_core.physics.kspace import complex_noise, fft2c, measure
 from infomri_core.randomness.draws import Randomness, normal
 from infomri_core.sampling import Acquisition, MaskSampler, Sampler, mask_sampler
+from infomri_core.sampling.sampler import Lesson, Turn, TurnSampler
 from infomri_core.suppression.base import Suppression
 from infomri_core.tasks.task import SUPPRESSION, Task
 from infomri_core.tasks.values import Inspection
@@ -222,8 +224,35 @@ class SampledModel(nn.Module):
             suppression: What beta weighs.
             generator: Of masks, noise and latents.
         """
+        if self.sampler.lesson is not None:
+            turns, losses = self._turns(self.sampler.lesson, images, targets, ratio, generator)
+            return LossTerms(self.task, losses, suppression.mean(turns[-1].mask.detach()))
         found = self.acquire(images, ratio, generator)
         drawn = self.draw_for(images, generator)
         output = self.training_output(found.y, found.mask, images, targets, drawn)
         losses = self.task.mean_losses(output, targets)
         return LossTerms(self.task, losses, suppression.mean(found.mask))
+
+    def _turns(
+        self,
+        lesson: Lesson,
+        images: torch.Tensor,
+        targets: torch.Tensor,
+        ratio: float,
+        generator: torch.Generator,
+    ) -> tuple[list[Turn], dict[str, torch.Tensor]]:
+        """The turns of a sampler that learns from all of them, and the mean loss terms; the
+        task's own draws are the same after each turn."""
+        assert isinstance(self.sampler, TurnSampler)
+        kspace = fft2c(images)
+        noise = functools.cache(lambda: complex_noise(kspace, self.noise_std, generator))
+        turns = self.sampler.practise(kspace, ratio, noise, generator)
+        n = len(turns[0].y) // len(images)
+        images, targets = images.repeat_interleave(n, 0), targets.repeat_interleave(n, 0)
+        drawn = self.draw_for(images, generator)
+
+        def losses(turn: Turn) -> Mapping[str, torch.Tensor]:
+            output = self.training_output(turn.y, turn.mask, images, targets, drawn)
+            return self.task.losses(output, targets)
+
+        return turns, losses_of(lesson, turns, losses)

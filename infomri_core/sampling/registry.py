@@ -25,6 +25,8 @@ SAMPLERS = Registry(
         "oracle": f"{_ROOM}.oracle:Oracle",
         "seqmri": f"{_TURNS}.seqmri:SeqMRI",
         "a-dps": f"{_TURNS}.adps:ADPS",
+        "pg-mri": f"{_TURNS}.pgmri:PGMRI",
+        "fsl-like": f"{_TURNS}.fsl:FSLLike",
     },
 )
 """Where each sampler's options are."""

@@ -20,6 +20,37 @@ call."""
 
 @final
 @dataclass(frozen=True)
+class EveryTurn:
+    """A sampler that measures in turns learns from the task's loss after each of them, the mean
+    over turns, and not of the last one alone."""
+
+
+@final
+@dataclass(frozen=True)
+class PolicyGradient:
+    """A sampler learns by REINFORCE, from what it drew and how well the task went (Bakker et al.
+    2020): a training step measures each slice ``trajectories`` times, two or more, whose mean is
+    the baseline of the others.
+
+    Args:
+        trajectories: Of each slice in a step.
+        greedy: A turn is rewarded by what it gains at once, the trajectories of a slice choosing
+            from the same state; else by what all later turns gain, each worth ``discount`` times
+            the one before, every trajectory going its own way.
+        discount: In [0, 1], unused where greedy.
+    """
+
+    trajectories: int
+    greedy: bool
+    discount: float = 1.0
+
+
+Lesson = EveryTurn | PolicyGradient
+"""How a sampler learns, where it is not by the gradient through its last mask."""
+
+
+@final
+@dataclass(frozen=True)
 class Acquisition:
     """What was measured.
 
@@ -33,10 +64,12 @@ class Acquisition:
 
 
 class Sampler(nn.Module, ABC):
-    """What of k-space is measured, for images of ``shape`` (H, W); whole columns under "1d"."""
+    """What of k-space is measured, for images of ``shape`` (H, W); whole columns under "1d".
+    With a ``lesson`` it has turns (:meth:`practise`)."""
 
     shape: tuple[int, int]
     constraint: Constraint
+    lesson: Lesson | None = None
 
     @abstractmethod
     def acquire(
@@ -52,6 +85,44 @@ class Sampler(nn.Module, ABC):
 
         Raises:
             InputError: A ratio that it cannot serve.
+        """
+
+
+@final
+@dataclass(frozen=True)
+class Turn:
+    """What had been measured after one turn.
+
+    Args:
+        y: Complex (B, H, W), all until then.
+        mask: (B, H, W) of zeros and ones.
+        log_prob: (B,), log of the probability with which the turn's units were drawn, in their
+            order, given what was known; None where the mask itself has a gradient.
+    """
+
+    y: Tensor
+    mask: Tensor
+    log_prob: Tensor | None = None
+
+
+class TurnSampler(Sampler):
+    """A sampler that measures in turns."""
+
+    @abstractmethod
+    def practise(
+        self, kspace: Tensor, ratio: float, noise: Noise, generator: Randomness
+    ) -> list[Turn]:
+        """What a training step sees, turn by turn; one at least.
+
+        Args:
+            kspace: Complex (B, H, W), without noise.
+            ratio: Share of k-space to sample, in (0, 1].
+            noise: As in :meth:`acquire`.
+            generator: Of the masks' randomness.
+
+        Returns:
+            Turns of (B, H, W), or of (B * trajectories, H, W) under :class:`PolicyGradient`, those
+            of a slice in a row.
         """
 
 

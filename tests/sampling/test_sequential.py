@@ -99,8 +99,10 @@ def test_a_point_has_its_noise_whenever_it_is_measured(name: str) -> None:
 def test_the_gradient_reaches_every_parameter(name: str) -> None:
     shape = SHAPES[0]
     sampler, k = made(name, Setting(shape)), kspace(3, shape)
-    mask = sampler.acquire(k, 0.2, lambda: torch.zeros_like(k), seeded(6)).mask
-    (mask * torch.rand(shape, generator=seeded(7))).sum().backward()
+    turns = sampler.practise(k, 0.2, lambda: torch.zeros_like(k), seeded(6))
+    chances = [turn.log_prob for turn in turns if turn.log_prob is not None]
+    value = torch.rand(shape, generator=seeded(7))
+    (sum(chances).sum() if chances else (turns[-1].mask * value).sum()).backward()
     grads = {n: p.grad for n, p in sampler.named_parameters()}
     assert [n for n, g in grads.items() if g is None or not float(g.abs().max()) > 0] == []
 

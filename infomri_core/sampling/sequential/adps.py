@@ -7,10 +7,12 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from infomri_core.randomness.draws import Randomness, device_of, uniform
+from infomri_core.randomness.draws import Randomness
 from infomri_core.sampling.options import SamplerOptions, Setting, Style
+from infomri_core.sampling.sampler import EveryTurn
+from infomri_core.sampling.sequential.gumbel import gumbel_keys, largest
 from infomri_core.sampling.sequential.seqmri import start
-from infomri_core.sampling.sequential.turns import Chooser, Sequential, seeded
+from infomri_core.sampling.sequential.turns import Choice, Chooser, Sequential, seeded
 from infomri_core.tasks.task import Rule
 
 TEMPERATURE = 2.0
@@ -44,30 +46,28 @@ class RecurrentChooser(Chooser):
 
     def choose(
         self, y: Tensor, taken: Tensor, counts: Tensor, memory: Any, generator: Randomness
-    ) -> tuple[Tensor, Any]:
+    ) -> Choice:
         seen = torch.cat((torch.view_as_real(y).flatten(1), taken), dim=1)
         memory = self.state(self.encoder(seen), memory)
         logits = self.logits(self.hidden(memory[0])).nan_to_num()
-        device = device_of(generator, y.device)
-        u = uniform(generator, tuple(logits.shape), device).to(logits).clamp(1e-7, 1 - 1e-7)
-        keys = (logits - (-u.log()).log()).masked_fill(taken > 0, -math.inf)
-        order = keys.detach().argsort(dim=1, descending=True)
-        place = torch.arange(order.shape[1], device=y.device).expand_as(order)
-        chosen = torch.zeros_like(taken).scatter_(1, order, (place < counts[:, None]).to(taken))
+        keys = gumbel_keys(logits, taken, generator)
+        chosen = largest(keys, counts)
         soft = torch.softmax(keys / TEMPERATURE, dim=1) * counts[:, None]
-        return chosen + (soft - soft.detach()), memory
+        return Choice(chosen + (soft - soft.detach()), memory)
 
 
 @final
 @dataclass(frozen=True)
 class ADPS(SamplerOptions):
     """An arm's ``sampler = "a-dps"``: ``centre`` of the budget at the lowest frequencies
-    (published: none), the rest in ``turns`` (published: one point each). As published the loss is
-    summed over all turns and the task's network is the encoder; here the loss is that of the
-    last, and the encoder is the sampler's own, without dropout."""
+    (published: none), the rest in ``turns`` (published: one point each). The loss is the mean over
+    ``every_turn``, as published, at the cost of the task's network once a turn, or that of the
+    last. As published the task's network is the encoder; here the sampler has its own, without
+    dropout."""
 
     turns: int = 8
     centre: float = 0.0
+    every_turn: bool = True
 
     name = "a-dps"
     title = "A-DPS"
@@ -76,7 +76,8 @@ class ADPS(SamplerOptions):
     of_patient = True
 
     def tags(self) -> tuple[str, ...]:
-        return () if self.turns == 8 else (f"t{self.turns}",)
+        turns = () if self.turns == 8 else (f"t{self.turns}",)
+        return turns if self.every_turn else (*turns, "last")
 
     def rules(self, setting: Setting) -> list[Rule]:
         return [
@@ -98,4 +99,5 @@ class ADPS(SamplerOptions):
     ) -> Sequential:
         with seeded(generator):
             chooser = RecurrentChooser(setting, variance)
-        return Sequential(chooser, setting, self.turns, self.centre)
+        lesson = EveryTurn() if self.every_turn else None
+        return Sequential(chooser, setting, self.turns, self.centre, lesson)

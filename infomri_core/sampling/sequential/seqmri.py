@@ -13,7 +13,7 @@ from infomri_core.physics.kspace import fft2c, reflect, zero_fill
 from infomri_core.randomness.draws import Randomness
 from infomri_core.sampling.masks import draw_counts
 from infomri_core.sampling.options import SamplerOptions, Setting, Style
-from infomri_core.sampling.sequential.turns import Chooser, Sequential, seeded, spread
+from infomri_core.sampling.sequential.turns import Choice, Chooser, Sequential, seeded, spread
 from infomri_core.tasks.task import Rule
 
 _DEPTH, _LOUDNESS = 2, 10.0
@@ -36,17 +36,23 @@ class KspaceNetwork(Chooser):
 
     def choose(
         self, y: Tensor, taken: Tensor, counts: Tensor, memory: Any, generator: Randomness
-    ) -> tuple[Tensor, Any]:
+    ) -> Choice:
         mask = taken.view(-1, *self._grid).expand(-1, *self._shape)
         guessed = fft2c(zero_fill(y).abs())
-        seen = [*_compressed(y), *_compressed(guessed), mask, reflect(mask)]
+        seen = [*compressed(y), *compressed(guessed), mask, reflect(mask)]
         wanted = self.network(torch.stack(seen, dim=1))[:, 0]
         wanted = wanted.mean(1, keepdim=True) if self._grid != self._shape else wanted
         score = functional.softplus(wanted.flatten(1) + self.base)
-        score = score * (1 - taken)
-        scaled = (score / score.amax(1, keepdim=True).clamp_min(1e-12)).nan_to_num()
-        drawn = draw_counts(spread(scaled, taken, counts), counts, generator)
-        return drawn.to(y.real.dtype), None
+        return Choice(drawn_by(score, taken, counts, generator))
+
+
+def drawn_by(score: Tensor, taken: Tensor, counts: Tensor, generator: Randomness) -> Tensor:
+    """``counts`` (B,) units of each slice that are not ``taken`` (B, n), with chances by ``score``
+    (B, n) >= 0 over its largest: zeros and ones (B, n) with a straight-through gradient."""
+    free = score * (1 - taken)
+    scaled = (free / free.amax(1, keepdim=True).clamp_min(1e-12)).nan_to_num()
+    drawn = draw_counts(spread(scaled, taken, counts), counts, generator)
+    return drawn.to(score.dtype)
 
 
 def start(setting: Setting, variance: Tensor | None) -> Tensor:
@@ -61,7 +67,7 @@ def start(setting: Setting, variance: Tensor | None) -> Tensor:
     return torch.zeros(math.prod(setting.grid))
 
 
-def _compressed(kspace: Tensor) -> tuple[Tensor, Tensor]:
+def compressed(kspace: Tensor) -> tuple[Tensor, Tensor]:
     """Real and imaginary part of k / |k| log(1 + 10 |k|) / log 11."""
     size = kspace.abs()
     factor = torch.log1p(_LOUDNESS * size) / (math.log1p(_LOUDNESS) * size.clamp_min(1e-9))

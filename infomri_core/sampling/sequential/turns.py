@@ -3,7 +3,7 @@
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,32 @@ from infomri_core.physics.kspace import sample
 from infomri_core.randomness.draws import Randomness, device_of, uniform
 from infomri_core.sampling.options import Setting
 from infomri_core.sampling.policy import check_ratio
-from infomri_core.sampling.sampler import Acquisition, Noise, Sampler
+from infomri_core.sampling.sampler import (
+    Acquisition,
+    Lesson,
+    Noise,
+    PolicyGradient,
+    Turn,
+    TurnSampler,
+)
 from infomri_core.sampling.samplers.variable_density import relative_distance
 
 _WHOLE = 1e-6
+
+
+class Choice(NamedTuple):
+    """The units of one turn.
+
+    Attributes:
+        units: (B, n) of zeros and ones; with a straight-through gradient, unless the chooser
+            learns by policy gradient.
+        memory: What the next turn is to remember.
+        log_prob: (B,) of having drawn them, where the chooser learns by policy gradient.
+    """
+
+    units: Tensor
+    memory: Any = None
+    log_prob: Tensor | None = None
 
 
 class Chooser(nn.Module, ABC):
@@ -24,25 +46,32 @@ class Chooser(nn.Module, ABC):
     @abstractmethod
     def choose(
         self, y: Tensor, taken: Tensor, counts: Tensor, memory: Any, generator: Randomness
-    ) -> tuple[Tensor, Any]:
+    ) -> Choice:
         """From ``y`` (B, H, W), all that was measured so far, at the units ``taken`` (B, n): the
-        next ``counts`` (B,) units of each slice, (B, n) of zeros and ones, none of them taken,
-        with a straight-through gradient; and what the next turn is to remember. ``memory`` is
-        None in the first."""
+        next ``counts`` (B,) units of each slice, none of them taken. ``memory`` is None in the
+        first turn."""
 
 
 @final
-class Sequential(Sampler):
+class Sequential(TurnSampler):
     """Measures the units nearest to the zero frequency, a share ``centre`` of the budget, and the
     rest in ``n_turns`` equal turns, each chosen by ``chooser`` from what was measured before.
 
     Every mask has floor or ceil of ratio x n units, that ratio on average. The gradient reaches
-    the chooser through each turn's mask; what it looked at has none (as in SeqMRI's code).
+    the chooser through each turn's mask, or by its ``lesson``; what it looked at has none (as in
+    SeqMRI's code).
     """
 
-    def __init__(self, chooser: Chooser, setting: Setting, n_turns: int, centre: float) -> None:
+    def __init__(
+        self,
+        chooser: Chooser,
+        setting: Setting,
+        n_turns: int,
+        centre: float,
+        lesson: Lesson | None = None,
+    ) -> None:
         super().__init__()
-        self.shape, self.constraint = setting.shape, setting.constraint
+        self.shape, self.constraint, self.lesson = setting.shape, setting.constraint, lesson
         self.chooser, self._n_turns, self._centre = chooser, n_turns, centre
         self._grid = setting.grid
         rank = relative_distance(setting.grid).flatten().argsort(stable=True).argsort()
@@ -51,20 +80,40 @@ class Sequential(Sampler):
     def acquire(
         self, kspace: Tensor, ratio: float, noise: Noise, generator: Randomness
     ) -> Acquisition:
+        *_, last = self._turns(noise() + kspace, ratio, generator, 1, shared=False)
+        return Acquisition(last.y, last.mask)
+
+    def practise(
+        self, kspace: Tensor, ratio: float, noise: Noise, generator: Randomness
+    ) -> list[Turn]:
+        everything, lesson = noise() + kspace, self.lesson
+        if not isinstance(lesson, PolicyGradient):
+            return list(self._turns(everything, ratio, generator, 1, shared=False))
+        n, shared = lesson.trajectories, lesson.greedy
+        return list(self._turns(everything.repeat_interleave(n, 0), ratio, generator, n, shared))
+
+    def _turns(
+        self, everything: Tensor, ratio: float, generator: Randomness, n_copies: int, shared: bool
+    ) -> Iterator[Turn]:
+        """Each turn of the slices ``everything`` (B, H, W), with noise; ``n_copies`` in a row are
+        of one slice and have one budget. If ``shared``, all of a slice go on from what the first
+        of them has measured."""
         check_ratio(ratio)
-        everything = noise() + kspace
         rank = self.get_buffer("rank")
-        budget = self._budgets(len(kspace), ratio, generator).to(rank.device)
+        budget = self._budgets(len(everything) // n_copies, ratio, generator).to(rank.device)
+        budget = budget.repeat_interleave(n_copies)
         first = (self._centre * budget).floor().long()
-        taken = (rank < first[:, None]).to(kspace.real.dtype)
+        taken = (rank < first[:, None]).to(everything.real.dtype)
         memory = None
         for counts in shares(budget - first, self._n_turns):
             seen = taken.detach()
             y = sample(everything, self._mask(seen)).detach()
-            chosen, memory = self.chooser.choose(y, seen, counts, memory, generator)
-            taken = taken + chosen
-        mask = self._mask(taken).contiguous()
-        return Acquisition(sample(everything, mask), mask)
+            choice = self.chooser.choose(y, seen, counts, memory, generator)
+            taken, memory = taken + choice.units, choice.memory
+            mask = self._mask(taken).contiguous()
+            yield Turn(sample(everything, mask), mask, choice.log_prob)
+            if shared:
+                taken = taken[::n_copies].repeat_interleave(n_copies, 0)
 
     def _mask(self, units: Tensor) -> Tensor:
         return units.view(-1, *self._grid).expand(-1, *self.shape)
