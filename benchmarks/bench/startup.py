@@ -7,6 +7,7 @@ from pathlib import Path
 
 COMMANDS = {
     "infomri --help": ("infomri", "--help"),
+    "infomri --version": ("infomri", "--version"),
     "infomri-client --help": ("infomri-client", "--help"),
     "infomri-client --version": ("infomri-client", "--version"),
 }

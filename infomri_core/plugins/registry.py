@@ -9,10 +9,12 @@ names together with their versions). To know one is to know its name: it is impo
 from collections.abc import Iterator, Mapping, MutableMapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from infomri_core.system.errors import InputError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUPS = (
     "infomri.tasks",
@@ -105,9 +107,11 @@ def installed_packages() -> list[str]:
 
 
 @cache
-def _installed() -> tuple[EntryPoint, ...]:
+def _installed() -> "tuple[EntryPoint, ...]":
+    from importlib.metadata import entry_points
+
     return tuple(point for group in GROUPS for point in entry_points(group=group))
 
 
-def _package(point: EntryPoint) -> str:
+def _package(point: "EntryPoint") -> str:
     return f"{point.dist.name}=={point.dist.version}" if point.dist is not None else ""

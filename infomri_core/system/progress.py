@@ -4,18 +4,12 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
-from typing import Protocol, final
+from typing import TYPE_CHECKING, Protocol, final
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
 Step = Callable[..., None]
 
@@ -52,15 +46,7 @@ class ConsoleProgress:
             yield count
             self._console.print(f"{name}: {done} {unit.removesuffix('s') if done == 1 else unit}")
             return
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
-        with Bar(
-            *columns,
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-        ) as bar:
+        with _bar(self._console, unit) as bar:
             task = bar.add_task(name, total=total)
 
             def advance(n: int = 1) -> None:
@@ -68,6 +54,21 @@ class ConsoleProgress:
                 self._check()
 
             yield advance
+
+
+def _bar(console: Console, unit: str) -> "Bar":
+    from rich import progress
+
+    return progress.Progress(
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn(unit),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+        console=console,
+    )
 
 
 def on_stderr(check: Callable[[], None] | None = None) -> ConsoleProgress:
