@@ -162,7 +162,13 @@ FAULTS = (
     Fault(
         "data replaced", data_replaced, "data have changed", ("train",), hold=90.0, scored=False
     ),
-    Fault("disk full at the site", disk_full, "disk|cannot be written", hold=20.0),
-    Fault("disk read-only at the site", read_only, "cannot be written|Read-only", hold=20.0),
+    Fault("disk full at the site", disk_full, "disk|cannot be written", hold=20.0, scored=False),
+    Fault(
+        "disk read-only at the site",
+        read_only,
+        "cannot be written|Read-only",
+        hold=20.0,
+        scored=False,
+    ),
     Fault("leftovers of killed writes", leftovers),
 )

@@ -52,6 +52,8 @@ KINDS = {
     "share": "query.share",
     "unmask": "query.unmask",
 }
+TASK = "task received"
+"""What a site writes of each: a fault after the last one strikes nothing of the study."""
 _TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ ")
 
 
@@ -135,7 +137,7 @@ class World(Federation):
 
     def at(self, shot: Shot) -> None:
         """Wait for the moment of a shot."""
-        task = f"task received: {KINDS[shot.phase]}"
+        task = f"{TASK}: {KINDS[shot.phase]}"
         mark = self._marks[shot.site]
         wait_for(lambda: task in self.log(NAMES[shot.site])[mark:], PATIENCE, self.told)
         time.sleep(shot.delay)
