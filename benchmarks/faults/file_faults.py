@@ -56,7 +56,7 @@ def ledger_flipped(world: World, shot: Shot) -> Heal:
     flip(path, path.stat().st_size // 3)
 
     def recover() -> None:
-        world.read("ledger was changed")
+        world.read("ledger.* was changed")
         _recover(world, shot, "a changed byte")
 
     return recover
@@ -156,7 +156,7 @@ FAULTS = (
     Fault("kept replies lost with the vault", cache_lost),
     Fault("kept replies damaged, vault killed", cache_damaged),
     Fault("optimizer state cut", optimizer_cut, phases=("train",), hold=90.0),
-    Fault("a byte of the ledger changed", ledger_flipped, "ledger was changed", hold=90.0),
+    Fault("a byte of the ledger changed", ledger_flipped, "ledger.* was changed", hold=90.0),
     Fault("half a ledger line lost", ledger_cut),
     Fault("an older ledger put back", ledger_older, "missing at the end", hold=90.0),
     Fault(

@@ -14,7 +14,7 @@ from fl_server.authority.certificates import Authority, SiteKit, SiteOptions, si
 from fl_server.authority.site_keys import write_site_lists
 from fl_server.demo.keep import hold
 from fl_server.demo.plan import DemoOptions, DemoStudy, design
-from fl_server.operations.control import Control
+from fl_server.operations.control import Control, RunState
 from fl_server.operations.superlink import SuperLink, SuperLinkOptions, environment
 from fl_server.run.folder import run_name
 from fl_server.serverapp import run_config
@@ -32,6 +32,7 @@ from infomri_core.system.errors import InputError
 from infomri_core.system.files import check_output, disk_errors_explained
 
 POLL_SECONDS = 2.0
+PATIENCE_SECONDS = 600.0
 LOG_LINES = 15
 
 
@@ -142,7 +143,7 @@ def _follow(
     superlink: SuperLink,
     interrupts: Interrupts,
 ) -> None:
-    while not (state := control.state(run_id)).finished:
+    while not (state := _asked(control, run_id, superlink)).finished:
         interrupts.check()
         for name, client in clients.items():
             if client.poll() is not None:
@@ -152,6 +153,19 @@ def _follow(
     if state.outcome != "completed":
         why = state.details or state.outcome
         raise StudyFailed(f"the study ended as {state.outcome}: {why}\n{_tail(superlink.log)}")
+
+
+def _asked(control: Control, run_id: str, superlink: SuperLink) -> RunState:
+    """How the run stands. A busy machine may answer late: no answer is final while the SuperLink
+    lives and ``PATIENCE_SECONDS`` have not passed."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return control.state(run_id)
+        except InputError:
+            if not superlink.alive() or time.monotonic() > until:
+                raise
+        time.sleep(POLL_SECONDS)
 
 
 def _collect(out: Path, directory: Path, sites: list[str]) -> None:
