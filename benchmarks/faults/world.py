@@ -52,6 +52,7 @@ KINDS = {
     "share": "query.share",
     "unmask": "query.unmask",
 }
+AGAIN = "start the study again"
 TASK = "task received"
 """What a site writes of each: a fault after the last one strikes nothing of the study."""
 _TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ ")
@@ -162,8 +163,8 @@ class World(Federation):
 
     def resume(self) -> None:
         """`infomri run --resume`, or the study again where it left nothing to resume."""
-        folders = list((self.runs / "checkpoints").glob("*.safetensors"))
-        if folders:
+        kept = list((self.runs / "checkpoints").glob("*.safetensors"))
+        if kept and not any(AGAIN in ending for ending in self.endings):
             self.run_id = self.submit(self.plan.text, resume=self.runs.name)
         else:
             self.run_id = self.first_run = self.submit(self.plan.text)
