@@ -42,14 +42,12 @@ def table(results: Iterable[Result]) -> list[str]:
     return lines
 
 
-def about(seed: int | None, results: Sequence[Result]) -> str:
-    """When, where and from what seed a table is."""
+def about(source: str, results: Sequence[Result]) -> str:
+    """When, where and from what a table is: a seed, or files of results."""
     lost = sum(result.lost for result in results)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, no GPU"
-    chosen = "every fault by name" if seed is None else f"seed {seed}"
     return (
-        f"{time.strftime('%Y-%m-%d')}, {machine}, load {os.getloadavg()[0]:.0f}, {chosen}: "
-        f"{len(results)} studies, {lost} lost."
+        f"{time.strftime('%Y-%m-%d')}, {machine}, {source}: {len(results)} studies, {lost} lost."
     )
 
 
@@ -60,9 +58,10 @@ def write_docs(path: Path, text: str) -> None:
     path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
-def stored(path: Path) -> list[Result]:
-    """The results in a file, of runs in several parts; the last of a number counts."""
-    made = [Result.from_json(json.loads(line)) for line in path.read_text().splitlines()]
+def stored(paths: Sequence[Path]) -> list[Result]:
+    """The results in files, of runs in several parts; the last of a number and seed counts."""
+    lines = [line for path in paths for line in path.read_text().splitlines()]
+    made = [Result.from_json(json.loads(line)) for line in lines]
     return list({result.shot: result for result in made}.values())
 
 
@@ -100,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--list", action="store_true", help="print the schedule and stop")
     parser.add_argument("--shrink", action="store_true", help="find the least that is lost")
     parser.add_argument("--results", type=Path, help="append each result to this file, as JSON")
-    parser.add_argument("--of", type=Path, help="run nothing: the table of a file of results")
+    parser.add_argument("--of", type=Path, nargs="+", help="run nothing: the table of results")
     parser.add_argument("--docs", action="store_true", help="write docs/operations.md")
     options = parser.parse_args(arguments)
     # What was started is stopped, and small disks go, when this is stopped itself.
@@ -113,8 +112,11 @@ def main(arguments: Sequence[str]) -> int:
         print("\n".join(map(str, shots)))
         return 0
     results = stored(options.of) if options.of else shown(shots, options.results)
-    seed = options.seed if options.random else None
-    text = "\n".join([about(seed, results), "", *table(results)])
+    source = f"seed {options.seed}" if options.random else "every fault by name"
+    source = f"load {os.getloadavg()[0]:.0f}, {source}"
+    if options.of:
+        source = ", ".join(path.stem for path in options.of)
+    text = "\n".join([about(source, results), "", *table(results)])
     print(f"\n{text}", flush=True)
     if options.docs:
         write_docs(ROOT / "docs" / "operations.md", text)

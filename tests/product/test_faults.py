@@ -53,7 +53,7 @@ def test_the_table_names_what_was_lost_and_goes_between_its_marks(tmp_path: Path
     results = [good, Result(shots[1], "", why="weights differ")]
     file = tmp_path / "results.jsonl"
     file.write_text("".join(json.dumps(r.to_json()) + "\n" for r in [results[1], *results]))
-    assert sorted(stored(file), key=str) == sorted(results, key=str)
+    assert sorted(stored([file]), key=str) == sorted(results, key=str)
     lines = table(results)
     assert any("12 s" in line and "a line / of two" in line for line in lines)
     assert any("LOST: weights differ" in line for line in lines)
