@@ -13,7 +13,7 @@ from infomri_core.physics.kspace import complex_noise, fft2c, measure
 from infomri_core.randomness.draws import Randomness, normal
 from infomri_core.sampling import Acquisition, MaskSampler, Sampler, mask_sampler
 from infomri_core.sampling.sampler import Lesson, Turn, TurnSampler
-from infomri_core.suppression.base import Suppression
+from infomri_core.suppression.base import Penalty, of_masks
 from infomri_core.tasks.task import SUPPRESSION, Task
 from infomri_core.tasks.values import Inspection
 
@@ -212,7 +212,7 @@ class SampledModel(nn.Module):
         images: torch.Tensor,
         targets: torch.Tensor,
         ratio: float,
-        suppression: Suppression,
+        suppression: Penalty,
         generator: torch.Generator,
     ) -> LossTerms:
         """The objective's terms on a batch.
@@ -226,12 +226,14 @@ class SampledModel(nn.Module):
         """
         if self.sampler.lesson is not None:
             turns, losses = self._turns(self.sampler.lesson, images, targets, ratio, generator)
-            return LossTerms(self.task, losses, suppression.mean(turns[-1].mask.detach()))
+            return LossTerms(
+                self.task, losses, of_masks(suppression).mean(turns[-1].mask.detach())
+            )
         found = self.acquire(images, ratio, generator)
         drawn = self.draw_for(images, generator)
         output = self.training_output(found.y, found.mask, images, targets, drawn)
         losses = self.task.mean_losses(output, targets)
-        return LossTerms(self.task, losses, suppression.mean(found.mask))
+        return LossTerms(self.task, losses, suppression.of(images, found.y, found.mask))
 
     def _turns(
         self,

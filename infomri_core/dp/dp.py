@@ -21,7 +21,7 @@ from infomri_core.plan.plan import Plan, Privacy
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.sampling import mask_sampler
 from infomri_core.sampling.sampler import MaskDistribution
-from infomri_core.suppression.base import Suppression
+from infomri_core.suppression.base import Penalty, of_masks
 from infomri_core.system.errors import InputError
 from infomri_core.training.fit import Fetch
 
@@ -62,7 +62,7 @@ class PrivateGradients:
     def __init__(
         self,
         plan: Plan,
-        suppression: Suppression,
+        suppression: Penalty,
         units: Sequence[np.ndarray],
         fetch: Fetch,
         stream: SecretStream,
@@ -70,7 +70,7 @@ class PrivateGradients:
     ) -> None:
         self._plan = plan
         self._privacy = private(plan)
-        self._suppression = suppression
+        self._suppression = of_masks(suppression)
         self._units = units
         self._fetch = fetch
         self._stream = stream

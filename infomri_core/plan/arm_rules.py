@@ -2,7 +2,7 @@
 
 from infomri_core.plan.evaluation_rules import Rule
 from infomri_core.plan.plan import Plan
-from infomri_core.suppression.registry import SUPPRESSIONS, suppression_class
+from infomri_core.suppression.registry import SUPPRESSIONS, of_masks, suppression_class
 from infomri_core.tasks.objective import IMAGE_ONLY
 
 NO_SUPPRESSION = "none"
@@ -67,9 +67,16 @@ def arm_rules(plan: Plan) -> list[Rule]:
                 arm.suppression,
             ),
             (
+                plan.privacy is None or of_masks(arm.suppression),
+                f"[[arms]] {i} suppression",
+                "one of masks alone with [privacy], such as attack: what is trained on patients "
+                "beside the arm stands outside epsilon",
+                arm.suppression,
+            ),
+            (
                 arm.psnr_target is None or (_in_db(arm.suppression) and arm.beta > 0),
                 f"[[arms]] {i} psnr_target",
-                "a suppression whose figure is in dB, such as attack",
+                "a suppression of masks alone whose figure is in dB, such as attack",
                 arm.suppression,
             ),
             (
@@ -85,4 +92,6 @@ def arm_rules(plan: Plan) -> list[Rule]:
 
 def _in_db(suppression: str) -> bool:
     """Whether its figure is a PSNR, so that a target in dB can take the place of beta."""
-    return suppression in SUPPRESSIONS and suppression_class(suppression).unit == "dB"
+    if suppression not in SUPPRESSIONS:
+        return False
+    return of_masks(suppression) and suppression_class(suppression).unit == "dB"

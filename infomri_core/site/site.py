@@ -51,14 +51,14 @@ from infomri_core.site.site_attacks import Own, chosen_rows
 from infomri_core.site.slices import SlicesOnDevice
 from infomri_core.site.worst_patient import WorstPatients
 from infomri_core.summaries.groups import MIN_COHORT, groups_within
-from infomri_core.suppression.base import Suppression
+from infomri_core.suppression.base import Penalty
 from infomri_core.suppression.registry import build_suppression
 from infomri_core.system.device import even_time, pick_device
 from infomri_core.system.errors import Refused
 from infomri_core.training.fit import Gradients, site_stretch, train_steps
 from infomri_core.training.momentum import began, global_momentum
 from infomri_core.training.optimizer_store import OptimizerStore, Witness
-from infomri_core.training.target import multipliers, targeted
+from infomri_core.training.target import targeted
 
 Cancelled = Callable[[], bool]
 log = logging.getLogger(__name__)
@@ -228,7 +228,7 @@ class Site:
         plan: Plan,
         arm: Arm,
         round_number: int,
-        penalty: Suppression,
+        penalty: Penalty,
         cancelled: Cancelled,
         flat: np.ndarray,
         kept_as: str,
@@ -246,7 +246,7 @@ class Site:
         weights = flatten(model)
         if not np.isfinite(weights).all():
             raise Diverged("its weights")
-        state |= multipliers(penalty) | began(plan, flat)
+        state |= penalty.kept() | began(plan, flat)
         self._store.save(plan.digest, kept_as, round_number, state)
         return weights, losses
 
@@ -265,7 +265,7 @@ class Site:
             cancelled,
         )
 
-    def _private(self, plan: Plan, penalty: Suppression) -> Gradients | None:
+    def _private(self, plan: Plan, penalty: Penalty) -> Gradients | None:
         """DP-SGD where the plan asks for it, with noise that no one can foretell or repeat."""
         if plan.privacy is None:
             return None

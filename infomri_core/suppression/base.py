@@ -1,33 +1,64 @@
-"""A suppression: a figure of each mask, with its exact slope in every point of the mask."""
+"""What beta weighs in the loss: a figure of what is measured, or of masks alone."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from infomri_core.system.errors import InputError
 
 Slope = Callable[[], Tensor]
 
 
-class Suppression(ABC):
-    """How much a mask tells of an image; training adds beta times it to the loss.
+class Penalty(ABC):
+    """How much a measurement tells of an image; training adds beta times it to the loss.
 
     ``unit`` is what the figure is measured in: beta is then in nats of cross-entropy a ``unit``.
-    ``most_masks`` bounds the masks of a batch that a step looks at; masks are drawn independently
-    of each other, so that the mean over fewer of them has the same expectation.
     ``trained_against``: attacks whose success it is, which therefore judge it too mildly.
     ``needs_factors``: it is made of (variance, factors, noise_std), not of (variance, noise_std).
+    ``of_images``: it learns from the images that are trained on; else it is a figure of masks
+    alone (:class:`Suppression`), which tells of no patient.
     """
 
     name: ClassVar[str]
     unit: ClassVar[str]
-    most_masks: ClassVar[int | None] = None
     trained_against: ClassVar[tuple[str, ...]] = ()
     needs_factors: ClassVar[bool] = False
+    of_images: ClassVar[bool] = False
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+
+    @abstractmethod
+    def of(self, images: Tensor, measurement: Tensor, masks: Tensor) -> Tensor:
+        """The mean figure of a batch, a scalar that is differentiable in the masks.
+
+        Args:
+            images: (B, H, W) in [0, 1].
+            measurement: Their sampled noisy k-space, complex (B, H, W).
+            masks: (B, H, W) of zeros and ones.
+        """
+
+    def kept(self) -> dict[str, np.ndarray]:
+        """What the next round goes on from. A site keeps it beside the optimizer's state; it is
+        in no message."""
+        return {}
+
+    def resume(self, kept: Mapping[str, np.ndarray]) -> None:  # noqa: B027
+        """Go on from what :meth:`kept` gave, which may stand among other arrays, or be missing."""
+
+
+class Suppression(Penalty):
+    """A figure of each mask, whatever is measured through it, with its exact slope.
+
+    ``most_masks`` bounds the masks of a batch that a step looks at; masks are drawn independently
+    of each other, so that the mean over fewer of them has the same expectation.
+    """
+
+    most_masks: ClassVar[int | None] = None
 
     @abstractmethod
     def evaluate(self, masks: Tensor) -> tuple[Tensor, Slope]:
@@ -46,6 +77,17 @@ class Suppression(ABC):
     def mean(self, masks: Tensor) -> Tensor:
         """The mean figure of independently drawn masks (B, H, W): a scalar."""
         return self(masks[: self.most_masks]).mean()
+
+    def of(self, images: Tensor, measurement: Tensor, masks: Tensor) -> Tensor:
+        return self.mean(masks)
+
+
+def of_masks(penalty: Penalty) -> Suppression:
+    """``penalty`` as a figure of masks alone, which tells of no patient. Raises ``InputError``."""
+    if not isinstance(penalty, Suppression):
+        expected, remedy = "one of masks alone, such as attack", "train without [privacy]"
+        raise InputError(f"suppression '{penalty.name}'", expected, "one of images", remedy)
+    return penalty
 
 
 class _WithSlope(torch.autograd.Function):

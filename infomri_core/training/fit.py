@@ -10,7 +10,7 @@ from infomri_core.arms.sampled_model import LossTerms, SampledModel
 from infomri_core.fitting.loop import Diverged, Stretch, descend
 from infomri_core.plan.plan import Plan
 from infomri_core.randomness.seeds import numpy_generator, torch_generator
-from infomri_core.suppression.base import Suppression
+from infomri_core.suppression.base import Penalty
 from infomri_core.training.proximal import Proximal
 
 OptimizerState = dict[str, np.ndarray]
@@ -67,7 +67,7 @@ def train_steps(
     model: SampledModel,
     plan: Plan,
     beta: float,
-    suppression: Suppression,
+    suppression: Penalty,
     n_slices: int,
     fetch: Fetch,
     stretch: Stretch,
@@ -117,7 +117,7 @@ def train_steps(
 
 def plain_gradients(
     plan: Plan,
-    suppression: Suppression,
+    suppression: Penalty,
     n_slices: int,
     fetch: Fetch,
     stream: tuple[str | int, ...],

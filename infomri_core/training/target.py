@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from infomri_core.plan.plan import Arm, Plan
-from infomri_core.suppression.base import Slope, Suppression
+from infomri_core.suppression.base import Penalty, Slope, Suppression, of_masks
 
 KEY = "multipliers"
 GAIN = 0.5
@@ -68,6 +68,9 @@ class Targeted(Suppression):
         weight = self._weight(place, float(value) - self._target) / self._most
         return value + weight * (figure - value)
 
+    def kept(self) -> dict[str, np.ndarray]:
+        return {KEY: self.state}
+
     def _weight(self, place: int, excess: float) -> float:
         """What the figure weighs in this step, in nats a dB; the multiplier then ascends."""
         weight, held = 0.0, self.state[-1] < self._held
@@ -93,20 +96,16 @@ def _shares(ratios: np.ndarray, ratio_range: tuple[float, float]) -> np.ndarray:
 
 
 def targeted(
-    plan: Plan, arm: Arm, penalty: Suppression, state: Mapping[str, np.ndarray] | None
-) -> Suppression:
-    """``penalty`` held to the arm's target, from where the ``state`` of its training left it; the
-    penalty itself of an arm that has none."""
+    plan: Plan, arm: Arm, penalty: Penalty, state: Mapping[str, np.ndarray] | None
+) -> Penalty:
+    """``penalty`` held to the arm's target, both from where the ``state`` of its training left
+    them; the penalty itself of an arm that has none."""
+    penalty.resume(state or {})
     if arm.psnr_target is None:
         return penalty
     rates = tuple(1 / a for a in plan.measurement.accelerations)
     held = round(plan.training.beta_warmup * plan.total_steps)
     return Targeted(
-        *(penalty, arm.psnr_target, arm.beta, rates, plan.measurement.ratio_range),
+        *(of_masks(penalty), arm.psnr_target, arm.beta, rates, plan.measurement.ratio_range),
         *(plan.total_steps, held, (state or {}).get(KEY)),
     )
-
-
-def multipliers(penalty: Suppression) -> dict[str, np.ndarray]:
-    """What is kept of a penalty with the optimizer's state."""
-    return {KEY: penalty.state} if isinstance(penalty, Targeted) else {}

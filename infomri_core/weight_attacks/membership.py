@@ -21,7 +21,7 @@ from infomri_core.fitting.loop import Stretch
 from infomri_core.plan.plan import Arm, Plan
 from infomri_core.randomness.secret_stream import SecretStream
 from infomri_core.randomness.seeds import derive_seed, numpy_generator, torch_generator
-from infomri_core.suppression.base import Suppression
+from infomri_core.suppression.base import Penalty
 from infomri_core.suppression.factors import audit_suppression
 from infomri_core.training.fit import Fetch, Gradients, train_steps
 from infomri_core.weight_attacks.roc import separation
@@ -180,7 +180,7 @@ def _private_gradients(
     plan: Plan,
     images: Tensor,
     targets: Tensor,
-    penalty: Suppression,
+    penalty: Penalty,
     rows: np.ndarray,
     patients: np.ndarray,
     seed: int,
@@ -206,7 +206,7 @@ def _trained(
     images: Tensor,
     targets: Tensor,
     variance: Tensor,
-    penalty: Suppression,
+    penalty: Penalty,
     n_steps: int,
     rows: np.ndarray,
     stream: tuple[int, int],
