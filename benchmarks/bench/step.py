@@ -14,7 +14,7 @@ from infomri_core.dp.dp import PrivateGradients
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.randomness.secret_stream import SecretStream
-from infomri_core.suppression.base import Suppression
+from infomri_core.suppression.base import Penalty
 from infomri_core.suppression.factors import audit_factors
 from infomri_core.suppression.registry import SUPPRESSIONS, build_suppression
 from infomri_core.training.fit import Gradients, make_optimizer, plain_gradients
@@ -89,7 +89,7 @@ def measure(setting: StudyContext, n_times: int) -> dict[str, float]:
         "bare, channels last": _bare(plan, last, labels[: setting.batch]),
         "step": _step(plan, variance, plain),
         "DP-SGD": _step(plan, variance, private),
-        **{name: _penalty(kinds[name], ready) for name in kinds},
+        **{name: _penalty(kinds[name], images[: setting.batch], ready) for name in kinds},
     }
     seconds = in_turns(steps, n_times)
     return {
@@ -102,15 +102,19 @@ def measure(setting: StudyContext, n_times: int) -> dict[str, float]:
     }
 
 
-def _penalty(suppression: Suppression, ready: torch.Tensor) -> Callable[[], None]:
-    """A suppression and its slope, for as many masks as the batch has."""
+def _penalty(
+    suppression: Penalty, images: torch.Tensor, ready: torch.Tensor
+) -> Callable[[], None]:
+    """A suppression and its slope, for as many masks as the batch has; an attacker in the loop
+    takes its own step, too."""
     generator = torch.Generator().manual_seed(2)
     masks = (torch.rand(len(ready), *ready.shape[2:], generator=generator) < RATIO).float()
     masks.requires_grad_()
+    kspace = torch.view_as_complex(ready.movedim(1, -1).contiguous())
 
     def penalise() -> None:
         masks.grad = None
-        suppression.mean(masks).backward()
+        suppression.of(images, kspace * masks, masks).backward()
 
     return penalise
 

@@ -151,12 +151,12 @@ class Arm:
     Args:
         beta: Above 0: the task and beta times the suppression. 0: the task. Below 0: the task and
             -beta times the image's likelihood. ``"-inf"``: the image alone.
+        suppression: What beta > 0 weighs: marginal, joint (nats), attack, adversarial (dB), none.
         options: The sampler's own keys, which stand under the arm, too; by default those it has
             without any.
         alone: Each site also trains it by itself, on as many samples, and scores it beside the
             others; those weights never leave the site.
-        psnr_target: dB that the attack is held to, in place of beta, which is then the most that
-            the suppression may come to weigh.
+        psnr_target: dB that the attack is held to; beta is then the most the suppression weighs.
     """
 
     sampler: str
