@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from infomri_core.results.frontier import Row, psnr_of
+from infomri_core.results.frontier import FEDERATED, Row, psnr_of
 from infomri_core.sampling.registry import is_yardstick
 from infomri_core.tasks.figures import Figure
 from infomri_core.tasks.registry import DEFAULT, figures_of
@@ -63,7 +63,7 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 def choosable(points: Sequence[Point]) -> list[Point]:
     """Those whose sampler is one that could be used."""
-    return [p for p in points if not is_yardstick(p.row.sampler)]
+    return [p for p in points if p.row.training == FEDERATED and not is_yardstick(p.row.sampler)]
 
 
 class Ceiling(NamedTuple):

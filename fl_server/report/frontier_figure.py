@@ -61,7 +61,8 @@ def _draw(rows: Sequence[Row]) -> "Figure":
     figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    placed = [row for row in rows if row.utility.value is not None and row.psnr]
+    own = [row for row in rows if row.training == FEDERATED]
+    placed = [row for row in own if row.utility.value is not None and row.psnr]
     _panel(axes, rows, placed)
     _label(axes, placed)
     _legend(figure, axes, sorted({row.acceleration for row in placed}))
@@ -96,7 +97,7 @@ def _panel(axes: "Axes", rows: Sequence[Row], placed: Sequence[Row]) -> None:
 
 def _others(axes: "Axes", rows: Sequence[Row]) -> None:
     """A horizontal line at what each other training of an arm comes to, where most points are
-    measured: no one attacks it, so it has no place along the axis."""
+    measured: what is compared is how well it does, so it has no place along the axis."""
     for comparison in trainings(rows)[:1]:
         for kind, style in ((CENTRAL, "-."), (ALONE, (0, (1, 1)))):
             row, at = comparison.rows.get(kind), comparison.federated

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from infomri_core.plan.adversary_knowledge import described
 from infomri_core.report.mask_linkage import mask_sentence
 from infomri_core.results import measuring_less, trained_against
-from infomri_core.results.frontier import Row, label, utility_of
+from infomri_core.results.frontier import FEDERATED, Row, label, utility_of
 from infomri_core.results.operating_point import linkage_sentence, linked, operating_point
 
 NEGLIGIBLE_DB = 0.2
@@ -52,7 +52,7 @@ def verdict(rows: Sequence[Row], meta: Mapping[str, Any]) -> Verdict:
                 "with stronger attackers: more training steps, or more audit patients.",
             ),
         )
-    judged = [row for row in rows if _gained(row) is not None]
+    judged = [r for r in rows if r.training == FEDERATED and _gained(r) is not None]
     point = operating_point(judged) or max(judged, key=_gain)
     mask = mask_sentence(point, meta)
     if point.beta < 0:

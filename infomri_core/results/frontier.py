@@ -49,7 +49,7 @@ class Row:
             finds by the very scan; ``other``: by another slice.
         epsilon: Of the study's weights, the largest of any site; None without privacy.
         training: "federated"; "alone", each site by itself, its patients judged by its own model;
-            or "central", all sites' slices in one place. The last two are not attacked.
+            or "central", all sites' slices in one place. "alone" is not attacked.
     """
 
     arm: str
@@ -154,12 +154,13 @@ def pareto(rows: Iterable[Row], attack: str = "worst") -> list[Row]:
     """The rows that no other row beats: utility at least as high, PSNR at least as low, one
     better.
 
-    Rows in which either figure is undefined are left out, and yardsticks.
+    Rows in which either figure is undefined are left out, yardsticks, and other trainings.
     """
     points = [
         (utility, psnr, row)
         for row in rows
-        if not is_yardstick(row.sampler)
+        if row.training == FEDERATED
+        and not is_yardstick(row.sampler)
         and (utility := row.utility.value) is not None
         and (psnr := psnr_of(row, attack)) is not None
     ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
 from infomri_core.results.arm_names import strength_label
-from infomri_core.results.frontier import Row, pareto, utility_of
+from infomri_core.results.frontier import FEDERATED, Row, pareto, utility_of
 from infomri_core.results.operating_point import least_utility
 from infomri_core.summaries.jackknife import Estimate
 
@@ -115,7 +115,7 @@ def sentence(rows: Sequence[Row], meta: Mapping[str, Any] | None = None) -> str:
 def bracket(row: Row, rows: Sequence[Row]) -> tuple[Row, Row] | None:
     """The rows of the curve of beta = 0 on either side of a suppressed row's utility."""
     u = row.utility.value
-    if row.beta <= 0 or u is None or row.psnr_worst is None:
+    if row.training != FEDERATED or row.beta <= 0 or u is None or row.psnr_worst is None:
         return None
     curve = _hull(pareto(_rivals(row, rows)))
     if not curve or u > (curve[-1].utility.value or 0.0):

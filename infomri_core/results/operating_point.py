@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from infomri_core.results.frontier import Row, utility_of
+from infomri_core.results.frontier import FEDERATED, Row, utility_of
 from infomri_core.sampling.registry import is_yardstick
 
 RULE = (
@@ -37,7 +37,7 @@ def _judged(rows: Sequence[Row]) -> list[Row]:
         row
         for row in rows
         if row.utility.value is not None and row.psnr_worst is not None
-        if not is_yardstick(row.sampler)
+        if row.training == FEDERATED and not is_yardstick(row.sampler)
     ]
 
 

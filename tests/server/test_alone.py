@@ -21,7 +21,8 @@ from infomri_core.plan.alone import alone_arms, n_trained
 from infomri_core.plan.plan import Plan
 from infomri_core.plan.reading import parse_plan
 from infomri_core.results.arm_names import alone_name, central_name, federated_name
-from infomri_core.results.frontier import ALONE, CENTRAL, FEDERATED, Row, label
+from infomri_core.results.frontier import ALONE, CENTRAL, FEDERATED, Row, label, pareto
+from infomri_core.results.operating_point import operating_point
 from infomri_core.results.table import table
 from infomri_core.results.trainings import sentence, trainings
 from infomri_core.score_noise.mechanism import form_of
@@ -115,6 +116,24 @@ def test_they_are_scored_as_arms_are_and_nobody_attacks_them(two: Any) -> None:
     cells = {(alone_name(plan_of().arms[0].name), a) for a in (4.0, 8.0)}
     assert told and all(cells <= set(r.scores) for r in told)
     assert all(not r.scores[cell].quality for r in told for cell in cells)
+
+
+def test_the_central_model_is_attacked_and_has_no_place_among_the_studys_own(two: Any) -> None:
+    """LMMSE needs no fitting to a mask; what federated answers give away is no floor of it."""
+    rows, _, _ = two
+    own, central = of(rows, FEDERATED), of(rows, CENTRAL)
+    assert [set(row.psnr) for row in central] == [{"lmmse"}] * 2
+    for row in central:
+        (beside,) = (
+            r for r in own if row.arm == central_name(r.arm) and row.acceleration == r.acceleration
+        )
+        assert row.n_audit == beside.n_audit > 0 and row.certified == beside.certified
+        assert row.psnr_prior == pytest.approx(beside.psnr_prior, abs=0.5)
+        assert abs(row.psnr["lmmse"] - beside.psnr["lmmse"]) < 6
+        assert row.psnr_answer is None or beside.psnr_answer is not None
+    private = [replace(row, psnr={"lmmse": 1.0}) for row in central]
+    assert pareto([*own, *private]) == pareto(own)
+    assert operating_point([*own, *private]) == operating_point(own)
 
 
 def test_all_three_trainings_of_an_arm_stand_beside_each_other(two: Any) -> None:

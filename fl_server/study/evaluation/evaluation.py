@@ -148,7 +148,7 @@ def _results(
     n_train = state.history["rounds"][-1]["n_train"]
     epsilon = study_epsilon(state.history)
     rows = build_rows(plan, merged, fitted, n_train, state.round)
-    rows = [replace(row, epsilon=epsilon) for row in rows] + central_rows(context, state)
+    rows = [replace(row, epsilon=epsilon) for row in rows] + central_rows(context, state, fitted)
     meta = study_meta(plan, fitted, merged, state.dropped, state.history, seconds)
     meta["differences"] = differences(plan, merged, rows)
     meta[MEASURING_LESS] = measuring_less(plan.task, merged, rows)

@@ -193,7 +193,7 @@ def _row(
         seed=arm.seed,
         acceleration=cell[1],
         **figures,
-        certified=tuple(n for n in figures["psnr"] if _passed(fitted, n)),
+        certified=tuple(n for n in figures["psnr"] if passed(fitted, n)),
         redundancy=fitted.redundancy.get(cell),
         n_train=n_train,
         n_audit=fitted.n_images,
@@ -260,7 +260,7 @@ def _defined(found: Mapping[str, Estimate], part: str) -> dict[str, float]:
     return {name: value for name, value in parts.items() if value is not None}
 
 
-def _passed(fitted: FittedAudit, name: str) -> bool:
+def passed(fitted: FittedAudit, name: str) -> bool:
     """Whether the attack passed on the control mask. One trained further is judged by the public
     attack that it began as: on images it has not seen it ends no worse."""
     certificate = fitted.certificates.get(base_name(name))
