@@ -4,7 +4,8 @@ The task's loss is to be small under the constraint f(r) <= target at every acce
 scored, f being the PSNR in dB that a suppression expects of an attack. Of the augmented Lagrangian
 (Bertsekas, Nonlinear Programming, 5.2) the weights descend, the figure weighing
 max(0, lambda_a + damping (f - target)), and the multipliers ascend: lambda_a <- max(0, lambda_a +
-rate (f - target)), each by the steps whose ratio is nearest to its acceleration's.
+rate (f - target)), f - target being bounded, each by the steps whose ratio is nearest to its
+acceleration's.
 """
 
 from collections.abc import Mapping
@@ -20,8 +21,12 @@ from infomri_core.suppression.base import Penalty, Slope, Suppression, of_masks
 KEY = "multipliers"
 GAIN = 0.5
 """Nats a dB that a multiplier rises by while the constraint is broken by one dB all along."""
-DAMPING = 0.02
+DAMPING = 0.1
 """Nats a dB that one dB beyond the target weighs at once; without it the policy overshoots."""
+LARGEST_EXCESS = 0.3
+"""dB beyond the target, on either side, that a multiplier moves by at most. While the policy is on
+its way from far above, a multiplier that took all of it would grow many times too large, and the
+rates of training fall before it is back."""
 _LEAST_SHARE = 0.02
 
 
@@ -78,7 +83,8 @@ class Targeted(Suppression):
         if not held:
             multiplier = self.state[place]
             weight = self._bounded(multiplier + DAMPING * excess)
-            self.state[place] = self._bounded(multiplier + self._rates[place] * excess)
+            ascent = min(max(-LARGEST_EXCESS, excess), LARGEST_EXCESS)
+            self.state[place] = self._bounded(multiplier + self._rates[place] * ascent)
         return weight
 
     def _bounded(self, value: float) -> float:

@@ -16,7 +16,7 @@ from infomri_core.site.site import Site
 from infomri_core.suppression.base import Slope, Suppression
 from infomri_core.system.errors import InputError
 from infomri_core.training.optimizer_store import OptimizerStore
-from infomri_core.training.target import Targeted
+from infomri_core.training.target import LARGEST_EXCESS, Targeted
 from tests.support.small import site_uri, small_table
 from tests.suppression.test_suppressed_training import first_task, plan_of
 
@@ -59,10 +59,18 @@ def test_the_figure_is_the_inner_one_and_its_gradient_weighs_as_the_multiplier_d
 
 def test_a_target_that_is_met_weighs_nothing_and_one_that_is_not_rises_to_its_most() -> None:
     met, broken = of(1e3), of(-1e3)
+    broken.state[0] = 1.999
     for _ in range(3):
         met.mean(drawn(0.25))
         broken.mean(drawn(0.25))
     assert met.state.tolist() == [0.0, 3.0] and broken.state.tolist() == [2.0, 3.0]
+
+
+def test_a_policy_far_from_its_target_does_not_wind_the_multiplier_up() -> None:
+    """Beyond ``LARGEST_EXCESS`` it rises alike; what weighs at once is not bounded."""
+    near, far = of(0.0), of(0.0)
+    weights = [found._weight(0, excess) for found, excess in ((near, LARGEST_EXCESS), (far, 9.0))]
+    assert near.state[0] == far.state[0] > 0 and weights[1] > weights[0]
 
 
 def test_each_acceleration_has_a_multiplier_of_its_own_and_none_before_the_warm_up_ends() -> None:
