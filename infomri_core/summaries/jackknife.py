@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 Floats = npt.NDArray[np.float64]
 LEVEL = 0.95
@@ -61,6 +60,8 @@ def estimate(
     of studies, so in 97 %. No interval where fewer than two groups have weight, ``left_out`` is
     not finite, or nothing differs.
     """
+    from scipy.special import stdtrit  # Half of a small process's start, and a site needs none.
+
     kept = weights > 0
     n_groups = int(kept.sum())
     bare = Estimate(value, n_groups=n_groups)

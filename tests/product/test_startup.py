@@ -1,4 +1,5 @@
-"""Help and version come at once: no library of the work itself is loaded for them."""
+"""Help and version come at once, and a site's small processes start small: what is not used there
+is not loaded."""
 
 import subprocess
 import sys
@@ -48,3 +49,22 @@ def test_help_and_version_load_no_library_of_the_work(line: str) -> None:
     assert said.strip()
     assert not set(loaded.split()) & (HEAVY | LATE if "--help" in line else HEAVY)
     assert "typer" in loaded.split()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "fl_client.network.supernode",
+        "fl_client.network.executor",
+        "fl_client.supervision.site_processes",
+        "fl_client.sockets.status",
+        "fl_client.memory.ledger",
+    ],
+)
+def test_what_a_site_starts_beside_its_vault_loads_no_library_that_computes(module: str) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert module in loaded
+    assert not loaded & {"torch", "scipy", "skimage", "h5py", "opacus", "pandas", "mlflow"}
