@@ -21,7 +21,7 @@ _PARAMETERS = (
 def frontier_table(rows: Sequence[Row], x: Axis, y: Axis, attack: str) -> pd.DataFrame:
     """One line an arm and acceleration with every figure."""
     best = {id(point.row) for point in front(place(rows, x, y, attack))}
-    return pd.DataFrame([_line(row, rows, id(row) in best) for row in rows])
+    return _known(pd.DataFrame([_line(row, rows, id(row) in best) for row in rows]))
 
 
 def frontier_columns(rows: Sequence[Row]) -> dict[str, Any]:
@@ -47,26 +47,28 @@ def arm_facts(found: Arms, row: Row) -> pd.DataFrame:
 
 def attack_table(rows: Sequence[Row]) -> pd.DataFrame:
     """One line an arm, acceleration and attack: PSNR with interval, SSIM, NMSE, its own test."""
-    return pd.DataFrame(
-        [
-            {
-                "arm": label(row, rows),
-                "acceleration": f"{row.acceleration:g}x",
-                "attack": name,
-                "PSNR": row.psnr[name],
-                "from": row.psnr_low.get(name),
-                "to": row.psnr_high.get(name),
-                "beyond the floor": _less(row.psnr[name], row.psnr_prior),
-                f"beyond the {row.answer}": _less(row.psnr[name], row.psnr_answer),
-                "SSIM": row.ssim.get(name),
-                "NMSE": row.nmse.get(name),
-                "own test": "passed" if name in row.certified else "weak",
-                "trained against": "yes, a lenient judge" if weaker_judge(row, name) else "",
-            }
-            for row in rows
-            for name in attacks(rows)
-            if name in row.psnr
-        ]
+    return _known(
+        pd.DataFrame(
+            [
+                {
+                    "arm": label(row, rows),
+                    "acceleration": f"{row.acceleration:g}x",
+                    "attack": name,
+                    "PSNR": row.psnr[name],
+                    "from": row.psnr_low.get(name),
+                    "to": row.psnr_high.get(name),
+                    "beyond the floor": _less(row.psnr[name], row.psnr_prior),
+                    f"beyond the {row.answer}": _less(row.psnr[name], row.psnr_answer),
+                    "SSIM": row.ssim.get(name),
+                    "NMSE": row.nmse.get(name),
+                    "own test": "passed" if name in row.certified else "weak",
+                    "trained against": "yes, a lenient judge" if weaker_judge(row, name) else "",
+                }
+                for row in rows
+                for name in attacks(rows)
+                if name in row.psnr
+            ]
+        )
     )
 
 
@@ -152,22 +154,29 @@ def site_scores(meta: Mapping[str, Any], rows: Sequence[Row]) -> pd.DataFrame:
         meta.get("per_site") or [],
         key=lambda e: (e["site"], e["acceleration"], places.get(e["arm"], len(places))),
     )
-    return pd.DataFrame(
-        [
-            {
-                "site": entry["site"],
-                "arm": names.get(entry["arm"], entry["arm"]),
-                "acceleration": f"{entry['acceleration']:g}x",
-                figure.title: entry.get(figure.name),
-                "from": entry.get(f"{figure.name}_low"),
-                "to": entry.get(f"{figure.name}_high"),
-                "groups": entry.get("groups"),
-                **{f"PSNR {name}": value for name, value in (entry.get("psnr") or {}).items()},
-                "patients": entry.get("n_patients"),
-            }
-            for entry in entries
-        ]
+    return _known(
+        pd.DataFrame(
+            [
+                {
+                    "site": entry["site"],
+                    "arm": names.get(entry["arm"], entry["arm"]),
+                    "acceleration": f"{entry['acceleration']:g}x",
+                    figure.title: entry.get(figure.name),
+                    "from": entry.get(f"{figure.name}_low"),
+                    "to": entry.get(f"{figure.name}_high"),
+                    "groups": entry.get("groups"),
+                    **{f"PSNR {name}": value for name, value in (entry.get("psnr") or {}).items()},
+                    "patients": entry.get("n_patients"),
+                }
+                for entry in entries
+            ]
+        )
     )
+
+
+def _known(table: pd.DataFrame) -> pd.DataFrame:
+    """Without columns that nothing is known of, such as groups under noise."""
+    return table.dropna(axis=1, how="all")
 
 
 def _line(row: Row, rows: Sequence[Row], on_front: bool) -> dict[str, object]:

@@ -15,13 +15,19 @@ Problem = tuple[bool, str, str, object]
 class Must:
     """The demands; each is off unless it is set.
 
-    ``secure_aggregation``: updates leave masked; ``min_quorum``: over at least so many sites.
-    ``evaluation_noise``: scores leave under noise.
-    ``differential_privacy``: the weights are protected, by ``unit`` ("patient" or "slice", where
-    patient serves both), with at most ``max_epsilon`` of one study at a delta of at most
-    ``max_delta``. ``max_attacks``: different attacks that are scored. ``no_losses``: no loss terms
-    outside epsilon; ``no_moments``, ``no_release``: neither is asked for; ``public_attacks``: no
-    attack is trained on any site's patients.
+    Args:
+        secure_aggregation: Updates leave masked.
+        min_quorum: Rounds are over at least so many sites.
+        evaluation_noise: Scores leave under noise.
+        differential_privacy: The weights are protected.
+        unit: What they protect, "patient" or "slice", where patient serves both.
+        max_epsilon: The largest epsilon of one study.
+        max_delta: The largest delta of one study.
+        max_attacks: The most different attacks that are scored.
+        no_losses: No loss terms leave outside epsilon.
+        no_moments: Moments of k-space are not asked for.
+        no_release: Releases of k-space are not asked for.
+        public_attacks: No attack is trained on any site's patients.
     """
 
     secure_aggregation: bool = False

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from fl_client.must import Must, Problem, problems
+from fl_client.must import Problem, problems
+from fl_client.policy_settings import JOBS as JOBS
+from fl_client.policy_settings import Policy as Policy
 from infomri_core.messages.budget import MAX_EPSILON
 from infomri_core.system.config import build, read_toml
 from infomri_core.system.errors import InputError
 from infomri_core.system.names import SITE_NAME, is_site_name
 from infomri_core.system.paths import anchored_uri
 
-JOBS = ("enrol", "moments", "train", "adapt", "evaluate", "release")
 _UNBOUNDED = (
     *("max_released_fraction", "max_epsilon", "max_delta", "max_rate"),
     *("report_budget", "image_arms"),
@@ -24,16 +25,28 @@ _UNBOUNDED = (
 
 @dataclass(frozen=True)
 class Site:
-    """Who this site is; the name stands in reports and in its dataset card."""
+    """Who this site is.
+
+    Args:
+        name: The site's name in reports and in its dataset card.
+    """
 
     name: str
 
 
 @dataclass(frozen=True)
 class SuperLink:
-    """Where the study centre is: ``address`` is host:port. Without a ``root_certificate`` the
-    connection is in clear text, allowed only with ``insecure = true``. ``runtime_port``: where
-    SuperNode and executor meet on loopback; without one, a free port at every start."""
+    """Where the study centre is, and how the site proves who it is.
+
+    Args:
+        address: host:port of the SuperLink.
+        root_certificate: The authority that its certificate is checked against. Without one the
+            connection is in clear text, allowed only with ``insecure``.
+        node_key: The site's private key, by which the SuperLink knows it.
+        runtime_port: Where SuperNode and executor meet on loopback; without one, a free port at
+            every start.
+        insecure: Whether clear text is allowed.
+    """
 
     address: str
     root_certificate: Path | None = None
@@ -44,17 +57,28 @@ class SuperLink:
 
 @dataclass(frozen=True)
 class Data:
-    """What to open, as ``infomri_core.data.open_dataset`` understands it."""
+    """What to open.
+
+    Args:
+        uri: Of a data set, as ``infomri_core.data.open_dataset`` understands it.
+    """
 
     uri: str
 
 
 @dataclass(frozen=True)
 class Vault:
-    """Where the vault computes and keeps its state. ``threads`` 0 lets torch choose; ``group``
-    names the system group the courier shares when it is another user. At ``socket`` the courier
-    brings tasks; at ``status`` the site's own tools ask how the vault is, with the token that lies
-    beside it, which no confined process can read."""
+    """Where the vault computes and keeps its state.
+
+    Args:
+        device: auto, cpu or cuda:N.
+        threads: Of torch; 0 lets it choose.
+        state: The folder of ledger, cache and budgets.
+        socket: Where the courier brings tasks; by default in ``state``.
+        status: Where the site's own tools ask how the vault is, with the token that lies beside
+            it, which no confined process can read; by default in ``state``.
+        group: The system group that the courier shares when it is another user.
+    """
 
     device: str = "auto"
     threads: int = 0
@@ -86,66 +110,13 @@ class Vault:
 
 
 @dataclass(frozen=True)
-class Policy:
-    """The site's own limits, which hold whatever a plan says.
+class Secure:
+    """Secure aggregation.
 
     Args:
-        min_cohort: Patients below which nothing computed from them leaves.
-        min_class_cohort: Patients with and without a finding below which its histogram is empty.
-        round_to: Counts leave rounded down to multiples of it.
-        approvals: "listed" runs only plans whose sha256 stands in the file ``approved``.
-        max_inputs: Different inputs that one plan may send for the same job and round; the same
-            input again is answered from the cache.
-        consent: File of ids, one a line, of patients whose k-space may be released.
-        max_released_fraction: Of a patient's positions, with conjugate partners, that may leave.
-        count_days: For so long a count that left once leaves unchanged.
-        max_epsilon: What all studies together may spend of the privacy of this site's patients, at
-            ``max_delta``; with it, plans without ``[privacy]`` are refused.
-        max_rate: The largest sampling rate of a plan with ``[privacy]``.
-        report_budget: Whether it, and what was spent of it, leave with every update.
-        image_arms: Whether plans may have arms that ask for images (beta < 0).
-        max_figures: Figures (counts, means, bins of histograms) that all studies together may draw
-            from this site's patients in ``figure_days``.
-        must: What the site demands of every plan.
-        plugins: Packages, ``NAME==VERSION``, whose code may run on the data here.
+        key: The private key that the vault signs with, which is not the node's.
+        trusted: The list of all sites' public keys that this site trusts.
     """
-
-    min_cohort: int = 5
-    min_class_cohort: int = 2
-    round_to: int = 5
-    approvals: str = "listed"
-    approved: Path = Path("approved.txt")
-    jobs: tuple[str, ...] = JOBS
-    max_rounds: int = 1000
-    max_local_steps: int = 10_000
-    max_arms: int = 32
-    max_width: int = 128
-    max_inputs: int = 5
-    max_job_seconds: float = 24 * 3600.0
-    max_message_mib: int = 2048
-    cached_replies: int = 16
-    consent: Path | None = None
-    max_released_fraction: float = 0.1
-    count_days: float = 30.0
-    max_epsilon: float | None = None
-    max_delta: float = 1e-5
-    max_rate: float = 1.0
-    report_budget: bool = field(default=False, metadata={"was": "tell_budget"})
-    image_arms: bool = False
-    max_figures: int = 200_000
-    figure_days: float = 365.0
-    must: Must = field(default_factory=Must)
-    plugins: tuple[str, ...] = ()
-
-    def coarse(self, count: int) -> int:
-        """A count as it may leave: rounded down to the site's step."""
-        return count - count % self.round_to
-
-
-@dataclass(frozen=True)
-class Secure:
-    """Secure aggregation: the ``key`` that the vault signs with, which is not the node's, and the
-    list of all sites' public keys that this site trusts (``trusted``)."""
 
     key: Path | None = None
     trusted: Path | None = None
@@ -153,9 +124,13 @@ class Secure:
 
 @dataclass(frozen=True)
 class Kit:
-    """The startup kit beside ``site.toml``: every start checks its files against the signatures of
-    the ``authority`` (the sha256 of its certificate, hex), but for those in ``own``, which the
-    hospital made its own. Without an ``authority`` there is no kit to check."""
+    """The startup kit beside ``site.toml``, whose files are checked at every start.
+
+    Args:
+        authority: The sha256 (hex) of the certificate that signed them; without one there is no
+            kit to check.
+        own: Files that the hospital made its own, which are not checked.
+    """
 
     authority: str = ""
     own: tuple[str, ...] = ()
@@ -163,9 +138,19 @@ class Kit:
 
 @dataclass(frozen=True)
 class SiteSettings:
-    """A whole ``site.toml``; every path is absolute after :func:`read_settings`. ``datasets``:
-    further data sets by name, each with a state of its own; an approval names the one that a plan
-    may see, and without a name that is ``data``."""
+    """A whole ``site.toml``; every path is absolute after :func:`read_settings`.
+
+    Args:
+        site: Who this is.
+        superlink: Where the study centre is.
+        data: What plans may see unless their approval names another data set.
+        vault: Where it is computed.
+        policy: What is allowed.
+        secure: Keys of secure aggregation.
+        kit: The startup kit that is checked.
+        datasets: Further data sets by name, each with a state of its own; an approval names the
+            one that a plan may see.
+    """
 
     site: Site
     superlink: SuperLink

@@ -20,6 +20,7 @@ from fl_server.run.folder import run_name
 from fl_server.serverapp import run_config
 from fl_server.study.failure import StudyFailed
 from fl_server.terminal.follow_events import Follower
+from fl_server.tracking.resend import record_end
 from infomri_core.machine import processes
 from infomri_core.machine.hints import shell_command
 from infomri_core.machine.interrupts import Interrupts
@@ -71,9 +72,15 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
         console.print(f"  {len(clients)} sites: {', '.join(clients)}")
         run_id = control.submit(run_config(study.plan))
         interrupts.check()
-        directory = out / "centre" / run_name(parse_plan(study.plan), run_id)
-        with Follower(directory / "events.jsonl", console):
-            _follow(control, run_id, clients, superlink, interrupts)
+        plan = parse_plan(study.plan)
+        directory = out / "centre" / run_name(plan, run_id)
+        try:
+            with Follower(directory / "events.jsonl", console):
+                _follow(control, run_id, clients, superlink, interrupts)
+        except (KeyboardInterrupt, StudyFailed) as error:
+            superlink.stop()  # ends the study's process, too, before its records are closed
+            record_end(directory, plan, "FAILED" if isinstance(error, StudyFailed) else "KILLED")
+            raise
         _collect(out, directory, list(study.sites))
         _report(out, console)
         if options.keep:

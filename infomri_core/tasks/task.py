@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from infomri_core.data.base import SliceDataset, SliceTable
 from infomri_core.models.settings import Model
 from infomri_core.physics.kspace import zero_fill
-from infomri_core.summaries.cohorts import Findings, Limits
-from infomri_core.summaries.jackknife import Estimate
+from infomri_core.summaries.cohorts import Findings
 from infomri_core.summaries.summary import Summary
 from infomri_core.tasks import objective
-from infomri_core.tasks.figures import Figure, Figures
+from infomri_core.tasks.figures import Figure
 from infomri_core.tasks.sampling import Sampling
-from infomri_core.tasks.values import Classes, Family
+from infomri_core.tasks.scoring import Scoring
+from infomri_core.tasks.values import Classes
 from infomri_core.tasks.values import Mismatch as Mismatch
 
 SUPPRESSION = "entropy"
@@ -33,7 +33,7 @@ Rule = tuple[bool, str, str, object]
 
 
 @dataclass(frozen=True)
-class Task(Sampling, ABC):
+class Task(Sampling, Scoring, ABC):
     """What is learned from slices of one ``shape`` (H, W); a frozen value, from ``[task]``.
 
     Targets, outputs and losses have one row a slice (B, ...), and no row depends on another: that
@@ -70,7 +70,12 @@ class Task(Sampling, ABC):
         """What makes ``[task]`` impossible, beyond its shape."""
 
     def model_rules(self, model: Model, private: bool) -> list[Rule]:
-        """What makes ``[model]`` impossible for the task, with or without ``[privacy]``."""
+        """What makes ``[model]`` impossible for the task.
+
+        Args:
+            model: The plan's ``[model]``.
+            private: Whether the plan has ``[privacy]``.
+        """
         none, where = "none: this task rebuilds no image", "[model] reconstructor"
         return [(model.reconstructor == "", where, none, model.reconstructor)]
 
@@ -91,7 +96,12 @@ class Task(Sampling, ABC):
 
     @abstractmethod
     def targets(self, dataset: SliceDataset, rows: np.ndarray) -> Tensor:
-        """What is to be found in the given rows of a data set without a mismatch, (k, ...)."""
+        """What is to be found in slices of a data set, (k, ...).
+
+        Args:
+            dataset: One without a :meth:`mismatch`.
+            rows: The numbers of the k slices (k,).
+        """
 
     def known(self, table: SliceTable) -> npt.NDArray[np.bool_]:
         """Which slices of ``table`` have a target (n,): only their patients stand behind what is
@@ -109,12 +119,22 @@ class Task(Sampling, ABC):
 
     @abstractmethod
     def losses(self, output: Any, targets: Tensor) -> dict[str, Tensor]:
-        """The ``loss_terms`` of each slice, (B,) each, of a :meth:`training_output`."""
+        """The ``loss_terms`` of each slice, (B,) each.
+
+        Args:
+            output: A :meth:`training_output`.
+            targets: The B slices' :meth:`targets` (B, ...).
+        """
 
     @abstractmethod
     def log_likelihood(self, output: Tensor, targets: Tensor) -> Tensor:
         """log p(targets | output) of each slice (B,), up to a constant: how sure the network is
-        of the truth, which membership inference asks."""
+        of the truth, which membership inference asks.
+
+        Args:
+            output: An :meth:`output` of B slices.
+            targets: Their :meth:`targets` (B, ...).
+        """
 
     @abstractmethod
     def answers(self, output: Tensor) -> Tensor:
@@ -157,87 +177,14 @@ class Task(Sampling, ABC):
         task has groups that may be small."""
         return Findings()
 
-    # Scores: what is known of a slice, and the two ways in which sums of it leave a site.
-
-    @property
-    @abstractmethod
-    def n_evidence(self) -> int:
-        """How many numbers :meth:`evidence` has of a slice."""
-
-    @abstractmethod
-    def evidence(self, output: Tensor, targets: Tensor) -> Tensor:
-        """All that scoring needs of each slice, as numbers (B, F). Finite, whatever the network
-        gives: an error would tell who chose the weights that one patient's image made them
-        overflow."""
-
-    @abstractmethod
-    def summarise(self, evidence: Floats, slots: Ints) -> Summary:
-        """Exact sums of ``evidence`` (n, F) over groups of patients, by ``slots`` (n,)."""
-
-    @abstractmethod
-    def summary_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of a summary's arrays after the axis of groups, by name."""
-
-    @abstractmethod
-    def released(self, found: Any, table: SliceTable, slots: Ints, limits: Limits) -> Summary:
-        """The summary of the slices ``table`` in groups ``slots`` (n,) as it may leave a site: of
-        groups large enough. ``ValueError`` when it is not one of these slices."""
-
-    @abstractmethod
-    def estimates(self, found: Any) -> Figures:
-        """The task's figures from a summary."""
-
-    @abstractmethod
-    def difference(self, first: Any, second: Any) -> Estimate:
-        """The first figure of the ``second`` summary less that of the ``first``, over the same
-        groups of the same patients, with its paired interval."""
-
-    @abstractmethod
-    def families(self) -> dict[str, Family]:
-        """The sums that leave under noise, by name, in a fixed order."""
-
-    @property
-    @abstractmethod
-    def reference_shape(self) -> tuple[int, ...]:
-        """Of :meth:`reference`."""
-
-    @abstractmethod
-    def reference(self, evidence: Floats | None) -> Floats:
-        """Numbers by which :meth:`bounded` bounds what it sums, from the study centre's own
-        patients' ``evidence`` (n, F), or where nothing is known (None)."""
-
-    @abstractmethod
-    def is_reference(self, given: Floats) -> bool:
-        """Whether finite numbers of the right shape (C, *reference_shape) may be references."""
-
-    @abstractmethod
-    def bounded(self, evidence: Floats, mass: Ints, reference: Floats) -> dict[str, Ints]:
-        """The :meth:`families` of one arm at one acceleration without noise. ``mass`` (n,) is what
-        each slice of ``evidence`` (n, F) weighs; a patient's masses sum to ``UNIT`` at most."""
-
-    @abstractmethod
-    def noised_estimates(
-        self,
-        sums: Mapping[str, Floats],
-        variance: Mapping[str, float],
-        cell: int,
-        n_patients: tuple[float, float],
-        reference: Floats,
-    ) -> Figures:
-        """The task's figures of arm and acceleration number ``cell`` from noised sums (C, ...) in
-        patients, given the variance of each number's noise, the number of patients with its
-        variance, and that cell's ``reference``."""
-
-    def counted(
-        self, sums: Mapping[str, Floats], variance: Mapping[str, float]
-    ) -> tuple[float, float] | None:
-        """The number of patients as the task's sums have it, and its variance by noise; None where
-        they do not say."""
-        return None
-
     def output(self, network: nn.Module, measurement: Tensor, mask: Tensor) -> Tensor:
-        """The network's output for sampled k-space (B, H, W) and its mask: of real and imaginary
-        part of the zero-filled image."""
+        """The network's output, of real and imaginary part of the zero-filled image.
+
+        Args:
+            network: Of :meth:`network`.
+            measurement: Sampled k-space (B, H, W), complex; zero where it was not measured.
+            mask: Where it was measured, (B, H, W), 0 or 1.
+        """
         found: Tensor = network(torch.view_as_real(zero_fill(measurement)).movedim(-1, -3))
         return found
 
@@ -250,8 +197,16 @@ class Task(Sampling, ABC):
         targets: Tensor,
         drawn: Tensor,
     ) -> Any:
-        """What :meth:`losses` are of in training, where ``images`` and ``targets`` are known;
-        ``drawn`` (B, n_drawn) is all that it may have of chance."""
+        """What :meth:`losses` are of in training, where images and targets are known.
+
+        Args:
+            network: Of :meth:`network`.
+            measurement: Sampled k-space (B, H, W), complex.
+            mask: Where it was measured, (B, H, W).
+            images: The images themselves (B, H, W); None where no term asks for them.
+            targets: The slices' :meth:`targets` (B, ...).
+            drawn: All that it may have of chance, (B, n_drawn).
+        """
         return self.output(network, measurement, mask)
 
     def network_at(self, model: Model, beta: float) -> nn.Module:
@@ -259,7 +214,12 @@ class Task(Sampling, ABC):
         return self.network(model)
 
     def augment(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, H, W) mirrored left to right, and their targets with them."""
+        """Images mirrored left to right, and their targets with them.
+
+        Args:
+            images: (B, H, W).
+            targets: (B, ...).
+        """
         return images.flip(-1), targets
 
     def mean_losses(self, output: Any, targets: Tensor) -> dict[str, Tensor]:
@@ -293,6 +253,11 @@ class Task(Sampling, ABC):
 
     @final
     def objective(self, losses: Mapping[str, Tensor], beta: float) -> Tensor:
-        """The objective at ``beta`` without the suppression, of each slice or of their mean
-        (:func:`infomri_core.tasks.objective.weighted`)."""
+        """The objective without the suppression, of each slice or of their mean
+        (:func:`infomri_core.tasks.objective.weighted`).
+
+        Args:
+            losses: By name, the ``loss_terms``: of each slice (B,), or their mean.
+            beta: Of the arm; -inf learns the image alone.
+        """
         return objective.weighted(losses, self.weights(), self.image_terms, beta)

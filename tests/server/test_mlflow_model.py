@@ -181,6 +181,20 @@ def test_what_a_run_could_not_report_is_sent_later_with_its_models(tmp_path):
     assert open_arm(local_model(found.uri, store), ArmQuery()).arm.name == ARM
 
 
+def test_a_demos_folder_stands_for_the_run_in_it(tmp_path):
+    directory = make_run(tmp_path / "centre" / "trained-2")
+    tracker = Tracker(
+        CentreSettings(Audit("phantom:"), Centre(directory.parent), Mlflow("sqlite:////dev/null")),
+        parse_plan(read_model(directory).plan_text),
+        directory.name,
+    )
+    tracker.round(2, {ARM: {"train/ce": 0.5}})
+    tracker.close()
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    call = CliRunner().invoke(app, ["resend", str(tmp_path), "--store", store])
+    assert (call.exit_code, call.stdout) == (0, "all of it is in MLflow\n")
+
+
 def make_model(directory: Path) -> Path:
     save_model(directory / "model", read_model(directory / "trained-2"), ARM)
     return directory / "model"

@@ -7,7 +7,7 @@ import typer
 
 
 def resend(
-    run: Annotated[Path, typer.Argument(help="The run's folder, with tracking.jsonl.")],
+    run: Annotated[Path, typer.Argument(help="The run's folder, or the demo's around it.")],
     store: Annotated[
         str,
         typer.Option("--store", help="MLflow's URI; default: the one of centre.toml."),
