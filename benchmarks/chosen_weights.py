@@ -191,7 +191,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, attack in (("one target", target_attack), ("ideal channel", ideal_attack)):
             tries = {n: attack(*common, n, options.seed) for n in DIMENSIONS}
             n, best = max(tries.items(), key=lambda item: item[1].correlation)
-            print(line(noise, f"{name}, {n} component(s)", best, membership(epsilon)), flush=True)
+            print(
+                line(noise, f"{name}, {n} component{'s' * (n > 1)}", best, membership(epsilon)),
+                flush=True,
+            )
 
 
 def line(noise: str, attack: str, found: Recovery, member: float | None = None) -> str:

@@ -49,6 +49,7 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
     check_output(out)
     console.print(f"[bold]InfoMRI demo[/bold] on {data}; everything goes to {out}")
     study = design(data, options)
+    plan = parse_plan(study.plan, "the demo's plan")
     if study.note:
         console.print(f"  [yellow]{study.note}[/yellow]")
     out = out.resolve()
@@ -72,7 +73,6 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
         console.print(f"  {len(clients)} sites: {', '.join(clients)}")
         run_id = control.submit(run_config(study.plan))
         interrupts.check()
-        plan = parse_plan(study.plan)
         directory = out / "centre" / run_name(plan, run_id)
         try:
             with Follower(directory / "events.jsonl", console):
