@@ -129,7 +129,8 @@ def test_a_resumed_run_goes_on_in_the_runs_it_had(store, tmp_path, plan):
 
 
 def test_a_run_whose_process_was_ended_is_ended_from_outside(store, tmp_path, plan):
-    settings = f'[audit]\ndata = "phantom:"\n[centre]\n[mlflow]\ntracking_uri = "{store}"\n'
+    uri = centre(store, tmp_path).tracking_uri
+    settings = f'[audit]\ndata = "phantom:"\n[centre]\n[mlflow]\ntracking_uri = "{uri}"\n'
     (tmp_path / "centre.toml").write_text(settings)
     record_end(tmp_path / "run-1", plan, "KILLED")
     assert not (tmp_path / "run-1").exists()
