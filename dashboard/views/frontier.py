@@ -157,8 +157,7 @@ def _for_a_paper(uri: str, sweep: Sweep) -> None:
 def _switches(everything: Sequence[Row]) -> tuple[list[Row], str, Axis, Axis]:
     accelerations = sorted({row.acceleration for row in everything})
     options = [ALL, *accelerations] if len(accelerations) > 1 else accelerations
-    columns = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
-    chosen = columns[0].segmented_control(
+    chosen = st.segmented_control(
         "Acceleration",
         options,
         default=options[0],
@@ -166,7 +165,8 @@ def _switches(everything: Sequence[Row]) -> tuple[list[Row], str, Axis, Axis]:
         key="acceleration",
         required=True,
     )
-    attack = columns[1].selectbox(
+    columns = st.columns([3, 2, 2], vertical_alignment="bottom")
+    attack = columns[0].selectbox(
         "Attack",
         [WORST, *attacks(everything)],
         format_func=lambda name: "strongest" if name == WORST else name,
@@ -175,8 +175,8 @@ def _switches(everything: Sequence[Row]) -> tuple[list[Row], str, Axis, Axis]:
     axes = utility_axes(everything)
     utility = {axis.name: axis for axis in defined(axes, everything) or axes[:1]}
     privacy = {axis.name: axis for axis in defined(PRIVACY, everything)} or {"PSNR": PRIVACY[0]}
-    y = columns[2].selectbox("Utility by", list(utility), key="utility")
-    x = columns[3].selectbox("Attacker's image by", list(privacy), key="privacy")
+    y = columns[1].selectbox("Utility by", list(utility), key="utility")
+    x = columns[2].selectbox("Attacker's image by", list(privacy), key="privacy")
     rows = [row for row in everything if chosen in (ALL, row.acceleration)]
     return rows, attack, privacy[x], utility[y]
 
