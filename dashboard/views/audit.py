@@ -61,9 +61,8 @@ def _verdict(uri: str, sweep: Sweep, found: Results) -> None:
 
 def _attacks(found: Results) -> None:
     st.subheader("What each attack rebuilds", anchor=False)
-    left, right = st.columns([2, 3], vertical_alignment="bottom")
     accelerations = sorted({row.acceleration for row in found.rows})
-    at = left.segmented_control(
+    at = st.segmented_control(
         "Acceleration",
         accelerations,
         default=accelerations[-1],
@@ -75,9 +74,7 @@ def _attacks(found: Results) -> None:
     names = {row.arm: label(row, rows) for row in rows}
     opened = st.session_state.get("arm")
     index = list(names).index(opened) if opened in names else 0
-    arm = right.selectbox(
-        "Arm", list(names), index, format_func=names.__getitem__, key="audit-arm"
-    )
+    arm = st.selectbox("Arm", list(names), index, format_func=names.__getitem__, key="audit-arm")
     row = next(row for row in rows if row.arm == arm)
     st.plotly_chart(intervals(row), config=choice.export("attacks"), key="attacks")
     with st.expander("Every arm, acceleration and attack"):

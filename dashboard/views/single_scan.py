@@ -41,7 +41,7 @@ def page(uri: str, sweep: Sweep) -> None:
 
 
 def _scan(study: TrainedStudy) -> Scan | None:
-    left, right = st.columns([1, 3], vertical_alignment="bottom")
+    left, right = st.columns([1, 2], vertical_alignment="bottom")
     height, width = study.plan.task.shape
     source = left.segmented_control(
         "Scan", ["phantom", "file"], default="phantom", key="source", required=True
