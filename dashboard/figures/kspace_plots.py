@@ -10,7 +10,7 @@ from dashboard.reading.trained_study import Drawn
 
 _AXIS = "cycles per field of view"
 _COLUMNS = (
-    ("probability", "Cividis", "probability of being sampled"),
+    ("probability", "Cividis", "sampling probability"),
     ("mask", "Greys_r", "one mask"),
     ("beyond_noise", "Viridis", "nats beyond noise"),
 )

@@ -78,7 +78,7 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
             with Follower(directory / "events.jsonl", console):
                 _follow(control, run_id, clients, superlink, interrupts)
         except (KeyboardInterrupt, StudyFailed) as error:
-            superlink.stop()  # ends the study's process, too, before its records are closed
+            superlink.stop()  # the study's process sees that its parent is gone, and ends
             record_end(directory, plan, "FAILED" if isinstance(error, StudyFailed) else "KILLED")
             raise
         _collect(out, directory, list(study.sites))
