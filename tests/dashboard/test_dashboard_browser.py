@@ -106,7 +106,9 @@ def test_every_page_of_a_finished_study_is_drawn(
     page.screenshot(path=pictures / f"{name or 'frontier'}.png")
 
 
-@pytest.mark.parametrize(("width", "theme"), [(800, "light"), (900, "dark"), (1400, "dark")])
+@pytest.mark.parametrize(
+    ("width", "theme"), [(800, "light"), (800, "dark"), (1280, "light"), (1280, "dark")]
+)
 def test_pages_call_out_to_nobody_fit_their_width_and_follow_the_readers_theme(
     page: Page, address: str, pictures: Path, width: int, theme: str
 ):
