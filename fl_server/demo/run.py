@@ -78,6 +78,7 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
             with Follower(directory / "events.jsonl", console):
                 _follow(control, run_id, clients, superlink, interrupts)
         except (KeyboardInterrupt, StudyFailed) as error:
+            _stop_together(clients)
             superlink.stop()  # the study's process sees that its parent is gone, and ends
             record_end(directory, plan, "FAILED" if isinstance(error, StudyFailed) else "KILLED")
             raise
