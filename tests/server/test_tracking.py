@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from fl_server.settings import Audit, Centre, CentreSettings, Mlflow
-from fl_server.tracking.resend import record_end
 from fl_server.tracking.runs import MlflowRuns, is_permanent
 from fl_server.tracking.spool import Spool
 from fl_server.tracking.study_page import study_page
@@ -126,19 +125,6 @@ def test_a_resumed_run_goes_on_in_the_runs_it_had(store, tmp_path, plan):
     after = runs_of(store, plan)
     assert {run.info.run_id for run in after.values()} == {r.info.run_id for r in before.values()}
     assert after[LEARNED].data.metrics["train/ce"] == 0.6
-
-
-def test_a_run_whose_process_was_ended_is_ended_from_outside(store, tmp_path, plan):
-    uri = centre(store, tmp_path).tracking_uri
-    settings = f'[audit]\ndata = "phantom:"\n[centre]\n[mlflow]\ntracking_uri = "{uri}"\n'
-    (tmp_path / "centre.toml").write_text(settings)
-    record_end(tmp_path / "run-1", plan, "KILLED")
-    assert not (tmp_path / "run-1").exists()
-    tracker = Tracker(centre(store, tmp_path), plan, "run-1")
-    tracker.round(1, {LEARNED: {"train/ce": 0.7}})
-    tracker.close()
-    record_end(tmp_path / "run-1", plan, "KILLED")
-    assert {run.info.status for run in runs_of(store, plan).values()} == {"KILLED"}
 
 
 def test_a_deleted_database_is_told_in_one_sentence_without_a_traceback(
