@@ -98,12 +98,17 @@ def read_images(path: Path) -> torch.Tensor:
         array = held["image"] if path.suffix == ".npz" else held
     except (OSError, ValueError, KeyError, EOFError) as error:
         expected = "images (n, H, W) in .npy, or .npz with 'image'"
-        raise InputError(str(path), expected, str(error), "check the path") from None
+        got = getattr(error, "strerror", None) or "a file that holds none"
+        raise InputError(str(path), expected, got, "check the path") from None
     if array.ndim != 3 or len(array) < 2 or array.dtype.kind not in "uf":
         got = f"{array.dtype} {array.shape}"
         raise InputError(str(path), "two images (n, H, W) or more, real", got, "stack them")
     scale = 255.0 if array.dtype.kind == "u" else 1.0
-    return torch.from_numpy(array.astype(np.float32)) / scale
+    images = array.astype(np.float32) / scale
+    if not (np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
+        got = f"values from {images.min():.4g} to {images.max():.4g}"
+        raise InputError(str(path), "finite values in [0, 1], or 8-bit", got, "rescale them")
+    return torch.from_numpy(images)
 
 
 def _run(

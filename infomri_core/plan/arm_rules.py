@@ -54,6 +54,12 @@ def arm_rules(plan: Plan) -> list[Rule]:
                 arm.sampler,
             ),
             (
+                plan.privacy is None or arm.options.straight_through,
+                f"[[arms]] {i} sampler",
+                "a sampler whose gradient goes straight through its masks with [privacy]",
+                arm.sampler,
+            ),
+            (
                 arm.beta >= 0 or arm.suppression == "none",
                 f"[[arms]] {i} suppression",
                 "none with beta < 0, which asks for the image that a suppression hides",

@@ -54,10 +54,11 @@ def open_images(text: str, limit: int, seed: int) -> MaskImages:
 
 
 def _from_file(path: Path) -> torch.Tensor:
-    scan = open_scan(str(path), _shape(path))
-    if scan.is_kspace:
+    shape = _shape(path)
+    if path.suffix.lower() == ".npy" and np.load(path, mmap_mode="r").dtype.kind == "c":
         remedy = "ProM's loss is of magnitude images: give those"
-        raise InputError(str(path), "real images", "complex k-space", remedy)
+        raise InputError(str(path), "real images", "complex values", remedy)
+    scan = open_scan(str(path), shape)
     return torch.cat(list(scan.batches()))
 
 

@@ -40,8 +40,8 @@ class Puert(Reconstructor):
     with a learned mask of 256 x 256 points the published 403,963 (that the second scalar of a
     phase weighs the residual is inferred from this count).
 
-    PUERT is this network with ``sampler = "loupe"``: a learned probability of each point; its own
-    gradient through the mask is not ours. The variance is ISTA-Net+'s branch, our choice.
+    PUERT is this network with ``sampler = "puert"``: a learned probability of each point, with its
+    own gradient through the mask. The variance is ISTA-Net+'s branch, our choice.
     """
 
     def __init__(self, shape: tuple[int, int], width: int) -> None:

@@ -149,7 +149,25 @@ def _passed(steps: torch.Tensor, order: torch.Tensor, start: torch.Tensor) -> to
 
 
 def _rejection(units: torch.Tensor, n_masks: int, generator: Randomness) -> torch.Tensor:
-    """Independent draws in batches; keeps those whose count is within one of the budget."""
+    """Independent draws whose count is within one of the budget."""
+    kept = accepted_uniforms(units, n_masks, generator)
+    return kept < units.to(kept)
+
+
+def accepted_uniforms(
+    units: torch.Tensor, n_masks: int, generator: Randomness = None
+) -> torch.Tensor:
+    """Uniform numbers u (n_masks, n) of the masks 1[u < p] that rejection keeps: drawn in batches
+    until enough have a count within one of the budget.
+
+    Args:
+        units: Probabilities p (n,) in [0, 1], float64.
+        n_masks: How many masks.
+        generator: May sit on another device; None is torch's own.
+
+    Raises:
+        InputError: Too few masks keep the budget.
+    """
     device = device_of(generator, units.device)
     p, n = units.to(device, torch.float32), len(units)
     whole = _whole_budget(units)
@@ -158,8 +176,8 @@ def _rejection(units: torch.Tensor, n_masks: int, generator: Randomness) -> torc
     n_batch = max(1, min(8 * n_masks + 64, _BATCH // n))
     n_kept, n_drawn = 0, 0
     while n_kept < n_masks and n_drawn < _MAX_DRAWS * n_masks:
-        draws = uniform(generator, (n_batch, n), device) < p
-        accepted = draws[(draws.sum(1) - budget).abs() < 1]
+        drawn = uniform(generator, (n_batch, n), device)
+        accepted = drawn[((drawn < p).sum(1) - budget).abs() < 1]
         kept.append(accepted)
         n_kept, n_drawn = n_kept + len(accepted), n_drawn + n_batch
     if n_kept < n_masks:

@@ -79,6 +79,9 @@ class SamplerOptions(ABC):
     of_patient: ClassVar[bool] = False
     """Whether its mask depends on what it measures: such a mask tells of the patient."""
 
+    straight_through: ClassVar[bool] = True
+    """Whether a mask's gradient goes to its probability unchanged, which DP-SGD rests on."""
+
     def tags(self) -> tuple[str, ...]:
         """What tells two arms of this sampler apart, as parts of the arm's name."""
         return ()

@@ -22,6 +22,7 @@ SAMPLERS = Registry(
         "spectrum": f"{_ROOM}.spectrum:Spectrum",
         "stored": f"{_ROOM}.stored:Stored",
         "loupe": f"{_ROOM}.loupe:Loupe",
+        "puert": f"{_ROOM}.puert:PuertOptions",
         "oracle": f"{_ROOM}.oracle:Oracle",
         "seqmri": f"{_TURNS}.seqmri:SeqMRI",
         "a-dps": f"{_TURNS}.adps:ADPS",

@@ -71,6 +71,9 @@ class Sampler(nn.Module, ABC):
     constraint: Constraint
     lesson: Lesson | None = None
 
+    def progress(self, share: float) -> None:
+        """Is told before each training step which ``share`` of all steps is done, in [0, 1)."""
+
     @abstractmethod
     def acquire(
         self, kspace: Tensor, ratio: float, noise: Noise, generator: Randomness

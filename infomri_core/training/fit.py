@@ -104,6 +104,7 @@ def train_steps(
     warmup = plan.training.beta_warmup
 
     def gradient(step: int) -> LossTerms:
+        model.sampler.progress(step / stretch.total)
         terms = gradients(model, beta_at(beta, step, stretch.total, warmup))
         proximal.add_gradient()
         return terms
