@@ -49,7 +49,7 @@ def made(name: str, setting: Setting) -> MaskSampler:
 
 def settings_of(name: str) -> list[tuple[Setting, float]]:
     """Settings that the sampler serves, each with a ratio; 1/8 of 384 points is a whole number."""
-    if name in ("stored", "loupe"):
+    if name in ("stored", "loupe", "puert"):
         return [(Setting(SHAPE, ratio_range=(1 / 8, 1 / 8)), 1 / 8)]
     columns = [(Setting(SHAPE, "1d", ratio_range=(0.1, 0.5)), r) for r in (1 / 8, 0.3)]
     points = [(Setting(SHAPE, ratio_range=(0.1, 0.5)), r) for r in (1 / 8, 0.3, 0.1234)]
