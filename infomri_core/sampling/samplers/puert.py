@@ -72,7 +72,7 @@ class PuertOptions(SamplerOptions):
 
     name = "puert"
     title = "PUERT"
-    style = Style("PUERT (learned mask)", "#DDCC77", "H", "hexagon2")
+    style = Style("PUERT (learned mask)", "#DDCC77", "1", "star-triangle-down")
     learns = True
     straight_through = False
 
