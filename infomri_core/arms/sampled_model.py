@@ -194,8 +194,8 @@ class SampledModel(nn.Module):
 
     def draw_for(self, images: torch.Tensor, generator: Randomness) -> torch.Tensor:
         """What the task's training draws for ``images`` (B, H, W) besides masks and noise."""
-        shape = (len(images), self.task.n_drawn)
-        if not self.task.n_drawn:
+        shape = (len(images), self.task.n_drawn(self.network))
+        if not shape[1]:
             return torch.empty(shape, device=images.device)
         return normal(generator, shape, images.device)
 

@@ -194,7 +194,8 @@ def add_clipped(
     Returns:
         Sums of the samples' losses, by term.
     """
-    drawn = masks.new_empty(len(masks), model.task.n_drawn) if drawn is None else drawn
+    if drawn is None:
+        drawn = masks.new_empty(len(masks), model.task.n_drawn(model.network))
     masks = masks.detach().requires_grad_(bool(policy))
     with recorded(model.network) as layers:
         output = model.training_output(masks * kspace, masks, images, targets, drawn)

@@ -60,6 +60,13 @@ def arm_rules(plan: Plan) -> list[Rule]:
                 arm.sampler,
             ),
             (
+                not learned or plan.task.teaches_samplers(plan.model),
+                f"[[arms]] {i} sampler",
+                "one that does not learn with [model] reconstructor = "
+                f"'{plan.model.reconstructor}': it would learn from points that were not measured",
+                arm.sampler,
+            ),
+            (
                 arm.beta >= 0 or arm.suppression == "none",
                 f"[[arms]] {i} suppression",
                 "none with beta < 0, which asks for the image that a suppression hides",

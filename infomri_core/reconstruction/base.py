@@ -1,13 +1,31 @@
 """What every reconstructor gives: a Gaussian over images, from sampled k-space and its mask."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
+from infomri_core.physics.calibration import negative_log_likelihood
+
 LOG_VARIANCE = (-12.0, 2.0)
 """Limits of log variance, of intensity squared: a standard deviation from 0.0025 to 2.7."""
+
+
+@final
+@dataclass(frozen=True)
+class HeldOut:
+    """What a reconstructor is judged by that no image is shown: the ``error`` at points that were
+    measured and held out, complex, as an image, and the ``variance`` expected of it, (B, H, W)."""
+
+    error: Tensor
+    variance: Tensor
+
+    def loss(self) -> Tensor:
+        """Negative log-likelihood in nats a pixel, (B,)."""
+        size, log_variance = self.error.abs(), self.variance.log()
+        return negative_log_likelihood(size, log_variance, torch.zeros_like(size))
 
 
 class Reconstructor(nn.Module, ABC):
@@ -15,11 +33,14 @@ class Reconstructor(nn.Module, ABC):
 
     Made of the images' ``shape`` (H, W), none of whose sides is below ``least``, and a base
     ``width``. ``private``: whether DP-SGD can train it, that is whether all its parameters are in
-    layers of :mod:`infomri_core.dp.per_sample`, each used once.
+    layers of :mod:`infomri_core.dp.per_sample`, each used once. ``self_supervised``: whether it is
+    trained without images; ``n_drawn``: how many standard normal numbers a slice's training takes.
     """
 
     least: ClassVar[int] = 8
     private: ClassVar[bool] = False
+    self_supervised: ClassVar[bool] = False
+    n_drawn: int = 0
 
     def __init__(self, shape: tuple[int, int], width: int) -> None:
         super().__init__()
@@ -28,6 +49,14 @@ class Reconstructor(nn.Module, ABC):
     def forward(self, measurement: Tensor, mask: Tensor) -> Tensor:
         """Mean and log variance (B, 2, H, W) from sampled k-space (B, H, W), complex and zero
         where it was not sampled, and its mask (B, H, W) of zeros and ones."""
+
+    def training_output(
+        self, measurement: Tensor, mask: Tensor, drawn: Tensor
+    ) -> Tensor | HeldOut:
+        """The same in training, held against the image; or what it is judged by instead. ``drawn``
+        (B, n_drawn) is all that it may have of chance."""
+        found: Tensor = self(measurement, mask)
+        return found
 
 
 def gaussian(mean: Tensor, log_variance: Tensor) -> Tensor:

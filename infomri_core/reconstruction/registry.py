@@ -15,6 +15,7 @@ RECONSTRUCTORS = {
     "md-recon": "infomri_core.reconstruction.md_recon:MDRecon",
     "admm-net": "infomri_core.reconstruction.admm_net:ADMMNet",
     "hqs": "infomri_core.reconstruction.hqs:HQS",
+    "self-supervised": "infomri_core.reconstruction.self_supervised:SelfSupervised",
     "zero-filled": "infomri_core.reconstruction.fixed:ZeroFilled",
     "hermitian": "infomri_core.reconstruction.fixed:HermitianFilled",
 }

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from infomri_core.physics.images import MAX_PSNR
 from infomri_core.summaries.jackknife import Estimate
 
 
@@ -77,3 +78,57 @@ def from_flat(kinds: Sequence[Figure], values: Mapping[str, Any]) -> dict[str, E
             value, low, high, groups = parts
             found[kind.name] = Estimate(value, low, high, None if groups is None else int(groups))
     return found
+
+
+IMAGE_FIGURES: tuple[Figure, ...] = (
+    Figure(
+        *("image_psnr", "reconstruction PSNR", "mean over images", "higher is a better image"),
+        digits=2,
+        unit=" dB",
+        most=MAX_PSNR,
+    ),
+    Figure(
+        *("image_ssim", "SSIM", "7x7 windows", "higher is a better image"),
+        interval=False,
+        least=-1.0,
+    ),
+    Figure(
+        *("image_nmse", "NMSE", "squared error over energy", "lower is a better image"),
+        digits=4,
+        higher=False,
+        interval=False,
+        most=None,
+    ),
+    Figure(
+        *("image_nll", "NLL", "nats a pixel", "lower is a likelier image"),
+        higher=False,
+        interval=False,
+        least=None,
+        most=None,
+    ),
+    Figure(
+        *("image_covered_68", "within 1 sigma", "0.683 is calibrated", "nearer is better"),
+        interval=False,
+    ),
+    Figure(
+        *("image_covered_95", "within 2 sigma", "0.954 is calibrated", "nearer is better"),
+        interval=False,
+    ),
+    Figure(
+        *("image_ence", "ENCE", "0 is calibrated", "lower is better calibrated"),
+        higher=False,
+        interval=False,
+        most=None,
+    ),
+    Figure(
+        *("image_ause", "AUSE", "0 is the errors' own order", "lower is a better order"),
+        higher=False,
+        interval=False,
+    ),
+    Figure(
+        *("image_spearman", "rank correlation", "of |error| and sigma", "higher is better"),
+        interval=False,
+        least=-1.0,
+    ),
+)
+"""Of an image that was rebuilt, with the variance of each pixel; the first is its PSNR."""

@@ -19,6 +19,7 @@ from infomri_core.physics.calibration import (
     spearman,
 )
 from infomri_core.physics.images import MAX_PSNR, image_metrics
+from infomri_core.reconstruction.base import HeldOut, Reconstructor
 from infomri_core.reconstruction.registry import RECONSTRUCTORS, reconstructor_class
 from infomri_core.summaries.cohorts import Limits, joined_groups
 from infomri_core.summaries.jackknife import Estimate
@@ -31,7 +32,7 @@ from infomri_core.summaries.posterior_summary import (
     PosteriorSummary,
 )
 from infomri_core.summaries.summary import Summary
-from infomri_core.tasks.figures import Figure, Figures
+from infomri_core.tasks.figures import IMAGE_FIGURES, Figure, Figures
 from infomri_core.tasks.task import Floats, Ints, Mismatch, Rule, Task
 from infomri_core.tasks.values import Curve, Family, Inspection
 
@@ -55,57 +56,7 @@ class Reconstruction(Task):
     loss_terms: ClassVar[tuple[str, ...]] = ("nll",)
     loss_titles: ClassVar[Mapping[str, str]] = {"nll": "negative log-likelihood (nats a pixel)"}
     image_terms: ClassVar[tuple[str, ...]] = ("nll",)
-    figures: ClassVar[tuple[Figure, ...]] = (
-        Figure(
-            *("image_psnr", "reconstruction PSNR", "mean over images", "higher is a better image"),
-            digits=2,
-            unit=" dB",
-            most=MAX_PSNR,
-        ),
-        Figure(
-            *("image_ssim", "SSIM", "7x7 windows", "higher is a better image"),
-            interval=False,
-            least=-1.0,
-        ),
-        Figure(
-            *("image_nmse", "NMSE", "squared error over energy", "lower is a better image"),
-            digits=4,
-            higher=False,
-            interval=False,
-            most=None,
-        ),
-        Figure(
-            *("image_nll", "NLL", "nats a pixel", "lower is a likelier image"),
-            higher=False,
-            interval=False,
-            least=None,
-            most=None,
-        ),
-        Figure(
-            *("image_covered_68", "within 1 sigma", "0.683 is calibrated", "nearer is better"),
-            interval=False,
-        ),
-        Figure(
-            *("image_covered_95", "within 2 sigma", "0.954 is calibrated", "nearer is better"),
-            interval=False,
-        ),
-        Figure(
-            *("image_ence", "ENCE", "0 is calibrated", "lower is better calibrated"),
-            higher=False,
-            interval=False,
-            most=None,
-        ),
-        Figure(
-            *("image_ause", "AUSE", "0 is the errors' own order", "lower is a better order"),
-            higher=False,
-            interval=False,
-        ),
-        Figure(
-            *("image_spearman", "rank correlation", "of |error| and sigma", "higher is better"),
-            interval=False,
-            least=-1.0,
-        ),
-    )
+    figures: ClassVar[tuple[Figure, ...]] = IMAGE_FIGURES
 
     def rules(self) -> list[Rule]:
         return []
@@ -153,8 +104,28 @@ class Reconstruction(Task):
         found: Tensor = network(measurement, mask)
         return found
 
-    def losses(self, output: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """In nats a pixel."""
+    def n_drawn(self, network: nn.Module) -> int:
+        return _rebuilds(network).n_drawn
+
+    def teaches_samplers(self, model: Model) -> bool:
+        known = model.reconstructor in RECONSTRUCTORS
+        return not (known and reconstructor_class(model.reconstructor).self_supervised)
+
+    def training_output(
+        self,
+        network: nn.Module,
+        measurement: Tensor,
+        mask: Tensor,
+        images: Tensor | None,
+        targets: Tensor,
+        drawn: Tensor,
+    ) -> Tensor | HeldOut:
+        return _rebuilds(network).training_output(measurement, mask, drawn)
+
+    def losses(self, output: Tensor | HeldOut, targets: Tensor) -> dict[str, Tensor]:
+        """In nats a pixel: of the image, or of what was held out of a measurement."""
+        if isinstance(output, HeldOut):
+            return {"nll": output.loss()}
         return {"nll": negative_log_likelihood(output[:, 0], output[:, 1], targets)}
 
     def log_likelihood(self, output: Tensor, targets: Tensor) -> Tensor:
@@ -288,3 +259,9 @@ class Reconstruction(Task):
         others = middle[1:] + reach[1:] * (sums["others"][cell] / n).clip(-1, 1)
         found |= {name: Estimate(float(v)) for name, v in zip([*LIMITS][1:], others)}
         return {_PREFIX + name: value for name, value in found.items()}
+
+
+def _rebuilds(network: nn.Module) -> Reconstructor:
+    """``network``, which :meth:`Reconstruction.network` made."""
+    assert isinstance(network, Reconstructor)
+    return network

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from infomri_core.models.settings import Model
 from infomri_core.randomness.draws import Randomness
 from infomri_core.tasks.values import Inspection
 
@@ -27,10 +28,14 @@ class Sampling:
         :attr:`outline_names`; None from a task that outlines nothing."""
         return None
 
-    @property
-    def n_drawn(self) -> int:
+    def n_drawn(self, network: nn.Module) -> int:
         """How many standard normal numbers a slice :meth:`training_output` takes."""
         return 0
+
+    def teaches_samplers(self, model: Model) -> bool:
+        """Whether the loss of a network by ``[model]`` may reach a sampler that learns: not where
+        the network is to see nothing but what was measured."""
+        return True
 
     def inspect(
         self, network: nn.Module, measurement: Tensor, mask: Tensor, targets: Tensor

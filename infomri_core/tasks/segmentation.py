@@ -164,8 +164,7 @@ class Segmentation(Task):
         noise = normal(generator, shape, measurement.device)
         return log_probabilities(self.sampled(network, measurement, noise)).exp()
 
-    @property
-    def n_drawn(self) -> int:
+    def n_drawn(self, network: nn.Module) -> int:
         """Of the rater, and of the posterior's sample."""
         return 1 + math.prod(latent_shape(self.shape))
 

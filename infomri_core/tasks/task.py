@@ -205,7 +205,7 @@ class Task(Sampling, Scoring, ABC):
             mask: Where it was measured, (B, H, W).
             images: The images themselves (B, H, W); None where no term asks for them.
             targets: The slices' :meth:`targets` (B, ...).
-            drawn: All that it may have of chance, (B, n_drawn).
+            drawn: All that it may have of chance, (B, :meth:`n_drawn`).
         """
         return self.output(network, measurement, mask)
 

@@ -32,7 +32,7 @@ def task_loss(model: SampledModel, measurement: Tensor, targets: Tensor) -> Tens
     """The task's part of the objective for measurements (B, H, W) and targets (B, ...). What
     training draws besides is at its middle, as if the attacker knew it."""
     task = model.task
-    drawn = torch.zeros(len(targets), task.n_drawn, device=measurement.device)
+    drawn = torch.zeros(len(targets), task.n_drawn(model.network), device=measurement.device)
     output = model.training_output(measurement, None, None, targets, drawn)
     losses = task.mean_losses(output, targets)
     return task.objective(losses, 0.0 if task.serves(0.0) else IMAGE_ONLY)

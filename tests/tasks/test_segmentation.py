@@ -195,7 +195,7 @@ def test_a_slice_without_a_target_teaches_nothing() -> None:
     targets, images = task.targets(data, np.arange(2)), data.images(np.arange(2))
     targets[1] = ABSENT
     network = task.network(Model(width=8))
-    drawn = torch.randn(2, task.n_drawn)
+    drawn = torch.randn(2, task.n_drawn(network))
     output = task.training_output(network, fft2c(images), images, images, targets, drawn)
     losses = task.losses(output, targets)
     assert losses["nll"][0] > 0 and losses["kl"][0] > 0

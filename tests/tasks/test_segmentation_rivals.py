@@ -32,7 +32,9 @@ def test_without_latents_samples_are_thresholds_whose_mean_is_the_probability() 
     assert (inside.diff(dim=1) <= 0).all()
     mean = torch.sigmoid(network.segmented(network.given(two_channels(y)).mean[:, None], (32, 32)))
     assert (inside.mean(1) - mean[:, 0, 0]).abs().max() <= 0.5 / 16 + 1e-5
-    found = task.training_output(network, y, images, images, targets, torch.randn(3, task.n_drawn))
+    found = task.training_output(
+        network, y, images, images, targets, torch.randn(3, task.n_drawn(network))
+    )
     assert not found.kl.any() and task.losses(found, targets)["nll"].min() > 0
 
 
