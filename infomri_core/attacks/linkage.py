@@ -95,7 +95,7 @@ class Gallery:
     """Row numbers in a table, one a patient.
 
     Args:
-        measured: (Q,), the slice that is measured.
+        measured: (Q,), the slice that is measured; ascending, as slices are scored.
         other: (Q,), another slice, or -1.
     """
 
@@ -117,7 +117,8 @@ class Gallery:
             middle = len(rows) // 2
             measured.append(rows[middle])
             other.append(rows[middle - 1] if middle else -1)
-        return cls(np.array(measured, np.int64), np.array(other, np.int64))
+        order = np.argsort(measured)
+        return cls(np.array(measured, np.int64)[order], np.array(other, np.int64)[order])
 
 
 def same_scan(measurement: Tensor, mask: Tensor, candidates: Tensor, noise_std: float) -> Tensor:

@@ -149,3 +149,13 @@ def test_a_likeness_of_another_form_is_refused() -> None:
     for name, wrong in (("keep", arrays["keep"] + 2), ("mean", arrays["mean"][:2])):
         with pytest.raises(InputError):
             Likeness.from_arrays({**arrays, name: wrong}, SHAPE)
+
+
+def test_the_gallery_stands_in_the_order_of_rows_whatever_patients_are_called() -> None:
+    """Measurements come in the order of rows: by names, each would meet another's scan, and
+    linkage would look like chance."""
+    patients = np.array(["west", "west", "west", "east", "east", "north"])
+    gallery = Gallery.of(patients)
+    assert gallery.measured.tolist() == [1, 4, 5] and gallery.other.tolist() == [0, 3, -1]
+    measured = np.flatnonzero(np.isin(np.arange(len(patients)), gallery.measured))
+    assert measured.tolist() == gallery.measured.tolist()
