@@ -77,10 +77,11 @@ def run_demo(data: str, out: Path, options: DemoOptions, console: Console) -> No
         try:
             with Follower(directory / "events.jsonl", console):
                 _follow(control, run_id, clients, superlink, interrupts)
-        except (KeyboardInterrupt, StudyFailed) as error:
+        except (KeyboardInterrupt, StudyFailed, InputError) as error:
             _stop_together(clients)
             superlink.stop()  # the study's process sees that its parent is gone, and ends
-            record_end(directory, plan, "FAILED" if isinstance(error, StudyFailed) else "KILLED")
+            ended = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            record_end(directory, plan, ended)
             raise
         _collect(out, directory, list(study.sites))
         _report(out, console)
